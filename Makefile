@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+# The commands a user types. Each is idempotent and says what it is about to do;
+# the work is in scripts/, the build itself in CMakeLists.txt.
+SHELL := /bin/bash
+export TBQ_BUILD ?= build
+
+.PHONY: help demo check check-long bench smollm2 build setup venv format docs clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+demo: setup ## set up, build, compile the default model, generate text (no Python package, no GPU)
+	@scripts/build.sh tbqc tbq-run
+	@scripts/demo.sh
+
+check: setup venv ## set up, build, run every test that needs no GPU
+	@scripts/check.sh
+
+check-long: setup venv ## the same, with SmolLM2 fetched and the long runs included
+	@scripts/smollm2.sh --convert-only
+	@TBQ_LONG=1 scripts/check.sh
+
+bench: setup ## tokens/s and GB/s of the models compiled by demo and smollm2
+	@scripts/build.sh tbqc tbq-bench
+	@scripts/bench.sh
+
+smollm2: setup venv ## fetch SmolLM2-135M-Instruct, convert it, compile it, chat with it
+	@scripts/build.sh tbqc tbq-run
+	@scripts/smollm2.sh
+
+build: setup ## set up and build everything into build/bin
+	@scripts/build.sh
+
+setup: ## install the Debian packages that are missing
+	@scripts/setup.sh
+
+venv: setup ## make build/venv from python/requirements-test.txt, if that has changed
+	@scripts/venv.sh
+
+format: setup ## format every C++ file in place
+	@git ls-files '*.h' '*.cpp' | xargs -r clang-format-22 -i
+
+docs: setup ## generate the dialect's and the passes' pages into build/docs
+	@scripts/build.sh tbq-doc
+
+clean: ## remove what was built; the Python environment and the models stay
+	@if [ -d $(TBQ_BUILD) ]; then \
+	  find $(TBQ_BUILD) -mindepth 1 -maxdepth 1 ! -name venv ! -name models -exec rm -rf {} +; fi

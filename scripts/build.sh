@@ -1,0 +1,22 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+# Configures once, then builds the targets named (all of them if none is).
+# Input:  the source tree; $TBQ_BUILD names the build folder, default build.
+# Output: programs in build/bin.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+build=${TBQ_BUILD:-build}
+if [ ! -f "$build/build.ninja" ]; then
+  echo "build: configuring $build (Release, clang 22, lld)"
+  cmake -S . -B "$build" -G Ninja \
+    -DCMAKE_BUILD_TYPE=Release \
+    -DCMAKE_C_FLAGS_RELEASE="-O2 -DNDEBUG" \
+    -DCMAKE_CXX_FLAGS_RELEASE="-O2 -DNDEBUG" \
+    -DCMAKE_C_COMPILER=clang-22 \
+    -DCMAKE_CXX_COMPILER=clang++-22 \
+    -DLLVM_USE_LINKER=lld \
+    -DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=lld \
+    -DCMAKE_SHARED_LINKER_FLAGS=-fuse-ld=lld
+fi
+cmake --build "$build" --target "${@:-all}"
