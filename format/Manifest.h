@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What an artifact says about itself: the JSON in its section .tbq.manifest,
+// written by the compiler, read by the runtime and tools.
+// Invariant: fromJson(toJson(m)) equals m, and a Manifest out of fromJson has
+// every field in range and every rule between fields checked.
+#ifndef TBQ_FORMAT_MANIFEST_H
+#define TBQ_FORMAT_MANIFEST_H
+
+#include "format/Result.h"
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tbq {
+
+struct Manifest {
+  struct Target {
+    std::string triple;
+    std::string cpu;
+    std::vector<std::string> features; // LLVM names of what the code needs
+  };
+  struct Model {
+    std::string architecture; // "llama"
+    std::string name;
+    int64_t hidden = 0, layers = 0, heads = 0, kvHeads = 0, headDim = 0;
+    int64_t ffn = 0, vocab = 0;
+    int64_t context = 0; // positions the cache has room for
+  };
+  struct Steps {
+    int64_t decodeTokens = 1;  // most tokens of one decode call
+    int64_t prefillTokens = 0; // most tokens of one prefill call
+    uint64_t arenaBytes = 0, cacheBytes = 0;
+    int64_t logitsStride = 0; // floats from one row to the next, >= vocab
+  };
+  struct Weights {
+    uint64_t bytes = 0;
+    uint64_t hashBlock = uint64_t(1) << 20;
+    std::vector<uint64_t> hashes; // XXH64, seed 0, of each block
+    std::string sha256;           // of all, 64 hexadecimal digits
+  };
+  struct Layer {
+    std::string name;
+    std::string scheme;   // "float", "ternary", ...
+    int64_t n = 0, k = 0; // outputs, inputs
+    int64_t group = 0;    // columns that share coefficients; 0: a whole row
+    bool shift = false;
+    double bitsPerWeight = 0; // codes and coefficients, without padding
+    uint64_t bytes = 0;
+  };
+  /// What generation_config.json said; what it left out is absent here too.
+  struct Generation {
+    std::optional<int32_t> bos, pad;
+    std::vector<int32_t> eos;
+    std::optional<double> temperature, topP, minP, repetitionPenalty;
+    std::optional<int64_t> topK;
+    std::optional<bool> doSample;
+  };
+
+  uint32_t abi = 0; // TBQ_STEP_ABI of the compiler
+  std::string tbqVersion, llvmVersion;
+  Target target;
+  Model model;
+  Steps steps;
+  std::string activations; // "f32", "i8", "i16"
+  std::string kvCache;     // "f32", "f16"
+  Weights weights;
+  std::vector<Layer> layers;
+  Generation generation;
+  nlohmann::json chat; // null or an object (runtime/Chat.h knows its fields)
+  uint64_t bytesPerToken = 0; // information bytes of weights a decode reads
+};
+
+nlohmann::json toJson(const Manifest &manifest);
+
+/// The text that goes into the artifact: keys sorted, byte for byte a function
+/// of the manifest.
+std::string manifestText(const Manifest &manifest);
+
+/// `file` names the artifact in errors: "FILE: manifest.steps.x: ...".
+Result<Manifest> fromJson(const nlohmann::json &value, const std::string &file);
+
+Result<Manifest> parseManifest(std::string_view text, const std::string &file);
+
+/// XXH64 (seed 0) of each `block` bytes, the last one shorter: Weights::hashes.
+std::vector<uint64_t> hashWeightBlocks(const uint8_t *data, uint64_t size,
+                                       uint64_t block);
+
+} // namespace tbq
+
+#endif // TBQ_FORMAT_MANIFEST_H
