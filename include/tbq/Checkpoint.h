@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A Hugging Face model directory, opened and validated: config, generation
+// defaults, quantisation config and every tensor by name, mapped from
+// model.safetensors or the shards of its index. Free of LLVM.
+// Invariant: a Checkpoint that was opened has a consistent config and tensors
+// whose bytes lie inside their files; nothing outside the directory is read
+// (but the blobs a Hugging Face cache links to).
+#ifndef TBQ_CHECKPOINT_H
+#define TBQ_CHECKPOINT_H
+
+#include "format/MappedFile.h"
+#include "format/Result.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tbq {
+
+/// Element types of a safetensors file.
+enum class DType {
+  Bool,
+  U8,
+  I8,
+  F8E5M2,
+  F8E4M3,
+  I16,
+  U16,
+  F16,
+  BF16,
+  I32,
+  U32,
+  F32,
+  I64,
+  U64,
+  F64
+};
+
+/// The name in a safetensors header, for example "BF16".
+const char *dtypeName(DType dtype);
+unsigned dtypeBits(DType dtype);
+/// F32, F16 or BF16: what weights may be stored in.
+bool isFloatWeight(DType dtype);
+
+/// One tensor in its mapped file, row-major, little-endian.
+struct TensorView {
+  std::string name;
+  DType dtype = DType::U8;
+  std::vector<int64_t> shape; // each >= 0; may be empty: a scalar
+  /// Borrowed from the Checkpoint. NOT aligned to the element: use memcpy, or
+  /// readFloats below.
+  const uint8_t *data = nullptr;
+  uint64_t bytes = 0; // elements * size of one, checked
+  std::string file;   // for messages
+
+  int64_t elements() const;
+};
+
+/// Elements [first, first + count) of an F32, F16 or BF16 tensor, widened
+/// exactly. The range must lie inside the tensor.
+void readFloats(const TensorView &tensor, int64_t first, int64_t count,
+                float *out);
+
+/// How the rotation frequencies of the config are rescaled (transformers'
+/// rope types "default", "linear" and "llama3").
+struct RopeScaling {
+  enum class Kind { None, Linear, Llama3 };
+  Kind kind = Kind::None;
+  double factor = 1.0; // >= 1; linear and llama3
+  // llama3 only: 0 < lowFrequencyFactor < highFrequencyFactor
+  double lowFrequencyFactor = 0.0;
+  double highFrequencyFactor = 0.0;
+  int64_t originalMaxPosition = 0; // >= 1
+
+  bool operator==(const RopeScaling &other) const;
+};
+
+/// Tokens and sampling defaults. What the files do not say is absent. Every id
+/// is in [0, vocab).
+struct GenerationConfig {
+  std::optional<int64_t> bos;
+  std::vector<int64_t> eos;
+  std::optional<int64_t> pad;
+  std::optional<bool> doSample;
+  std::optional<double> temperature;       // >= 0
+  std::optional<int64_t> topK;             // >= 0
+  std::optional<double> topP;              // [0, 1]
+  std::optional<double> minP;              // [0, 1]
+  std::optional<double> repetitionPenalty; // > 0
+};
+
+/// config.json of a LlamaForCausalLM.
+struct LlamaConfig {
+  int64_t hidden = 0; // >= 1
+  int64_t layers = 0; // >= 1
+  int64_t heads = 0;
+  int64_t kvHeads = 0; // divides heads
+  int64_t headDim = 0; // even
+  int64_t ffn = 0;
+  int64_t vocab = 0;
+  int64_t maxPosition = 0;
+  double rmsEps = 0.0; // > 0
+  double ropeTheta = 0.0;
+  RopeScaling rope;
+  bool tieEmbeddings = false;
+  bool attentionBias = false; // q, k, v and o
+  bool mlpBias = false;       // gate, up and down
+  std::string hiddenAct;      // "silu"
+  std::string name;           // "_name_or_path" if stated, else the directory
+};
+
+enum class Scheme { Ternary, Binary, DualBinary };
+
+/// The name in config.json, for example "dual-binary".
+const char *schemeName(Scheme scheme);
+
+/// How one linear is stored.
+struct LinearScheme {
+  Scheme scheme = Scheme::Ternary;
+  int64_t groupSize = 0; // elements along K; 0: one group per row
+  bool shift = false;
+
+  /// Of a row of `columns` >= 1 elements: the last group may be shorter.
+  int64_t groupsPerRow(int64_t columns) const;
+};
+
+class NamePattern; // a compiled regular expression
+
+/// "layers" of the quantisation config: what differs for the linears whose
+/// whole name matches a PCRE2 pattern.
+struct SchemeOverride {
+  std::string pattern;
+  LinearScheme scheme; // defaults already filled in
+  std::shared_ptr<const NamePattern> matcher;
+};
+
+/// The embedding and head as stored: "embedding": {"bits", "group_size"}.
+struct EmbeddingQuantization {
+  int64_t bits = 8;      // 8 or 4
+  int64_t groupSize = 0; // 0: one group per row
+};
+
+/// "quantization_config" with "quant_method": "tbq".
+struct QuantizationConfig {
+  LinearScheme scheme;                    // of linears without an override
+  std::optional<std::string> activations; // "f32", "i16" or "i8"
+  std::vector<SchemeOverride> overrides;
+  /// Each names a linear, or a run of whole dotted parts of its name.
+  std::vector<std::string> modulesToNotConvert;
+  std::optional<EmbeddingQuantization> embedding;
+};
+
+/// The tensors of one linear layer y = W x + b of shape [rows, columns].
+struct LinearTensors {
+  std::string name; // without ".weight"
+  int64_t rows = 0;
+  int64_t columns = 0;
+  const TensorView *weight = nullptr; // float: F32, F16 or BF16 [rows, columns]
+  const TensorView *bias = nullptr;   // F32, F16 or BF16 [rows]; may be null
+
+  /// Set instead of `weight`: a ternary linear of `groups` groups a row,
+  /// w = scale * T + shift with T in {-1, 0, 1}.
+  std::optional<LinearScheme> quantization;
+  int64_t groups = 0;
+  const TensorView *codes = nullptr; // U8 [rows, ceil(columns / 4)], T + 1
+  const TensorView *scale = nullptr; // F16 [rows, groups], finite
+  const TensorView *shift = nullptr; // the same; null without a shift
+};
+
+class Checkpoint {
+public:
+  static Result<Checkpoint> open(const std::string &directory);
+
+  Checkpoint(Checkpoint &&) noexcept;
+  Checkpoint &operator=(Checkpoint &&) noexcept;
+  ~Checkpoint();
+
+  const std::string &directory() const;
+  const LlamaConfig &config() const;
+  /// generation_config.json; token ids it leaves out come from config.json.
+  const GenerationConfig &generation() const;
+  const std::optional<QuantizationConfig> &quantization() const;
+
+  /// All tensors, sorted by name.
+  const std::vector<TensorView> &tensors() const;
+  /// Null if there is none.
+  const TensorView *find(std::string_view name) const;
+  /// The tensor, of one of `dtypes` and exactly this shape, or an error that
+  /// names the file, the tensor and what was found.
+  Result<const TensorView *> require(const std::string &name,
+                                     const std::vector<DType> &dtypes,
+                                     const std::vector<int64_t> &shape) const;
+  /// require() with any float weight type.
+  Result<const TensorView *>
+  requireFloat(const std::string &name,
+               const std::vector<int64_t> &shape) const;
+
+  /// How the linear `name` is stored; nothing if it is float. The embedding
+  /// and the head are never among the quantised linears.
+  Result<std::optional<LinearScheme>> schemeOf(const std::string &name) const;
+
+  /// The tensors of linear `name` (for example
+  /// "model.layers.0.mlp.up_proj"), float or as the config says it is
+  /// quantised. Errors: tensors missing, of another type or shape, or left
+  /// over under this name; codes other than 0, 1, 2; scales that are not
+  /// finite; a scheme whose tensors are not read yet.
+  Result<LinearTensors> linear(const std::string &name, int64_t rows,
+                               int64_t columns, bool hasBias) const;
+
+  /// The token embedding, float [vocab, hidden].
+  Result<const TensorView *> embedding() const;
+  /// The output projection [vocab, hidden]: the embedding itself if tied.
+  Result<const TensorView *> head() const;
+
+  /// Text of another file of the directory ("tokenizer.json",
+  /// "tokenizer_config.json", "generation_config.json",
+  /// "chat_template.jinja"); nothing if it does not exist.
+  Result<std::optional<std::string>> readText(const std::string &name) const;
+
+  /// Gives the memory of a tensor's mapped pages back after use.
+  void dropPages(const TensorView &tensor) const;
+
+private:
+  struct State;
+  explicit Checkpoint(std::unique_ptr<State> state);
+  std::unique_ptr<State> state;
+};
+
+} // namespace tbq
+
+#endif // TBQ_CHECKPOINT_H
