@@ -115,6 +115,8 @@ def main():
         tokenizer = writeTokenizer(arguments.gguf, partial)
         writeGenerationConfig(config, tokenizer, partial)
         partial.chmod(0o755)
+        for file in partial.iterdir():
+            file.chmod(0o644)
         os.rename(partial, arguments.out)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What the whole-model tests share: tools, models, compiled artifacts, measurements.
+
+TBQ_BUILD (build), TBQ_TEST_DATA (../shared/data) and TBQ_SMOLLM2
+(build/models/SmolLM2-135M-Instruct) say where things are. A tool that is missing is a failure;
+a model or data set that is missing is a visible skip, except for the synthetic models and the
+default one of models/, which are always tested.
+"""
+
+import os
+import pathlib
+import subprocess
+
+import numpy
+import pytest
+
+import synthetic
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+BUILD = REPOSITORY / os.environ.get("TBQ_BUILD", "build")
+DATA = REPOSITORY / os.environ.get("TBQ_TEST_DATA", "../shared/data")
+SMOLLM2 = REPOSITORY / os.environ.get("TBQ_SMOLLM2", BUILD / "models/SmolLM2-135M-Instruct")
+LLVM = pathlib.Path("/usr/lib/llvm-22/bin")
+
+measurements = []
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Numbers worth reading whether or not a bound held."""
+    if measurements:
+        terminalreporter.section("measured")
+        for line in measurements:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def measure(request):
+    """measure("NMSE", 1e-9): noted under the test's name, shown at the end of the run."""
+
+    def note(what, value):
+        measurements.append(f"{request.node.name}: {what} = {value:.3g}")
+
+    return note
+
+
+def runTool(name, *arguments, folder=None, timeout=300, **options):
+    """Runs build/bin/NAME; the caller looks at returncode, stdout and stderr."""
+    tool = BUILD / "bin" / name
+    if not tool.exists():
+        pytest.fail(f"{tool} is not built")
+    return subprocess.run(
+        [tool, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=folder,
+        **options,
+    )
+
+
+def runGood(name, *arguments, **options):
+    """Like runTool, where anything but exit code 0 is the test's failure."""
+    result = runTool(name, *arguments, **options)
+    assert result.returncode == 0, f"{name} {arguments}: {result.returncode}\n{result.stderr}"
+    return result
+
+
+@pytest.fixture(scope="session")
+def compile_model(tmp_path_factory):
+    """compile_model(directory, *flags) -> path of the artifact, compiled once a session."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    compiled = {}
+
+    def compileOnce(directory, *flags):
+        key = (pathlib.Path(directory), flags)
+        if key not in compiled:
+            artifact = folder / f"model{len(compiled)}.so"
+            runGood("tbqc", directory, "-o", artifact, *flags)
+            compiled[key] = artifact
+        return compiled[key]
+
+    return compileOnce
+
+
+@pytest.fixture(scope="session")
+def logits_of(tmp_path_factory):
+    """logits_of(artifact, ids, chunk=, workers=, fibers=) -> float32 [ids, vocab]."""
+    folder = tmp_path_factory.mktemp("logits")
+
+    def run(artifact, ids, chunk=64, workers=1, fibers=None):
+        (folder / "ids.txt").write_text(" ".join(map(str, ids)) + "\n")
+        flags = ["--fibers", fibers] if fibers else []
+        runGood(
+            "tbq-logits", artifact, "--ids", folder / "ids.txt", "--chunk", chunk,
+            "--workers", workers, *flags, "-o", folder / "logits.bin",
+        )  # fmt: skip
+        return numpy.fromfile(folder / "logits.bin", numpy.float32).reshape(len(ids), -1)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def model_directory(tmp_path_factory):
+    """model_directory(name) -> a checkpoint's directory; skips if it is not on this machine."""
+    folder = tmp_path_factory.mktemp("models")
+
+    def find(name):
+        if name in synthetic.VARIANTS:
+            if not (folder / name).exists():
+                synthetic.makeCheckpoint(folder / name, **synthetic.VARIANTS[name])
+            return folder / name
+        if name == "default":
+            found = [path.parent for path in REPOSITORY.glob("models/*/config.json")]
+            assert len(found) == 1, f"models/: {found}, expected one directory"
+            return found[0]
+        directory = {"smollm2": SMOLLM2, "tinystories": DATA / "models/TinyStories-656K"}[name]
+        if not (directory / "config.json").exists():
+            pytest.skip(f"{directory} is absent")
+        return directory
+
+    return find

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Hugging Face transformers in float32: what every artifact is compared with.
+
+Input:  a checkpoint's directory, float or ours, and optionally a quantiser for its linears.
+Output: a LlamaForCausalLM whose weights are the dequantised ones; its logits and greedy tokens.
+Holds:  every tensor of the checkpoint is used, and every parameter comes from it.
+"""
+
+import json
+import re
+
+import numpy
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import ternary
+
+LINEAR = re.compile(r"layers\.\d+\.(self_attn|mlp)\.\w+_proj\.weight$")
+PARTS = ("codes", "scale", "shift")
+
+
+def readTensors(directory):
+    tensors = {}
+    for file in sorted(directory.glob("*.safetensors")):
+        tensors.update(load_file(file))
+    return tensors
+
+
+def dequantise(tensors, config, quantization):
+    """Replaces NAME.codes, NAME.scale, NAME.shift by NAME.weight."""
+    result = {name: t for name, t in tensors.items() if name.split(".")[-1] not in PARTS}
+    sizes = {"down": config.intermediate_size, "o": config.num_attention_heads * config.head_dim}
+    for name in [name[: -len(".codes")] for name in tensors if name.endswith(".codes")]:
+        kind = name.split(".")[-1].removesuffix("_proj")
+        parts = [tensors.get(f"{name}.{part}") for part in PARTS]
+        codes, scale, shift = [None if part is None else part.numpy() for part in parts]
+        matrix = ternary.readLinear(
+            codes, scale, shift, sizes.get(kind, config.hidden_size), quantization["group_size"]
+        )
+        result[f"{name}.weight"] = torch.from_numpy(matrix)
+    return result
+
+
+def loadModel(directory, quantise=None):
+    """The checkpoint in float32; quantise maps a linear's float32 [N, K] to another."""
+    settings = json.loads((directory / "config.json").read_text())
+    quantization = settings.pop("quantization_config", None)
+    config = LlamaConfig(**settings, attn_implementation="eager")
+    tensors = readTensors(directory)
+    if quantization:
+        tensors = dequantise(tensors, config, quantization)
+    tensors = {name: tensor.float() for name, tensor in tensors.items()}
+    if quantise:
+        for name, tensor in tensors.items():
+            if LINEAR.search(name):
+                tensors[name] = torch.from_numpy(quantise(tensor.numpy()))
+    model = LlamaForCausalLM(config)
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    tied = ["lm_head.weight"] if config.tie_word_embeddings else []
+    assert not unexpected and set(missing) <= set(tied), (missing, unexpected)
+    model.tie_weights()
+    return model.float().eval()
+
+
+@torch.no_grad()
+def logitsOf(model, ids):
+    """float32 [ids, vocab]."""
+    return model(torch.tensor([ids])).logits[0].numpy()
+
+
+@torch.no_grad()
+def greedy(model, ids, count, banned=()):
+    """The next `count` tokens; a banned token (an end that is to be ignored) is never taken."""
+    result, cache, step = [], None, torch.tensor([list(ids)])
+    while len(result) < count:
+        output = model(step, past_key_values=cache, use_cache=True)
+        logits, cache = output.logits[0, -1], output.past_key_values
+        logits[list(banned)] = -torch.inf
+        result.append(int(logits.argmax()))
+        step = torch.tensor([result[-1:]])
+    return result
+
+
+def nmse(found, expected):
+    """Normalised mean square error, in float64."""
+    found, expected = found.astype(numpy.float64), expected.astype(numpy.float64)
+    return ((found - expected) ** 2).sum() / (expected**2).sum()
+
+
+def divergence(found, expected):
+    """Mean over positions of KL(expected || found) in nats."""
+    p = torch.from_numpy(expected).double().log_softmax(-1)
+    q = torch.from_numpy(found).double().log_softmax(-1)
+    return float((p.exp() * (p - q)).sum(-1).mean())
