@@ -51,7 +51,8 @@ def runTool(name, *arguments, folder=None, timeout=300, **options):
     return subprocess.run(
         [tool, *map(str, arguments)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         timeout=timeout,
         cwd=folder,
         **options,

@@ -46,7 +46,8 @@ def loadModel(directory, quantise=None):
     """The checkpoint in float32; quantise maps a linear's float32 [N, K] to another."""
     settings = json.loads((directory / "config.json").read_text())
     quantization = settings.pop("quantization_config", None)
-    config = LlamaConfig(**settings, attn_implementation="eager")
+    config = LlamaConfig.from_dict(settings)
+    config._attn_implementation = "eager"
     tensors = readTensors(directory)
     if quantization:
         tensors = dequantise(tensors, config, quantization)
