@@ -17,6 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import ternary
 
 LINEAR = re.compile(r"layers\.\d+\.(self_attn|mlp)\.\w+_proj\.weight$")
+TIED = ("model.embed_tokens.weight", "lm_head.weight")
 PARTS = ("codes", "scale", "shift")
 
 
@@ -56,11 +57,12 @@ def loadModel(directory, quantise=None):
         for name, tensor in tensors.items():
             if LINEAR.search(name):
                 tensors[name] = torch.from_numpy(quantise(tensor.numpy()))
+    if config.tie_word_embeddings:
+        # A tied checkpoint stores the matrix once, under either name.
+        stored = [tensors[name] for name in TIED if name in tensors]
+        tensors.update({name: stored[0] for name in TIED})
     model = LlamaForCausalLM(config)
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    tied = ["lm_head.weight"] if config.tie_word_embeddings else []
-    assert not unexpected and set(missing) <= set(tied), (missing, unexpected)
-    model.tie_weights()
+    model.load_state_dict(tensors, strict=True)
     return model.float().eval()
 
 
