@@ -96,6 +96,9 @@ Result<json> tbq::parseJson(std::string_view text, const std::string &file,
                      "JSON of " + std::to_string(text.size()) +
                          " bytes, more than the limit of " +
                          std::to_string(sizeLimit));
+  // nlohmann's lexer takes a NUL byte for the end and would ignore the rest.
+  if (size_t nul = text.find('\0'); nul != std::string_view::npos)
+    return makeError(file, "", "invalid JSON at byte " + std::to_string(nul));
   DocumentBuilder builder;
   if (!json::sax_parse(text.begin(), text.end(), &builder))
     return makeError(file, "", builder.failure);

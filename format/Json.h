@@ -75,6 +75,25 @@ private:
   std::string path;
 };
 
+/// Takes many fields in a row and remembers the first that failed.
+class FieldReader {
+public:
+  template <class Target, class Value>
+  void set(Target &target, Result<Value> value) {
+    if (failure)
+      return;
+    if (value)
+      target = *std::move(value);
+    else
+      failure = value.error();
+  }
+
+  Status status() const { return failure ? Status(*failure) : Status::ok(); }
+
+private:
+  std::optional<Error> failure;
+};
+
 } // namespace tbq
 
 #endif // TBQ_FORMAT_JSON_H

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The tensors of one linear, float or quantised, and of the embedding and the
+// output projection.
+// Input: an open Checkpoint and the shape config.json gives; output: views.
+// Invariant: a linear's tensors are complete, of the right type and shape, and
+// none under its name is left over; ternary codes are 0, 1 or 2 and scales
+// and shifts are finite.
+#include "CheckpointState.h"
+
+#include "NamePattern.h"
+#include "Tensor.h"
+
+#include <algorithm>
+#include <cstring>
+
+using namespace tbq;
+
+/// Whether `part` occurs in `name` as a run of whole dotted parts.
+static bool containsModule(std::string_view name, std::string_view part) {
+  for (size_t at = name.find(part); at != std::string_view::npos;
+       at = name.find(part, at + 1)) {
+    size_t end = at + part.size();
+    if ((at == 0 || name[at - 1] == '.') &&
+        (end == name.size() || name[end] == '.'))
+      return true;
+  }
+  return false;
+}
+
+static bool sameScheme(const LinearScheme &a, const LinearScheme &b) {
+  return a.scheme == b.scheme && a.groupSize == b.groupSize &&
+         a.shift == b.shift;
+}
+
+Result<std::optional<LinearScheme>>
+Checkpoint::schemeOf(const std::string &name) const {
+  const auto &quantization = state->quantization;
+  if (!quantization || name == "lm_head" || name == "model.embed_tokens")
+    return std::optional<LinearScheme>();
+  for (const std::string &module : quantization->modulesToNotConvert)
+    if (containsModule(name, module))
+      return std::optional<LinearScheme>();
+  const SchemeOverride *found = nullptr;
+  for (const SchemeOverride &candidate : quantization->overrides) {
+    auto matches = candidate.matcher->matches(name);
+    const std::string config = state->directory.pathOf("config.json");
+    if (!matches)
+      return makeError(config,
+                       "quantization_config.layers." + candidate.pattern,
+                       matches.error().message);
+    if (!*matches)
+      continue;
+    if (found && !sameScheme(found->scheme, candidate.scheme))
+      return makeError(config, "quantization_config.layers",
+                       "both '" + found->pattern + "' and '" +
+                           candidate.pattern + "' match " + name +
+                           " and differ");
+    found = &candidate;
+  }
+  return std::optional(found ? found->scheme : quantization->scheme);
+}
+
+/// The first code that is not 0, 1 or 2: both bits of a pair set.
+static Status checkTernaryCodes(const TensorView &codes) {
+  constexpr uint64_t low = 0x5555555555555555;
+  auto bad = [](uint64_t pairs) { return (pairs & (pairs >> 1) & low) != 0; };
+  uint64_t at = 0;
+  for (uint64_t word; codes.bytes - at >= sizeof(word); at += sizeof(word)) {
+    std::memcpy(&word, codes.data + at, sizeof(word));
+    if (bad(word))
+      break;
+  }
+  for (; at < codes.bytes; ++at)
+    if (bad(codes.data[at])) {
+      const auto rowBytes = static_cast<uint64_t>(codes.shape[1]);
+      return makeError(codes.file, codes.name,
+                       "byte " + std::to_string(at % rowBytes) + " of row " +
+                           std::to_string(at / rowBytes) +
+                           " holds a code 3 (ternary codes are 0, 1, 2)");
+    }
+  return Status::ok();
+}
+
+static Status checkFiniteF16(const TensorView &tensor) {
+  const auto columns = static_cast<uint64_t>(tensor.shape[1]);
+  for (uint64_t at = 0; at < tensor.bytes; at += 2)
+    if ((tensor.data[at + 1] & 0x7c) == 0x7c)
+      return makeError(tensor.file, tensor.name,
+                       "element [" + std::to_string(at / 2 / columns) + ", " +
+                           std::to_string(at / 2 % columns) +
+                           "] is infinite or not a number");
+  return Status::ok();
+}
+
+/// Every tensor called LINEAR.something must be one of the linear's own.
+static Status checkNothingLeft(const Checkpoint &checkpoint,
+                               const LinearTensors &linear) {
+  const std::string prefix = linear.name + ".";
+  const auto &tensors = checkpoint.tensors();
+  auto tensor =
+      std::lower_bound(tensors.begin(), tensors.end(), prefix,
+                       [](const TensorView &view, const std::string &wanted) {
+                         return view.name < wanted;
+                       });
+  for (; tensor != tensors.end() &&
+         tensor->name.compare(0, prefix.size(), prefix) == 0;
+       ++tensor) {
+    const TensorView *view = &*tensor;
+    if (view != linear.weight && view != linear.bias && view != linear.codes &&
+        view != linear.scale && view != linear.shift)
+      return makeError(
+          view->file, view->name,
+          "is not a tensor of this linear, which config.json "
+          "says is " +
+              std::string(linear.quantization
+                              ? schemeName(linear.quantization->scheme)
+                              : "float") +
+              (linear.bias ? " with a bias" : " without bias") +
+              (linear.quantization && !linear.shift ? " and without shift"
+                                                    : ""));
+  }
+  return Status::ok();
+}
+
+static Status readTernary(const Checkpoint &checkpoint, LinearTensors &linear) {
+  const std::vector<int64_t> groupShape{linear.rows, linear.groups};
+  auto codes = checkpoint.require(linear.name + ".codes", {DType::U8},
+                                  {linear.rows, (linear.columns - 1) / 4 + 1});
+  if (!codes)
+    return codes.error();
+  linear.codes = *codes;
+  auto scale =
+      checkpoint.require(linear.name + ".scale", {DType::F16}, groupShape);
+  if (!scale)
+    return scale.error();
+  linear.scale = *scale;
+  if (linear.quantization->shift) {
+    auto shift =
+        checkpoint.require(linear.name + ".shift", {DType::F16}, groupShape);
+    if (!shift)
+      return shift.error();
+    linear.shift = *shift;
+    if (Status status = checkFiniteF16(**shift); !status)
+      return status;
+  }
+  if (Status status = checkFiniteF16(**scale); !status)
+    return status;
+  return checkTernaryCodes(**codes);
+}
+
+Result<LinearTensors> Checkpoint::linear(const std::string &name, int64_t rows,
+                                         int64_t columns, bool hasBias) const {
+  auto scheme = schemeOf(name);
+  if (!scheme)
+    return scheme.error();
+  LinearTensors linear;
+  linear.name = name;
+  linear.rows = rows;
+  linear.columns = columns;
+  linear.quantization = *scheme;
+  if (*scheme && (*scheme)->scheme != Scheme::Ternary)
+    return makeError(state->directory.pathOf("config.json"),
+                     "quantization_config",
+                     name + " is stored as " + schemeName((*scheme)->scheme) +
+                         ", whose tensors this version does not read "
+                         "(supported: ternary)");
+  if (hasBias) {
+    auto bias = requireFloat(name + ".bias", {rows});
+    if (!bias)
+      return bias.error();
+    linear.bias = *bias;
+  }
+  if (*scheme) {
+    linear.groups = (*scheme)->groupsPerRow(columns);
+    if (Status status = readTernary(*this, linear); !status)
+      return status.error();
+  } else {
+    auto weight = requireFloat(name + ".weight", {rows, columns});
+    if (!weight)
+      return weight.error();
+    linear.weight = *weight;
+  }
+  if (Status status = checkNothingLeft(*this, linear); !status)
+    return status.error();
+  return linear;
+}
+
+static const char *const embeddingName = "model.embed_tokens.weight";
+static const char *const headName = "lm_head.weight";
+
+/// A float [vocab, hidden] matrix with nothing else stored under its module.
+static Result<const TensorView *> requireTable(const Checkpoint &checkpoint,
+                                               const std::string &module) {
+  const LlamaConfig &config = checkpoint.config();
+  LinearTensors table;
+  table.name = module;
+  auto weight = checkpoint.requireFloat(module + ".weight",
+                                        {config.vocab, config.hidden});
+  if (!weight)
+    return weight;
+  table.weight = *weight;
+  if (Status status = checkNothingLeft(checkpoint, table); !status)
+    return status.error();
+  return weight;
+}
+
+Result<const TensorView *> Checkpoint::embedding() const {
+  if (state->quantization && state->quantization->embedding)
+    return makeError(state->directory.pathOf("config.json"),
+                     "quantization_config.embedding",
+                     "a quantised embedding is not read by this version; "
+                     "store it as F16 or BF16");
+  // Tied checkpoints store the one matrix under either name.
+  if (state->config.tieEmbeddings && !find(embeddingName) && find(headName))
+    return requireTable(*this, "lm_head");
+  return requireTable(*this, "model.embed_tokens");
+}
+
+Result<const TensorView *> Checkpoint::head() const {
+  if (!state->config.tieEmbeddings)
+    return requireTable(*this, "lm_head");
+  auto shared = embedding();
+  const TensorView *copy = find(headName);
+  if (!shared || !copy || copy == *shared)
+    return shared;
+  if (copy->dtype != (*shared)->dtype || copy->bytes != (*shared)->bytes ||
+      std::memcmp(copy->data, (*shared)->data, copy->bytes) != 0)
+    return makeError(copy->file, headName,
+                     "differs from model.embed_tokens.weight, but "
+                     "config.json's tie_word_embeddings is true");
+  return shared;
+}
