@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A model.so, opened: judged first (trailer, ELF header, hash, manifest, ABI,
+// CPU), then loaded, then compared with what its code says of itself.
+// Invariant: no code of the file runs before all checks on its bytes passed;
+// a Model's table and manifest agree.
+#ifndef TBQ_RUNTIME_MODEL_H
+#define TBQ_RUNTIME_MODEL_H
+
+#include "format/Manifest.h"
+#include "format/StepAbi.h"
+#include "runtime/Outcome.h"
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace tbq {
+
+/// The shared object in this process; one for all Models of the same file.
+struct LoadedObject;
+
+struct ModelOptions {
+  bool verifyWeights = false;
+};
+
+class Model {
+public:
+  static Outcome open(const std::string &path, const ModelOptions &options,
+                      std::shared_ptr<const Model> &model);
+
+  const std::string &path() const { return name; }
+  const tbq_model_table &table() const { return *entries; }
+  const Manifest &manifest() const { return description; }
+  std::string_view manifestJson() const {
+    return {entries->manifest, entries->manifest_bytes};
+  }
+  int64_t vocab() const { return description.model.vocab; }
+  int64_t context() const { return description.model.context; }
+  bool isEnd(int32_t token) const;
+
+  /// Compares every block of the mapped weights with the manifest's hashes.
+  Outcome verifyWeights() const;
+
+private:
+  Model(std::string path, Manifest manifest,
+        std::shared_ptr<LoadedObject> object);
+
+  std::string name;
+  Manifest description;
+  std::shared_ptr<LoadedObject> object;
+  const tbq_model_table *entries;
+};
+
+} // namespace tbq
+
+#endif // TBQ_RUNTIME_MODEL_H

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The sampling chain over the final logits. Compiled without contraction of
+// a * b + c, so that every machine rounds alike.
+// Invariant: `candidates` is sorted, likeliest first, and never empty once its
+// first filter ran.
+#include "runtime/Sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+using namespace tbq;
+
+tbq_sampler_options
+tbq::samplerDefaults(const Manifest::Generation *generation) {
+  tbq_sampler_options options = {0.8f, 40, 0.95f, 0.05f, 1.0f, 64, 0};
+  if (!generation)
+    return options;
+  auto number = [](const std::optional<double> &from, float &to) {
+    if (from)
+      to = static_cast<float>(*from);
+  };
+  number(generation->temperature, options.temperature);
+  number(generation->topP, options.top_p);
+  number(generation->minP, options.min_p);
+  number(generation->repetitionPenalty, options.repeat_penalty);
+  if (generation->topK)
+    options.top_k =
+        static_cast<int32_t>(std::min<int64_t>(*generation->topK, INT32_MAX));
+  if (generation->doSample == false)
+    options.temperature = 0;
+  return options;
+}
+
+Outcome Sampler::create(int64_t vocab, const tbq_sampler_options &options,
+                        std::unique_ptr<Sampler> &sampler) {
+  auto check = [](bool good, const char *field, const char *wanted,
+                  double value) {
+    std::string got = std::to_string(value);
+    return good ? Outcome::ok()
+                : Outcome::failure(TBQ_ERROR_ARGUMENT, field,
+                                   std::string("must be ") + wanted + " (got " +
+                                       got + ")");
+  };
+  const tbq_sampler_options &o = options;
+  for (const Outcome &checked :
+       {check(o.temperature >= 0 && std::isfinite(o.temperature), "temperature",
+              "0 or more", o.temperature),
+        check(o.top_k >= 0, "top_k", "0 (all) or more", o.top_k),
+        check(o.top_p >= 0 && o.top_p <= 1, "top_p", "in [0, 1]", o.top_p),
+        check(o.min_p >= 0 && o.min_p <= 1, "min_p", "in [0, 1]", o.min_p),
+        check(o.repeat_penalty > 0 && std::isfinite(o.repeat_penalty),
+              "repeat_penalty", "above 0", o.repeat_penalty),
+        check(o.repeat_last >= 0 && o.repeat_last <= 1 << 24, "repeat_last",
+              "in [0, 16777216]", o.repeat_last)})
+    if (!checked)
+      return checked;
+  sampler.reset(new Sampler(vocab, options));
+  return Outcome::ok();
+}
+
+Sampler::Sampler(int64_t vocab, const tbq_sampler_options &options)
+    : vocab(static_cast<int32_t>(vocab)), options(options),
+      random(options.seed), recent(options.repeat_last),
+      occurrences(static_cast<size_t>(vocab)) {
+  candidates.reserve(static_cast<size_t>(vocab));
+}
+
+Outcome Sampler::accept(int32_t token) {
+  if (token < 0 || token >= vocab)
+    return Outcome::failure(TBQ_ERROR_ARGUMENT, "token",
+                            "must be in [0, " + std::to_string(vocab) +
+                                ") (got " + std::to_string(token) + ")");
+  if (recent.empty())
+    return Outcome::ok();
+  if (recentCount == recent.size())
+    --occurrences[recent[recentNext]];
+  else
+    ++recentCount;
+  recent[recentNext] = token;
+  recentNext = (recentNext + 1) % recent.size();
+  ++occurrences[token];
+  return Outcome::ok();
+}
+
+/// The logit after the repeat penalty (CTRL, Keskar et al. 2019).
+float Sampler::penalised(const float *logits, int32_t token) const {
+  float logit = logits[token];
+  if (occurrences[token] == 0)
+    return logit;
+  return logit > 0 ? logit / options.repeat_penalty
+                   : logit * options.repeat_penalty;
+}
+
+Outcome Sampler::sample(const float *logits, int32_t &token) {
+  // Also refuses +inf, from which no probability follows.
+  for (int32_t i = 0; i < vocab; ++i)
+    if (!(logits[i] < INFINITY))
+      return Outcome::failure(TBQ_ERROR_ARGUMENT,
+                              "logits[" + std::to_string(i) + "]",
+                              "is " + std::to_string(logits[i]));
+  if (options.temperature == 0)
+    return best(logits, token);
+  keepTopK(logits);
+  if (candidates.front().logit == -INFINITY)
+    return Outcome::failure(TBQ_ERROR_ARGUMENT, "logits", "are all -inf");
+  keepTopP();
+  keepMinP();
+  token = draw();
+  return Outcome::ok();
+}
+
+Outcome Sampler::best(const float *logits, int32_t &token) const {
+  float highest = -INFINITY;
+  int32_t found = -1;
+  for (int32_t i = 0; i < vocab; ++i)
+    if (float logit = penalised(logits, i); logit > highest) {
+      highest = logit;
+      found = i;
+    }
+  if (found < 0)
+    return Outcome::failure(TBQ_ERROR_ARGUMENT, "logits", "are all -inf");
+  token = found;
+  return Outcome::ok();
+}
+
+void Sampler::keepTopK(const float *logits) {
+  auto better = [](const Candidate &a, const Candidate &b) {
+    return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
+  };
+  int32_t keep = vocab;
+  if (options.top_k > 0)
+    keep = std::min(options.top_k, vocab);
+  candidates.clear();
+  for (int32_t i = 0; i < keep; ++i)
+    candidates.push_back({penalised(logits, i), i, 0});
+  if (keep == vocab) {
+    std::sort(candidates.begin(), candidates.end(), better);
+    return;
+  }
+  // A heap of the best so far with the worst of them in front.
+  std::make_heap(candidates.begin(), candidates.end(), better);
+  for (int32_t i = keep; i < vocab; ++i) {
+    float logit = penalised(logits, i);
+    if (!(logit > candidates.front().logit))
+      continue;
+    std::pop_heap(candidates.begin(), candidates.end(), better);
+    candidates.back() = {logit, i, 0};
+    std::push_heap(candidates.begin(), candidates.end(), better);
+  }
+  std::sort_heap(candidates.begin(), candidates.end(), better);
+}
+
+/// Softmax without its divisor; the first weight is 1.
+void Sampler::weigh(double temperature) {
+  double highest = candidates.front().logit;
+  for (Candidate &candidate : candidates)
+    candidate.weight = expOfNegative((candidate.logit - highest) / temperature);
+}
+
+void Sampler::keepTopP() {
+  weigh(1);
+  if (options.top_p >= 1)
+    return;
+  double total = 0, sum = 0;
+  for (const Candidate &candidate : candidates)
+    total += candidate.weight;
+  size_t kept = 0;
+  do
+    sum += candidates[kept++].weight;
+  while (kept < candidates.size() &&
+         sum < static_cast<double>(options.top_p) * total);
+  candidates.resize(kept);
+}
+
+void Sampler::keepMinP() {
+  size_t kept = 1;
+  while (kept < candidates.size() &&
+         candidates[kept].weight >= static_cast<double>(options.min_p))
+    ++kept;
+  candidates.resize(kept);
+}
+
+int32_t Sampler::draw() {
+  weigh(options.temperature);
+  double total = 0;
+  for (const Candidate &candidate : candidates)
+    total += candidate.weight;
+  double left = random.unit() * total;
+  for (const Candidate &candidate : candidates) {
+    left -= candidate.weight;
+    if (left < 0)
+      return candidate.token;
+  }
+  // Only rounding leads here; the likeliest is never wrong.
+  return candidates.front().token;
+}
+
+double Sampler::expOfNegative(double x) {
+  if (!(x >= -700))
+    return 0;
+  // x = k ln 2 + r, |r| <= ln 2 / 2; exp(x) = 2^k exp(r).
+  auto k = static_cast<int64_t>(x * 0x1.71547652b82fep0 - 0.5);
+  auto kd = static_cast<double>(k);
+  double r = (x - kd * 0x1.62e42fee00000p-1) - kd * 0x1.a39ef35793c76p-33;
+  double sum = 1;
+  for (int n = 14; n >= 1; --n)
+    sum = 1 + r / n * sum;
+  uint64_t bits = static_cast<uint64_t>(k + 1023) << 52;
+  double power;
+  std::memcpy(&power, &bits, sizeof(power));
+  return power * sum;
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Chooses the next token from logits. Order: repeat penalty, top-k, top-p,
+// min-p, temperature (llama-cli's order), then one draw.
+// Invariant: the same options, history and logits give the same token on every
+// machine: own generator, own exp, no fused operations; after construction
+// nothing is allocated.
+#ifndef TBQ_RUNTIME_SAMPLER_H
+#define TBQ_RUNTIME_SAMPLER_H
+
+#include "format/Manifest.h"
+#include "runtime/Outcome.h"
+#include "runtime/Random.h"
+
+#include <memory>
+#include <vector>
+
+namespace tbq {
+
+/// llama-cli's defaults, overridden by what the generation config says.
+tbq_sampler_options samplerDefaults(const Manifest::Generation *generation);
+
+class Sampler {
+public:
+  static Outcome create(int64_t vocab, const tbq_sampler_options &options,
+                        std::unique_ptr<Sampler> &sampler);
+
+  /// Ties go to the lower token. Fails on logits that are NaN or all -inf.
+  Outcome sample(const float *logits, int32_t &token);
+
+  /// `token` is now part of the text that the repeat penalty looks at.
+  Outcome accept(int32_t token);
+
+  /// exp(x) for x <= 0, within 2 ULP; 0 below -700.
+  static double expOfNegative(double x);
+
+private:
+  struct Candidate {
+    float logit;
+    int32_t token;
+    double weight;
+  };
+
+  Sampler(int64_t vocab, const tbq_sampler_options &options);
+
+  float penalised(const float *logits, int32_t token) const;
+  Outcome best(const float *logits, int32_t &token) const;
+  void keepTopK(const float *logits);
+  void keepTopP();
+  void keepMinP();
+  int32_t draw();
+  void weigh(double temperature);
+
+  const int32_t vocab;
+  const tbq_sampler_options options;
+  Random random;
+  std::vector<Candidate> candidates; // likeliest first
+  std::vector<int32_t> recent;       // ring of the last repeat_last tokens
+  size_t recentNext = 0, recentCount = 0;
+  std::vector<int32_t> occurrences; // of each token in `recent`
+};
+
+} // namespace tbq
+
+#endif // TBQ_RUNTIME_SAMPLER_H

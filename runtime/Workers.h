@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Who runs a step: a team of workers that all call the step function with equal
+// arguments and meet at its barriers (format/StepAbi.h).
+// Threads are for use; fibers, all on one thread and switched only at barriers,
+// are for tests: a missing barrier gives a wrong result by certainty.
+// Invariant: when run returns, every worker has returned from the step.
+#ifndef TBQ_RUNTIME_WORKERS_H
+#define TBQ_RUNTIME_WORKERS_H
+
+#include "format/StepAbi.h"
+#include "runtime/Outcome.h"
+
+#include <cstdint>
+#include <memory>
+
+namespace tbq {
+
+/// The arguments of a step that are equal for all workers.
+struct StepCall {
+  tbq_step_fn step;
+  uint8_t *arena;
+  const uint8_t *weights;
+  uint8_t *cache;
+  const int32_t *tokens;
+  float *logits;
+  int64_t position;
+  int64_t count;
+  int64_t firstLogitsRow;
+
+  void operator()(const tbq_team &team) const {
+    step(arena, weights, cache, tokens, logits, position, count, firstLogitsRow,
+         &team);
+  }
+};
+
+class Workers {
+public:
+  virtual ~Workers() = default;
+  virtual int64_t count() const = 0;
+  /// Runs the call on all workers. Threads always succeed; fibers report a
+  /// barrier that not all workers reach.
+  virtual Outcome run(const StepCall &call) = 0;
+};
+
+/// Persistent threads; the caller of run is worker 0. count 0: one a CPU.
+Outcome createThreads(int64_t count, std::unique_ptr<Workers> &workers);
+
+/// In which order fibers run between two barriers. The last to reach a barrier
+/// must be the first to leave it, so Forward goes up (0, 1, ...) before the
+/// first barrier, down after it, up after the next; Backward the other way
+/// round. Together they put every pair of workers in both orders everywhere.
+enum class FiberOrder { Forward, Backward, Random };
+
+Outcome createFibers(int64_t count, FiberOrder order, uint64_t seed,
+                     std::unique_ptr<Workers> &workers);
+
+constexpr int64_t maximumWorkers = 1024;
+
+/// CPUs this process may run on.
+int64_t usableCpus();
+
+/// The number checked: 1 .. maximumWorkers, or the default for 0.
+Outcome checkWorkerCount(int64_t &count);
+
+} // namespace tbq
+
+#endif // TBQ_RUNTIME_WORKERS_H

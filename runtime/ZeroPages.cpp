@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// One anonymous mapping: the data, pushed against its end, then a guard page.
+#include "runtime/ZeroPages.h"
+
+#include "format/CheckedSize.h"
+
+#include <cerrno>
+#include <cstring>
+#include <sys/mman.h>
+#include <unistd.h>
+
+using namespace tbq;
+
+ZeroPages &ZeroPages::operator=(ZeroPages &&other) noexcept {
+  std::swap(start, other.start);
+  std::swap(mapping, other.mapping);
+  std::swap(mapped, other.mapped);
+  return *this;
+}
+
+ZeroPages::~ZeroPages() {
+  if (mapping)
+    munmap(mapping, mapped);
+}
+
+Outcome ZeroPages::create(uint64_t bytes, const char *what, ZeroPages &pages) {
+  auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  CheckedSize rounded = checkedRoundUp(bytes, 64);
+  CheckedSize usable = checkedRoundUp(rounded, page);
+  CheckedSize total = checkedAdd(usable, page);
+  void *mapping = MAP_FAILED;
+  if (total)
+    mapping = mmap(nullptr, *total, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapping == MAP_FAILED)
+    return Outcome::failure(TBQ_ERROR_MEMORY, what,
+                            "cannot get " + std::to_string(bytes) + " bytes: " +
+                                std::strerror(total ? errno : ENOMEM));
+  pages = ZeroPages();
+  pages.mapping = mapping;
+  pages.mapped = *total;
+  auto *base = static_cast<uint8_t *>(mapping);
+  pages.start = base + (*usable - *rounded);
+  if (mprotect(base + *usable, page, PROT_NONE) != 0)
+    return Outcome::failure(TBQ_ERROR_MEMORY, what, std::strerror(errno));
+  return Outcome::ok();
+}
