@@ -4,7 +4,7 @@
 TBQ_BUILD (build), TBQ_TEST_DATA (../shared/data) and TBQ_SMOLLM2
 (build/models/SmolLM2-135M-Instruct) say where things are. A tool that is missing is a failure;
 a model or data set that is missing is a visible skip, except for the synthetic models and the
-default one of models/, which are always tested.
+default one of models/, which are always tested. TBQ_LONG=1 (make check-long) widens the sweeps.
 """
 
 import os
@@ -20,6 +20,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BUILD = REPOSITORY / os.environ.get("TBQ_BUILD", "build")
 DATA = REPOSITORY / os.environ.get("TBQ_TEST_DATA", "../shared/data")
 SMOLLM2 = REPOSITORY / os.environ.get("TBQ_SMOLLM2", BUILD / "models/SmolLM2-135M-Instruct")
+LONG = os.environ.get("TBQ_LONG") == "1"
 LLVM = pathlib.Path("/usr/lib/llvm-22/bin")
 
 measurements = []

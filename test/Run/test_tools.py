@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What users' hands know of the tools: help, versions, seeds, prompts, machine-readable output."""
+
+import json
+
+import pytest
+
+from conftest import runGood, runTool
+
+TOOLS = ["tbqc", "tbq-run", "tbq-bench", "tbq-inspect", "tbq-logits"]
+NAME = "tied-f32"
+
+FLAGS = {
+    "tbqc": ["-o", "--mcpu", "--mtriple", "--mattr", "--activations", "--quantize", "--context",
+             "--prefill-chunk", "--kv-cache", "--stop-after", "--emit", "--save-temps"],
+    "tbq-run": ["-m", "-p", "-f", "-n", "-c", "-t", "--seed", "--temp", "--top-k", "--top-p",
+                "--min-p", "--repeat-penalty", "--ignore-eos", "-cnv", "-sys", "--json",
+                "--show-timings", "--no-display-prompt"],
+    "tbq-bench": ["-m", "-p", "-n", "-r", "-t", "-o"],
+    "tbq-inspect": ["--json"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def artifact(model_directory, compile_model):
+    return compile_model(model_directory(NAME))
+
+
+def generate(artifact, *flags):
+    return runGood("tbq-run", "-m", artifact, "-n", 30, *flags).stdout
+
+
+@pytest.mark.parametrize("tool", FLAGS)
+def test_help_lists_every_flag(tool):
+    text = runGood(tool, "--help").stdout
+    for flag in FLAGS[tool]:
+        assert flag in text
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_version(tool):
+    assert "0.1.0" in runGood(tool, "--version").stdout
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_unknown_flag(tool):
+    result = runTool(tool, "--no-such-flag")
+    assert result.returncode == 1
+    assert "--no-such-flag" in result.stderr and not result.stdout
+
+
+def test_seed(artifact):
+    """The same seed gives the same text, whatever the workers; another seed another."""
+    flags = ("-p", "License", "--temp", 1, "--ignore-eos")
+    first = generate(artifact, *flags, "-s", 1)
+    assert first == generate(artifact, *flags, "--seed", 1, "-t", 2)
+    assert first != generate(artifact, *flags, "-s", 2)
+
+
+def test_prompt_from_a_file(artifact, tmp_path):
+    (tmp_path / "prompt.txt").write_text("License")
+    greedy = ("--temp", 0, "--ignore-eos")
+    expected = generate(artifact, "-p", "License", *greedy)
+    assert generate(artifact, "-f", tmp_path / "prompt.txt", *greedy) == expected
+    assert expected.startswith("License")
+    shown = generate(artifact, "-p", "License", "--no-display-prompt", *greedy)
+    assert expected.removeprefix("License").strip() == shown.strip()
+
+
+def test_prompt_longer_than_the_context(model_directory, compile_model):
+    small = compile_model(model_directory(NAME), "--context=16")
+    result = runTool("tbq-run", "-m", small, "-p", "License " * 40, "-n", 1)
+    assert result.returncode == 1 and "16" in result.stderr
+
+
+def test_json_of_run(artifact):
+    output = generate(artifact, "-p", "License", "--temp", 0, "--ignore-eos", "--json")
+    assert isinstance(json.loads(output), dict)
+
+
+def test_json_of_bench(artifact):
+    output = runGood(
+        "tbq-bench", "-m", artifact, "-p", 32, "-n", 8, "-r", 2, "-t", "1,2", "-o", "json"
+    )
+    rows = json.loads(output.stdout)
+    assert len(rows) == 4, "pp32 and tg8, on one and on two workers"
+    table = runGood("tbq-bench", "-m", artifact, "-p", 32, "-n", 8, "-r", 1, "-t", 1).stdout
+    assert "pp32" in table and "tg8" in table
+
+
+def test_context_end_is_no_error(model_directory, compile_model):
+    """Generation stops where the cache is full."""
+    small = compile_model(model_directory(NAME), "--context=16")
+    result = runTool(
+        "tbq-run", "-m", small, "-p", "License", "-n", 100, "--temp", 0, "--ignore-eos"
+    )
+    assert result.returncode == 0 and result.stdout
