@@ -42,14 +42,16 @@ inline void appendPrintable(std::string &out, std::string_view text,
 /// "FILE: FIELD: detail"; an empty file or field is left out.
 inline Error makeError(std::string_view file, std::string_view field,
                        std::string_view detail) {
+  // Paths may be as long as the system allows; names from a file are cut.
   std::string message;
-  for (std::string_view part : {file, field}) {
+  auto addPart = [&](std::string_view part, size_t limit) {
     if (part.empty())
-      continue;
-    // Paths may be as long as the system allows; names from a file are cut.
-    appendPrintable(message, part, part.data() == file.data() ? 4096 : 200);
+      return;
+    appendPrintable(message, part, limit);
     message += ": ";
-  }
+  };
+  addPart(file, 4096);
+  addPart(field, 200);
   appendPrintable(message, detail, 1024);
   return Error{std::move(message)};
 }
