@@ -10,6 +10,7 @@ build=${TBQ_BUILD:-build}
 if [ ! -f "$build/build.ninja" ]; then
   echo "build: configuring $build (Release, clang 22, lld)"
   cmake -S . -B "$build" -G Ninja \
+    -DCMAKE_PREFIX_PATH=/usr/lib/llvm-22 \
     -DCMAKE_BUILD_TYPE=Release \
     -DCMAKE_C_FLAGS_RELEASE="-O2 -DNDEBUG" \
     -DCMAKE_CXX_FLAGS_RELEASE="-O2 -DNDEBUG" \

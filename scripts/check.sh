@@ -51,7 +51,7 @@ runUnitTests() {
 runPytest() {
   local folders=(test)
   [ -d python/tests ] && folders+=(python/tests)
-  PYTHONPATH=python "$python" -m pytest -q -rs -p no:cacheprovider \
+  PYTHONPATH=python "$python" -m pytest -q -rs -p no:cacheprovider --continue-on-collection-errors \
     --junitxml="$reports/pytest.xml" "${folders[@]}"
 }
 
