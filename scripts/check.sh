@@ -8,7 +8,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 export TBQ_BUILD=${TBQ_BUILD:-build}
-reports=$PWD/$TBQ_BUILD/check
+reports=$(realpath -m "$TBQ_BUILD")/check
 python=$TBQ_BUILD/venv/bin/python
 jobs=$(nproc)
 rm -rf "$reports"
