@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+ *
+ * What compiled code and the runtime agree on. The artifact exports one symbol,
+ * tbq_model_query; everything else is reached through the table it returns.
+ * All memory belongs to the caller; a step allocates nothing, locks nothing and
+ * does no I/O. Change anything here and TBQ_STEP_ABI goes up by one.
+ */
+#ifndef TBQ_FORMAT_STEPABI_H
+#define TBQ_FORMAT_STEPABI_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TBQ_STEP_ABI 1u
+
+/* One for all workers of a step, zero-initialised before first use and reusable
+ * after. The two counters are on cache lines of their own. */
+typedef struct tbq_barrier {
+  uint32_t arrived;    /* workers that reached the current barrier */
+  uint32_t pad0[15];
+  uint32_t generation; /* barriers completed so far, modulo 2^32 */
+  uint32_t pad1[15];
+} tbq_barrier;
+
+/* Called by a worker that has waited `spins` rounds for `*generation` to leave
+ * `seen`. May return at any time; the worker looks again and calls again. */
+typedef void (*tbq_wait_fn)(void *context, const uint32_t *generation,
+                            uint32_t seen);
+
+/* One per worker: its number, how many there are, and how to wait. */
+typedef struct tbq_team {
+  int64_t worker;  /* 0 .. workers-1 */
+  int64_t workers; /* >= 1 */
+  tbq_barrier *barrier;
+  int64_t spins; /* polls of the generation before `wait` is called; >= 0 */
+  tbq_wait_fn wait;
+  void *wait_context;
+} tbq_team;
+
+/* Run by every worker of the team, with equal arguments but for `team`.
+ *   arena    arena_bytes, 64-byte aligned, zero-filled once at creation
+ *   weights  the artifact's weights section, 64-byte aligned
+ *   cache    cache_bytes of one sequence, 64-byte aligned, zero-filled once
+ *   tokens   count token ids, each in [0, vocab)
+ *   logits   (count - first_logits_row) rows of logits_stride floats: row i
+ *            belongs to token first_logits_row + i. Nothing is written, and the
+ *            output projection is skipped, if first_logits_row == count.
+ *   position of tokens[0]; position + count <= context
+ *   count    1 .. the entry's token capacity (decode_tokens, prefill_tokens)
+ */
+typedef void (*tbq_step_fn)(uint8_t *arena, const uint8_t *weights,
+                            uint8_t *cache, const int32_t *tokens,
+                            float *logits, int64_t position, int64_t count,
+                            int64_t first_logits_row, const tbq_team *team);
+
+typedef struct tbq_model_table {
+  uint32_t abi;  /* TBQ_STEP_ABI of the compiler that wrote it */
+  uint32_t size; /* sizeof(tbq_model_table) */
+  const char *manifest; /* JSON, manifest_bytes long, not NUL-terminated */
+  uint64_t manifest_bytes;
+  const uint8_t *tokenizer; /* format/TokenizerTables.h */
+  uint64_t tokenizer_bytes;
+  const uint8_t *weights; /* embedded weights, or null: a sidecar file */
+  uint64_t weights_bytes;
+  uint64_t arena_bytes;
+  uint64_t cache_bytes;
+  int64_t decode_tokens;
+  int64_t prefill_tokens;
+  int64_t logits_stride; /* floats from one row of logits to the next */
+  tbq_step_fn decode;
+  tbq_step_fn prefill;
+} tbq_model_table;
+
+/* Returns null if the artifact does not speak this ABI version. */
+typedef const tbq_model_table *(*tbq_model_query_fn)(uint32_t abi_version);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TBQ_FORMAT_STEPABI_H */

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The tbq dialect: its attributes, types, interfaces and ops.
+#ifndef TBQ_IR_TBQ_H
+#define TBQ_IR_TBQ_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/InferTypeOpInterface.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "tbq/IR/TbqDialect.h.inc"
+#include "tbq/IR/TbqEnums.h.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "tbq/IR/TbqAttrs.h.inc"
+
+#define GET_TYPEDEF_CLASSES
+#include "tbq/IR/TbqTypes.h.inc"
+
+#include "tbq/IR/TbqInterfaces.h.inc"
+
+#define GET_OP_CLASSES
+#include "tbq/IR/TbqOps.h.inc"
+
+namespace mlir::tbq {
+/// Lanes of the vectors that rows of activations are padded to.
+inline constexpr int64_t kLanes = 16;
+/// Alignment of buffers in the arena and of weights in their section, bytes.
+inline constexpr int64_t kAlignment = 64;
+
+/// Tokens whose sums a linear keeps in registers at once, for a step that
+/// carries `tokens`. Rows of activations are padded to whole token tiles.
+inline int64_t getTokenTile(int64_t tokens) { return tokens < 8 ? tokens : 8; }
+} // namespace mlir::tbq
+
+#endif // TBQ_IR_TBQ_H

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Schemes, activation modes and packed layouts.
+
+#ifndef TBQ_ATTRS_TD
+#define TBQ_ATTRS_TD
+
+include "tbq/IR/TbqDialect.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+
+class Tbq_Attr<string name, string attrMnemonic, list<Trait> traits = []>
+    : AttrDef<Tbq_Dialect, name, traits> {
+  let mnemonic = attrMnemonic;
+}
+
+def Tbq_Scheme : I32EnumAttr<"Scheme", "how a linear's weights are quantised", [
+    I32EnumAttrCase<"Ternary", 0, "ternary">,
+    I32EnumAttrCase<"Binary", 1, "binary">,
+    I32EnumAttrCase<"DualBinary", 2, "dual_binary">,
+    I32EnumAttrCase<"SalientMask", 3, "salient_mask">]> {
+  let cppNamespace = "::mlir::tbq";
+  let genSpecializedAttr = 0;
+}
+def Tbq_SchemeAttr : EnumAttr<Tbq_Dialect, Tbq_Scheme, "scheme">;
+
+def Tbq_Activations : I32EnumAttr<"Activations",
+    "what a quantised linear multiplies its weights with", [
+    I32EnumAttrCase<"F32", 0, "f32">,
+    I32EnumAttrCase<"I8", 1, "i8">]> {
+  let cppNamespace = "::mlir::tbq";
+  let genSpecializedAttr = 0;
+}
+def Tbq_ActivationsAttr : EnumAttr<Tbq_Dialect, Tbq_Activations, "activations">;
+
+def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
+  let summary = "how a weight's bytes are arranged, to the last bit";
+  let description = [{
+    A matrix of `rows` x `columns` is cut into tiles of `tile` rows; a tile is
+    one contiguous run of bytes, read once from front to back by one worker.
+    Rows past the last are zero.
+
+    *Digit planes* (`digits`, a width of 1, 2, 4 or 8 bits a plane): a tile is
+    a sequence of groups of `group` columns (the last one may be shorter). A
+    group is a sequence of steps, then, for each term, `tile` f16 coefficients.
+    A step of a plane of b bits is 4 * `tile` bytes: byte 4 r + i, bits
+    [b j, b j + b), hold the digit of tile row r, column 4 j + i of the step;
+    a step so covers 32 / b columns. The widest step among the planes sets the
+    stride; planes are interleaved at that stride, plane by plane.
+
+    `terms` says how a group's integer sums become a result, one row of P + 1
+    integers for each coefficient: P for the planes' dot products D_p, one for
+    the sum S of the activations:
+    y += sum over terms t of coefficient[t] * (sum_p terms[t][p] D_p + terms[t][P] S).
+    So ternary with scale and shift is `digits [2], terms [[1, -1], [0, 1]]`.
+
+    *Float* (an element type): for each column, `tile` elements, one a row.
+    With `tile` 1 this is the plain row-major matrix, rows padded to a multiple
+    of 16 elements.
+
+    `bias`: after its last group, a tile holds `tile` f32 biases.
+
+    Nothing here depends on the host or on the instruction set.
+  }];
+  let parameters = (ins
+    "int64_t":$rows, "int64_t":$columns,
+    "::mlir::Type":$elementType, // null: digit planes
+    ArrayRefParameter<"int64_t">:$digits,
+    ArrayRefParameter<"int64_t">:$terms, // row-major, numTerms x (planes + 1)
+    "int64_t":$group, "int64_t":$tile, "bool":$bias);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    bool isFloat() const { return bool(getElementType()); }
+    int64_t getNumPlanes() const { return getDigits().size(); }
+    int64_t getNumTerms() const {
+      return getDigits().empty() ? 0 : getTerms().size() / (getNumPlanes() + 1);
+    }
+    /// The integer that term `term` multiplies plane `plane`'s sum with, or
+    /// that of the activations' sum for `plane == getNumPlanes()`.
+    int64_t getTerm(int64_t term, int64_t plane) const {
+      return getTerms()[term * (getNumPlanes() + 1) + plane];
+    }
+    /// Whether any term uses the sum of the activations.
+    bool usesSums() const;
+
+    int64_t getNumTiles() const;
+    int64_t getNumGroups() const;
+    /// Columns of group `group`; the last one may be shorter.
+    int64_t getGroupColumns(int64_t group) const;
+    /// Columns that one step of digits covers (the widest plane's count).
+    int64_t getStepColumns() const;
+    /// Bytes of one step of one plane.
+    int64_t getStepBytes() const { return 4 * getTile(); }
+    /// Steps that plane `plane` takes for `columns` columns.
+    int64_t getSteps(int64_t plane, int64_t columns) const;
+    /// Byte offset of step `step` of plane `plane` within a group of `columns`.
+    int64_t getStepOffset(int64_t plane, int64_t step, int64_t columns) const;
+    /// Byte offset, within a group of `columns`, of term `term`'s coefficients.
+    int64_t getCoefficientOffset(int64_t term, int64_t columns) const;
+    /// Bytes of a group of `columns` columns.
+    int64_t getGroupBytes(int64_t columns) const;
+    /// Byte offset of group `group` within its tile.
+    int64_t getGroupOffset(int64_t group) const;
+    /// Byte offset of the biases within a tile.
+    int64_t getBiasOffset() const;
+    int64_t getTileBytes() const;
+    int64_t getBytes() const { return getNumTiles() * getTileBytes(); }
+    /// Columns of a float row with tile 1, or of an activation row that meets
+    /// this layout, rounded up to whole vectors of 16.
+    int64_t getPaddedColumns() const;
+    /// Bits of information a weight carries: digits, coefficients, bias;
+    /// without padding.
+    double getBitsPerWeight() const;
+  }];
+}
+
+#endif // TBQ_ATTRS_TD

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The ops, in the order of the stages that introduce them: weights, graph,
+// pack, lower.
+
+#ifndef TBQ_OPS_TD
+#define TBQ_OPS_TD
+
+include "tbq/IR/TbqTypes.td"
+include "tbq/IR/TbqInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/IR/OpAsmInterface.td"
+
+class Tbq_Op<string mnemonic, list<Trait> traits = []>
+    : Op<Tbq_Dialect, mnemonic, traits>;
+
+//===----------------------------------------------------------------------===//
+// Weights: named, external, never constants.
+//===----------------------------------------------------------------------===//
+
+def Tbq_WeightOp : Tbq_Op<"weight", [Pure]> {
+  let summary = "a tensor of the checkpoint, by name";
+  let description = [{
+    ```mlir
+    %w = tbq.weight "model.layers.0.mlp.up_proj.codes" : !tbq.digits<1536x576, ternary>
+    ```
+  }];
+  let arguments = (ins StrAttr:$name);
+  let results = (outs AnyTypeOf<[AnyStaticShapeTensor, Tbq_DigitsType]>:$result);
+  let assemblyFormat = "$name attr-dict `:` type($result)";
+}
+
+def Tbq_QuantizeOp : Tbq_Op<"quantize", [Pure]> {
+  let summary = "digits, scale and shift of a float weight, in closed form";
+  let description = [{
+    Post-training, per row and group of `group` columns: T from the TWN
+    threshold 0.7 mean|W|, then the least-squares pair (scale, shift) for that
+    T, in float64, rounded to f16 (METHODS: TernaryLLM, section 1.1). Evaluated
+    when the weights are written; it never runs in a step.
+
+    ```mlir
+    %t, %a, %c = tbq.quantize %w ternary group 128
+      : tensor<576x576xbf16> -> !tbq.digits<576x576, ternary>, tensor<576x5xf16>, tensor<576x5xf16>
+    ```
+  }];
+  let arguments = (ins AnyStaticShapeTensor:$weight, Tbq_SchemeAttr:$scheme,
+                       I64Attr:$group);
+  let results = (outs Tbq_DigitsType:$digits, AnyStaticShapeTensor:$scale,
+                      AnyStaticShapeTensor:$shift);
+  let assemblyFormat = [{
+    $weight $scheme `group` $group attr-dict `:` type($weight) `->`
+    type($digits) `,` type($scale) `,` type($shift)
+  }];
+  let hasVerifier = 1;
+}
+
+def Tbq_RopeTableOp : Tbq_Op<"rope_table", [Pure]> {
+  let summary = "cosines and sines of the rotary embedding, for every position";
+  let description = [{
+    Row p holds cos(p f_i) for the head_dim / 2 frequencies f_i, then sin(p f_i).
+    The frequencies (`inv_freq`, with the checkpoint's scaling applied) and
+    their products with p are rounded to f32 as the reference implementation
+    does; the functions are evaluated in float64.
+  }];
+  let arguments = (ins DenseF32ArrayAttr:$inv_freq);
+  let results = (outs AnyStaticShapeTensor:$result);
+  let assemblyFormat = "$inv_freq attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+def Tbq_PackOp : Tbq_Op<"pack", [Pure, AttrSizedOperandSegments]> {
+  let summary = "a weight, brought into a layout when the weights are written";
+  let description = [{
+    ```mlir
+    %p = tbq.pack %t scale(%a) shift(%c) : (...) -> !tbq.packed<576x576, digits [2], ...>
+    ```
+  }];
+  let arguments = (ins AnyTypeOf<[AnyStaticShapeTensor, Tbq_DigitsType]>:$weight,
+                       Optional<AnyStaticShapeTensor>:$scale,
+                       Optional<AnyStaticShapeTensor>:$shift,
+                       Optional<AnyStaticShapeTensor>:$bias);
+  let results = (outs Tbq_PackedType:$result);
+  let assemblyFormat = [{
+    $weight (`scale` `(` $scale^ `)`)? (`shift` `(` $shift^ `)`)?
+    (`bias` `(` $bias^ `)`)? attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def Tbq_WeightsOp : Tbq_Op<"weights", [SingleBlock, NoTerminator, Symbol,
+                                       IsolatedFromAbove]> {
+  let summary = "how the weights section is written";
+  let description = [{
+    Its region is run once, when the artifact is made: each `tbq.place` says
+    which packed weight lies where. `bytes` is the section's size.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$bytes);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$sym_name `bytes` $bytes attr-dict-with-keyword $body";
+}
+
+def Tbq_PlaceOp : Tbq_Op<"place"> {
+  let summary = "a packed weight's place in the weights section";
+  let arguments = (ins Tbq_PackedType:$weight, I64Attr:$offset, StrAttr:$name);
+  let assemblyFormat = "$weight `at` $offset $name attr-dict `:` type($weight)";
+}
+
+//===----------------------------------------------------------------------===//
+// The step. On tensors: inputs and results. In buffer form: `into`, `count`
+// and, once distributed, `range`.
+//===----------------------------------------------------------------------===//
+
+def Tbq_Rows : AnyTypeOf<[AnyRankedTensor, AnyMemRef],
+    "rows of activations, one a token">;
+def Tbq_FloatWeight : AnyTypeOf<[AnyStaticShapeTensor, Tbq_PackedType],
+    "a float weight, as stored or packed">;
+
+class Tbq_StepOp<string mnemonic, dag inputs, list<string> overrides = []>
+    : Tbq_Op<mnemonic, [AttrSizedOperandSegments,
+        DeclareOpInterfaceMethods<Tbq_StepOpInterface,
+          !listconcat(["getUnitsPerToken"], overrides)>,
+        DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let arguments = !con(inputs, (ins Variadic<AnyMemRef>:$into,
+                                    Optional<Index>:$count,
+                                    Variadic<Index>:$range));
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+  let hasVerifier = 1;
+}
+
+defvar BufferForm = [{ (`into` `(` $into^ `)`)? (`count` `(` $count^ `)`)?
+  (`range` `(` $range^ `)`)? attr-dict `:` functional-type(operands, results)
+}];
+
+def Tbq_EmbeddingOp : Tbq_StepOp<"embedding",
+    (ins Tbq_Rows:$tokens, Tbq_FloatWeight:$table)> {
+  let summary = "the table's row of each token";
+  let assemblyFormat = !strconcat("$tokens `,` $table", BufferForm);
+}
+
+def Tbq_RmsNormOp : Tbq_StepOp<"rms_norm",
+    (ins Tbq_Rows:$input, Tbq_FloatWeight:$weight, F32Attr:$epsilon,
+         I64Attr:$features)> {
+  let summary = "x / sqrt(mean(x^2) + epsilon) * weight, row by row";
+  let assemblyFormat = !strconcat("$input `,` $weight `epsilon` $epsilon `features` $features", BufferForm);
+}
+
+def Tbq_LinearOp : Tbq_StepOp<"linear",
+    (ins AnyRankedTensor:$input,
+         AnyTypeOf<[AnyStaticShapeTensor, Tbq_DigitsType]>:$weight,
+         Variadic<AnyStaticShapeTensor>:$scale,
+         Optional<AnyStaticShapeTensor>:$shift,
+         Variadic<AnyType>:$salient,
+         Optional<AnyStaticShapeTensor>:$bias,
+         Optional<AnyRankedTensor>:$residual,
+         OptionalAttr<I64Attr>:$group,
+         OptionalAttr<Tbq_ActivationsAttr>:$activations)> {
+  let summary = "y = x W^T (+ bias) (+ residual), float or quantised";
+  let description = [{
+    The scheme is in the type of the weight's digits; coefficients are f16, one
+    a row and group of `group` columns. No digits: a float linear.
+
+    ```mlir
+    %y = tbq.linear %x, %w : (tensor<?x576xf32>, tensor<1536x576xbf16>) -> tensor<?x1536xf32>
+    // ternary: scale * T + shift
+    %y = tbq.linear %x, %t scale(%a) shift(%c) group 128 activations i8 : ...
+    // partially binary: scale * (+-1) + shift, but value_scale * (q - zero) under the mask
+    %y = tbq.linear %x, %signs scale(%a) shift(%m) salient(%mask, %values, %offsets, %value_scale) group 128 : ...
+    // dual binary: alpha1 * b1 + alpha2 * b2
+    %y = tbq.linear %x, %planes scale(%alpha1, %alpha2) group 64 : ...
+    ```
+  }];
+  let assemblyFormat = !strconcat([{
+    $input `,` $weight (`scale` `(` $scale^ `)`)? (`shift` `(` $shift^ `)`)?
+    (`salient` `(` $salient^ `)`)? (`bias` `(` $bias^ `)`)?
+    (`residual` `(` $residual^ `)`)? (`group` $group^)?
+    (`activations` $activations^)?}], BufferForm);
+  let hasCanonicalizer = 1;
+}
+
+def Tbq_RopeOp : Tbq_StepOp<"rope",
+    (ins Tbq_Rows:$input, Tbq_FloatWeight:$table, Index:$position,
+         I64Attr:$heads, I64Attr:$head_dim)> {
+  let summary = "rotary position embedding, half-split pairs (i, i + head_dim/2)";
+  let assemblyFormat = !strconcat([{
+    $input `,` $table `at` $position `heads` $heads `x` $head_dim}], BufferForm);
+}
+
+def Tbq_AppendCacheOp : Tbq_StepOp<"append_cache",
+    (ins Tbq_Rows:$key, Tbq_Rows:$value,
+         AnyTypeOf<[Tbq_CacheType, AnyMemRef]>:$cache,
+         Index:$layer, Index:$position, Index:$tokens,
+         TypeAttrOf<Tbq_CacheType>:$cache_type),
+    ["writesCache"]> {
+  let summary = "stores the keys and values of `tokens` tokens from `position` on";
+  let assemblyFormat = !strconcat([{
+    $key `,` $value `,` $cache `[` $layer `]` `at` $position `tokens` $tokens
+    $cache_type}], BufferForm);
+}
+
+def Tbq_AttentionOp : Tbq_StepOp<"attention",
+    (ins Tbq_Rows:$query, AnyTypeOf<[Tbq_CacheType, AnyMemRef]>:$cache,
+         Index:$layer, Index:$position, I64Attr:$heads, F32Attr:$scale,
+         TypeAttrOf<Tbq_CacheType>:$cache_type)> {
+  let summary = "causal attention of each token over the cache, grouped heads";
+  let description = [{
+    Token t attends to positions 0 .. position + t. Head h reads kv head
+    h / (heads / kv_heads). Keys are visited in blocks of 16 absolute positions
+    with a running maximum, so that the result does not depend on how many
+    tokens a step carries.
+  }];
+  let assemblyFormat = !strconcat([{
+    $query `,` $cache `[` $layer `]` `at` $position `heads` $heads
+    `scale` $scale $cache_type}], BufferForm);
+}
+
+def Tbq_GatedActivationOp : Tbq_StepOp<"gated_activation",
+    (ins Tbq_Rows:$gate, Tbq_Rows:$up)> {
+  let summary = "silu(gate) * up, element by element";
+  let assemblyFormat = !strconcat("$gate `,` $up", BufferForm);
+}
+
+def Tbq_AddOp : Tbq_StepOp<"add", (ins Tbq_Rows:$lhs, Tbq_Rows:$rhs),
+    ["mayOverwrite"]> {
+  let summary = "residual addition";
+  let assemblyFormat = !strconcat("$lhs `,` $rhs", BufferForm);
+}
+
+def Tbq_SelectRowsOp : Tbq_StepOp<"select_rows",
+    (ins Tbq_Rows:$input, Index:$first)> {
+  let summary = "rows from `first` on: the tokens whose logits are asked for";
+  let description = [{
+    The result has `count - first` valid rows; what follows computes only those.
+  }];
+  let assemblyFormat = !strconcat("$input `from` $first", BufferForm);
+}
+
+def Tbq_LayerOp : Tbq_Op<"layer", [SingleBlock,
+    AllTypesMatch<["input", "result"]>]> {
+  let summary = "one decoder layer of the model, by name";
+  let description = [{
+    Takes the residual stream and gives it back; the region's arguments are the
+    residual and the layer's number. Layers stay apart until
+    `tbq-share-layers` gives equal ones one function.
+
+    ```mlir
+    %1 = tbq.layer "model.layers.0" number 0 (%0) : tensor<?x576xf32> {
+    ^bb0(%h: tensor<?x576xf32>, %layer: index):
+      ...
+      tbq.yield %r : tensor<?x576xf32>
+    }
+    ```
+  }];
+  let arguments = (ins StrAttr:$name, I64Attr:$number, AnyRankedTensor:$input);
+  let results = (outs AnyRankedTensor:$result);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = [{
+    $name `number` $number `(` $input `)` `:` type($input)
+    attr-dict-with-keyword $body
+  }];
+  let hasVerifier = 1;
+}
+
+def Tbq_YieldOp : Tbq_Op<"yield", [Pure, Terminator, HasParent<"LayerOp">]> {
+  let summary = "the residual stream after a layer";
+  let arguments = (ins Variadic<AnyType>:$values);
+  let assemblyFormat = "($values^ `:` type($values))? attr-dict";
+}
+
+//===----------------------------------------------------------------------===//
+// Pack: every linear in the one form.
+//===----------------------------------------------------------------------===//
+
+def Tbq_GroupSumsOp : Tbq_StepOp<"group_sums",
+    (ins Tbq_Rows:$input, I64Attr:$columns, I64Attr:$group)> {
+  let summary = "S: the sum of each group of a row of f32 activations";
+  let assemblyFormat = !strconcat("$input `columns` $columns `group` $group", BufferForm);
+}
+
+def Tbq_QuantizeActivationsOp : Tbq_StepOp<"quantize_activations",
+    (ins Tbq_Rows:$input, I64Attr:$columns, I64Attr:$group)> {
+  let summary = "int8 activations of each row, their scale and group sums";
+  let description = [{
+    q = round(x * 127 / max|x|), ties to even, per token; the scale is
+    max(max|x|, 1e-5) / 127; the sums S of each group of q are int32. Results:
+    q, scale, sums.
+  }];
+  let assemblyFormat = !strconcat("$input `columns` $columns `group` $group", BufferForm);
+}
+
+def Tbq_PackedLinearOp : Tbq_StepOp<"packed_linear",
+    (ins Tbq_Rows:$input, Tbq_PackedType:$weight,
+         Optional<Tbq_Rows>:$sums, Optional<Tbq_Rows>:$activation_scale,
+         Optional<Tbq_Rows>:$residual), ["getFixedUnits", "mayOverwrite"]> {
+  let summary = "a linear in the one form: digit planes, sums, terms";
+  let description = [{
+    y = activation_scale * sum over groups and terms of the layout (see
+    `#tbq.layout`), plus the layout's bias, plus `residual`. With i8 input the
+    sums are exact int32 and each bracket is converted to f32 once. One unit of
+    work is a tile of rows of the weight. With `count`, only the first tokens
+    are computed, rounded up to the token tile.
+  }];
+  let assemblyFormat = !strconcat([{
+    $input `,` $weight (`sums` `(` $sums^ `)`)?
+    (`activation_scale` `(` $activation_scale^ `)`)?
+    (`residual` `(` $residual^ `)`)?}], BufferForm);
+}
+
+def Tbq_PlacedWeightOp : Tbq_Op<"placed_weight", [Pure, AttrSizedOperandSegments]> {
+  let summary = "a packed weight at its byte offset in the weights section";
+  let description = [{
+    Within a function shared by several layers there is one offset for each of
+    them, selected by `layer`. Once memory is planned, `section` is the
+    section's memory.
+  }];
+  let arguments = (ins Optional<Index>:$layer, Optional<AnyMemRef>:$section,
+                       DenseI64ArrayAttr:$offsets);
+  let results = (outs Tbq_PackedType:$result);
+  let assemblyFormat = [{
+    $offsets (`layer` `(` $layer^ `)`)? (`in` $section^ `:` type($section))?
+    attr-dict `:` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Tbq_LayersOp : Tbq_Op<"layers",
+    [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "a run of equal layers: one function, called for each number";
+  let description = [{
+    ```mlir
+    %1 = tbq.layers @decode_layer(%0, %cache, %position, %count) numbers 0 to 30 : (...) -> tensor<1x576xf32>
+    ```
+    Calls `@decode_layer(residual, i, ...)` for i from `first` up to `last`,
+    handing the residual on. i counts the layers of this run's function, from
+    the number of the first layer of the model.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$callee, AnyRankedTensor:$input,
+                       Variadic<AnyType>:$arguments, I64Attr:$first,
+                       I64Attr:$last);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $callee `(` $input (`,` $arguments^)? `)` `numbers` $first `to` $last
+    attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Lower: workers, and the bytes of a weight.
+//===----------------------------------------------------------------------===//
+
+def Tbq_WorkerOp : Tbq_Op<"worker", [Pure]> {
+  let summary = "this worker's number, 0 up to the number of workers";
+  let arguments = (ins Tbq_TeamType:$team);
+  let results = (outs Index:$result);
+  let assemblyFormat = "$team attr-dict";
+}
+
+def Tbq_WorkersOp : Tbq_Op<"workers", [Pure]> {
+  let summary = "the number of workers";
+  let arguments = (ins Tbq_TeamType:$team);
+  let results = (outs Index:$result);
+  let assemblyFormat = "$team attr-dict";
+}
+
+def Tbq_BarrierOp : Tbq_Op<"barrier"> {
+  let summary = "no worker passes before all have come, and their writes are seen";
+  let arguments = (ins Tbq_TeamType:$team);
+  let assemblyFormat = "$team attr-dict";
+}
+
+def Tbq_PackedBytesOp : Tbq_Op<"packed_bytes", [Pure]> {
+  let summary = "the bytes of a packed weight, in its layout's order";
+  let arguments = (ins Tbq_PackedType:$weight);
+  let results = (outs AnyMemRef:$result);
+  let assemblyFormat = "$weight attr-dict `:` type($weight) `->` type($result)";
+}
+
+#endif // TBQ_OPS_TD

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Types that are not numbers: quantised digits, packed weights, the KV cache
+// and the workers of a step.
+
+#ifndef TBQ_TYPES_TD
+#define TBQ_TYPES_TD
+
+include "tbq/IR/TbqAttrs.td"
+
+class Tbq_Type<string name, string typeMnemonic, list<Trait> traits = []>
+    : TypeDef<Tbq_Dialect, name, traits> {
+  let mnemonic = typeMnemonic;
+}
+
+def Tbq_DigitsType : Tbq_Type<"Digits", "digits"> {
+  let summary = "the digits of a quantised matrix, as a checkpoint stores them";
+  let description = [{
+    `!tbq.digits<576x1536, ternary>`: one digit a weight, row by row. Ternary
+    digits are T + 1 in two bits; binary, dual binary and a salient mask have
+    one bit a weight and plane. It is not an integer tensor: only a layout says
+    where a digit lies.
+  }];
+  let parameters = (ins "int64_t":$rows, "int64_t":$columns, "Scheme":$scheme);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+}
+
+def Tbq_PackedType : Tbq_Type<"Packed", "packed"> {
+  let summary = "a weight in the layout that kernels read";
+  let parameters = (ins "LayoutAttr":$layout);
+  let assemblyFormat = "$layout";
+}
+
+def Tbq_CacheType : Tbq_Type<"Cache", "cache"> {
+  let summary = "keys and values of one sequence, for all layers";
+  let description = [{
+    `!tbq.cache<30 layers, 3 by 64, 2048 tokens, f32>`. Keys lie in blocks of 16
+    positions, transposed ([layer][kv head][position / 16][feature][16]), so
+    that sixteen scores are one vector; values lie row by row
+    ([layer][kv head][position][feature, padded to 16]).
+  }];
+  let parameters = (ins "int64_t":$layers, "int64_t":$kvHeads,
+                    "int64_t":$headDim, "int64_t":$positions,
+                    "::mlir::Type":$elementType);
+  let hasCustomAssemblyFormat = 1;
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    static constexpr int64_t kBlock = 16;
+    int64_t getPaddedPositions() const;
+    int64_t getPaddedHeadDim() const;
+    int64_t getElementBytes() const;
+    /// Bytes of the keys (or values) of one kv head of one layer.
+    int64_t getKeyHeadBytes() const;
+    int64_t getValueHeadBytes() const;
+    /// Byte offset of the keys and of the values of a layer.
+    int64_t getLayerBytes() const;
+    int64_t getValuesOffset() const;
+    int64_t getBytes() const;
+  }];
+}
+
+def Tbq_TeamType : Tbq_Type<"Team", "team"> {
+  let summary = "the workers that run this step together";
+}
+
+#endif // TBQ_TYPES_TD

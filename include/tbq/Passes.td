@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Every pass, stage by stage, in the order of lib/Driver/Pipelines.cpp.
+
+#ifndef TBQ_PASSES_TD
+#define TBQ_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+//===----------------------------------------------------------------------===//
+// graph: what must be computed
+//===----------------------------------------------------------------------===//
+
+def QuantizePass : Pass<"tbq-quantize"> {
+  let summary = "quantise the decoder's float linears after training";
+  let description = [{
+    Each float linear inside a decoder layer gets digits, scale and shift made
+    from its weight. `group = 0` takes the whole row as one group.
+
+    ```mlir
+    %y = tbq.linear %x, %w : (tensor<?x576xf32>, tensor<576x576xbf16>) -> tensor<?x576xf32>
+    // becomes
+    %t, %a, %c = tbq.quantize %w ternary group 128 : ...
+    %y = tbq.linear %x, %t scale(%a) shift(%c) group 128 activations i8 : ...
+    ```
+  }];
+  let options = [
+    Option<"group", "group", "int64_t", "128", "columns that share a scale; 0: the row">,
+    Option<"activations", "activations", "std::string", "\"f32\"", "f32 or i8">];
+  let dependentDialects = ["::mlir::tbq::TbqDialect"];
+}
+
+def FuseResidualPass : Pass<"tbq-fuse-residual"> {
+  let summary = "fold a residual addition into the linear that feeds it";
+  let description = [{
+    ```mlir
+    %y = tbq.linear %x, %w : ...
+    %r = tbq.add %h, %y : ...
+    // becomes
+    %r = tbq.linear %x, %w residual(%h) : ...
+    ```
+    Only where the linear has no other use.
+  }];
+}
+
+//===----------------------------------------------------------------------===//
+// pack: how it is stored
+//===----------------------------------------------------------------------===//
+
+def PackWeightsPass : Pass<"tbq-pack-weights"> {
+  let summary = "choose layouts and bring every linear into the one form";
+  let description = [{
+    Every weight becomes a `tbq.pack` of a layout that kernels read in one
+    stream; every linear a `tbq.packed_linear` whose integer terms stand in the
+    layout. What depends on the activations alone (their int8 digits, their
+    group sums) becomes an op of its own, shared by all linears that read the
+    same activations in the same groups.
+
+    ```mlir
+    %y = tbq.linear %x, %t scale(%a) shift(%c) group 128 activations i8 : ...
+    // becomes
+    %p = tbq.pack %t scale(%a) shift(%c) : ... -> !tbq.packed<576x576, digits [2], terms [[1, -1], [0, 1]], group 128, tile 16>
+    %q, %s, %sums = tbq.quantize_activations %x columns 576 group 128 : ...
+    %y = tbq.packed_linear %q, %p sums(%sums) activation_scale(%s) : ...
+    ```
+  }];
+  let dependentDialects = ["::mlir::tbq::TbqDialect"];
+}
+
+def PlaceWeightsPass : Pass<"tbq-place-weights", "::mlir::ModuleOp"> {
+  let summary = "give every packed weight its place in the weights section";
+  let description = [{
+    Weights move, in the order of their first use, into the module's one
+    `tbq.weights`; uses become `tbq.placed_weight` with a byte offset. A weight
+    used twice (a tied embedding) is placed once.
+  }];
+  let dependentDialects = ["::mlir::tbq::TbqDialect"];
+}
+
+def SpecializeEntriesPass : Pass<"tbq-specialize-entries", "::mlir::ModuleOp"> {
+  let summary = "make the entry points: decode and prefill";
+  let description = [{
+    `@forward`, on any number of tokens, becomes `@decode` on one and
+    `@prefill` on a chunk, rounded up to whole token tiles.
+  }];
+  let options = [
+    Option<"prefillTokens", "prefill-tokens", "int64_t", "64", "tokens of a prefill chunk">];
+}
+
+def ShareLayersPass : Pass<"tbq-share-layers", "::mlir::ModuleOp"> {
+  let summary = "one function for each run of equal layers";
+  let description = [{
+    Two layers are equal if their ops, types and attributes are, whatever the
+    offsets of their weights. A run of equal layers becomes a function that
+    `tbq.layers` repeats; its weights have one offset a layer.
+  }];
+  let dependentDialects = ["::mlir::tbq::TbqDialect", "::mlir::func::FuncDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// lower: how it is divided
+//===----------------------------------------------------------------------===//
+
+def PlanMemoryPass : Pass<"tbq-plan-memory", "::mlir::ModuleOp"> {
+  let summary = "give every tensor its bytes in one static arena";
+  let description = [{
+    Functions on tensors become functions on memory, with the arguments of
+    format/StepAbi.h: arena, weights, cache, tokens, logits, position, count,
+    first logits row, team. Tensors whose lives do not overlap share bytes. The
+    residual stream stays in one buffer through all layers.
+  }];
+  let dependentDialects = ["::mlir::tbq::TbqDialect", "::mlir::memref::MemRefDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect"];
+}
+
+def DistributePass : Pass<"tbq-distribute", "::mlir::ModuleOp"> {
+  let summary = "divide each op among the workers, with barriers where needed";
+  let description = [{
+    Each op gets the worker's range of its units. A `tbq.barrier` is placed
+    before an op that touches bytes which another worker may have written, or
+    writes bytes which another worker may have touched, since the last barrier;
+    the loop over layers is followed around its back edge.
+  }];
+  let dependentDialects = ["::mlir::tbq::TbqDialect", "::mlir::arith::ArithDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// cpu: how it runs
+//===----------------------------------------------------------------------===//
+
+def LowerLinearToCPUPass : Pass<"tbq-lower-linear-to-cpu"> {
+  let summary = "packed linears to loops over vectors, for any layout";
+  let description = [{
+    One generator for all schemes: it reads planes, terms and groups from the
+    layout. With `dot = vnni` int8 dot products are `vpdpbusd`, else plain
+    vector multiplications and additions.
+  }];
+  let options = [
+    Option<"dot", "dot", "std::string", "\"plain\"", "plain or vnni">,
+    Option<"fma", "fma", "bool", "false", "the target has fused multiply-add">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
+    "::mlir::LLVM::LLVMDialect", "::mlir::tbq::TbqDialect"];
+}
+
+def LowerStepToCPUPass : Pass<"tbq-lower-step-to-cpu"> {
+  let summary = "every other op of the step to loops over vectors";
+  let options = [
+    Option<"fma", "fma", "bool", "false", "the target has fused multiply-add">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
+    "::mlir::tbq::TbqDialect"];
+}
+
+def ExpandMathPass : Pass<"tbq-expand-math"> {
+  let summary = "no call to a mathematics library remains";
+  let description = [{
+    exp becomes upstream's polynomial; f16 conversions become integer
+    operations, and fused multiply-adds two operations, where the target has no
+    instruction for them.
+  }];
+  let options = [
+    Option<"fma", "fma", "bool", "false", "the target has fused multiply-add">,
+    Option<"f16", "f16", "bool", "false", "the target converts f16">,
+    Option<"floor", "floor", "bool", "false", "the target rounds to integers">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+    "::mlir::vector::VectorDialect"];
+}
+
+def LowerTeamToCPUPass : Pass<"tbq-lower-team-to-cpu", "::mlir::ModuleOp"> {
+  let summary = "workers are threads: the team is a struct, a barrier atomics";
+  let description = [{
+    `!tbq.team` becomes a pointer to the `tbq_team` of format/StepAbi.h. A
+    barrier spins a bounded while, then calls the team's wait hook.
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::cf::ControlFlowDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// every stage
+//===----------------------------------------------------------------------===//
+
+def CheckStagePass : Pass<"tbq-check-stage", "::mlir::ModuleOp"> {
+  let summary = "only the ops that a stage may leave behind are there";
+  let options = [Option<"stage", "stage", "std::string", "\"\"", "the stage just run">];
+}
+
+#endif // TBQ_PASSES_TD

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The stages as pipelines. Each is a pure function of its options; the order
+// graph, pack, lower, cpu is fixed, and each ends with a check of what it
+// leaves behind. lib/Driver/Pipelines.cpp is the file to read.
+#ifndef TBQ_PIPELINES_H
+#define TBQ_PIPELINES_H
+
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassOptions.h"
+
+#include <optional>
+#include <string>
+
+namespace mlir {
+class DialectRegistry;
+}
+
+namespace mlir::tbq {
+
+struct GraphOptions : PassPipelineOptions<GraphOptions> {
+  /// Quantise float linears after training: "ternary:g128", "ternary:row".
+  Option<std::string> quantize{*this, "quantize",
+                               llvm::cl::desc("post-training scheme")};
+  Option<std::string> activations{*this, "activations",
+                                  llvm::cl::desc("f32 or i8"),
+                                  llvm::cl::init("f32")};
+};
+
+struct PackOptions : PassPipelineOptions<PackOptions> {
+  Option<int64_t> prefillTokens{*this, "prefill-tokens",
+                                llvm::cl::desc("tokens of a prefill chunk"),
+                                llvm::cl::init(64)};
+};
+
+struct LowerOptions : PassPipelineOptions<LowerOptions> {};
+
+/// What the target CPU has; see getCPUOptions.
+struct CPUOptions : PassPipelineOptions<CPUOptions> {
+  Option<std::string> dot{*this, "dot",
+                          llvm::cl::desc("int8 dot products: plain or vnni"),
+                          llvm::cl::init("plain")};
+  Option<bool> fma{*this, "fma", llvm::cl::desc("fused multiply-add"),
+                   llvm::cl::init(false)};
+  Option<bool> f16{*this, "f16", llvm::cl::desc("f16 conversions"),
+                   llvm::cl::init(false)};
+  Option<bool> floor{*this, "floor", llvm::cl::desc("rounding instructions"),
+                     llvm::cl::init(false)};
+};
+
+/// Sets what lowering asks of a CPU from LLVM's feature names ("+avx512vnni").
+void setTargetFeatures(CPUOptions &options, llvm::StringRef triple,
+                       llvm::ArrayRef<std::string> features);
+
+void buildGraphPipeline(OpPassManager &manager, const GraphOptions &options);
+void buildPackPipeline(OpPassManager &manager, const PackOptions &options);
+void buildLowerPipeline(OpPassManager &manager, const LowerOptions &options);
+void buildCPUPipeline(OpPassManager &manager, const CPUOptions &options);
+
+/// Parses "ternary:g128" or "ternary:row" to columns a group (0: row).
+FailureOr<int64_t> parseQuantizeSpec(llvm::StringRef spec, std::string &error);
+
+/// Dialects, interfaces, passes and pipelines: all a program needs.
+void registerAll(DialectRegistry &registry);
+/// Dialects and interfaces alone.
+void registerDialects(DialectRegistry &registry);
+
+} // namespace mlir::tbq
+
+#endif // TBQ_PIPELINES_H

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The whole road, stage by stage, top to bottom. Above each stage stands what
+// is legal in and out; CheckStage enforces it in every run.
+
+#include "tbq/Pipelines.h"
+
+#include "tbq/Passes.h"
+
+#include "mlir/Conversion/Passes.h"
+#include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/TargetParser/Triple.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+static void addCheck(OpPassManager &manager, StringRef stage) {
+  CheckStagePassOptions options;
+  options.stage = stage.str();
+  manager.addPass(createCheckStagePass(options));
+}
+
+// graph: what must be computed.
+//   in   func.func @forward of tbq ops on tensors; weights by name
+//   out  the same, fused; linears quantised as asked
+void mlir::tbq::buildGraphPipeline(OpPassManager &manager,
+                                   const GraphOptions &options) {
+  std::string error;
+  if (!options.quantize.empty()) {
+    QuantizePassOptions quantize;
+    // The spec was checked where it was given; a bad one cannot arrive here
+    // from tbqc, and from tbq-opt it takes the default group.
+    FailureOr<int64_t> group = parseQuantizeSpec(options.quantize, error);
+    quantize.group = succeeded(group) ? *group : 128;
+    quantize.activations = options.activations;
+    manager.addPass(createQuantizePass(quantize));
+  }
+  manager.addPass(createFuseResidualPass());
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+  addCheck(manager, "graph");
+}
+
+// pack: how it is stored.
+//   in   what graph leaves
+//   out  @decode, @prefill and one function a run of equal layers, of tbq ops
+//        on tensors of static shape and packed weights; one tbq.weights
+void mlir::tbq::buildPackPipeline(OpPassManager &manager,
+                                  const PackOptions &options) {
+  manager.addPass(createPackWeightsPass());
+  manager.addPass(createCSEPass());
+  manager.addPass(createPlaceWeightsPass());
+  SpecializeEntriesPassOptions entries;
+  entries.prefillTokens = options.prefillTokens;
+  manager.addPass(createSpecializeEntriesPass(entries));
+  manager.addPass(createShareLayersPass());
+  addCheck(manager, "pack");
+}
+
+// lower: how it is divided.
+//   in   what pack leaves
+//   out  the same functions on memory: tbq ops in buffer form with a worker's
+//        range, barriers, and scf, arith, memref around them
+void mlir::tbq::buildLowerPipeline(OpPassManager &manager,
+                                   const LowerOptions &) {
+  manager.addPass(createPlanMemoryPass());
+  manager.addPass(createDistributePass());
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+  addCheck(manager, "lower");
+}
+
+// cpu: how it runs.
+//   in   what lower leaves
+//   out  LLVM dialect (and tbq.weights, which emit reads)
+void mlir::tbq::buildCPUPipeline(OpPassManager &manager,
+                                 const CPUOptions &options) {
+  LowerLinearToCPUPassOptions linear;
+  linear.dot = options.dot;
+  linear.fma = options.fma;
+  OpPassManager &function = manager.nest<func::FuncOp>();
+  function.addPass(createLowerLinearToCPUPass(linear));
+  LowerStepToCPUPassOptions step;
+  step.fma = options.fma;
+  function.addPass(createLowerStepToCPUPass(step));
+  ExpandMathPassOptions math;
+  math.fma = options.fma;
+  math.f16 = options.f16;
+  math.floor = options.floor;
+  function.addPass(createExpandMathPass(math));
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+  manager.addPass(createLoopInvariantCodeMotionPass());
+  manager.addPass(createLowerTeamToCPUPass());
+  manager.addPass(createSCFToControlFlowPass());
+  manager.addPass(createConvertVectorToLLVMPass());
+  FinalizeMemRefToLLVMConversionPassOptions memref;
+  manager.addPass(createFinalizeMemRefToLLVMConversionPass(memref));
+  manager.addPass(createConvertMathToLLVMPass());
+  manager.addPass(createArithToLLVMConversionPass());
+  ConvertFuncToLLVMPassOptions func;
+  func.useBarePtrCallConv = true;
+  manager.addPass(createConvertFuncToLLVMPass(func));
+  manager.addPass(createConvertControlFlowToLLVMPass());
+  manager.addPass(createReconcileUnrealizedCastsPass());
+  manager.addPass(createCanonicalizerPass());
+  addCheck(manager, "cpu");
+}
+
+FailureOr<int64_t> mlir::tbq::parseQuantizeSpec(StringRef spec,
+                                                std::string &error) {
+  auto [scheme, group] = spec.split(':');
+  int64_t columns = 0;
+  if (scheme != "ternary") {
+    error = ("unknown scheme '" + scheme + "' (supported: ternary)").str();
+    return failure();
+  }
+  if (group == "row")
+    return int64_t(0);
+  if (!group.consume_front("g") || group.getAsInteger(10, columns) ||
+      columns < 16 || columns % 16 != 0) {
+    error = ("'" + spec + "': expected ternary:row or ternary:gN with N a "
+                          "multiple of 16")
+                .str();
+    return failure();
+  }
+  return columns;
+}
+
+void mlir::tbq::setTargetFeatures(CPUOptions &options, StringRef triple,
+                                  ArrayRef<std::string> features) {
+  auto has = [&](StringRef name) { return llvm::is_contained(features, name); };
+  bool arm = llvm::Triple(triple).isAArch64();
+  if (has("avx512vnni") && has("avx512bw") && has("avx512f"))
+    options.dot = "vnni";
+  options.fma = arm || has("fma") || has("avx512f");
+  options.f16 = arm || has("f16c") || has("avx512f");
+  options.floor = arm || has("sse4.1") || has("avx");
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The arithmetic of packed layouts: sizes and offsets, nothing else. The order
+// of bytes is described at #tbq.layout (TbqAttrs.td); whoever reads or writes
+// packed bytes asks here.
+
+#include "tbq/IR/Tbq.h"
+
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+using llvm::divideCeil;
+
+static constexpr int64_t kCoefficientBytes = 2; // f16
+static constexpr int64_t kBiasBytes = 4;        // f32
+
+bool LayoutAttr::usesSums() const {
+  for (int64_t term = 0; term < getNumTerms(); ++term)
+    if (getTerm(term, getNumPlanes()) != 0)
+      return true;
+  return false;
+}
+
+int64_t LayoutAttr::getNumTiles() const {
+  return divideCeil(getRows(), getTile());
+}
+
+int64_t LayoutAttr::getNumGroups() const {
+  return divideCeil(getColumns(), getGroup());
+}
+
+int64_t LayoutAttr::getGroupColumns(int64_t group) const {
+  return std::min(getGroup(), getColumns() - group * getGroup());
+}
+
+int64_t LayoutAttr::getStepColumns() const {
+  int64_t columns = 4;
+  for (int64_t bits : getDigits())
+    columns = std::max(columns, 32 / bits);
+  return columns;
+}
+
+int64_t LayoutAttr::getSteps(int64_t plane, int64_t columns) const {
+  // All planes of a group end together: round up to the widest step first.
+  int64_t padded = llvm::alignTo(columns, getStepColumns());
+  return padded / (32 / getDigits()[plane]);
+}
+
+int64_t LayoutAttr::getStepOffset(int64_t plane, int64_t step,
+                                  int64_t columns) const {
+  // Planes are interleaved by widest steps: [plane 0's][plane 1's]... each.
+  int64_t perStride = getStepColumns() / (32 / getDigits()[plane]);
+  int64_t stride = 0, before = 0;
+  for (int64_t p = 0; p < getNumPlanes(); ++p) {
+    int64_t bytes = getStepColumns() / (32 / getDigits()[p]) * getStepBytes();
+    if (p < plane)
+      before += bytes;
+    stride += bytes;
+  }
+  return step / perStride * stride + before + step % perStride * getStepBytes();
+}
+
+int64_t LayoutAttr::getCoefficientOffset(int64_t term, int64_t columns) const {
+  int64_t digits = 0;
+  for (int64_t plane = 0; plane < getNumPlanes(); ++plane)
+    digits += getSteps(plane, columns) * getStepBytes();
+  return digits + term * getTile() * kCoefficientBytes;
+}
+
+int64_t LayoutAttr::getGroupBytes(int64_t columns) const {
+  return getCoefficientOffset(getNumTerms(), columns);
+}
+
+int64_t LayoutAttr::getGroupOffset(int64_t group) const {
+  return group * getGroupBytes(getGroup());
+}
+
+int64_t LayoutAttr::getBiasOffset() const {
+  if (isFloat()) {
+    int64_t columns = getTile() == 1 ? getPaddedColumns() : getColumns();
+    return columns * getTile() * (getElementType().getIntOrFloatBitWidth() / 8);
+  }
+  int64_t last = getNumGroups() - 1;
+  return getGroupOffset(last) + getGroupBytes(getGroupColumns(last));
+}
+
+int64_t LayoutAttr::getTileBytes() const {
+  return getBiasOffset() + (getBias() ? getTile() * kBiasBytes : 0);
+}
+
+int64_t LayoutAttr::getPaddedColumns() const {
+  return llvm::alignTo(getColumns(), kLanes);
+}
+
+double LayoutAttr::getBitsPerWeight() const {
+  double bits = 0;
+  if (isFloat())
+    bits = getElementType().getIntOrFloatBitWidth();
+  for (int64_t digit : getDigits())
+    bits += digit;
+  bits += 8.0 * kCoefficientBytes * getNumTerms() * getNumGroups() /
+          getColumns();
+  return bits + (getBias() ? 8.0 * kBiasBytes / getColumns() : 0);
+}
+
+//===----------------------------------------------------------------------===//
+// Assembly: <576x576, digits [2], terms [[1, -1], [0, 1]], group 128, tile 16>
+//       or: <576x576, bf16, tile 16>
+//===----------------------------------------------------------------------===//
+
+static void printList(AsmPrinter &printer, ArrayRef<int64_t> values) {
+  printer << "[";
+  llvm::interleaveComma(values, printer.getStream());
+  printer << "]";
+}
+
+static ParseResult parseList(AsmParser &parser, SmallVectorImpl<int64_t> &out) {
+  return parser.parseCommaSeparatedList(
+      AsmParser::Delimiter::Square,
+      [&] { return parser.parseInteger(out.emplace_back()); });
+}
+
+void LayoutAttr::print(AsmPrinter &printer) const {
+  printer << "<" << getRows() << "x" << getColumns() << ", ";
+  if (isFloat()) {
+    printer << getElementType();
+  } else {
+    printer << "digits ";
+    printList(printer, getDigits());
+    printer << ", terms [";
+    for (int64_t t = 0; t < getNumTerms(); ++t) {
+      printer << (t ? ", " : "");
+      printList(printer,
+                getTerms().slice(t * (getNumPlanes() + 1), getNumPlanes() + 1));
+    }
+    printer << "], group " << getGroup();
+  }
+  printer << ", tile " << getTile() << (getBias() ? ", bias>" : ">");
+}
+
+Attribute LayoutAttr::parse(AsmParser &parser, Type) {
+  SMLoc loc = parser.getCurrentLocation();
+  SmallVector<int64_t> shape, digits, terms;
+  Type elementType;
+  int64_t group = 0, tile = 0;
+  bool bias = false;
+  if (parser.parseLess() ||
+      parser.parseDimensionList(shape, /*allowDynamic=*/false,
+                                /*withTrailingX=*/false) ||
+      parser.parseComma())
+    return {};
+  if (shape.size() != 2)
+    return parser.emitError(loc, "expected a shape rows x columns"), nullptr;
+  if (succeeded(parser.parseOptionalKeyword("digits"))) {
+    auto parseTerm = [&] { return parseList(parser, terms); };
+    if (parseList(parser, digits) || parser.parseComma() ||
+        parser.parseKeyword("terms") ||
+        parser.parseCommaSeparatedList(AsmParser::Delimiter::Square,
+                                       parseTerm) ||
+        parser.parseComma() || parser.parseKeyword("group") ||
+        parser.parseInteger(group))
+      return {};
+  } else {
+    if (parser.parseType(elementType))
+      return {};
+    group = shape[1];
+  }
+  if (parser.parseComma() || parser.parseKeyword("tile") ||
+      parser.parseInteger(tile))
+    return {};
+  if (succeeded(parser.parseOptionalComma())) {
+    if (parser.parseKeyword("bias"))
+      return {};
+    bias = true;
+  }
+  if (parser.parseGreater())
+    return {};
+  return parser.getChecked<LayoutAttr>(loc, parser.getContext(), shape[0],
+                                       shape[1], elementType,
+                                       ArrayRef<int64_t>(digits),
+                                       ArrayRef<int64_t>(terms), group, tile,
+                                       bias);
+}
+
+LogicalResult
+LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t rows,
+                   int64_t columns, Type elementType, ArrayRef<int64_t> digits,
+                   ArrayRef<int64_t> terms, int64_t group, int64_t tile,
+                   bool bias) {
+  if (rows < 1 || columns < 1)
+    return emitError() << "layout of an empty matrix " << rows << "x"
+                       << columns;
+  if (tile != 1 && tile != kLanes)
+    return emitError() << "tile must be 1 or " << kLanes << " rows, not "
+                       << tile;
+  if (elementType) {
+    if (!elementType.isF32() && !elementType.isF16() && !elementType.isBF16())
+      return emitError() << "elements must be f32, f16 or bf16, not "
+                         << elementType;
+    if (!digits.empty() || !terms.empty())
+      return emitError() << "a float layout has no digits and no terms";
+    return success();
+  }
+  if (digits.empty())
+    return emitError() << "a layout needs an element type or digits";
+  if (tile == 1)
+    return emitError() << "digits need tiles of " << kLanes << " rows";
+  for (int64_t bits : digits)
+    if (bits != 1 && bits != 2 && bits != 4 && bits != 8)
+      return emitError() << "a digit has 1, 2, 4 or 8 bits, not " << bits;
+  if (terms.empty() || terms.size() % (digits.size() + 1) != 0)
+    return emitError() << "each term needs " << digits.size() + 1
+                       << " integers: one a plane and one for the sum";
+  if (group < 1 || group > columns)
+    return emitError() << "group of " << group << " columns in a row of "
+                       << columns;
+  int64_t step = 4;
+  for (int64_t bits : digits)
+    step = std::max(step, 32 / bits);
+  if (group < columns && group % step != 0)
+    return emitError() << "groups of " << group
+                       << " columns do not end with a step of " << step;
+  return success();
+}

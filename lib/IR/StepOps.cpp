@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The ops of the step: what each requires of its operands, how its work is
+// counted, and what memory it touches.
+
+#include "tbq/IR/Tbq.h"
+
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/PatternMatch.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+#include "tbq/IR/TbqInterfaces.cpp.inc"
+
+/// Columns of a row of activations: exact in tensor form; in buffer form rows
+/// are padded to whole vectors.
+static int64_t getColumns(Value rows) {
+  return cast<ShapedType>(rows.getType()).getShape().back();
+}
+
+static bool hasColumns(Value rows, int64_t columns) {
+  auto type = cast<ShapedType>(rows.getType());
+  if (isa<MemRefType>(type))
+    columns = llvm::alignTo(columns, kLanes);
+  return type.getRank() == 2 && type.getDimSize(1) == columns;
+}
+
+static bool isF32(Value rows) {
+  return cast<ShapedType>(rows.getType()).getElementType().isF32();
+}
+
+/// The rules every op of the step shares. `outputs`: how many it makes.
+template <typename OpType>
+static LogicalResult verifyForm(OpType op, size_t outputs) {
+  bool buffer = !op.getInto().empty();
+  size_t made = buffer ? op.getInto().size() : op->getNumResults();
+  if (buffer && op->getNumResults() != 0)
+    return op.emitOpError("has both results and buffers to write into");
+  if (made != outputs)
+    return op.emitOpError("needs ") << outputs << " results or buffers, not "
+                                    << made;
+  if (!op.getRange().empty() && op.getRange().size() != 2)
+    return op.emitOpError("range needs a begin and an end");
+  return success();
+}
+
+/// The one output, in either form.
+template <typename OpType> static Value getOutput(OpType op) {
+  return op.getInto().empty() ? Value(op->getResult(0))
+                              : Value(op.getInto().front());
+}
+
+/// Tensor form: no effects but on the cache. Buffer form: writes `into`.
+template <typename OpType>
+static void
+addEffects(OpType op,
+           SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
+  for (OpOperand &operand : op->getOpOperands()) {
+    if (isa<CacheType>(operand.get().getType())) {
+      effects.emplace_back(MemoryEffects::Read::get(), &operand);
+      if (op.writesCache())
+        effects.emplace_back(MemoryEffects::Write::get(), &operand);
+    } else if (isa<MemRefType>(operand.get().getType())) {
+      effects.emplace_back(MemoryEffects::Read::get(), &operand);
+      effects.emplace_back(MemoryEffects::Write::get(), &operand);
+    }
+  }
+}
+
+#define TBQ_EFFECTS(OP)                                                        \
+  void OP::getEffects(                                                         \
+      SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {               \
+    addEffects(*this, effects);                                                \
+  }
+TBQ_EFFECTS(EmbeddingOp)
+TBQ_EFFECTS(RmsNormOp)
+TBQ_EFFECTS(LinearOp)
+TBQ_EFFECTS(RopeOp)
+TBQ_EFFECTS(AppendCacheOp)
+TBQ_EFFECTS(AttentionOp)
+TBQ_EFFECTS(GatedActivationOp)
+TBQ_EFFECTS(AddOp)
+TBQ_EFFECTS(SelectRowsOp)
+TBQ_EFFECTS(GroupSumsOp)
+TBQ_EFFECTS(QuantizeActivationsOp)
+TBQ_EFFECTS(PackedLinearOp)
+#undef TBQ_EFFECTS
+
+//===----------------------------------------------------------------------===//
+// Row by row
+//===----------------------------------------------------------------------===//
+
+/// Rows and columns of a table or vector, as stored or packed.
+static std::pair<int64_t, int64_t> getShape(Value weight) {
+  if (auto packed = dyn_cast<PackedType>(weight.getType()))
+    return {packed.getLayout().getRows(), packed.getLayout().getColumns()};
+  auto tensor = cast<RankedTensorType>(weight.getType());
+  return {tensor.getRank() == 1 ? 1 : tensor.getDimSize(0),
+          tensor.getShape().back()};
+}
+
+int64_t EmbeddingOp::getUnitsPerToken() { return 1; }
+
+LogicalResult EmbeddingOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  if (!cast<ShapedType>(getTokens().getType()).getElementType().isInteger(32))
+    return emitOpError("tokens are i32 numbers, not ") << getTokens().getType();
+  if (!hasColumns(getOutput(*this), getShape(getTable()).second))
+    return emitOpError("gives rows of ")
+           << getShape(getTable()).second << " columns, not "
+           << getOutput(*this).getType();
+  return success();
+}
+
+int64_t RmsNormOp::getUnitsPerToken() { return 1; }
+
+LogicalResult RmsNormOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  int64_t features = getFeatures();
+  if (!hasColumns(getInput(), features) ||
+      !hasColumns(getOutput(*this), features) ||
+      getShape(getWeight()) != std::make_pair(int64_t(1), features))
+    return emitOpError("input, weight and output need ")
+           << features << " features";
+  return success();
+}
+
+int64_t SelectRowsOp::getUnitsPerToken() { return 1; }
+
+LogicalResult SelectRowsOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  if (getColumns(getInput()) != getColumns(getOutput(*this)))
+    return emitOpError("keeps the columns of ") << getInput().getType();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Element by element: one unit is a vector of columns.
+//===----------------------------------------------------------------------===//
+
+int64_t GatedActivationOp::getUnitsPerToken() {
+  return llvm::divideCeil(getColumns(getGate()), kLanes);
+}
+LogicalResult GatedActivationOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  if (getGate().getType() != getUp().getType() || !isF32(getGate()))
+    return emitOpError("gate and up differ: ")
+           << getGate().getType() << " and " << getUp().getType();
+  return success();
+}
+
+int64_t AddOp::getUnitsPerToken() {
+  return llvm::divideCeil(getColumns(getLhs()), kLanes);
+}
+bool AddOp::mayOverwrite(Value) { return true; }
+LogicalResult AddOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  if (getLhs().getType() != getRhs().getType() || !isF32(getLhs()))
+    return emitOpError("adds rows of one type, not ")
+           << getLhs().getType() << " and " << getRhs().getType();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Heads
+//===----------------------------------------------------------------------===//
+
+int64_t RopeOp::getUnitsPerToken() { return getHeads(); }
+
+LogicalResult RopeOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  int64_t headDim = getHeadDim(), columns = getHeads() * headDim;
+  if (headDim % 2 != 0)
+    return emitOpError("rotates pairs: head_dim ") << headDim << " is odd";
+  if (!hasColumns(getInput(), columns) ||
+      !hasColumns(getOutput(*this), columns))
+    return emitOpError("needs rows of ")
+           << columns << " columns, not " << getInput().getType();
+  if (getShape(getTable()).second != headDim)
+    return emitOpError("table has ")
+           << getShape(getTable()).second << " columns for head_dim "
+           << headDim;
+  return success();
+}
+
+int64_t AppendCacheOp::getUnitsPerToken() {
+  return getCacheType().getKvHeads();
+}
+bool AppendCacheOp::writesCache() { return true; }
+
+LogicalResult AppendCacheOp::verify() {
+  if (failed(verifyForm(*this, 0)))
+    return failure();
+  CacheType cache = getCacheType();
+  int64_t columns = cache.getKvHeads() * cache.getHeadDim();
+  if (!hasColumns(getKey(), columns) || !hasColumns(getValue(), columns))
+    return emitOpError("keys and values need ")
+           << columns << " columns, not " << getKey().getType() << " and "
+           << getValue().getType();
+  return success();
+}
+
+int64_t AttentionOp::getUnitsPerToken() { return getHeads(); }
+
+LogicalResult AttentionOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  CacheType cache = getCacheType();
+  if (getHeads() % cache.getKvHeads() != 0)
+    return emitOpError() << getHeads() << " heads do not share "
+                         << cache.getKvHeads() << " kv heads evenly";
+  int64_t columns = getHeads() * cache.getHeadDim();
+  if (!hasColumns(getQuery(), columns) ||
+      !hasColumns(getOutput(*this), columns))
+    return emitOpError("query and output need ")
+           << columns << " columns, not " << getQuery().getType();
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Linears
+//===----------------------------------------------------------------------===//
+
+int64_t LinearOp::getUnitsPerToken() { return 1; }
+
+/// How many scale tensors and whether a shift belong to a scheme.
+static LogicalResult verifyScheme(LinearOp op, DigitsType digits) {
+  Scheme scheme = digits.getScheme();
+  size_t scales = scheme == Scheme::DualBinary ? 2 : 1;
+  if (scheme == Scheme::SalientMask)
+    return op.emitOpError("a salient mask is no weight");
+  if (op.getScale().size() != scales)
+    return op.emitOpError() << stringifyScheme(scheme) << " needs " << scales
+                            << " scale tensors, not " << op.getScale().size();
+  if (scheme == Scheme::DualBinary && op.getShift())
+    return op.emitOpError("dual_binary has no shift");
+  if (!op.getSalient().empty()) {
+    auto mask = dyn_cast<DigitsType>(op.getSalient().front().getType());
+    if (scheme != Scheme::Binary)
+      return op.emitOpError("only binary weights have a salient part");
+    if (op.getSalient().size() < 4 || op.getSalient().size() > 5)
+      return op.emitOpError("salient needs mask, values, offsets, value scale "
+                            "and perhaps zero");
+    if (!mask || mask.getScheme() != Scheme::SalientMask ||
+        mask.getRows() != digits.getRows() ||
+        mask.getColumns() != digits.getColumns())
+      return op.emitOpError("salient mask does not match ") << digits;
+  }
+  if (!op.getGroup() || int64_t(*op.getGroup()) < 1 ||
+      int64_t(*op.getGroup()) > digits.getColumns())
+    return op.emitOpError("needs a group of 1 to ")
+           << digits.getColumns() << " columns";
+  int64_t groups =
+      (digits.getColumns() + *op.getGroup() - 1) / int64_t(*op.getGroup());
+  SmallVector<Value> coefficients(op.getScale());
+  if (op.getShift())
+    coefficients.push_back(op.getShift());
+  for (Value coefficient : coefficients) {
+    auto type = cast<RankedTensorType>(coefficient.getType());
+    if (type.getShape() != ArrayRef<int64_t>{digits.getRows(), groups} ||
+        !type.getElementType().isF16())
+      return op.emitOpError("scales and shift must be ")
+             << digits.getRows() << "x" << groups << " f16, not " << type;
+  }
+  return success();
+}
+
+LogicalResult LinearOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  int64_t rows, columns;
+  if (auto digits = dyn_cast<DigitsType>(getWeight().getType())) {
+    rows = digits.getRows(), columns = digits.getColumns();
+    if (failed(verifyScheme(*this, digits)))
+      return failure();
+  } else {
+    auto weight = cast<RankedTensorType>(getWeight().getType());
+    if (weight.getRank() != 2 || !isa<FloatType>(weight.getElementType()))
+      return emitOpError("weight must be a float matrix or digits, not ")
+             << weight;
+    if (!getScale().empty() || getShift() || !getSalient().empty() ||
+        getGroup())
+      return emitOpError("a float weight has no scale, shift, salient part or "
+                         "group");
+    rows = weight.getDimSize(0), columns = weight.getDimSize(1);
+  }
+  if (!hasColumns(getInput(), columns))
+    return emitOpError("input needs ")
+           << columns << " columns, not " << getInput().getType();
+  if (!hasColumns(getOutput(*this), rows))
+    return emitOpError("output needs ")
+           << rows << " columns, not " << getOutput(*this).getType();
+  if (getResidual() && getResidual().getType() != getOutput(*this).getType())
+    return emitOpError("residual differs from the output: ")
+           << getResidual().getType();
+  if (getBias() && getShape(getBias()) != std::make_pair(int64_t(1), rows))
+    return emitOpError("bias needs ") << rows << " elements, not "
+                                      << getBias().getType();
+  return success();
+}
+
+namespace {
+/// Ternary with a shift that is the constant zero does not occur by itself;
+/// what does: the mode of activations on a float linear, which has none.
+struct DropActivationsOfFloatLinear : OpRewritePattern<LinearOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(LinearOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!op.getActivations() || isa<DigitsType>(op.getWeight().getType()))
+      return failure();
+    rewriter.modifyOpInPlace(op, [&] { op.removeActivationsAttr(); });
+    return success();
+  }
+};
+} // namespace
+
+void LinearOp::getCanonicalizationPatterns(RewritePatternSet &patterns,
+                                           MLIRContext *context) {
+  patterns.add<DropActivationsOfFloatLinear>(context);
+}
+
+int64_t GroupSumsOp::getUnitsPerToken() { return 1; }
+
+static LogicalResult verifyGroups(Operation *op, Value input, Value sums,
+                                  int64_t columns, int64_t group) {
+  if (group < 1 || group > columns)
+    return op->emitOpError("group ") << group << " in rows of " << columns;
+  if (!hasColumns(input, columns) || !isF32(input))
+    return op->emitOpError("input needs ")
+           << columns << " columns of f32, not " << input.getType();
+  if (!hasColumns(sums, (columns + group - 1) / group))
+    return op->emitOpError("needs one sum for each group of ")
+           << group << ", not " << sums.getType();
+  return success();
+}
+
+LogicalResult GroupSumsOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  return verifyGroups(*this, getInput(), getOutput(*this),
+                      getColumnsAttr().getInt(), getGroup());
+}
+
+int64_t QuantizeActivationsOp::getUnitsPerToken() { return 1; }
+
+LogicalResult QuantizeActivationsOp::verify() {
+  if (failed(verifyForm(*this, 3)))
+    return failure();
+  Value sums = getInto().empty() ? Value(getResult(2)) : getInto()[2];
+  return verifyGroups(*this, getInput(), sums, getColumnsAttr().getInt(),
+                      getGroup());
+}
+
+int64_t PackedLinearOp::getUnitsPerToken() { return 0; }
+int64_t PackedLinearOp::getFixedUnits() {
+  return getWeight().getType().getLayout().getNumTiles();
+}
+bool PackedLinearOp::mayOverwrite(Value operand) {
+  return operand == getResidual();
+}
+
+LogicalResult PackedLinearOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  LayoutAttr layout = getWeight().getType().getLayout();
+  if (layout.getTile() != kLanes)
+    return emitOpError("needs tiles of ") << kLanes << " rows";
+  if (!hasColumns(getInput(), layout.getColumns()) ||
+      !hasColumns(getOutput(*this), layout.getRows()))
+    return emitOpError("does not map ")
+           << getInput().getType() << " to " << getOutput(*this).getType()
+           << " by " << layout;
+  if (layout.isFloat() && (getSums() || getActivationScale()))
+    return emitOpError("a float weight needs no sums and no activation scale");
+  if (isF32(getInput()) == bool(getActivationScale()))
+    return emitOpError("integer activations, and only they, have a scale");
+  if (layout.usesSums() != bool(getSums()))
+    return emitOpError("the layout's terms ")
+           << (getSums() ? "use no sums" : "need sums of the activations");
+  if (getSums() && !hasColumns(getSums(), layout.getNumGroups()))
+    return emitOpError("needs one sum for each of ")
+           << layout.getNumGroups() << " groups";
+  return success();
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// tbq-distribute: gives each op the worker's range of its units of work, and
+// puts a barrier before an op where, since the last barrier, another worker may
+// have touched bytes it touches and one of the two writes. The bytes come from
+// the memory plan, so the analysis is exact to the buffer. A loop over layers
+// is followed around its back edge, and into its function.
+
+#include "StepArguments.h"
+#include "tbq/Passes.h"
+
+#include "mlir/Dialect/Utils/StaticValueUtils.h"
+#include "llvm/Support/MathExtras.h"
+
+namespace mlir::tbq {
+#define GEN_PASS_DEF_DISTRIBUTEPASS
+#include "tbq/Passes.h.inc"
+} // namespace mlir::tbq
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+namespace {
+/// Bytes that an op touches in one of the step's memories.
+struct Access {
+  unsigned memory; // the argument's number, the same in every function
+  int64_t begin, end;
+  bool write;
+  /// The ops of one row partition hand each token's row from a worker to
+  /// itself: the argument number of the count that they share, or -1.
+  int64_t rows;
+
+  bool conflictsWith(const Access &other) const {
+    return memory == other.memory && begin < other.end && other.begin < end &&
+           (write || other.write) && (rows < 0 || rows != other.rows);
+  }
+  bool operator==(const Access &other) const {
+    return memory == other.memory && begin == other.begin &&
+           end == other.end && write == other.write && rows == other.rows;
+  }
+};
+
+/// What has been touched since the last barrier.
+using Pending = SmallVector<Access>;
+} // namespace
+
+static void merge(Pending &into, const Pending &from) {
+  for (const Access &access : from)
+    if (!llvm::is_contained(into, access))
+      into.push_back(access);
+}
+
+static Access getAccess(Value buffer, bool write, int64_t rows) {
+  auto type = cast<MemRefType>(buffer.getType());
+  int64_t begin = 0;
+  if (auto view = buffer.getDefiningOp<memref::ViewOp>()) {
+    begin = *getConstantIntValue(view.getByteShift());
+    buffer = view.getSource();
+  }
+  int64_t bytes = type.getNumElements() *
+                  llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+  return {cast<BlockArgument>(buffer).getArgNumber(), begin, begin + bytes,
+          write, rows};
+}
+
+/// Ops whose unit is a token, and that compute every token of the step, divide
+/// rows among workers in the same way.
+static int64_t getRowPartition(StepOp op) {
+  auto count = dyn_cast<BlockArgument>(op.getCountMutable()[0].get());
+  return op.getUnitsPerToken() == 1 && count ? count.getArgNumber() : -1;
+}
+
+static Pending getAccesses(StepOp op) {
+  Pending accesses;
+  int64_t rows = getRowPartition(op);
+  for (OpOperand &operand : op->getOpOperands())
+    if (isa<MemRefType>(operand.get().getType()) &&
+        !isa<PlacedWeightOp>(operand.getOwner())) {
+      bool into = llvm::is_contained(op.getInto(), operand.get());
+      bool cache = cast<MemRefType>(operand.get().getType()).getRank() == 1 &&
+                   op.writesCache();
+      accesses.push_back(getAccess(operand.get(), into || cache, rows));
+    }
+  return accesses;
+}
+
+/// Follows `block` from what is pending before it; collects the ops that need
+/// a barrier and leaves what is pending after it.
+static void analyze(Block &block, Pending &pending,
+                    SetVector<Operation *> &barriers) {
+  for (Operation &op : block) {
+    if (auto step = dyn_cast<StepOp>(op)) {
+      Pending accesses = getAccesses(step);
+      bool conflict = llvm::any_of(accesses, [&](const Access &access) {
+        return llvm::any_of(pending, [&](const Access &other) {
+          return access.conflictsWith(other);
+        });
+      });
+      if (conflict) {
+        barriers.insert(&op);
+        pending.clear();
+      }
+      merge(pending, accesses);
+    } else if (auto loop = dyn_cast<scf::ForOp>(op)) {
+      // What one iteration leaves pending, the next one finds.
+      size_t before;
+      do {
+        before = pending.size();
+        Pending after = pending;
+        analyze(*loop.getBody(), after, barriers);
+        merge(pending, after);
+      } while (pending.size() != before);
+    } else if (auto call = dyn_cast<func::CallOp>(op)) {
+      auto callee = op.getParentOfType<ModuleOp>().lookupSymbol<func::FuncOp>(
+          call.getCallee());
+      analyze(callee.getBody().front(), pending, barriers);
+    }
+  }
+}
+
+/// units * worker / workers up to units * (worker + 1) / workers.
+static void setRange(StepOp op, Value worker, Value workers, Value next) {
+  OpBuilder b(op);
+  Location loc = op->getLoc();
+  Value units;
+  if (int64_t perToken = op.getUnitsPerToken())
+    units = arith::MulIOp::create(
+        b, loc, op.getCountMutable()[0].get(),
+        arith::ConstantIndexOp::create(b, loc, perToken));
+  else
+    units = arith::ConstantIndexOp::create(b, loc, op.getFixedUnits());
+  auto share = [&](Value number) -> Value {
+    Value product = arith::MulIOp::create(b, loc, units, number);
+    return arith::DivUIOp::create(b, loc, product, workers);
+  };
+  Value range[] = {share(worker), share(next)};
+  op.getRangeMutable().append(ValueRange(range));
+}
+
+namespace {
+struct DistributePass : tbq::impl::DistributePassBase<DistributePass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    SetVector<Operation *> barriers;
+    for (StringRef name : {"decode", "prefill"}) {
+      auto entry = module.lookupSymbol<func::FuncOp>(name);
+      if (!entry) {
+        module.emitError("has no entry point '") << name << "'";
+        return signalPassFailure();
+      }
+      Pending pending;
+      analyze(entry.getBody().front(), pending, barriers);
+    }
+    for (auto function : module.getOps<func::FuncOp>()) {
+      OpBuilder b = OpBuilder::atBlockBegin(&function.getBody().front());
+      Location loc = function.getLoc();
+      Value team = function.getArgument(kTeam);
+      Value worker = WorkerOp::create(b, loc, b.getIndexType(), team);
+      Value workers = WorkersOp::create(b, loc, b.getIndexType(), team);
+      Value next = arith::AddIOp::create(
+          b, loc, worker, arith::ConstantIndexOp::create(b, loc, 1));
+      function.walk([&](StepOp op) {
+        setRange(op, worker, workers, next);
+        if (barriers.contains(op)) {
+          b.setInsertionPoint(op);
+          BarrierOp::create(b, op->getLoc(), team);
+        }
+      });
+    }
+  }
+};
+} // namespace

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// tbq-pack-weights: chooses a layout for every weight and brings every linear
+// into the one form of digit planes and terms. After it, every weight that the
+// step reads is a !tbq.packed, made by a tbq.pack.
+
+#include "tbq/Passes.h"
+
+#include "mlir/IR/Remarks.h"
+#include "mlir/Support/DebugStringHelper.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+namespace mlir::tbq {
+#define GEN_PASS_DEF_PACKWEIGHTSPASS
+#include "tbq/Passes.h.inc"
+} // namespace mlir::tbq
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+/// The form of a scheme: digit widths, and for each coefficient the integers
+/// its bracket is made of (planes, then the sum).
+static LogicalResult getForm(LinearOp op, SmallVectorImpl<int64_t> &digits,
+                             SmallVectorImpl<int64_t> &terms) {
+  switch (cast<DigitsType>(op.getWeight().getType()).getScheme()) {
+  case Scheme::Ternary: // code T + 1: a (D - S) + c S
+    digits.assign({2});
+    terms.assign({1, -1});
+    if (op.getShift())
+      terms.append({0, 1});
+    return success();
+  default:
+    return op.emitOpError("cannot be packed yet: only ternary weights can");
+  }
+}
+
+/// A float weight in the layout of a table (one row after the other, f32) or of
+/// a matrix that is multiplied with (tiles, its own element type).
+static Value packFloat(OpBuilder &b, Value weight, bool matrix,
+                       Value bias = {}) {
+  // Beside the weight, so that one that several layers share is packed once.
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointAfterValue(bias ? bias : weight);
+  auto type = cast<RankedTensorType>(weight.getType());
+  int64_t rows = type.getRank() == 1 ? 1 : type.getDimSize(0);
+  int64_t columns = type.getShape().back();
+  auto layout = LayoutAttr::get(
+      b.getContext(), rows, columns,
+      matrix ? type.getElementType() : Type(b.getF32Type()), {}, {}, columns,
+      matrix ? kLanes : 1, bool(bias));
+  return PackOp::create(b, weight.getLoc(), PackedType::get(b.getContext(), layout),
+                        weight, Value(), Value(), bias);
+}
+
+static RankedTensorType withColumns(Value rows, int64_t columns, Type element) {
+  auto type = cast<RankedTensorType>(rows.getType());
+  return RankedTensorType::get({type.getDimSize(0), columns}, element);
+}
+
+/// The i8 digits, scale and sums of the linear's input, or its f32 sums.
+static void addActivations(OpBuilder &b, LinearOp op, LayoutAttr layout,
+                           Value &input, Value &sums, Value &scale) {
+  int64_t columns = layout.getColumns(), group = layout.getGroup();
+  int64_t groups = layout.getNumGroups();
+  if (op.getActivations() == Activations::I8) {
+    auto quantized = QuantizeActivationsOp::create(
+        b, op.getLoc(),
+        TypeRange{withColumns(input, columns, b.getI8Type()),
+                  withColumns(input, 1, b.getF32Type()),
+                  withColumns(input, groups, b.getI32Type())},
+        input, columns, group, ValueRange(), Value(), ValueRange());
+    input = quantized.getResult(0);
+    scale = quantized.getResult(1);
+    if (layout.usesSums())
+      sums = quantized.getResult(2);
+  } else if (layout.usesSums()) {
+    sums = GroupSumsOp::create(b, op.getLoc(),
+                               TypeRange{withColumns(input, groups, b.getF32Type())},
+                               input, columns, group, ValueRange(), Value(),
+                               ValueRange())
+               .getResult(0);
+  }
+}
+
+static LogicalResult packLinear(LinearOp op) {
+  OpBuilder b(op);
+  Value input = op.getInput(), sums, scale, packed;
+  if (!op.getSalient().empty())
+    return op.emitOpError("cannot pack salient weights yet");
+  if (auto digitsType = dyn_cast<DigitsType>(op.getWeight().getType())) {
+    SmallVector<int64_t> digits, terms;
+    if (failed(getForm(op, digits, terms)))
+      return failure();
+    auto layout = LayoutAttr::getChecked(
+        [&] { return op.emitOpError(); }, b.getContext(), digitsType.getRows(),
+        digitsType.getColumns(), Type(), ArrayRef<int64_t>(digits),
+        ArrayRef<int64_t>(terms), int64_t(*op.getGroup()), kLanes,
+        bool(op.getBias()));
+    if (!layout)
+      return failure();
+    packed = PackOp::create(b, op.getWeight().getLoc(),
+                            PackedType::get(b.getContext(), layout),
+                            op.getWeight(), op.getScale().front(),
+                            op.getShift(), op.getBias());
+    addActivations(b, op, layout, input, sums, scale);
+  } else {
+    packed = packFloat(b, op.getWeight(), /*matrix=*/true, op.getBias());
+  }
+  remark::analysis(op.getLoc(), remark::RemarkOpts::name("layout").category("pack"))
+      << "packed as " << debugString(packed.getType());
+  auto linear = PackedLinearOp::create(
+      b, op.getLoc(), op->getResultTypes(), input, packed, sums, scale,
+      op.getResidual(), ValueRange(), Value(), ValueRange());
+  op->replaceAllUsesWith(linear);
+  op.erase();
+  return success();
+}
+
+namespace {
+struct PackWeightsPass : tbq::impl::PackWeightsPassBase<PackWeightsPass> {
+  void runOnOperation() override {
+    SmallVector<Operation *> ops;
+    getOperation()->walk([&](Operation *op) {
+      if (isa<LinearOp, EmbeddingOp, RmsNormOp, RopeOp>(op))
+        ops.push_back(op);
+    });
+    for (Operation *op : ops) {
+      OpBuilder b(op);
+      LogicalResult result =
+          llvm::TypeSwitch<Operation *, LogicalResult>(op)
+              .Case([&](LinearOp linear) { return packLinear(linear); })
+              .Case([&](EmbeddingOp embedding) {
+                embedding.getTableMutable().assign(
+                    packFloat(b, embedding.getTable(), /*matrix=*/true));
+                return success();
+              })
+              .Case([&](RmsNormOp norm) {
+                norm.getWeightMutable().assign(
+                    packFloat(b, norm.getWeight(), /*matrix=*/false));
+                return success();
+              })
+              .Case([&](RopeOp rope) {
+                rope.getTableMutable().assign(
+                    packFloat(b, rope.getTable(), /*matrix=*/false));
+                return success();
+              });
+      if (failed(result))
+        return signalPassFailure();
+    }
+  }
+};
+} // namespace
