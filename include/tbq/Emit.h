@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// From a module after the cpu stage to model.so: a target that is resolved
+// once, the step's code, and the artifact around it.
+// Invariant: equal inputs give equal bytes, whatever the folder or the time;
+// no file is left half-written.
+#ifndef TBQ_EMIT_H
+#define TBQ_EMIT_H
+
+#include "format/Manifest.h"
+#include "format/Result.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
+#include "llvm/ADT/StringRef.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace llvm {
+class LLVMContext;
+class Module;
+class TargetMachine;
+} // namespace llvm
+
+namespace mlir::tbq {
+
+class WeightsOp;
+
+/// What --mtriple, --mcpu, --mattr and -O ask for.
+struct TargetFlags {
+  std::string triple;     // empty: this machine
+  std::string cpu;        // "native"; empty: native, or generic elsewhere
+  std::string attributes; // "+avx512vnni,-fma"
+  unsigned optimization = 3;
+};
+
+/// A processor that code is generated for.
+struct CodeTarget {
+  std::string triple;   // normalised
+  std::string cpu;      // an LLVM name, never "native"
+  std::string features; // as LLVM takes them: "+a,-b"
+  /// Names of all that the processor has: what lowering may ask for.
+  std::vector<std::string> enabled;
+  /// Names of what a host must have to run any code LLVM may generate for it.
+  std::vector<std::string> needed;
+  /// Bits of the vectors that code generation should use; 0: its own choice.
+  unsigned vectorWidth = 0;
+  unsigned optimization = 3;
+
+  /// Errors name the flag, the value and the nearest valid one.
+  static ::tbq::Result<CodeTarget> resolve(const TargetFlags &flags);
+
+  bool isX86() const;
+  std::unique_ptr<llvm::TargetMachine> createMachine() const;
+};
+
+/// What `--print-targets` shows.
+std::string describeTargets();
+
+/// "'i9' (nearest: 'i8')": a value that is refused, and the nearest valid one.
+std::string refusedValue(llvm::StringRef value,
+                         llvm::ArrayRef<llvm::StringRef> valid);
+
+/// The step as LLVM IR with its entry, tbq_model_query. Errors of this class
+/// are defects of the compiler: nothing a user gives should cause them.
+class StepCode {
+public:
+  /// Takes a module after the cpu stage, without tbq.weights.
+  static ::tbq::Result<StepCode> translate(ModuleOp module,
+                                           const CodeTarget &target);
+  StepCode(StepCode &&) noexcept;
+  ~StepCode();
+
+  ::tbq::Status optimise();
+  std::string text() const;
+  /// Consume the module: at most one of them, once.
+  ::tbq::Result<std::string> assembly();
+  /// An ELF object whose undefined symbols are libc's memcpy, memset, memmove
+  /// and the data of the artifact.
+  ::tbq::Result<std::string> object();
+
+private:
+  StepCode(const CodeTarget &target);
+  ::tbq::Result<std::string> generate(bool asObject);
+
+  CodeTarget target;
+  std::unique_ptr<llvm::LLVMContext> context;
+  std::unique_ptr<llvm::Module> module;
+  std::unique_ptr<llvm::TargetMachine> machine;
+};
+
+/// Names of the artifact's data, defined in the data object and used by the
+/// entry's table. `NAME_bytes` is an absolute symbol: the size.
+inline constexpr const char *kWeightsSymbol = "tbq_weights";
+inline constexpr const char *kManifestSymbol = "tbq_manifest";
+inline constexpr const char *kTokenizerSymbol = "tbq_tokenizer";
+
+/// All of the manifest that the module and the target say; weights' hashes,
+/// generation defaults, chat and the ABI's versions are the caller's or the
+/// writer's. `module` is one after the cpu stage, `weights` its recipe.
+::tbq::Result<::tbq::Manifest> describeModel(ModuleOp module, WeightsOp weights,
+                                             const CodeTarget &target);
+
+/// Takes the weights' bytes, front to back.
+using WeightSink = llvm::function_ref<::tbq::Status(llvm::ArrayRef<uint8_t>)>;
+
+struct ArtifactParts {
+  std::string code; // StepCode::object
+  std::vector<uint8_t> tokenizer;
+  ::tbq::Manifest manifest; // its `weights` but for bytes are filled in here
+  llvm::function_ref<::tbq::Status(WeightSink)> writeWeights;
+};
+
+/// Writes, links and seals `path`. It appears whole or stays what it was.
+/// `manifestText`, if not null, receives the manifest as written.
+::tbq::Status writeArtifact(const std::string &path, ArtifactParts parts,
+                            const CodeTarget &target,
+                            std::string *manifestText = nullptr);
+
+/// Writes text or bytes to `path` in the same way, "-" being stdout.
+::tbq::Status writeOutput(const std::string &path, llvm::StringRef content);
+
+} // namespace mlir::tbq
+
+#endif // TBQ_EMIT_H

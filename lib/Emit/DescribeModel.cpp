@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Input: a module after the cpu stage and the recipe of its weights. Output:
+// the manifest, but for what only the checkpoint or the written weights say.
+// Invariant: every number comes from an attribute or a layout; a missing one
+// is an error.
+
+#include "tbq/Emit.h"
+
+#include "format/StepAbi.h"
+#include "tbq/IR/Tbq.h"
+#include "tbq/Version.h"
+
+#include "llvm/Config/llvm-config.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace mlir::tbq;
+using ::tbq::makeError;
+using ::tbq::Manifest;
+using ::tbq::Result;
+
+namespace {
+/// Typed attributes of a dictionary; remembers the first that is missing.
+class Fields {
+public:
+  explicit Fields(DictionaryAttr dictionary) : dictionary(dictionary) {}
+
+  int64_t integer(StringRef name) {
+    auto value = find<IntegerAttr>(name);
+    return value ? value.getInt() : 0;
+  }
+  std::string text(StringRef name) {
+    auto value = find<StringAttr>(name);
+    return value ? value.str() : "";
+  }
+  const std::string &missing() const { return firstMissing; }
+
+private:
+  template <class T> T find(StringRef name) {
+    auto value = dictionary ? dictionary.getAs<T>(name) : T();
+    if (!value && firstMissing.empty())
+      firstMissing = name.str();
+    return value;
+  }
+
+  DictionaryAttr dictionary;
+  std::string firstMissing;
+};
+} // namespace
+
+static std::string getScheme(PackOp pack) {
+  auto digits = dyn_cast<DigitsType>(pack.getWeight().getType());
+  return digits ? stringifyScheme(digits.getScheme()).str() : "float";
+}
+
+static Manifest::Layer describeLayer(PlaceOp place, PackOp pack) {
+  LayoutAttr layout = place.getWeight().getType().getLayout();
+  Manifest::Layer layer;
+  layer.name = place.getName().str();
+  layer.scheme = getScheme(pack);
+  layer.n = layout.getRows();
+  layer.k = layout.getColumns();
+  if (!layout.isFloat() && layout.getGroup() < layout.getColumns())
+    layer.group = layout.getGroup();
+  layer.shift = bool(pack.getShift());
+  layer.bitsPerWeight = layout.getBitsPerWeight();
+  layer.bytes = layout.getBytes();
+  return layer;
+}
+
+/// Bytes that carry information in `rows` rows of a layout.
+static uint64_t getInformation(LayoutAttr layout, int64_t rows) {
+  double bits = layout.getBitsPerWeight() * layout.getColumns() * rows;
+  return std::llround(bits / 8);
+}
+
+/// Matrices as layers, and the bytes one decode step reads: of a table with a
+/// row a token or a position one row, of all else everything. Places stand in
+/// the order of their first use: the first matrix is the embedding, the last
+/// one the head, unless the embedding serves as the head as well.
+static ::tbq::Status describeWeights(WeightsOp weights, Manifest &manifest) {
+  LayoutAttr first, last;
+  for (auto place : weights.getBody().getOps<PlaceOp>()) {
+    auto pack = place.getWeight().getDefiningOp<PackOp>();
+    if (!pack)
+      return makeError("", place.getName().str(), "placed but not packed");
+    LayoutAttr layout = place.getWeight().getType().getLayout();
+    if (pack.getWeight().getDefiningOp<RopeTableOp>()) {
+      manifest.bytesPerToken += getInformation(layout, 1);
+      continue;
+    }
+    manifest.bytesPerToken += getInformation(layout, layout.getRows());
+    if (layout.getTile() == 1) // a vector: norm
+      continue;
+    manifest.layers.push_back(describeLayer(place, pack));
+    if (manifest.layers.size() == 1)
+      first = layout;
+    last = layout;
+  }
+  bool untied = manifest.layers.size() > 1 &&
+                last.getRows() == manifest.model.vocab &&
+                last.getColumns() == manifest.model.hidden;
+  if (untied) {
+    manifest.bytesPerToken -= getInformation(first, first.getRows());
+    manifest.bytesPerToken += getInformation(first, 1);
+  }
+  return ::tbq::Status::ok();
+}
+
+Result<Manifest> mlir::tbq::describeModel(ModuleOp module, WeightsOp weights,
+                                          const CodeTarget &target) {
+  Manifest manifest;
+  manifest.abi = TBQ_STEP_ABI;
+  manifest.tbqVersion = TBQ_VERSION;
+  manifest.llvmVersion = LLVM_VERSION_STRING;
+  manifest.target = {target.triple, target.cpu, target.needed};
+
+  Fields model(module->getAttrOfType<DictionaryAttr>("tbq.model"));
+  manifest.model.architecture = model.text("architecture");
+  manifest.model.name = model.text("name");
+  manifest.model.hidden = model.integer("hidden");
+  manifest.model.layers = model.integer("layers");
+  manifest.model.heads = model.integer("heads");
+  manifest.model.kvHeads = model.integer("kv_heads");
+  manifest.model.headDim = model.integer("head_dim");
+  manifest.model.ffn = model.integer("ffn");
+  manifest.model.vocab = model.integer("vocab");
+  manifest.model.context = model.integer("context");
+  manifest.activations = model.text("activations");
+  manifest.kvCache = model.text("kv_cache");
+  if (!model.missing().empty())
+    return makeError("", "tbq.model." + model.missing(),
+                     "the module does not say this");
+
+  Fields plan(module->getAttrDictionary());
+  manifest.steps.decodeTokens = plan.integer("tbq.decode_tokens");
+  manifest.steps.prefillTokens = plan.integer("tbq.prefill_tokens");
+  manifest.steps.arenaBytes = plan.integer("tbq.arena_bytes");
+  manifest.steps.cacheBytes = plan.integer("tbq.cache_bytes");
+  manifest.steps.logitsStride = plan.integer("tbq.logits_stride");
+  if (!plan.missing().empty())
+    return makeError("", plan.missing(), "the module does not say this");
+
+  manifest.weights.bytes = weights.getBytes();
+  if (::tbq::Status status = describeWeights(weights, manifest); !status)
+    return status.error();
+  return manifest;
+}
