@@ -143,11 +143,14 @@ Status tbq::sealArtifact(const std::string &path) {
         {tokenizerSectionName, &trailer.tokenizer},
         {weightsSectionName, &trailer.weights}};
     for (auto [name, range] : sections) {
-      Result<FileRange> found =
+      Result<std::optional<FileRange>> found =
           findElfSection(image->data(), image->size(), path, name);
       if (!found)
         return found.error();
-      *range = *found;
+      if (*found)
+        *range = **found;
+      else if (name != tokenizerSectionName)
+        return makeError(path, name, "no such ELF section");
     }
     if (trailer.weights.offset % artifactWeightsAlignment)
       return makeError(path, weightsSectionName, "not page aligned");

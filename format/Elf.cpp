@@ -74,9 +74,10 @@ static std::optional<Section> readSection(BoundedReader &reader, uint64_t table,
   return section;
 }
 
-Result<FileRange> tbq::findElfSection(const uint8_t *data, uint64_t size,
-                                      const std::string &file,
-                                      std::string_view name) {
+Result<std::optional<FileRange>> tbq::findElfSection(const uint8_t *data,
+                                                     uint64_t size,
+                                                     const std::string &file,
+                                                     std::string_view name) {
   if (size < sizeof(Elf64_Ehdr))
     return makeError(file, "ELF header", "not an ELF file");
   BoundedReader reader(data, size);
@@ -102,7 +103,7 @@ Result<FileRange> tbq::findElfSection(const uint8_t *data, uint64_t size,
       continue;
     if (section->type == SHT_NOBITS)
       return makeError(file, name, "ELF section has no bytes in the file");
-    return section->range;
+    return std::optional<FileRange>(section->range);
   }
-  return makeError(file, name, "no such ELF section");
+  return std::optional<FileRange>();
 }

@@ -9,6 +9,7 @@
 #include "format/Result.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -26,10 +27,11 @@ struct FileRange {
 Status checkElfHeader(const uint8_t *data, uint64_t size,
                       const std::string &file, uint16_t machine);
 
-/// Where the section called `name` lies in the file.
-Result<FileRange> findElfSection(const uint8_t *data, uint64_t size,
-                                 const std::string &file,
-                                 std::string_view name);
+/// Where the section called `name` lies in the file; nothing if it has none.
+Result<std::optional<FileRange>> findElfSection(const uint8_t *data,
+                                                uint64_t size,
+                                                const std::string &file,
+                                                std::string_view name);
 
 } // namespace tbq
 

@@ -247,13 +247,42 @@ Outcome Model::open(const std::string &path, const ModelOptions &options,
   if (Outcome agrees = checkTable(*object->table, manifest, *file, trailer);
       !agrees)
     return agrees;
-  std::shared_ptr<const Model> opened(
+  std::shared_ptr<Model> opened(
       new Model(path, std::move(manifest), std::move(object)));
+  if (Outcome understood = opened->openText(); !understood)
+    return understood;
   if (options.verifyWeights)
     if (Outcome verified = opened->verifyWeights(); !verified)
       return verified;
   model = std::move(opened);
   return Outcome::ok();
+}
+
+Outcome Model::openText() {
+  if (entries->tokenizer_bytes) {
+    Result<Tokenizer> opened =
+        Tokenizer::open(entries->tokenizer, entries->tokenizer_bytes, name);
+    if (!opened)
+      return refuse(opened.error());
+    text = std::move(*opened);
+  }
+  if (description.chat.is_null())
+    return Outcome::ok();
+  Result<JsonObject> object =
+      JsonObject::from(description.chat, name, "manifest.chat");
+  if (!object)
+    return refuse(object.error());
+  Result<ChatFormat> format = chatFormatFromJson(*object);
+  if (!format)
+    return refuse(format.error());
+  conversation = std::move(*format);
+  return Outcome::ok();
+}
+
+std::optional<int32_t> Model::firstToken() const {
+  if (description.generation.bos || !text)
+    return description.generation.bos;
+  return text->firstToken();
 }
 
 bool Model::isEnd(int32_t token) const {

@@ -7,11 +7,14 @@
 #ifndef TBQ_RUNTIME_MODEL_H
 #define TBQ_RUNTIME_MODEL_H
 
+#include "format/ChatFormat.h"
 #include "format/Manifest.h"
 #include "format/StepAbi.h"
 #include "runtime/Outcome.h"
+#include "runtime/Tokenizer.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -38,6 +41,14 @@ public:
   int64_t vocab() const { return description.model.vocab; }
   int64_t context() const { return description.model.context; }
   bool isEnd(int32_t token) const;
+  /// The token a text starts with: the generation config's, else the
+  /// tokenizer's.
+  std::optional<int32_t> firstToken() const;
+  /// Null if the artifact has none.
+  const Tokenizer *tokenizer() const { return text ? &*text : nullptr; }
+  const ChatFormat *chat() const {
+    return conversation ? &*conversation : nullptr;
+  }
 
   /// Compares every block of the mapped weights with the manifest's hashes.
   Outcome verifyWeights() const;
@@ -45,11 +56,14 @@ public:
 private:
   Model(std::string path, Manifest manifest,
         std::shared_ptr<LoadedObject> object);
+  Outcome openText();
 
   std::string name;
   Manifest description;
   std::shared_ptr<LoadedObject> object;
   const tbq_model_table *entries;
+  std::optional<Tokenizer> text; // borrows the object's tables
+  std::optional<ChatFormat> conversation;
 };
 
 } // namespace tbq

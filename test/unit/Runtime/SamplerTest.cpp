@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The sampler keeps exactly the tokens its filters say, draws them with the
+// softmax's probabilities, and gives the same tokens on every machine.
+#include "runtime/Sampler.h"
+
+#include <cmath>
+#include <gtest/gtest.h>
+#include <map>
+
+using namespace tbq;
+
+namespace {
+
+// Options that filter nothing.
+constexpr tbq_sampler_options plain = {1, 0, 1, 0, 1, 64, 1};
+
+std::unique_ptr<Sampler> newSampler(const std::vector<float> &logits,
+                                    const tbq_sampler_options &options) {
+  std::unique_ptr<Sampler> sampler;
+  EXPECT_TRUE(Sampler::create(int64_t(logits.size()), options, sampler));
+  return sampler;
+}
+
+/// How often each token comes in `draws`.
+std::map<int32_t, int> drawMany(const std::vector<float> &logits,
+                                const tbq_sampler_options &options,
+                                int draws = 20000) {
+  auto sampler = newSampler(logits, options);
+  std::map<int32_t, int> counts;
+  for (int i = 0; i < draws; ++i) {
+    int32_t token = -1;
+    EXPECT_TRUE(sampler->sample(logits.data(), token));
+    ++counts[token];
+  }
+  return counts;
+}
+
+int32_t drawOne(const std::vector<float> &logits,
+                const tbq_sampler_options &options) {
+  int32_t token = -1;
+  EXPECT_TRUE(newSampler(logits, options)->sample(logits.data(), token));
+  return token;
+}
+
+std::vector<int32_t> keys(const std::map<int32_t, int> &counts) {
+  std::vector<int32_t> result;
+  for (auto [token, count] : counts)
+    result.push_back(token);
+  return result;
+}
+
+using Tokens = std::vector<int32_t>;
+
+} // namespace
+
+TEST(Sampler, GreedyTakesTheFirstBest) {
+  tbq_sampler_options greedy = plain;
+  greedy.temperature = 0;
+  EXPECT_EQ(drawOne({1, 5, 2, 5, -3}, greedy), 1);
+  EXPECT_EQ(drawOne({-INFINITY, -7, -9}, greedy), 1);
+}
+
+TEST(Sampler, DrawsTheSoftmax) {
+  std::vector<float> logits = {0, 1, 2, -1, 0.5f};
+  for (float temperature : {0.5f, 1.0f, 2.0f}) {
+    tbq_sampler_options options = plain;
+    options.temperature = temperature;
+    auto counts = drawMany(logits, options);
+    double total = 0, chiSquare = 0;
+    for (float logit : logits)
+      total += std::exp(logit / temperature);
+    for (size_t i = 0; i < logits.size(); ++i) {
+      double expected = 20000 * std::exp(logits[i] / temperature) / total;
+      double difference = counts[int32_t(i)] - expected;
+      chiSquare += difference * difference / expected;
+    }
+    EXPECT_LT(chiSquare, 18.5) << temperature; // 4 degrees, 1 in 1000
+  }
+}
+
+TEST(Sampler, TopK) {
+  std::vector<float> logits = {0.1f, 0.5f, 0.3f, 0.5f, 0.2f, 0.4f};
+  tbq_sampler_options options = plain;
+  options.top_k = 3;
+  EXPECT_EQ(keys(drawMany(logits, options)), Tokens({1, 3, 5}));
+  options.top_k = 1;
+  EXPECT_EQ(keys(drawMany(logits, options)), Tokens({1}));
+  options.top_k = 100;
+  EXPECT_EQ(keys(drawMany(logits, options)), Tokens({0, 1, 2, 3, 4, 5}));
+}
+
+TEST(Sampler, TopP) {
+  // Probabilities 0.5, 0.3, 0.15, 0.05.
+  std::vector<float> logits;
+  for (double p : {0.15, 0.5, 0.05, 0.3})
+    logits.push_back(float(std::log(p)));
+  tbq_sampler_options options = plain;
+  options.top_p = 0.7f;
+  EXPECT_EQ(keys(drawMany(logits, options)), Tokens({1, 3}));
+  options.top_p = 0.9f;
+  EXPECT_EQ(keys(drawMany(logits, options)), Tokens({0, 1, 3}));
+  options.top_p = 0;
+  EXPECT_EQ(keys(drawMany(logits, options)), Tokens({1}));
+}
+
+TEST(Sampler, MinP) {
+  std::vector<float> logits;
+  for (double p : {0.15, 0.5, 0.05, 0.3})
+    logits.push_back(float(std::log(p)));
+  tbq_sampler_options options = plain;
+  options.min_p = 0.2f; // of 0.5: 0.1 and more stay
+  EXPECT_EQ(keys(drawMany(logits, options)), Tokens({0, 1, 3}));
+  options.min_p = 1;
+  EXPECT_EQ(keys(drawMany(logits, options)), Tokens({1}));
+}
+
+TEST(Sampler, FiltersSeeProbabilitiesBeforeTemperature) {
+  // With temperature first, 0.1 would make the second token negligible.
+  std::vector<float> logits = {1, 0.9f, -5};
+  tbq_sampler_options options = plain;
+  options.min_p = 0.5f;
+  options.temperature = 100;
+  EXPECT_EQ(keys(drawMany(logits, options)), Tokens({0, 1}));
+}
+
+TEST(Sampler, RepeatPenalty) {
+  std::vector<float> logits = {2, 1.5f, -1, -0.8f};
+  tbq_sampler_options options = plain;
+  options.temperature = 0;
+  options.repeat_penalty = 2;
+  options.repeat_last = 2;
+  auto sampler = newSampler(logits, options);
+  auto best = [&] {
+    int32_t token = -1;
+    EXPECT_TRUE(sampler->sample(logits.data(), token));
+    return token;
+  };
+  auto accept = [&](int32_t token) { EXPECT_TRUE(sampler->accept(token)); };
+  EXPECT_EQ(best(), 0);
+  accept(0);
+  EXPECT_EQ(best(), 1); // 2 / 2 < 1.5
+  accept(1);
+  EXPECT_EQ(best(), 0); // both are penalised
+  accept(1);
+  EXPECT_EQ(best(), 0); // 0 has left the window of two
+  EXPECT_EQ(sampler->accept(4).status, TBQ_ERROR_ARGUMENT);
+  EXPECT_EQ(sampler->accept(-1).status, TBQ_ERROR_ARGUMENT);
+
+  // A negative logit becomes more negative: -0.8 * 2 < -1.
+  logits = {-3, -4, -1, -0.8f};
+  sampler = newSampler(logits, options);
+  EXPECT_EQ(best(), 3);
+  accept(3);
+  EXPECT_EQ(best(), 2);
+}
+
+TEST(Sampler, WrongLogitsAreAnErrorNotAToken) {
+  for (float temperature : {0.0f, 1.0f})
+    for (const std::vector<float> &logits : {std::vector<float>{1, NAN, 2},
+                                             {1, 2, INFINITY},
+                                             {-INFINITY, -INFINITY}}) {
+      tbq_sampler_options options = plain;
+      options.temperature = temperature;
+      int32_t token = -7;
+      Outcome sampled =
+          newSampler(logits, options)->sample(logits.data(), token);
+      EXPECT_EQ(sampled.status, TBQ_ERROR_ARGUMENT);
+      EXPECT_EQ(sampled.message.rfind("logits", 0), 0u) << sampled.message;
+      EXPECT_EQ(token, -7);
+    }
+}
+
+TEST(Sampler, OptionsAreChecked) {
+  auto expectRefused = [](auto edit, const char *field) {
+    tbq_sampler_options options = plain;
+    edit(options);
+    std::unique_ptr<Sampler> sampler;
+    Outcome created = Sampler::create(8, options, sampler);
+    EXPECT_EQ(created.status, TBQ_ERROR_ARGUMENT);
+    EXPECT_EQ(created.message.rfind(field, 0), 0u) << created.message;
+  };
+  using Options = tbq_sampler_options;
+  expectRefused([](Options &o) { o.temperature = -1; }, "temperature:");
+  expectRefused([](Options &o) { o.temperature = NAN; }, "temperature:");
+  expectRefused([](Options &o) { o.top_k = -1; }, "top_k:");
+  expectRefused([](Options &o) { o.top_p = 1.5f; }, "top_p:");
+  expectRefused([](Options &o) { o.min_p = NAN; }, "min_p:");
+  expectRefused([](Options &o) { o.repeat_penalty = 0; }, "repeat_penalty:");
+  expectRefused([](Options &o) { o.repeat_last = -1; }, "repeat_last:");
+}
+
+TEST(Sampler, DefaultsFollowTheGenerationConfig) {
+  tbq_sampler_options options = samplerDefaults(nullptr);
+  EXPECT_EQ(options.temperature, 0.8f);
+  EXPECT_EQ(options.top_k, 40);
+  Manifest::Generation generation;
+  generation.topK = 0;
+  generation.topP = 0.5;
+  generation.repetitionPenalty = 1.25;
+  options = samplerDefaults(&generation);
+  EXPECT_EQ(options.temperature, 0.8f);
+  EXPECT_EQ(options.top_k, 0);
+  EXPECT_EQ(options.top_p, 0.5f);
+  EXPECT_EQ(options.repeat_penalty, 1.25f);
+  generation.temperature = 0.3;
+  generation.doSample = true;
+  EXPECT_EQ(samplerDefaults(&generation).temperature, 0.3f);
+  generation.doSample = false;
+  EXPECT_EQ(samplerDefaults(&generation).temperature, 0);
+}
+
+TEST(Sampler, SameSeedSameTokensEverywhere) {
+  std::vector<float> logits(1000);
+  for (int i = 0; i < 1000; ++i)
+    logits[size_t(i)] = float((i * 7919) % 1000) / 100;
+  tbq_sampler_options options = samplerDefaults(nullptr);
+  options.seed = 42;
+  auto sampler = newSampler(logits, options);
+  Tokens tokens(8);
+  for (int32_t &token : tokens)
+    ASSERT_TRUE(sampler->sample(logits.data(), token));
+  // Computed by a separate program in Python; a machine that differs is wrong.
+  EXPECT_EQ(tokens, Tokens({988, 815, 877, 309, 457, 25, 321, 914}));
+}
+
+TEST(Sampler, Exponential) {
+  EXPECT_EQ(Sampler::expOfNegative(0), 1);
+  EXPECT_EQ(Sampler::expOfNegative(-701), 0);
+  EXPECT_EQ(Sampler::expOfNegative(-INFINITY), 0);
+  for (double x = 0; x > -700; x -= 0.0137) {
+    double exact = std::exp(x), found = Sampler::expOfNegative(x);
+    ASSERT_LE(std::abs(found - exact), 2 * exact * 0x1p-52) << x;
+  }
+}
+
+TEST(Random, IsPcg32AndUniform) {
+  // pcg32's own numbers for state 0 + seed, with its default increment.
+  Random random(42);
+  uint32_t first = random.next(), second = random.next();
+  EXPECT_EQ(first, 3270867926u);
+  EXPECT_EQ(second, 1795671209u);
+  int counts[7] = {};
+  for (int i = 0; i < 70000; ++i)
+    ++counts[random.below(7)];
+  for (int count : counts)
+    EXPECT_NEAR(count, 10000, 400);
+  double sum = 0;
+  for (int i = 0; i < 10000; ++i) {
+    double value = random.unit();
+    ASSERT_GE(value, 0);
+    ASSERT_LT(value, 1);
+    sum += value;
+  }
+  EXPECT_NEAR(sum / 10000, 0.5, 0.015);
+}
