@@ -37,8 +37,8 @@ void packTiles(LayoutAttr layout, const PackSource &source, int64_t firstTile,
 
 /// A packed weight's content, row by row.
 struct UnpackedWeight {
-  std::vector<float> elements; // rows x columns; float layouts
-  std::vector<std::vector<uint8_t>> planes;        // a digit a byte
+  std::vector<float> elements;              // rows x columns; float layouts
+  std::vector<std::vector<uint8_t>> planes; // a digit a byte
   std::vector<std::vector<uint16_t>> coefficients; // f16, rows x groups
   std::vector<float> bias;                         // rows
 };

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// From a checkpoint's row-major weights to packed tiles, and back for tests.
+// Input: a layout and views of the parts; output: bytes.
+// Invariant: sizes and offsets come from the layout alone (Layout.cpp); the
+// order of digits within a step stands here once, in DigitOrder.
+
+#include "tbq/IR/PackBytes.h"
+
+#include "format/Float16.h"
+#include "llvm/Support/Endian.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstring>
+
+using namespace mlir;
+using namespace mlir::tbq;
+namespace endian = llvm::support::endian;
+
+//===----------------------------------------------------------------------===//
+// Floats
+//===----------------------------------------------------------------------===//
+
+namespace {
+struct F32 {
+  static constexpr int64_t kBytes = 4;
+  static float load(const uint8_t *from) {
+    return ::tbq::bitsToFloat(endian::read32le(from));
+  }
+  static void store(uint8_t *to, float value) {
+    endian::write32le(to, ::tbq::floatToBits(value));
+  }
+};
+struct F16 {
+  static constexpr int64_t kBytes = 2;
+  static float load(const uint8_t *from) {
+    return ::tbq::f16ToFloat(endian::read16le(from));
+  }
+  static void store(uint8_t *to, float value) {
+    endian::write16le(to, ::tbq::floatToF16(value));
+  }
+};
+struct BF16 {
+  static constexpr int64_t kBytes = 2;
+  static float load(const uint8_t *from) {
+    return ::tbq::bf16ToFloat(endian::read16le(from));
+  }
+  static void store(uint8_t *to, float value) {
+    endian::write16le(to, ::tbq::floatToBf16(value));
+  }
+};
+} // namespace
+
+/// Calls `function` with an object of the struct above that `type` names.
+template <typename Function>
+static auto withFloat(Type type, Function function) {
+  if (type.isF32())
+    return function(F32());
+  if (type.isF16())
+    return function(F16());
+  assert(type.isBF16() && "elements are f32, f16 or bf16");
+  return function(BF16());
+}
+
+/// `count` elements of row `row`, each `stride` elements after the last.
+template <typename From, typename To>
+static void copyRow(const uint8_t *from, uint8_t *to, int64_t count,
+                    int64_t stride) {
+  if constexpr (std::is_same_v<From, To>) { // bits as they are, NaNs too
+    for (int64_t i = 0; i < count; ++i)
+      std::memcpy(to + i * stride * To::kBytes, from + i * From::kBytes,
+                  To::kBytes);
+  } else {
+    for (int64_t i = 0; i < count; ++i)
+      To::store(to + i * stride * To::kBytes,
+                From::load(from + i * From::kBytes));
+  }
+}
+
+/// One tile of a float layout: `rows` of the matrix's rows from `elements` on.
+template <typename From, typename To>
+static void packFloatTile(LayoutAttr layout, const uint8_t *elements,
+                          int64_t rows, uint8_t *out) {
+  const int64_t columns = layout.getColumns(), tile = layout.getTile();
+  if (rows < tile || tile == 1)
+    std::memset(out, 0, layout.getBiasOffset());
+  // Blocks of columns, so that the rows of a tile meet in the first cache.
+  constexpr int64_t kBlock = 256;
+  for (int64_t first = 0; first < columns; first += kBlock)
+    for (int64_t row = 0; row < rows; ++row)
+      copyRow<From, To>(elements + (row * columns + first) * From::kBytes,
+                        out + (first * tile + row) * To::kBytes,
+                        std::min(kBlock, columns - first), tile);
+}
+
+//===----------------------------------------------------------------------===//
+// Digits
+//===----------------------------------------------------------------------===//
+
+namespace {
+/// The order of digits of one width within the 32 bits that a row has in a
+/// step: column 4 j + i goes to byte i, field j. Tables turn four source bytes
+/// (columns in order, low bits first) into them at once.
+class DigitOrder {
+public:
+  explicit DigitOrder(int64_t bits) : bits(bits) {
+    for (int64_t byte = 0; byte < 4; ++byte)
+      for (uint32_t value = 0; value < 256; ++value)
+        tables[byte][value] = permute(value << (8 * byte));
+  }
+
+  uint32_t operator()(uint32_t columns) const {
+    return tables[0][columns & 255] | tables[1][columns >> 8 & 255] |
+           tables[2][columns >> 16 & 255] | tables[3][columns >> 24];
+  }
+
+private:
+  uint32_t permute(uint32_t columns) const {
+    uint32_t result = 0;
+    const uint32_t mask = (1u << bits) - 1;
+    for (int64_t column = 0; column < 32 / bits; ++column) {
+      const uint32_t digit = columns >> (bits * column) & mask;
+      result |= digit << (8 * (column % 4) + bits * (column / 4));
+    }
+    return result;
+  }
+
+  int64_t bits;
+  uint32_t tables[4][256];
+};
+} // namespace
+
+/// The `bits` bits, at most 32, that start at byte `from`; no byte past them is
+/// read.
+static uint32_t loadBits(const uint8_t *from, int64_t bits) {
+  if (bits >= 32)
+    return endian::read32le(from);
+  uint32_t value = 0;
+  for (int64_t bit = 0; bit < bits; bit += 8)
+    value |= uint32_t(from[bit / 8]) << bit;
+  return value & ((1u << bits) - 1);
+}
+
+/// One plane of one group of a tile. `digits`: the tile's first row at the
+/// group's first column, rows `rowBytes` apart.
+static void packPlane(LayoutAttr layout, const DigitOrder &order, int64_t plane,
+                      int64_t columns, const uint8_t *digits, int64_t rowBytes,
+                      int64_t rows, uint8_t *group) {
+  const int64_t bits = layout.getDigits()[plane];
+  for (int64_t step = 0; step < layout.getSteps(plane, columns); ++step) {
+    uint8_t *out = group + layout.getStepOffset(plane, step, columns);
+    const int64_t left = std::max<int64_t>(0, columns * bits - step * 32);
+    const uint8_t *from = digits + step * 4;
+    for (int64_t row = 0; row < rows && left > 0; ++row)
+      endian::write32le(out + 4 * row,
+                        order(loadBits(from + row * rowBytes, left)));
+  }
+}
+
+static void packDigitTile(LayoutAttr layout, ArrayRef<DigitOrder> orders,
+                          const PackSource &source, int64_t firstRow,
+                          int64_t rows, uint8_t *out) {
+  std::memset(out, 0, layout.getBiasOffset());
+  const int64_t groups = layout.getNumGroups();
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t columns = layout.getGroupColumns(g);
+    uint8_t *group = out + layout.getGroupOffset(g);
+    for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane) {
+      const int64_t bits = layout.getDigits()[plane];
+      const int64_t rowBytes = (layout.getColumns() * bits + 7) / 8;
+      const uint8_t *digits = source.planes[plane] + firstRow * rowBytes +
+                              g * layout.getGroup() * bits / 8;
+      packPlane(layout, orders[plane], plane, columns, digits, rowBytes, rows,
+                group);
+    }
+    for (int64_t term = 0; term < layout.getNumTerms(); ++term) {
+      uint8_t *to = group + layout.getCoefficientOffset(term, columns);
+      const uint8_t *from = source.coefficients[term] + 2 * firstRow * groups;
+      for (int64_t row = 0; row < rows; ++row)
+        std::memcpy(to + 2 * row, from + 2 * (row * groups + g), 2);
+    }
+  }
+}
+
+void mlir::tbq::packTiles(LayoutAttr layout, const PackSource &source,
+                          int64_t firstTile, int64_t numTiles, uint8_t *out) {
+  std::vector<DigitOrder> orders(layout.getDigits().begin(),
+                                 layout.getDigits().end());
+  for (int64_t i = 0; i < numTiles; ++i, out += layout.getTileBytes()) {
+    const int64_t firstRow = (firstTile + i) * layout.getTile();
+    const int64_t rows =
+        std::min(layout.getTile(), layout.getRows() - firstRow);
+    if (layout.isFloat())
+      withFloat(source.elementType, [&](auto from) {
+        withFloat(layout.getElementType(), [&](auto to) {
+          using From = decltype(from);
+          packFloatTile<From, decltype(to)>(
+              layout,
+              source.elements + firstRow * layout.getColumns() * From::kBytes,
+              rows, out);
+        });
+      });
+    else
+      packDigitTile(layout, orders, source, firstRow, rows, out);
+    if (!layout.getBias())
+      continue;
+    uint8_t *bias = out + layout.getBiasOffset();
+    std::memset(bias, 0, 4 * layout.getTile());
+    withFloat(source.biasType, [&](auto from) {
+      using From = decltype(from);
+      copyRow<From, F32>(source.bias + firstRow * From::kBytes, bias, rows, 1);
+    });
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Back again
+//===----------------------------------------------------------------------===//
+
+/// Digits of one plane and row, one a byte.
+static void unpackDigits(LayoutAttr layout, const uint8_t *tile, int64_t plane,
+                         int64_t row, uint8_t *out) {
+  const int64_t bits = layout.getDigits()[plane], perStep = 32 / bits;
+  for (int64_t column = 0; column < layout.getColumns(); ++column) {
+    const int64_t g = column / layout.getGroup();
+    const int64_t within = column % layout.getGroup();
+    const uint8_t *step = tile + layout.getGroupOffset(g) +
+                          layout.getStepOffset(plane, within / perStep,
+                                               layout.getGroupColumns(g));
+    const int64_t i = within % perStep % 4, j = within % perStep / 4;
+    out[column] = (step[4 * row + i] >> (bits * j)) & ((1 << bits) - 1);
+  }
+}
+
+static void unpackRow(LayoutAttr layout, const uint8_t *tile, int64_t row,
+                      UnpackedWeight &weight) {
+  const int64_t r = row % layout.getTile(), columns = layout.getColumns();
+  if (layout.isFloat())
+    withFloat(layout.getElementType(), [&](auto type) {
+      using Float = decltype(type);
+      for (int64_t c = 0; c < columns; ++c)
+        weight.elements.push_back(
+            Float::load(tile + (c * layout.getTile() + r) * Float::kBytes));
+    });
+  for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
+    unpackDigits(layout, tile, plane, r,
+                 weight.planes[plane].data() + row * columns);
+  for (int64_t term = 0; term < layout.getNumTerms(); ++term)
+    for (int64_t g = 0; g < layout.getNumGroups(); ++g)
+      weight.coefficients[term].push_back(endian::read16le(
+          tile + layout.getGroupOffset(g) +
+          layout.getCoefficientOffset(term, layout.getGroupColumns(g)) +
+          2 * r));
+  if (layout.getBias())
+    weight.bias.push_back(F32::load(tile + layout.getBiasOffset() + 4 * r));
+}
+
+UnpackedWeight mlir::tbq::unpack(LayoutAttr layout, const uint8_t *bytes) {
+  UnpackedWeight weight;
+  weight.planes.assign(
+      layout.getNumPlanes(),
+      std::vector<uint8_t>(layout.getRows() * layout.getColumns()));
+  weight.coefficients.resize(layout.getNumTerms());
+  for (int64_t row = 0; row < layout.getRows(); ++row)
+    unpackRow(layout, bytes + row / layout.getTile() * layout.getTileBytes(),
+              row, weight);
+  return weight;
+}

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Builds the graph-stage module of a LlamaForCausalLM.
+// Input: an open checkpoint; output: a module with one function @forward, in
+// the model's own order and names.
+// Invariant: collectTensors checks every tensor; building after it cannot fail.
+
+#include "tbq/Import.h"
+
+#include "LlamaParts.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace mlir::tbq;
+using ::tbq::Checkpoint;
+using ::tbq::LinearTensors;
+using ::tbq::LlamaConfig;
+using ::tbq::makeError;
+using ::tbq::Result;
+using ::tbq::TensorView;
+
+/// Context that is compiled for unless the user asks for more.
+static constexpr int64_t kDefaultContext = 4096;
+
+namespace {
+/// Options with every default resolved against the checkpoint.
+struct Settings {
+  int64_t context = 0;
+  Activations activations = Activations::F32;
+  CacheElement cache = CacheElement::F32;
+};
+} // namespace
+
+static Result<Activations> resolveActivations(const Checkpoint &checkpoint,
+                                              const ImportOptions &options) {
+  if (options.activations)
+    return *options.activations;
+  const auto &quantization = checkpoint.quantization();
+  if (!quantization || !quantization->activations)
+    return Activations::F32;
+  if (auto activations = symbolizeActivations(*quantization->activations))
+    return *activations;
+  return makeError(configFile(checkpoint), "quantization_config.activations",
+                   *quantization->activations +
+                       " activations are not supported yet: pass "
+                       "--activations=f32 or i8");
+}
+
+static Result<Settings> resolveSettings(const Checkpoint &checkpoint,
+                                        const ImportOptions &options) {
+  Settings settings;
+  const int64_t most = checkpoint.config().maxPosition;
+  settings.context =
+      options.context ? options.context : std::min(most, kDefaultContext);
+  if (settings.context < 1 || settings.context > most)
+    return makeError(configFile(checkpoint), "max_position_embeddings",
+                     "the model has " + std::to_string(most) +
+                         " positions, a context of " +
+                         std::to_string(settings.context) + " was asked for");
+  auto activations = resolveActivations(checkpoint, options);
+  if (!activations)
+    return activations.error();
+  settings.activations = *activations;
+  settings.cache = options.cache.value_or(
+      *activations == Activations::F32 ? CacheElement::F32 : CacheElement::F16);
+  return settings;
+}
+
+//===----------------------------------------------------------------------===//
+// The module
+//===----------------------------------------------------------------------===//
+
+namespace {
+class LlamaBuilder {
+public:
+  LlamaBuilder(MLIRContext *context, const LlamaConfig &config,
+               const Settings &settings)
+      : config(config), settings(settings),
+        builder(UnknownLoc::get(context), context) {}
+
+  OwningOpRef<ModuleOp> build(const ModelTensors &tensors);
+
+private:
+  /// Ops built from here on carry `name` as their location.
+  void at(const Twine &name) {
+    builder.setLoc(NameLoc::get(builder.getStringAttr(name)));
+  }
+  RankedTensorType rows(int64_t columns, Type element) {
+    return RankedTensorType::get({ShapedType::kDynamic, columns}, element);
+  }
+  RankedTensorType rows(int64_t columns) {
+    return rows(columns, builder.getF32Type());
+  }
+  Type elementType(::tbq::DType dtype);
+  DictionaryAttr describe();
+  func::FuncOp buildFunction();
+
+  Value weight(const TensorView &tensor);
+  Value norm(Value input, const TensorView &tensor);
+  Value linear(Value input, const LinearTensors &tensors);
+  Value floatLinear(Value input, Value matrix, int64_t columns, Value bias);
+  Value rotate(Value input, int64_t heads);
+  Value add(Value lhs, Value rhs);
+  Value attention(Value input, const LayerTensors &tensors, Value layer);
+  Value feedForward(Value input, const LayerTensors &tensors);
+  Value layer(Value input, const LayerTensors &tensors, int64_t number);
+
+  const LlamaConfig &config;
+  const Settings &settings;
+  ImplicitLocOpBuilder builder;
+  CacheType cacheType;
+  Value tokens, cache, position, count, first, ropeTable;
+};
+} // namespace
+
+Type LlamaBuilder::elementType(::tbq::DType dtype) {
+  switch (dtype) {
+  case ::tbq::DType::F32:
+    return builder.getF32Type();
+  case ::tbq::DType::F16:
+    return builder.getF16Type();
+  case ::tbq::DType::BF16:
+    return builder.getBF16Type();
+  default:
+    llvm_unreachable("collectTensors lets only float weights through");
+  }
+}
+
+Value LlamaBuilder::weight(const TensorView &tensor) {
+  auto type = RankedTensorType::get(tensor.shape, elementType(tensor.dtype));
+  return WeightOp::create(builder, type, tensor.name);
+}
+
+Value LlamaBuilder::norm(Value input, const TensorView &tensor) {
+  at(StringRef(tensor.name).drop_back(StringRef(".weight").size()));
+  return RmsNormOp::create(builder, TypeRange(rows(config.hidden)), input,
+                           weight(tensor),
+                           APFloat(static_cast<float>(config.rmsEps)),
+                           config.hidden, ValueRange(), Value(), ValueRange())
+      ->getResult(0);
+}
+
+Value LlamaBuilder::floatLinear(Value input, Value matrix, int64_t columns,
+                                Value bias) {
+  return LinearOp::create(builder, TypeRange(rows(columns)), input, matrix,
+                          /*scale=*/ValueRange(), /*shift=*/Value(),
+                          /*salient=*/ValueRange(), bias, /*residual=*/Value(),
+                          /*group=*/IntegerAttr(), ActivationsAttr(),
+                          ValueRange(), Value(), ValueRange())
+      ->getResult(0);
+}
+
+Value LlamaBuilder::linear(Value input, const LinearTensors &tensors) {
+  at(tensors.name);
+  if (!tensors.quantization) {
+    Value matrix = weight(*tensors.weight);
+    Value bias = tensors.bias ? weight(*tensors.bias) : Value();
+    return floatLinear(input, matrix, tensors.rows, bias);
+  }
+  MLIRContext *context = builder.getContext();
+  auto digits =
+      DigitsType::get(context, tensors.rows, tensors.columns, Scheme::Ternary);
+  Value codes = WeightOp::create(builder, digits, tensors.codes->name);
+  Value scale = weight(*tensors.scale);
+  Value shift = tensors.shift ? weight(*tensors.shift) : Value();
+  Value bias = tensors.bias ? weight(*tensors.bias) : Value();
+  const int64_t group = tensors.quantization->groupSize;
+  return LinearOp::create(
+             builder, TypeRange(rows(tensors.rows)), input, codes, scale, shift,
+             /*salient=*/ValueRange(), bias, /*residual=*/Value(),
+             builder.getI64IntegerAttr(group ? std::min(group, tensors.columns)
+                                             : tensors.columns),
+             ActivationsAttr::get(context, settings.activations), ValueRange(),
+             Value(), ValueRange())
+      ->getResult(0);
+}
+
+Value LlamaBuilder::rotate(Value input, int64_t heads) {
+  return RopeOp::create(builder, TypeRange(input.getType()), input, ropeTable,
+                        position, heads, config.headDim, ValueRange(), Value(),
+                        ValueRange())
+      ->getResult(0);
+}
+
+Value LlamaBuilder::add(Value lhs, Value rhs) {
+  return AddOp::create(builder, TypeRange(lhs.getType()), lhs, rhs,
+                       ValueRange(), Value(), ValueRange())
+      ->getResult(0);
+}
+
+/// Self-attention with its projections, without the residual.
+Value LlamaBuilder::attention(Value input, const LayerTensors &tensors,
+                              Value layer) {
+  Value q = linear(input, tensors.q);
+  Value k = linear(input, tensors.k);
+  Value v = linear(input, tensors.v);
+  at(tensors.name + ".self_attn");
+  q = rotate(q, config.heads);
+  k = rotate(k, config.kvHeads);
+  AppendCacheOp::create(builder, TypeRange(), k, v, cache, layer, position,
+                        count, cacheType, ValueRange(), Value(), ValueRange());
+  const double scale = 1.0 / std::sqrt(static_cast<double>(config.headDim));
+  Value mixed = AttentionOp::create(
+                    builder, TypeRange(q.getType()), q, cache, layer, position,
+                    config.heads, APFloat(static_cast<float>(scale)), cacheType,
+                    ValueRange(), Value(), ValueRange())
+                    ->getResult(0);
+  return linear(mixed, tensors.o);
+}
+
+Value LlamaBuilder::feedForward(Value input, const LayerTensors &tensors) {
+  Value gate = linear(input, tensors.gate);
+  Value up = linear(input, tensors.up);
+  at(tensors.name + ".mlp");
+  Value gated =
+      GatedActivationOp::create(builder, TypeRange(gate.getType()), gate, up,
+                                ValueRange(), Value(), ValueRange())
+          ->getResult(0);
+  return linear(gated, tensors.down);
+}
+
+Value LlamaBuilder::layer(Value input, const LayerTensors &tensors,
+                          int64_t number) {
+  at(tensors.name);
+  auto op =
+      LayerOp::create(builder, input.getType(), tensors.name, number, input);
+  OpBuilder::InsertionGuard guard(builder);
+  Block *block = builder.createBlock(&op.getBody(), {},
+                                     {input.getType(), builder.getIndexType()},
+                                     {builder.getLoc(), builder.getLoc()});
+  Value residual = block->getArgument(0), index = block->getArgument(1);
+
+  Value normed = norm(residual, *tensors.inputNorm);
+  Value attended = attention(normed, tensors, index);
+  at(tensors.name);
+  residual = add(residual, attended);
+  normed = norm(residual, *tensors.postAttentionNorm);
+  Value output = feedForward(normed, tensors);
+  at(tensors.name);
+  YieldOp::create(builder, add(residual, output));
+  return op.getResult();
+}
+
+/// The module attribute from which the manifest is written.
+DictionaryAttr LlamaBuilder::describe() {
+  auto number = [&](StringRef name, int64_t value) {
+    return builder.getNamedAttr(name, builder.getI64IntegerAttr(value));
+  };
+  auto text = [&](StringRef name, StringRef value) {
+    return builder.getNamedAttr(name, builder.getStringAttr(value));
+  };
+  return builder.getDictionaryAttr(
+      {text("architecture", "llama"), text("name", config.name),
+       number("hidden", config.hidden), number("layers", config.layers),
+       number("heads", config.heads), number("kv_heads", config.kvHeads),
+       number("head_dim", config.headDim), number("ffn", config.ffn),
+       number("vocab", config.vocab), number("context", settings.context),
+       text("activations", stringifyActivations(settings.activations)),
+       text("kv_cache", settings.cache == CacheElement::F32 ? "f32" : "f16")});
+}
+
+/// @forward without its body; its arguments become the members.
+func::FuncOp LlamaBuilder::buildFunction() {
+  Type element = settings.cache == CacheElement::F32
+                     ? Type(builder.getF32Type())
+                     : Type(builder.getF16Type());
+  cacheType =
+      CacheType::get(builder.getContext(), config.layers, config.kvHeads,
+                     config.headDim, settings.context, element);
+  Type index = builder.getIndexType();
+  auto function = func::FuncOp::create(
+      builder, "forward",
+      builder.getFunctionType(
+          {RankedTensorType::get({ShapedType::kDynamic}, builder.getI32Type()),
+           cacheType, index, index, index},
+          {rows(config.vocab)}));
+  Block *block = function.addEntryBlock();
+  Value *arguments[] = {&tokens, &cache, &position, &count, &first};
+  const char *names[] = {"tokens", "cache", "position", "count", "first"};
+  for (auto [i, argument] : llvm::enumerate(arguments)) {
+    *argument = block->getArgument(i);
+    argument->setLoc(NameLoc::get(builder.getStringAttr(names[i])));
+  }
+  return function;
+}
+
+OwningOpRef<ModuleOp> LlamaBuilder::build(const ModelTensors &tensors) {
+  at(config.name);
+  OwningOpRef<ModuleOp> module = ModuleOp::create(builder);
+  (*module)->setAttr("tbq.model", describe());
+  builder.setInsertionPointToStart(module->getBody());
+  func::FuncOp function = buildFunction();
+  builder.setInsertionPointToStart(&function.getBody().front());
+
+  at("model.embed_tokens");
+  Value table = weight(*tensors.embedding);
+  at("model.rotary_emb");
+  ropeTable = RopeTableOp::create(
+      builder,
+      RankedTensorType::get({settings.context, config.headDim},
+                            builder.getF32Type()),
+      ArrayRef<float>(computeRopeFrequencies(config)));
+  at("model.embed_tokens");
+  Value hidden =
+      EmbeddingOp::create(builder, TypeRange(rows(config.hidden)), tokens,
+                          table, ValueRange(), Value(), ValueRange())
+          ->getResult(0);
+  for (auto [number, layerTensors] : llvm::enumerate(tensors.layers))
+    hidden = layer(hidden, layerTensors, number);
+
+  at("model.norm");
+  hidden = SelectRowsOp::create(builder, TypeRange(hidden.getType()), hidden,
+                                first, ValueRange(), Value(), ValueRange())
+               ->getResult(0);
+  hidden = norm(hidden, *tensors.norm);
+  at("lm_head");
+  Value head =
+      tensors.head == tensors.embedding ? table : weight(*tensors.head);
+  Value logits = floatLinear(hidden, head, config.vocab, /*bias=*/Value());
+  func::ReturnOp::create(builder, logits);
+  return module;
+}
+
+Result<OwningOpRef<ModuleOp>>
+mlir::tbq::importModel(MLIRContext *context, const Checkpoint &checkpoint,
+                       const ImportOptions &options) {
+  auto settings = resolveSettings(checkpoint, options);
+  if (!settings)
+    return settings.error();
+  auto tensors = collectTensors(checkpoint);
+  if (!tensors)
+    return tensors.error();
+  context->loadDialect<TbqDialect, func::FuncDialect>();
+  return LlamaBuilder(context, checkpoint.config(), *settings).build(*tensors);
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Ternarisation in closed form against hand-computed vectors (METHODS.md,
+// section 5) and against an exhaustive search for the least squares.
+
+#include "tbq/ClosedForm.h"
+
+#include "format/Float16.h"
+#include "gtest/gtest.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <random>
+
+using namespace tbq;
+
+namespace {
+
+TEST(ClosedForm, GroupOfEight) {
+  const float weights[] = {0.9f, -0.3f, 0.05f, -1.2f, 0.4f, 0.0f, -0.45f, 0.7f};
+  const uint8_t expected[] = {2, 1, 1, 0, 2, 1, 0, 2};
+  uint8_t digits[8];
+  TernaryFit fit = fitTernary(weights, 8, digits);
+  for (int i = 0; i < 8; ++i)
+    EXPECT_EQ(digits[i], expected[i]) << i;
+  EXPECT_NEAR(fit.scale, 0.746154, 1e-6);
+  EXPECT_NEAR(fit.shift, -0.080769, 1e-6);
+}
+
+TEST(ClosedForm, ThresholdIsStrict) {
+  // mean|W| = 1, Delta = 0.7: a weight at the threshold gets 0.
+  const float weights[] = {0.5f, -0.5f, 1.5f, 1.5f};
+  uint8_t digits[4];
+  fitTernary(weights, 4, digits);
+  EXPECT_EQ(digits[0], 1);
+  EXPECT_EQ(digits[1], 1);
+  EXPECT_EQ(digits[2], 2);
+  // Delta is 0 where all weights are 0.
+  const float zeros[] = {0.0f, -0.0f};
+  TernaryFit fit = fitTernary(zeros, 2, digits);
+  EXPECT_EQ(digits[0], 1);
+  EXPECT_EQ(digits[1], 1);
+  EXPECT_EQ(fit.scale, 0.0);
+  EXPECT_EQ(fit.shift, 0.0);
+}
+
+TEST(ClosedForm, EqualDigitsFallBackToTheMean) {
+  const float weights[] = {-2.5f, -3.0f, -3.5f};
+  uint8_t digits[3];
+  TernaryFit fit = fitTernary(weights, 3, digits);
+  EXPECT_EQ(digits[0] + digits[1] + digits[2], 0);
+  EXPECT_EQ(fit.scale, 3.0);
+  EXPECT_EQ(fit.shift, 0.0);
+  const float one[] = {0.25f};
+  fit = fitTernary(one, 1, digits);
+  EXPECT_EQ(digits[0], 2);
+  EXPECT_EQ(fit.scale, 0.25);
+}
+
+double squaredError(const std::vector<float> &weights,
+                    const std::vector<uint8_t> &digits, double scale,
+                    double shift) {
+  double error = 0;
+  for (size_t i = 0; i < weights.size(); ++i)
+    error += std::pow(weights[i] - (scale * (digits[i] - 1) + shift), 2);
+  return error;
+}
+
+TEST(ClosedForm, NoNeighbourIsBetter) {
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal(0.02f, 0.1f);
+  for (int64_t count : {2, 3, 5, 64, 127}) {
+    std::vector<float> weights(count);
+    for (float &weight : weights)
+      weight = normal(random);
+    std::vector<uint8_t> digits(count);
+    TernaryFit fit = fitTernary(weights.data(), count, digits.data());
+    double best = squaredError(weights, digits, fit.scale, fit.shift);
+    for (double scale : {-1e-4, 0.0, 1e-4})
+      for (double shift : {-1e-4, 0.0, 1e-4})
+        EXPECT_LE(best, squaredError(weights, digits, fit.scale + scale,
+                                     fit.shift + shift) +
+                            1e-12);
+  }
+}
+
+TEST(ClosedForm, RoundsOnceToF16) {
+  EXPECT_EQ(roundToF16(0.746154), 0x39f8);
+  // Just above and below the tie between 1 and 1 + 2^-10: a float in between
+  // would round both to the tie.
+  const double tie = 1 + std::ldexp(1, -11);
+  EXPECT_EQ(roundToF16(tie), 0x3c00);
+  EXPECT_EQ(roundToF16(tie + std::ldexp(1, -40)), 0x3c01);
+  EXPECT_EQ(roundToF16(tie + std::ldexp(1, -10)), 0x3c02);
+  EXPECT_EQ(roundToF16(tie + std::ldexp(1, -10) - std::ldexp(1, -40)), 0x3c01);
+  EXPECT_EQ(roundToF16(-tie - std::ldexp(1, -40)), 0xbc01);
+  EXPECT_EQ(roundToF16(1e300), 0x7c00);
+  EXPECT_EQ(roundToF16(1e-300), 0);
+  for (uint32_t half = 0; half < 0x7c00; ++half)
+    EXPECT_EQ(roundToF16(f16ToFloat(static_cast<uint16_t>(half))), half);
+}
+
+TEST(ClosedForm, MatrixInCheckpointOrder) {
+  // Two rows of five, groups of four: the last group has one column.
+  const float weights[] = {1, -1, 0, 1, -3, /**/ 0, 0, 0, 0, 0};
+  uint8_t codes[4];
+  uint16_t scale[4], shift[4];
+  ASSERT_TRUE(bool(quantizeTernary(weights, 2, 5, 4, {codes, scale, shift})));
+  EXPECT_EQ(codes[0], 2 | 0 << 2 | 1 << 4 | 2 << 6);
+  EXPECT_EQ(codes[1], 0);
+  EXPECT_EQ(codes[2], 0x55);
+  EXPECT_EQ(codes[3], 1);
+  EXPECT_EQ(f16ToFloat(scale[0]), 1.0f);
+  EXPECT_EQ(f16ToFloat(shift[0]), 0.0f);
+  EXPECT_EQ(f16ToFloat(scale[1]), 3.0f);
+  EXPECT_EQ(f16ToFloat(scale[2]), 0.0f);
+}
+
+TEST(ClosedForm, RefusesWhatF16CannotHold) {
+  uint8_t codes[2];
+  uint16_t scale[2], shift[2];
+  for (float bad : {1e6f, std::numeric_limits<float>::infinity(),
+                    std::numeric_limits<float>::quiet_NaN()}) {
+    const float weights[] = {1, 2, 3, bad};
+    Status status = quantizeTernary(weights, 2, 2, 2, {codes, scale, shift});
+    ASSERT_FALSE(bool(status)) << bad;
+    EXPECT_NE(status.error().message.find("row 1, group 0"), std::string::npos);
+  }
+}
+
+} // namespace
