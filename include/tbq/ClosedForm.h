@@ -32,18 +32,19 @@ TernaryFit fitTernary(const float *weights, int64_t count, uint8_t *digits);
 uint16_t roundToF16(double value);
 
 /// A ternary matrix as a checkpoint stores it, in the caller's memory.
-struct TernaryRows {
-  uint8_t
-      *codes; // [rows, ceil(columns / 4)]: four T + 1 a byte, low bits first
-  uint16_t *scale; // f16 [rows, ceil(columns / group)]
-  uint16_t *shift; // the same
+struct TernaryMatrix {
+  int64_t columns, group;
+  /// [rows, ceil(columns / 4)]: four T + 1 a byte, low bits first.
+  uint8_t *codes;
+  /// f16 [rows, ceil(columns / group)]; the last group may be shorter.
+  uint16_t *scale, *shift;
 };
 
-/// Quantises `rows` rows of `columns` weights in groups of `group` columns (the
-/// last one may be shorter). The error names the row and the group whose
-/// weights, scale or shift are not finite numbers of f16.
-Status quantizeTernary(const float *weights, int64_t rows, int64_t columns,
-                       int64_t group, const TernaryRows &out);
+/// Quantises rows [firstRow, firstRow + rows) of `out`; `weights` are theirs
+/// alone. The error names the row and the group whose weights, scale or shift
+/// are not finite numbers of f16.
+Status quantizeTernary(const float *weights, int64_t firstRow, int64_t rows,
+                       const TernaryMatrix &out);
 
 } // namespace tbq
 

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Evaluates tbq.weights, one placed weight at a time, in the order of offsets.
+// Input: the op and the checkpoint its names refer to; output: a stream of
+// bytes.
+// Invariant: a tensor is used only after the checkpoint confirmed the type and
+// shape that the op gives it; its pages are given back once it is packed.
+
+#include "tbq/WeightWriter.h"
+
+#include "tbq/ClosedForm.h"
+#include "tbq/IR/PackBytes.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace mlir::tbq;
+using ::tbq::Checkpoint;
+using ::tbq::DType;
+using ::tbq::makeError;
+using ::tbq::Result;
+using ::tbq::Status;
+using ::tbq::TensorView;
+
+/// Bytes handed on at a time, unless one tile is larger.
+static constexpr int64_t kChunkBytes = 1 << 20;
+
+namespace {
+/// One weight, ready to be packed.
+struct Source {
+  PackSource parts;
+  /// Tensors the parts lie in.
+  SmallVector<const TensorView *, 4> tensors;
+  /// Parts that were computed.
+  std::vector<uint8_t> codes;
+  std::vector<uint16_t> scale, shift;
+  std::vector<float> table;
+};
+
+class SectionWriter {
+public:
+  using Sink = llvm::function_ref<Status(ArrayRef<uint8_t>)>;
+  SectionWriter(const Checkpoint &checkpoint, Sink sink)
+      : checkpoint(checkpoint), sink(sink) {}
+
+  Status place(PlaceOp op);
+  /// Zeros up to `offset` of the section.
+  Status fillTo(int64_t offset, StringRef what);
+
+private:
+  Result<const TensorView *> find(WeightOp op);
+  Result<const TensorView *> use(Value operand, Source &source);
+  Status readWeight(PackOp op, Source &source);
+  Status readCoefficients(PackOp op, Source &source);
+  Status quantize(QuantizeOp op, LayoutAttr layout, Source &source);
+  Status write(ArrayRef<uint8_t> bytes);
+
+  const Checkpoint &checkpoint;
+  Sink sink;
+  int64_t written = 0;
+  std::vector<uint8_t> chunk;
+};
+} // namespace
+
+static const uint8_t *bytesOf(const void *memory) {
+  return static_cast<const uint8_t *>(memory);
+}
+
+static DType dtypeOf(Type element) {
+  if (element.isF32())
+    return DType::F32;
+  return element.isF16() ? DType::F16 : DType::BF16;
+}
+
+static Type elementTypeOf(Value tensor) {
+  return cast<RankedTensorType>(tensor.getType()).getElementType();
+}
+
+Status SectionWriter::write(ArrayRef<uint8_t> bytes) {
+  written += bytes.size();
+  return sink(bytes);
+}
+
+Status SectionWriter::fillTo(int64_t offset, StringRef what) {
+  if (offset < written)
+    return makeError("", what.str(),
+                     "lies at byte " + std::to_string(offset) +
+                         " of the weights, but what stands before it ends at " +
+                         std::to_string(written));
+  const std::vector<uint8_t> zeros(std::min(offset - written, kChunkBytes));
+  while (written < offset) {
+    const size_t count = std::min<int64_t>(offset - written, zeros.size());
+    if (Status status = write(ArrayRef(zeros).take_front(count)); !status)
+      return status;
+  }
+  return Status::ok();
+}
+
+/// The tensor an op names, of the type and shape the op gives it.
+Result<const TensorView *> SectionWriter::find(WeightOp op) {
+  const std::string name = op.getName().str();
+  if (auto digits = dyn_cast<DigitsType>(op.getType())) {
+    if (digits.getScheme() != Scheme::Ternary)
+      return makeError("", name,
+                       "digits of scheme " +
+                           stringifyScheme(digits.getScheme()).str() +
+                           " are not written yet (supported: ternary)");
+    return checkpoint.require(
+        name, {DType::U8}, {digits.getRows(), (digits.getColumns() + 3) / 4});
+  }
+  auto type = cast<RankedTensorType>(op.getType());
+  Type element = type.getElementType();
+  if (!element.isF32() && !element.isF16() && !element.isBF16())
+    return makeError("", name, "is neither f32, f16 nor bf16");
+  return checkpoint.require(name, {dtypeOf(element)}, type.getShape().vec());
+}
+
+/// An operand of a pack that must come from the checkpoint as it is.
+Result<const TensorView *> SectionWriter::use(Value operand, Source &source) {
+  auto op = operand.getDefiningOp<WeightOp>();
+  if (!op)
+    return makeError(
+        "", "tbq.weights",
+        "an operand of tbq.pack is not a tensor of the checkpoint");
+  auto tensor = find(op);
+  if (tensor)
+    source.tensors.push_back(*tensor);
+  return tensor;
+}
+
+void mlir::tbq::fillRopeRow(int64_t position, ArrayRef<float> frequencies,
+                            float *row) {
+  for (size_t i = 0; i < frequencies.size(); ++i) {
+    const float angle = static_cast<float>(position) * frequencies[i];
+    row[i] = static_cast<float>(std::cos(static_cast<double>(angle)));
+    row[frequencies.size() + i] =
+        static_cast<float>(std::sin(static_cast<double>(angle)));
+  }
+}
+
+/// Makes digits, scale and shift of a float matrix, some rows at a time.
+Status SectionWriter::quantize(QuantizeOp op, LayoutAttr layout,
+                               Source &source) {
+  auto matrix = use(op.getWeight(), source);
+  if (!matrix)
+    return matrix.error();
+  const TensorView &tensor = **matrix;
+  if (op.getScheme() != Scheme::Ternary ||
+      int64_t(op.getGroup()) != layout.getGroup())
+    return makeError(tensor.file, tensor.name,
+                     "is quantised as " +
+                         stringifyScheme(op.getScheme()).str() +
+                         " in groups of " + std::to_string(op.getGroup()) +
+                         ", but packed as ternary in groups of " +
+                         std::to_string(layout.getGroup()));
+  const int64_t rows = layout.getRows(), columns = layout.getColumns();
+  source.codes.resize(rows * ((columns + 3) / 4));
+  source.scale.resize(rows * layout.getNumGroups());
+  source.shift.resize(rows * layout.getNumGroups());
+  const ::tbq::TernaryMatrix quantized{columns, layout.getGroup(),
+                                       source.codes.data(), source.scale.data(),
+                                       source.shift.data()};
+  const int64_t most = std::max<int64_t>(1, kChunkBytes / (4 * columns));
+  std::vector<float> weights;
+  for (int64_t row = 0; row < rows; row += most) {
+    const int64_t count = std::min(most, rows - row);
+    weights.resize(count * columns);
+    readFloats(tensor, row * columns, count * columns, weights.data());
+    Status status =
+        ::tbq::quantizeTernary(weights.data(), row, count, quantized);
+    if (!status)
+      return makeError(tensor.file, tensor.name, status.error().message);
+  }
+  source.parts.planes = {source.codes.data()};
+  return Status::ok();
+}
+
+/// Elements or digits.
+Status SectionWriter::readWeight(PackOp op, Source &source) {
+  LayoutAttr layout = op.getType().getLayout();
+  if (auto table = op.getWeight().getDefiningOp<RopeTableOp>()) {
+    ArrayRef<float> frequencies = table.getInvFreq();
+    const int64_t width = 2 * frequencies.size();
+    source.table.resize(layout.getRows() * layout.getColumns());
+    for (int64_t p = 0; p < cast<ShapedType>(table.getType()).getDimSize(0);
+         ++p)
+      fillRopeRow(p, frequencies, source.table.data() + p * width);
+    source.parts.elements = bytesOf(source.table.data());
+    source.parts.elementType = elementTypeOf(op.getWeight());
+    return Status::ok();
+  }
+  if (!layout.isFloat() && layout.getDigits() != ArrayRef<int64_t>{2})
+    return makeError("", "tbq.weights",
+                     "only one plane of 2-bit digits is written yet");
+  if (auto quantizeOp = op.getWeight().getDefiningOp<QuantizeOp>())
+    return quantize(quantizeOp, layout, source);
+  auto tensor = use(op.getWeight(), source);
+  if (!tensor)
+    return tensor.error();
+  if (layout.isFloat()) {
+    source.parts.elements = (*tensor)->data;
+    source.parts.elementType = elementTypeOf(op.getWeight());
+  } else {
+    source.parts.planes = {(*tensor)->data};
+  }
+  return Status::ok();
+}
+
+/// Scale, shift and bias.
+Status SectionWriter::readCoefficients(PackOp op, Source &source) {
+  for (Value coefficient : {op.getScale(), op.getShift()}) {
+    if (!coefficient)
+      continue;
+    if (auto quantizeOp = coefficient.getDefiningOp<QuantizeOp>()) {
+      if (quantizeOp != op.getWeight().getDefiningOp())
+        return makeError("", "tbq.weights",
+                         "digits and coefficients of one weight come from two "
+                         "quantisations");
+      const auto &values =
+          coefficient == quantizeOp.getScale() ? source.scale : source.shift;
+      source.parts.coefficients.push_back(bytesOf(values.data()));
+      continue;
+    }
+    auto tensor = use(coefficient, source);
+    if (!tensor)
+      return tensor.error();
+    source.parts.coefficients.push_back((*tensor)->data);
+  }
+  if (!op.getBias())
+    return Status::ok();
+  auto bias = use(op.getBias(), source);
+  if (!bias)
+    return bias.error();
+  source.parts.bias = (*bias)->data;
+  source.parts.biasType = elementTypeOf(op.getBias());
+  return Status::ok();
+}
+
+Status SectionWriter::place(PlaceOp op) {
+  auto pack = op.getWeight().getDefiningOp<PackOp>();
+  if (!pack)
+    return makeError("", op.getName().str(), "is placed but not packed");
+  if (Status status = fillTo(op.getOffset(), op.getName()); !status)
+    return status;
+  Source source;
+  if (Status status = readWeight(pack, source); !status)
+    return status;
+  if (Status status = readCoefficients(pack, source); !status)
+    return status;
+  LayoutAttr layout = pack.getType().getLayout();
+  const int64_t tiles = layout.getNumTiles(), tileBytes = layout.getTileBytes();
+  const int64_t most = std::max<int64_t>(1, kChunkBytes / tileBytes);
+  for (int64_t tile = 0; tile < tiles; tile += most) {
+    const int64_t count = std::min(most, tiles - tile);
+    chunk.resize(count * tileBytes);
+    packTiles(layout, source.parts, tile, count, chunk.data());
+    if (Status status = write(chunk); !status)
+      return status;
+  }
+  for (const TensorView *tensor : source.tensors)
+    checkpoint.dropPages(*tensor);
+  return Status::ok();
+}
+
+Status
+mlir::tbq::writeWeights(WeightsOp weights, const Checkpoint &checkpoint,
+                        llvm::function_ref<Status(ArrayRef<uint8_t>)> sink) {
+  SectionWriter writer(checkpoint, sink);
+  auto places = llvm::to_vector(weights.getBody().getOps<PlaceOp>());
+  llvm::sort(places, [](PlaceOp a, PlaceOp b) {
+    return a.getOffset() < b.getOffset();
+  });
+  for (PlaceOp op : places)
+    if (Status status = writer.place(op); !status)
+      return status;
+  return writer.fillTo(weights.getBytes(), "the end");
+}

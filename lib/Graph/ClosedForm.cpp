@@ -77,16 +77,17 @@ static void packDigits(const std::vector<uint8_t> &digits, uint8_t *codes) {
   }
 }
 
-Status tbq::quantizeTernary(const float *weights, int64_t rows, int64_t columns,
-                            int64_t group, const TernaryRows &out) {
+Status tbq::quantizeTernary(const float *weights, int64_t firstRow,
+                            int64_t rows, const TernaryMatrix &out) {
+  const int64_t columns = out.columns, group = out.group;
   const int64_t groups = (columns + group - 1) / group;
   std::vector<uint8_t> digits(static_cast<size_t>(columns));
-  for (int64_t row = 0; row < rows; ++row) {
+  for (int64_t row = firstRow; row < firstRow + rows; ++row) {
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t first = g * group;
       const TernaryFit fit =
-          fitTernary(weights + row * columns + first,
-                     std::min(group, columns - first), digits.data() + first);
+          fitTernary(weights + first, std::min(group, columns - first),
+                     digits.data() + first);
       const uint16_t scale = roundToF16(fit.scale),
                      shift = roundToF16(fit.shift);
       if (!isFiniteF16(scale) || !isFiniteF16(shift))
@@ -99,6 +100,7 @@ Status tbq::quantizeTernary(const float *weights, int64_t rows, int64_t columns,
       out.shift[row * groups + g] = shift;
     }
     packDigits(digits, out.codes + row * ((columns + 3) / 4));
+    weights += columns;
   }
   return Status::ok();
 }

@@ -106,7 +106,8 @@ TEST(ClosedForm, MatrixInCheckpointOrder) {
   const float weights[] = {1, -1, 0, 1, -3, /**/ 0, 0, 0, 0, 0};
   uint8_t codes[4];
   uint16_t scale[4], shift[4];
-  ASSERT_TRUE(bool(quantizeTernary(weights, 2, 5, 4, {codes, scale, shift})));
+  ASSERT_TRUE(
+      bool(quantizeTernary(weights, 0, 2, {5, 4, codes, scale, shift})));
   EXPECT_EQ(codes[0], 2 | 0 << 2 | 1 << 4 | 2 << 6);
   EXPECT_EQ(codes[1], 0);
   EXPECT_EQ(codes[2], 0x55);
@@ -115,6 +116,14 @@ TEST(ClosedForm, MatrixInCheckpointOrder) {
   EXPECT_EQ(f16ToFloat(shift[0]), 0.0f);
   EXPECT_EQ(f16ToFloat(scale[1]), 3.0f);
   EXPECT_EQ(f16ToFloat(scale[2]), 0.0f);
+  // The second row alone gives its part of the matrix, nothing else.
+  uint8_t again[] = {7, 7, 7, 7};
+  ASSERT_TRUE(
+      bool(quantizeTernary(weights + 5, 1, 1, {5, 4, again, scale, shift})));
+  EXPECT_EQ(again[0], 7);
+  EXPECT_EQ(again[1], 7);
+  EXPECT_EQ(again[2], 0x55);
+  EXPECT_EQ(again[3], 1);
 }
 
 TEST(ClosedForm, RefusesWhatF16CannotHold) {
@@ -123,7 +132,7 @@ TEST(ClosedForm, RefusesWhatF16CannotHold) {
   for (float bad : {1e6f, std::numeric_limits<float>::infinity(),
                     std::numeric_limits<float>::quiet_NaN()}) {
     const float weights[] = {1, 2, 3, bad};
-    Status status = quantizeTernary(weights, 2, 2, 2, {codes, scale, shift});
+    Status status = quantizeTernary(weights, 0, 2, {2, 2, codes, scale, shift});
     ASSERT_FALSE(bool(status)) << bad;
     EXPECT_NE(status.error().message.find("row 1, group 0"), std::string::npos);
   }
