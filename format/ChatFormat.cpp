@@ -76,8 +76,8 @@ static Status readFields(const JsonObject &object, ChatFormat &format) {
     if (auto status = readBoolean(object, key, *out); !status)
       return status;
   if (object.has("default_system"))
-    if (auto status =
-            readString(object, "default_system", format.defaultSystem.emplace());
+    if (auto status = readString(object, "default_system",
+                                 format.defaultSystem.emplace());
         !status)
       return status;
   if (place != "own_turn" && place != "first_user")
