@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Sections written from recipes in text, read back with the slow unpack; what
+// is computed on the way (quantisation, rope) against its own definition.
+
+#include "tbq/WeightWriter.h"
+#include "../Import/TemporaryModel.h"
+#include "tbq/ClosedForm.h"
+#include "tbq/IR/PackBytes.h"
+
+#include "format/Float16.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+
+#include <cmath>
+#include <limits>
+
+using namespace mlir;
+using namespace mlir::tbq;
+using ::tbq::Checkpoint;
+using ::tbq::isErrorAbout;
+using ::tbq::Status;
+using ::tbq::TestTensor;
+
+namespace {
+
+TestTensor floats(std::vector<int64_t> shape, std::vector<float> values) {
+  return {"F32", std::move(shape),
+          std::string(reinterpret_cast<const char *>(values.data()),
+                      values.size() * sizeof(float))};
+}
+
+std::vector<float> ramp(size_t count, float first, float step) {
+  std::vector<float> values(count);
+  for (size_t i = 0; i < count; ++i)
+    values[i] = first + step * static_cast<float>(i);
+  return values;
+}
+
+class WeightWriter : public testing::Test {
+protected:
+  WeightWriter() { context.loadDialect<TbqDialect>(); }
+
+  /// Runs `bytes N { body }`; the error message, or "".
+  std::string write(int64_t bytes, const std::string &body,
+                    int64_t sinkLimit = INT64_MAX) {
+    section.clear();
+    largest = 0;
+    module = parseSourceString<ModuleOp>("tbq.weights @weights bytes " +
+                                             std::to_string(bytes) + " {\n" +
+                                             body + "}\n",
+                                         &context);
+    EXPECT_TRUE(module) << body;
+    model.writeAll();
+    auto checkpoint = Checkpoint::open(model.path());
+    if (!checkpoint)
+      return checkpoint.error().message;
+    auto sink = [&](ArrayRef<uint8_t> part) -> Status {
+      if (int64_t(section.size() + part.size()) > sinkLimit)
+        return ::tbq::Error{"disk is full"};
+      largest = std::max(largest, part.size());
+      section.insert(section.end(), part.begin(), part.end());
+      return Status::ok();
+    };
+    auto weights = *module->getOps<WeightsOp>().begin();
+    Status status = writeWeights(weights, *checkpoint, sink);
+    return status ? "" : status.error().message;
+  }
+
+  /// The weight placed as `name`, read back from the section.
+  UnpackedWeight placed(StringRef name) {
+    UnpackedWeight weight;
+    module->walk([&](PlaceOp op) {
+      if (op.getName() == name)
+        weight = unpack(op.getWeight().getType().getLayout(),
+                        section.data() + op.getOffset());
+    });
+    return weight;
+  }
+
+  std::vector<float> norm = ramp(8, 1.0f, 0.25f);
+  ::tbq::TemporaryModel model;
+  MLIRContext context;
+  OwningOpRef<ModuleOp> module;
+  std::vector<uint8_t> section;
+  size_t largest = 0;
+};
+
+const char *const normRecipe = R"mlir(
+  %n = tbq.weight "model.norm.weight" : tensor<8xf32>
+  %np = tbq.pack %n : (tensor<8xf32>) -> !tbq.packed<1x8, f32, tile 1>
+  tbq.place %np at 64 "norm" : !tbq.packed<1x8, f32, tile 1>
+)mlir";
+
+TEST_F(WeightWriter, GapsAndEndAreZero) {
+  model.tensors["model.norm.weight"] = floats({8}, norm);
+  ASSERT_EQ(write(256, normRecipe), "");
+  ASSERT_EQ(section.size(), 256u);
+  EXPECT_EQ(placed("norm").elements, norm);
+  for (size_t i = 0; i < 256; ++i)
+    if (i < 64 || i >= 64 + 32) {
+      EXPECT_EQ(section[i], 0) << i;
+    }
+}
+
+TEST_F(WeightWriter, FloatWithBiasInOtherTypes) {
+  const std::string name = "model.layers.0.self_attn.q_proj";
+  std::vector<float> matrix = ramp(64, -3.0f, 0.125f);
+  model.tensors[name + ".weight"] = floats({8, 8}, matrix);
+  model.tensors[name + ".bias"] = ::tbq::halfTensor({8}, 0x3e00); // 1.5
+  ASSERT_EQ(write(320, R"mlir(
+    %w = tbq.weight "model.layers.0.self_attn.q_proj.weight" : tensor<8x8xf32>
+    %b = tbq.weight "model.layers.0.self_attn.q_proj.bias" : tensor<8xf16>
+    %p = tbq.pack %w bias(%b) : (tensor<8x8xf32>, tensor<8xf16>) -> !tbq.packed<8x8, bf16, tile 16, bias>
+    tbq.place %p at 0 "q" : !tbq.packed<8x8, bf16, tile 16, bias>
+)mlir"),
+            "");
+  EXPECT_EQ(placed("q").elements, matrix); // all are exact in bf16
+  EXPECT_EQ(placed("q").bias, std::vector<float>(8, 1.5f));
+}
+
+TEST_F(WeightWriter, RopeTable) {
+  ASSERT_EQ(write(64 * 32, R"mlir(
+    %t = tbq.rope_table [1.0, 0.0123] : tensor<32x4xf32>
+    %p = tbq.pack %t : (tensor<32x4xf32>) -> !tbq.packed<32x4, f32, tile 1>
+    tbq.place %p at 0 "rope" : !tbq.packed<32x4, f32, tile 1>
+)mlir"),
+            "");
+  std::vector<float> table = placed("rope").elements;
+  ASSERT_EQ(table.size(), 128u);
+  for (int p = 0; p < 32; ++p) {
+    const float angle = float(p) * 0.0123f; // rounded to f32
+    EXPECT_EQ(table[4 * p], float(std::cos(double(p))));
+    EXPECT_EQ(table[4 * p + 1], float(std::cos(double(angle))));
+    EXPECT_EQ(table[4 * p + 2], float(std::sin(double(p))));
+    EXPECT_EQ(table[4 * p + 3], float(std::sin(double(angle))));
+  }
+}
+
+const char *const downRecipe = R"mlir(
+  %t = tbq.weight "model.layers.0.mlp.down_proj.codes" : !tbq.digits<8x12, ternary>
+  %a = tbq.weight "model.layers.0.mlp.down_proj.scale" : tensor<8x1xf16>
+  %c = tbq.weight "model.layers.0.mlp.down_proj.shift" : tensor<8x1xf16>
+  %p = tbq.pack %t scale(%a) shift(%c) : (!tbq.digits<8x12, ternary>, tensor<8x1xf16>, tensor<8x1xf16>)
+    -> !tbq.packed<8x12, digits [2], terms [[1, -1], [0, 1]], group 12, tile 16>
+  tbq.place %p at 0 "down" : !tbq.packed<8x12, digits [2], terms [[1, -1], [0, 1]], group 12, tile 16>
+)mlir";
+
+TEST_F(WeightWriter, TernaryOfTheCheckpoint) {
+  const std::string name = "model.layers.0.mlp.down_proj";
+  model.tensors[name + ".codes"] = ::tbq::byteTensor({8, 3}, 0x91); // 1 0 1 2
+  model.tensors[name + ".scale"] = ::tbq::halfTensor({8, 1}, 0x3801);
+  model.tensors[name + ".shift"] = ::tbq::halfTensor({8, 1}, 0xb402);
+  ASSERT_EQ(write(128, downRecipe), "");
+  UnpackedWeight weight = placed("down");
+  ASSERT_EQ(weight.planes.size(), 1u);
+  const uint8_t digits[] = {1, 0, 1, 2};
+  for (size_t i = 0; i < 96; ++i)
+    ASSERT_EQ(weight.planes[0][i], digits[i % 4]) << i;
+  EXPECT_EQ(weight.coefficients[0], std::vector<uint16_t>(8, 0x3801));
+  EXPECT_EQ(weight.coefficients[1], std::vector<uint16_t>(8, 0xb402));
+}
+
+const char *const quantizeRecipe = R"mlir(
+  %w = tbq.weight "lm_head.weight" : tensor<9000x40xf32>
+  %t, %a, %c = tbq.quantize %w ternary group 16
+    : tensor<9000x40xf32> -> !tbq.digits<9000x40, ternary>, tensor<9000x3xf16>, tensor<9000x3xf16>
+  %p = tbq.pack %t scale(%a) shift(%c) : (!tbq.digits<9000x40, ternary>, tensor<9000x3xf16>, tensor<9000x3xf16>)
+    -> !tbq.packed<9000x40, digits [2], terms [[1, -1], [0, 1]], group 16, tile 16>
+  tbq.place %p at 0 "head" : !tbq.packed<9000x40, digits [2], terms [[1, -1], [0, 1]], group 16, tile 16>
+)mlir";
+constexpr int64_t quantizedBytes = 563 * 3 * 128;
+
+std::vector<float> waves(size_t count) {
+  std::vector<float> values(count);
+  for (size_t i = 0; i < count; ++i)
+    values[i] = std::sin(0.37f * float(i)) + 0.1f;
+  return values;
+}
+
+// More rows than are quantised at a time.
+TEST_F(WeightWriter, QuantisesInClosedForm) {
+  std::vector<float> matrix = waves(9000 * 40);
+  model.tensors["lm_head.weight"] = floats({9000, 40}, matrix);
+  ASSERT_EQ(write(quantizedBytes, quantizeRecipe), "");
+  UnpackedWeight weight = placed("head");
+  std::vector<uint8_t> digits(16);
+  for (int64_t row = 0; row < 9000; ++row)
+    for (int64_t g = 0; g < 3; ++g) {
+      const int64_t count = g < 2 ? 16 : 8, first = row * 40 + g * 16;
+      ::tbq::TernaryFit fit =
+          ::tbq::fitTernary(matrix.data() + first, count, digits.data());
+      ASSERT_EQ(weight.coefficients[0][row * 3 + g],
+                ::tbq::roundToF16(fit.scale));
+      ASSERT_EQ(weight.coefficients[1][row * 3 + g],
+                ::tbq::roundToF16(fit.shift));
+      for (int64_t i = 0; i < count; ++i)
+        ASSERT_EQ(weight.planes[0][first + i], digits[i]);
+    }
+}
+
+TEST_F(WeightWriter, NamesWhatCannotBeQuantised) {
+  std::vector<float> matrix = waves(9000 * 40);
+  matrix[8123 * 40 + 17] = std::numeric_limits<float>::quiet_NaN();
+  model.tensors["lm_head.weight"] = floats({9000, 40}, matrix);
+  EXPECT_TRUE(isErrorAbout(write(quantizedBytes, quantizeRecipe), model.path(),
+                           "lm_head.weight: row 8123, group 1 has scale"));
+}
+
+// Two MiB arrive in parts, in order.
+TEST_F(WeightWriter, StreamsLargeWeights) {
+  std::vector<float> matrix = ramp(20000 * 26, 0.0f, 1.0f);
+  model.tensors["lm_head.weight"] = floats({20000, 26}, matrix);
+  ASSERT_EQ(write(20000 * 26 * 4, R"mlir(
+    %w = tbq.weight "lm_head.weight" : tensor<20000x26xf32>
+    %p = tbq.pack %w : (tensor<20000x26xf32>) -> !tbq.packed<20000x26, f32, tile 16>
+    tbq.place %p at 0 "head" : !tbq.packed<20000x26, f32, tile 16>
+)mlir"),
+            "");
+  EXPECT_LE(largest, 1u << 20);
+  EXPECT_EQ(placed("head").elements, matrix);
+}
+
+TEST_F(WeightWriter, PlacesInTheOrderOfOffsets) {
+  model.tensors["model.norm.weight"] = floats({8}, norm);
+  std::string recipe = normRecipe;
+  recipe += "tbq.place %np at 0 \"again\" : !tbq.packed<1x8, f32, tile 1>\n";
+  ASSERT_EQ(write(128, recipe), "");
+  EXPECT_EQ(placed("norm").elements, norm);
+  EXPECT_EQ(placed("again").elements, norm);
+}
+
+TEST_F(WeightWriter, RefusesRecipesThatDoNotFit) {
+  std::string overlap = normRecipe;
+  overlap += "tbq.place %np at 96 \"late\" : !tbq.packed<1x8, f32, tile 1>\n";
+  EXPECT_EQ(write(256, overlap),
+            "late: lies at byte 96 of the weights, but what stands before it "
+            "ends at 128");
+  EXPECT_EQ(write(64, normRecipe),
+            "the end: lies at byte 64 of the weights, but what stands before "
+            "it ends at 128");
+  EXPECT_EQ(write(256, normRecipe, /*sinkLimit=*/100), "disk is full");
+}
+
+TEST_F(WeightWriter, RefusesTensorsThatDiffer) {
+  model.tensors["model.norm.weight"] = ::tbq::halfTensor({8}, 0);
+  EXPECT_TRUE(isErrorAbout(write(128, normRecipe), model.path(),
+                           "model.norm.weight: tensor is F16 [8], expected "
+                           "F32 [8]"));
+  model.tensors["model.norm.weight"] = ::tbq::floatTensor({9});
+  EXPECT_TRUE(isErrorAbout(write(128, normRecipe), model.path(),
+                           "model.norm.weight: tensor is F32 [9], expected "
+                           "F32 [8]"));
+  model.tensors.erase("model.norm.weight");
+  EXPECT_TRUE(isErrorAbout(write(128, normRecipe), model.path(),
+                           "model.norm.weight: tensor is missing"));
+  const std::string name = "model.layers.0.mlp.down_proj";
+  model.tensors[name + ".codes"] = ::tbq::byteTensor({8, 4}, 0x55);
+  EXPECT_TRUE(isErrorAbout(write(128, downRecipe), model.path(),
+                           name + ".codes: tensor is U8 [8, 4], expected U8 "
+                                  "[8, 3]"));
+}
+
+} // namespace
