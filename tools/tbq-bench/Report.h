@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The rows of tbq-bench and the forms they are printed in.
+// Invariant: each row is complete by itself: machine, model, flags, result.
+#ifndef TBQ_TOOLS_TBQBENCH_REPORT_H
+#define TBQ_TOOLS_TBQBENCH_REPORT_H
+
+#include "format/Manifest.h"
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace tbq {
+
+struct Row {
+  std::string test; // "pp512", "tg128"
+  int64_t threads = 0;
+  std::vector<double> tokensPerSecond; // of each repetition
+  double bytesPerToken = 0; // information bytes of weights and KV; 0: not said
+  double limitBytesPerSecond = 0;
+  std::string limitMethod;
+
+  double mean() const;
+  double deviation() const; // of the sample
+  double bytesPerSecond() const { return bytesPerToken * mean(); }
+  /// Of the limit; 0 where there is none to compare with.
+  double share() const;
+};
+
+struct Report {
+  std::string format; // md, json, jsonl, csv
+  std::string path;
+  const Manifest *manifest = nullptr;
+  std::vector<std::string> flags;
+
+  void begin() const;
+  void add(const Row &row);
+  void end() const;
+
+private:
+  nlohmann::json describe(const Row &row) const;
+  std::vector<nlohmann::json> rows;
+};
+
+} // namespace tbq
+
+#endif // TBQ_TOOLS_TBQBENCH_REPORT_H

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// tbq-bench -m MODEL: tokens/s of prefill (pp) and decode (tg), and how near
+// decode comes to the memory's read limit, measured in the same run over the
+// same mapping with the same threads.
+// Invariant: bytes are information bytes: what the manifest says a decode step
+// reads of weights, and the keys and values of the positions before it.
+#include "CommandLine.h"
+#include "MemoryRead.h"
+#include "Report.h"
+#include "runtime/Random.h"
+#include "runtime/Session.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <memory>
+
+using namespace tbq;
+
+namespace {
+
+struct Options {
+  std::string model, format = "md";
+  std::string prompts = "512", generated = "128", threads;
+  int64_t repetitions = 5;
+  double limitSeconds = 0.5;
+};
+
+struct Bench {
+  std::shared_ptr<const Model> model;
+  Session &session;
+  std::vector<int32_t> tokens; // random, as many as the context holds
+};
+
+} // namespace
+
+/// Seconds to evaluate the first `count` tokens, all at once or one by one.
+static double secondsOf(Bench &bench, int64_t count, bool oneByOne) {
+  require(bench.session.rollback(0));
+  auto begin = std::chrono::steady_clock::now();
+  if (oneByOne)
+    for (int64_t i = 0; i < count; ++i)
+      require(bench.session.eval(bench.tokens.data() + i, 1));
+  else
+    require(bench.session.eval(bench.tokens.data(), count));
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
+      .count();
+}
+
+/// Keys and values that one decode step reads, on average over `count` steps.
+static double cacheBytesPerToken(const Manifest &manifest, int64_t count) {
+  const Manifest::Model &m = manifest.model;
+  double width = manifest.kvCache == "f32" ? 4 : 2;
+  double positions = static_cast<double>(count + 1) / 2;
+  return positions * 2 * width *
+         static_cast<double>(m.layers * m.kvHeads * m.headDim);
+}
+
+static Row measure(Bench &bench, const char *kind, int64_t count,
+                   int64_t repetitions) {
+  bool decode = kind == std::string("tg");
+  Row row;
+  row.test = kind + std::to_string(count);
+  row.threads = bench.session.workers();
+  // Brings weights, cache and arena into memory.
+  secondsOf(bench, decode ? std::min<int64_t>(count, 8) : count, decode);
+  for (int64_t i = 0; i < repetitions; ++i)
+    row.tokensPerSecond.push_back(static_cast<double>(count) /
+                                  secondsOf(bench, count, decode));
+  if (decode)
+    row.bytesPerToken =
+        static_cast<double>(bench.model->manifest().bytesPerToken) +
+        cacheBytesPerToken(bench.model->manifest(), count);
+  return row;
+}
+
+static void checkCounts(const char *flag, const std::vector<int64_t> &counts,
+                        int64_t context) {
+  for (int64_t count : counts)
+    if (count > context)
+      failUser(makeError(flag, "",
+                         std::to_string(count) +
+                             " tokens are more than the model's context of " +
+                             std::to_string(context)));
+}
+
+static ExitCode run(const Options &options, std::vector<std::string> flags) {
+  std::shared_ptr<const Model> model;
+  require(Model::open(options.model, {}, model));
+  const tbq_model_table &table = model->table();
+  std::vector<int64_t> prompts = parseNumbers("-p", options.prompts, 0);
+  std::vector<int64_t> generated = parseNumbers("-n", options.generated, 0);
+  std::vector<int64_t> threadCounts = parseNumbers("-t", options.threads, 1);
+  checkCounts("-p", prompts, model->context());
+  checkCounts("-n", generated, model->context());
+
+  Report report;
+  report.format = options.format;
+  report.path = options.model;
+  report.manifest = &model->manifest();
+  report.flags = std::move(flags);
+  report.begin();
+  for (int64_t threads : threadCounts) {
+    std::unique_ptr<Workers> workers;
+    require(createThreads(threads, workers));
+    Workers &team = *workers;
+    std::unique_ptr<Session> session;
+    require(Session::create(model, std::move(workers), 0, session));
+    Bench bench = {model, *session, {}};
+    Random random(1);
+    for (int64_t i = 0; i < model->context(); ++i)
+      bench.tokens.push_back(static_cast<int32_t>(
+          random.below(static_cast<uint32_t>(model->vocab()))));
+    for (int64_t count : prompts)
+      if (count > 0)
+        report.add(measure(bench, "pp", count, options.repetitions));
+    for (int64_t count : generated) {
+      if (count == 0)
+        continue;
+      // Before and after, because neighbours come and go.
+      ReadLimit before = measureReadLimit(
+          team, table.weights, table.weights_bytes, options.limitSeconds);
+      Row row = measure(bench, "tg", count, options.repetitions);
+      ReadLimit after = measureReadLimit(
+          team, table.weights, table.weights_bytes, options.limitSeconds);
+      ReadLimit limit =
+          before.bytesPerSecond > after.bytesPerSecond ? before : after;
+      row.limitBytesPerSecond = limit.bytesPerSecond;
+      row.limitMethod = limit.method;
+      report.add(row);
+    }
+  }
+  report.end();
+  return exitOk;
+}
+
+int main(int argc, char **argv) {
+  CLI::App app("Measures a compiled model's speed.", "tbq-bench");
+  app.option_defaults()->always_capture_default();
+  Options options;
+  options.threads =
+      usableCpus() > 1 ? "1," + std::to_string(usableCpus()) : "1";
+  app.add_option("-m,--model", options.model, "The artifact, model.so")
+      ->required();
+  app.add_option("-p,--n-prompt", options.prompts,
+                 "Tokens to prefill, several with commas; 0 leaves it out");
+  app.add_option("-n,--n-gen", options.generated,
+                 "Tokens to decode, several with commas; 0 leaves it out");
+  app.add_option("-r,--repetitions", options.repetitions,
+                 "How often each is measured")
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("-t,--threads", options.threads,
+                 "Worker threads, several with commas");
+  app.add_option("-o,--output", options.format, "Form of the output")
+      ->check(oneOf({"md", "json", "jsonl", "csv"}));
+  app.add_option("--limit-seconds", options.limitSeconds,
+                 "How long each way of reading memory is tried")
+      ->check(CLI::Range(0.01, 60.0));
+  std::vector<std::string> flags(argv + 1, argv + argc);
+  return runTool(app, argc, argv, [&] { return run(options, flags); });
+}

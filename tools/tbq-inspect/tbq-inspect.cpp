@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// tbq-inspect MODEL: what an artifact says of itself. Input: model.so, for any
+// CPU; output: its manifest, as a summary or as JSON.
+// Invariant: no code of the artifact runs; a damaged one is refused.
+#include "CommandLine.h"
+#include "format/Artifact.h"
+#include "format/Cpu.h"
+#include "format/Manifest.h"
+#include "format/MappedFile.h"
+
+#include <cstdio>
+#include <map>
+
+using namespace tbq;
+
+namespace {
+
+struct Options {
+  std::string path;
+  bool json = false, layers = false, verify = false;
+};
+
+/// Sums over the layers of one scheme.
+struct SchemeTotal {
+  int64_t count = 0;
+  uint64_t bytes = 0;
+  double weights = 0, bits = 0;
+};
+
+} // namespace
+
+static void row(const char *name, const std::string &value) {
+  std::printf("%-14s %s\n", name, value.c_str());
+}
+
+static std::string megabytes(uint64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2f MB",
+                static_cast<double>(bytes) / 1e6);
+  return text;
+}
+
+static std::string number(int64_t value) { return std::to_string(value); }
+
+static void printGeneration(const Manifest::Generation &g) {
+  std::string ends, settings;
+  for (int32_t id : g.eos)
+    ends += " " + number(id);
+  row("first, end", (g.bos ? number(*g.bos) : "none") + ";" +
+                        (ends.empty() ? " none" : ends));
+  const std::pair<const char *, std::optional<double>> values[] = {
+      {"temperature", g.temperature},
+      {"top-p", g.topP},
+      {"min-p", g.minP},
+      {"repeat-penalty", g.repetitionPenalty}};
+  for (auto [name, value] : values)
+    if (value) {
+      char text[64];
+      std::snprintf(text, sizeof(text), " %s %g", name, *value);
+      settings += text;
+    }
+  if (g.topK)
+    settings += " top-k " + number(*g.topK);
+  if (!settings.empty())
+    row("sampling", settings.substr(1));
+}
+
+static void printLayers(const Manifest &m, bool each) {
+  std::map<std::string, SchemeTotal> totals;
+  for (const Manifest::Layer &layer : m.layers) {
+    std::string kind = layer.scheme;
+    if (layer.scheme != "float") {
+      kind += layer.group ? " g" + number(layer.group) : " row";
+      kind += layer.shift ? " shift" : "";
+    }
+    auto weights = static_cast<double>(layer.n) * static_cast<double>(layer.k);
+    SchemeTotal &total = totals[kind];
+    total.count++;
+    total.bytes += layer.bytes;
+    total.weights += weights;
+    total.bits += weights * layer.bitsPerWeight;
+    if (each)
+      std::printf("  %-44s %-20s %6lld x %-6lld %6.3f bits %12s\n",
+                  layer.name.c_str(), kind.c_str(),
+                  static_cast<long long>(layer.n),
+                  static_cast<long long>(layer.k), layer.bitsPerWeight,
+                  megabytes(layer.bytes).c_str());
+  }
+  for (const auto &[kind, total] : totals)
+    std::printf("%-14s %lld layers, %.2f M weights, %.3f bits each, %s\n",
+                kind.c_str(), static_cast<long long>(total.count),
+                total.weights / 1e6, total.bits / total.weights,
+                megabytes(total.bytes).c_str());
+}
+
+static void printSummary(const Manifest &m, uint64_t fileBytes, bool layers) {
+  const Manifest::Model &model = m.model;
+  row("model", model.name + " (" + model.architecture + ")");
+  row("shape", number(model.layers) + " layers, hidden " +
+                   number(model.hidden) + ", heads " + number(model.heads) +
+                   " (" + number(model.kvHeads) + " KV) of " +
+                   number(model.headDim) + ", ffn " + number(model.ffn) +
+                   ", vocabulary " + number(model.vocab));
+  row("context", number(model.context));
+  row("numbers", "activations " + m.activations + ", KV cache " + m.kvCache);
+  row("file", megabytes(fileBytes) + ", weights " + megabytes(m.weights.bytes) +
+                  ", read per token " + megabytes(m.bytesPerToken));
+  row("memory", "arena " + megabytes(m.steps.arenaBytes) + ", KV cache " +
+                    megabytes(m.steps.cacheBytes) + " a session");
+  row("steps", "decode " + number(m.steps.decodeTokens) + ", prefill " +
+                   number(m.steps.prefillTokens) + " tokens");
+  row("target", m.target.triple + ", " + m.target.cpu);
+  std::string features, missing;
+  for (const std::string &feature : m.target.features)
+    features += " " + feature;
+  for (const std::string &feature : missingFeatures(m.target.features))
+    missing += " " + feature;
+  row("needs", features.empty() ? "nothing special" : features.substr(1));
+  if (!missing.empty())
+    row("not here", missing.substr(1));
+  printGeneration(m.generation);
+  row("chat", m.chat.is_object() && m.chat.contains("format") &&
+                      m.chat["format"].is_string()
+                  ? m.chat["format"].get<std::string>()
+                  : "none");
+  row("made by", "tbq " + m.tbqVersion + ", LLVM " + m.llvmVersion + ", ABI " +
+                     number(m.abi));
+  printLayers(m, layers);
+}
+
+static ExitCode inspect(const Options &options) {
+  Result<MappedFile> file = MappedFile::open(options.path);
+  if (!file)
+    failUser(file.error());
+  Result<ArtifactTrailer> trailer =
+      readTrailer(file->data(), file->size(), options.path);
+  if (!trailer)
+    failUser(trailer.error());
+  if (Status hash = checkImageHash(*trailer, file->data(), options.path); !hash)
+    failUser(hash.error());
+  std::string_view text(reinterpret_cast<const char *>(file->data()) +
+                            trailer->manifest.offset,
+                        trailer->manifest.size);
+  Result<Manifest> manifest = parseManifest(text, options.path);
+  if (!manifest)
+    failUser(manifest.error());
+  if (options.verify) {
+    const Manifest::Weights &weights = manifest->weights;
+    if (weights.bytes != trailer->weights.size ||
+        weights.hashes !=
+            hashWeightBlocks(file->data() + trailer->weights.offset,
+                             trailer->weights.size, weights.hashBlock))
+      throw ToolFailure{
+          exitVerification,
+          makeError(options.path, "weights", "do not have the recorded hashes")
+              .message};
+  }
+  if (options.json)
+    std::printf("%s\n", toJson(*manifest).dump(2).c_str());
+  else
+    printSummary(*manifest, file->size(), options.layers);
+  return exitOk;
+}
+
+int main(int argc, char **argv) {
+  CLI::App app("Shows what a compiled model is made of.", "tbq-inspect");
+  Options options;
+  app.add_option("model,-m,--model", options.path, "The artifact, model.so")
+      ->required();
+  app.add_flag("--json", options.json, "Print the manifest as JSON");
+  app.add_flag("--layers", options.layers, "List every layer");
+  app.add_flag("--verify", options.verify,
+               "Compare the weights with their hashes; exit 3 if they differ");
+  return runTool(app, argc, argv, [&] { return inspect(options); });
+}
