@@ -171,10 +171,11 @@ def LowerTeamToCPUPass : Pass<"tbq-lower-team-to-cpu", "::mlir::ModuleOp"> {
   let summary = "workers are threads: the team is a struct, a barrier atomics";
   let description = [{
     `!tbq.team` becomes a pointer to the `tbq_team` of format/StepAbi.h. A
-    barrier spins a bounded while, then calls the team's wait hook.
+    barrier spins a bounded while, then calls the team's wait hook. The bytes of
+    a packed weight become a view of the weights section.
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect",
-                           "::mlir::cf::ControlFlowDialect"];
+                           "::mlir::memref::MemRefDialect"];
 }
 
 //===----------------------------------------------------------------------===//

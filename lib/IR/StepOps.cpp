@@ -146,6 +146,7 @@ LogicalResult SelectRowsOp::verify() {
 int64_t GatedActivationOp::getUnitsPerToken() {
   return llvm::divideCeil(getColumns(getGate()), kLanes);
 }
+int64_t GatedActivationOp::getUnitColumns() { return kLanes; }
 LogicalResult GatedActivationOp::verify() {
   if (failed(verifyForm(*this, 1)))
     return failure();
@@ -158,6 +159,7 @@ LogicalResult GatedActivationOp::verify() {
 int64_t AddOp::getUnitsPerToken() {
   return llvm::divideCeil(getColumns(getLhs()), kLanes);
 }
+int64_t AddOp::getUnitColumns() { return kLanes; }
 bool AddOp::mayOverwrite(Value) { return true; }
 LogicalResult AddOp::verify() {
   if (failed(verifyForm(*this, 1)))
@@ -173,6 +175,7 @@ LogicalResult AddOp::verify() {
 //===----------------------------------------------------------------------===//
 
 int64_t RopeOp::getUnitsPerToken() { return getHeads(); }
+int64_t RopeOp::getUnitColumns() { return getHeadDim(); }
 
 LogicalResult RopeOp::verify() {
   if (failed(verifyForm(*this, 1)))
@@ -194,6 +197,8 @@ LogicalResult RopeOp::verify() {
 int64_t AppendCacheOp::getUnitsPerToken() {
   return getCacheType().getKvHeads();
 }
+int64_t AppendCacheOp::getUnitColumns() { return getCacheType().getHeadDim(); }
+Value AppendCacheOp::getCacheMemory() { return getCache(); }
 bool AppendCacheOp::writesCache() { return true; }
 
 LogicalResult AppendCacheOp::verify() {
@@ -209,6 +214,8 @@ LogicalResult AppendCacheOp::verify() {
 }
 
 int64_t AttentionOp::getUnitsPerToken() { return getHeads(); }
+int64_t AttentionOp::getUnitColumns() { return getCacheType().getHeadDim(); }
+Value AttentionOp::getCacheMemory() { return getCache(); }
 
 LogicalResult AttentionOp::verify() {
   if (failed(verifyForm(*this, 1)))

@@ -21,22 +21,37 @@ using namespace mlir;
 using namespace mlir::tbq;
 
 namespace {
+/// How rows are divided: units a token, the columns of a unit, and which count
+/// of tokens. Ops that divide rows in one way hand each piece of a row from a
+/// worker to itself.
+struct Partition {
+  int64_t perToken = 0, columns = 0; // perToken 0: not by rows
+  unsigned count = 0;
+
+  bool matches(const Partition &other) const {
+    return perToken != 0 && *this == other;
+  }
+  bool operator==(const Partition &other) const {
+    return perToken == other.perToken && columns == other.columns &&
+           count == other.count;
+  }
+};
+
 /// Bytes that an op touches in one of the step's memories.
 struct Access {
   unsigned memory; // the argument's number, the same in every function
   int64_t begin, end;
   bool write;
-  /// The ops of one row partition hand each token's row from a worker to
-  /// itself: the argument number of the count that they share, or -1.
-  int64_t rows;
+  Partition partition;
 
   bool conflictsWith(const Access &other) const {
     return memory == other.memory && begin < other.end && other.begin < end &&
-           (write || other.write) && (rows < 0 || rows != other.rows);
+           (write || other.write) && !partition.matches(other.partition);
   }
   bool operator==(const Access &other) const {
     return memory == other.memory && begin == other.begin &&
-           end == other.end && write == other.write && rows == other.rows;
+           end == other.end && write == other.write &&
+           partition == other.partition;
   }
 };
 
@@ -50,7 +65,7 @@ static void merge(Pending &into, const Pending &from) {
       into.push_back(access);
 }
 
-static Access getAccess(Value buffer, bool write, int64_t rows) {
+static Access getAccess(Value buffer, bool write, Partition partition) {
   auto type = cast<MemRefType>(buffer.getType());
   int64_t begin = 0;
   if (auto view = buffer.getDefiningOp<memref::ViewOp>()) {
@@ -60,27 +75,32 @@ static Access getAccess(Value buffer, bool write, int64_t rows) {
   int64_t bytes = type.getNumElements() *
                   llvm::divideCeil(type.getElementTypeBitWidth(), 8);
   return {cast<BlockArgument>(buffer).getArgNumber(), begin, begin + bytes,
-          write, rows};
+          write, partition};
 }
 
-/// Ops whose unit is a token, and that compute every token of the step, divide
-/// rows among workers in the same way.
-static int64_t getRowPartition(StepOp op) {
+/// How the op's units divide rows among workers.
+static Partition getPartition(StepOp op) {
   auto count = dyn_cast<BlockArgument>(op.getCountMutable()[0].get());
-  return op.getUnitsPerToken() == 1 && count ? count.getArgNumber() : -1;
+  if (!count || op.getUnitsPerToken() == 0)
+    return {};
+  return {op.getUnitsPerToken(), op.getUnitColumns(), count.getArgNumber()};
 }
 
 static Pending getAccesses(StepOp op) {
   Pending accesses;
-  int64_t rows = getRowPartition(op);
-  for (OpOperand &operand : op->getOpOperands())
-    if (isa<MemRefType>(operand.get().getType()) &&
-        !isa<PlacedWeightOp>(operand.getOwner())) {
-      bool into = llvm::is_contained(op.getInto(), operand.get());
-      bool cache = cast<MemRefType>(operand.get().getType()).getRank() == 1 &&
-                   op.writesCache();
-      accesses.push_back(getAccess(operand.get(), into || cache, rows));
-    }
+  Partition partition = getPartition(op);
+  for (OpOperand &operand : op->getOpOperands()) {
+    auto type = dyn_cast<MemRefType>(operand.get().getType());
+    if (!type)
+      continue;
+    // The cache is read across tokens, whoever wrote them.
+    if (operand.get() == op.getCacheMemory())
+      accesses.push_back(getAccess(operand.get(), op.writesCache(), {}));
+    else
+      accesses.push_back(getAccess(
+          operand.get(), llvm::is_contained(op.getInto(), operand.get()),
+          partition));
+  }
   return accesses;
 }
 

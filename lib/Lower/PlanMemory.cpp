@@ -34,7 +34,7 @@ struct PlannedFunction {
 /// One entry point with the layer functions it repeats.
 struct PlannedEntry {
   PlannedFunction entry;
-  SmallVector<PlannedFunction> layers;
+  std::vector<PlannedFunction> layers;
   int64_t tokens;
 };
 
@@ -287,7 +287,7 @@ struct PlanMemoryPass : tbq::impl::PlanMemoryPassBase<PlanMemoryPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
     auto weights = *module.getOps<WeightsOp>().begin();
-    SmallVector<PlannedEntry> entries;
+    std::vector<PlannedEntry> entries;
     int64_t arena = kAlignment;
     for (StringRef name : {"decode", "prefill"}) {
       auto entry = module.lookupSymbol<func::FuncOp>(name);

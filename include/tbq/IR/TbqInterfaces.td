@@ -22,6 +22,12 @@ def Tbq_StepOpInterface : OpInterface<"StepOp"> {
     }], "int64_t", "getUnitsPerToken">,
     InterfaceMethod<"Units of work, if independent of the number of tokens.",
       "int64_t", "getFixedUnits", (ins), "", "return 0;">,
+    InterfaceMethod<[{
+      Columns of a row that one unit touches, in every row-wise operand alike;
+      0: the whole row.
+    }], "int64_t", "getUnitColumns", (ins), "", "return 0;">,
+    InterfaceMethod<"The KV cache the op names, or null.",
+      "::mlir::Value", "getCacheMemory", (ins), "", "return {};">,
     InterfaceMethod<"Whether the op writes the KV cache it names.",
       "bool", "writesCache", (ins), "", "return false;">,
     InterfaceMethod<[{

@@ -181,7 +181,7 @@ def Tbq_LinearOp : Tbq_StepOp<"linear",
 
 def Tbq_RopeOp : Tbq_StepOp<"rope",
     (ins Tbq_Rows:$input, Tbq_FloatWeight:$table, Index:$position,
-         I64Attr:$heads, I64Attr:$head_dim)> {
+         I64Attr:$heads, I64Attr:$head_dim), ["getUnitColumns"]> {
   let summary = "rotary position embedding, half-split pairs (i, i + head_dim/2)";
   let assemblyFormat = !strconcat([{
     $input `,` $table `at` $position `heads` $heads `x` $head_dim}], BufferForm);
@@ -192,7 +192,7 @@ def Tbq_AppendCacheOp : Tbq_StepOp<"append_cache",
          AnyTypeOf<[Tbq_CacheType, AnyMemRef]>:$cache,
          Index:$layer, Index:$position, Index:$tokens,
          TypeAttrOf<Tbq_CacheType>:$cache_type),
-    ["writesCache"]> {
+    ["getUnitColumns", "getCacheMemory", "writesCache"]> {
   let summary = "stores the keys and values of `tokens` tokens from `position` on";
   let assemblyFormat = !strconcat([{
     $key `,` $value `,` $cache `[` $layer `]` `at` $position `tokens` $tokens
@@ -202,7 +202,8 @@ def Tbq_AppendCacheOp : Tbq_StepOp<"append_cache",
 def Tbq_AttentionOp : Tbq_StepOp<"attention",
     (ins Tbq_Rows:$query, AnyTypeOf<[Tbq_CacheType, AnyMemRef]>:$cache,
          Index:$layer, Index:$position, I64Attr:$heads, F32Attr:$scale,
-         TypeAttrOf<Tbq_CacheType>:$cache_type)> {
+         TypeAttrOf<Tbq_CacheType>:$cache_type),
+    ["getUnitColumns", "getCacheMemory"]> {
   let summary = "causal attention of each token over the cache, grouped heads";
   let description = [{
     Token t attends to positions 0 .. position + t. Head h reads kv head
@@ -216,13 +217,13 @@ def Tbq_AttentionOp : Tbq_StepOp<"attention",
 }
 
 def Tbq_GatedActivationOp : Tbq_StepOp<"gated_activation",
-    (ins Tbq_Rows:$gate, Tbq_Rows:$up)> {
+    (ins Tbq_Rows:$gate, Tbq_Rows:$up), ["getUnitColumns"]> {
   let summary = "silu(gate) * up, element by element";
   let assemblyFormat = !strconcat("$gate `,` $up", BufferForm);
 }
 
 def Tbq_AddOp : Tbq_StepOp<"add", (ins Tbq_Rows:$lhs, Tbq_Rows:$rhs),
-    ["mayOverwrite"]> {
+    ["getUnitColumns", "mayOverwrite"]> {
   let summary = "residual addition";
   let assemblyFormat = !strconcat("$lhs `,` $rhs", BufferForm);
 }

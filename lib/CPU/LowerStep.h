@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What tbq-lower-step-to-cpu is made of: one function an op.
+#ifndef TBQ_CPU_LOWERSTEP_H
+#define TBQ_CPU_LOWERSTEP_H
+
+#include "VectorBuilder.h"
+
+namespace mlir::tbq {
+
+void lowerEmbedding(VectorBuilder &v, EmbeddingOp op);
+void lowerRmsNorm(VectorBuilder &v, RmsNormOp op);
+void lowerSelectRows(VectorBuilder &v, SelectRowsOp op);
+void lowerAdd(VectorBuilder &v, AddOp op);
+void lowerGatedActivation(VectorBuilder &v, GatedActivationOp op);
+void lowerGroupSums(VectorBuilder &v, GroupSumsOp op);
+void lowerQuantizeActivations(VectorBuilder &v, QuantizeActivationsOp op);
+void lowerRope(VectorBuilder &v, RopeOp op);
+void lowerAppendCache(VectorBuilder &v, AppendCacheOp op);
+void lowerAttention(VectorBuilder &v, AttentionOp op);
+
+/// The bytes of a packed weight.
+Value getBytes(VectorBuilder &v, Value packed);
+
+} // namespace mlir::tbq
+
+#endif // TBQ_CPU_LOWERSTEP_H

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// See VectorBuilder.h. Everything here is plain arith, vector, memref and scf;
+// LLVM makes 16 lanes into whatever the target has.
+
+#include "VectorBuilder.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+Value VectorBuilder::index(int64_t value) {
+  return arith::ConstantIndexOp::create(b, loc, value);
+}
+Value VectorBuilder::constant(float value) {
+  return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value));
+}
+Value VectorBuilder::constantI32(int64_t value) {
+  return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(value));
+}
+Value VectorBuilder::add(Value x, Value y) {
+  return arith::AddIOp::create(b, loc, x, y);
+}
+Value VectorBuilder::mul(Value x, Value y) {
+  return arith::MulIOp::create(b, loc, x, y);
+}
+Value VectorBuilder::div(Value x, int64_t y) {
+  return y == 1 ? x : Value(arith::DivUIOp::create(b, loc, x, index(y)));
+}
+Value VectorBuilder::rem(Value x, int64_t y) {
+  return y == 1 ? index(0) : Value(arith::RemUIOp::create(b, loc, x, index(y)));
+}
+Value VectorBuilder::min(Value x, Value y) {
+  return arith::MinUIOp::create(b, loc, x, y);
+}
+
+Value VectorBuilder::splat(Value scalar, int64_t lanes) {
+  return vector::BroadcastOp::create(
+      b, loc, VectorType::get({lanes}, scalar.getType()), scalar);
+}
+Value VectorBuilder::splat(float value, int64_t lanes) {
+  return arith::ConstantOp::create(
+      b, loc, DenseElementsAttr::get(f32Vector(lanes), value));
+}
+Value VectorBuilder::splatI32(int64_t value, int64_t lanes) {
+  return arith::ConstantOp::create(
+      b, loc, DenseElementsAttr::get(i32Vector(lanes), int32_t(value)));
+}
+Value VectorBuilder::bitcast(Value vector, VectorType type) {
+  return vector.getType() == type
+             ? vector
+             : Value(vector::BitCastOp::create(b, loc, type, vector));
+}
+Value VectorBuilder::fma(Value x, Value y, Value z) {
+  if (fused)
+    return math::FmaOp::create(b, loc, x, y, z);
+  return addf(mulf(x, y), z);
+}
+Value VectorBuilder::reduce(vector::CombiningKind kind, Value vector) {
+  return vector::ReductionOp::create(b, loc, kind, vector);
+}
+
+Value VectorBuilder::load(Value memref, ValueRange indices, VectorType type) {
+  return vector::LoadOp::create(b, loc, type, memref, indices);
+}
+Value VectorBuilder::load(Value memref, ValueRange indices) {
+  return memref::LoadOp::create(b, loc, memref, indices);
+}
+void VectorBuilder::store(Value vector, Value memref, ValueRange indices) {
+  vector::StoreOp::create(b, loc, vector, memref, indices);
+}
+void VectorBuilder::storeScalar(Value scalar, Value memref,
+                                ValueRange indices) {
+  memref::StoreOp::create(b, loc, scalar, memref, indices);
+}
+
+static Value firstLanes(VectorBuilder &v, int64_t lanes, int64_t valid) {
+  return vector::ConstantMaskOp::create(
+      v.b, v.loc, VectorType::get({lanes}, v.b.getI1Type()),
+      ArrayRef<int64_t>{valid});
+}
+
+Value VectorBuilder::loadFirst(Value memref, ValueRange indices,
+                               VectorType type, int64_t valid) {
+  if (valid >= type.getNumElements())
+    return load(memref, indices, type);
+  Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+  return vector::MaskedLoadOp::create(
+      b, loc, type, memref, indices,
+      firstLanes(*this, type.getNumElements(), valid), zero);
+}
+
+void VectorBuilder::storeFirst(Value vector, Value memref, ValueRange indices,
+                               int64_t valid) {
+  int64_t lanes = cast<VectorType>(vector.getType()).getNumElements();
+  if (valid >= lanes)
+    return store(vector, memref, indices);
+  vector::MaskedStoreOp::create(b, loc, memref, indices,
+                                firstLanes(*this, lanes, valid), vector);
+}
+
+Value VectorBuilder::loadBytes(Value bytes, Value offset, VectorType type) {
+  int64_t size = type.getNumElements() * type.getElementTypeBitWidth() / 8;
+  return bitcast(load(bytes, offset, i8Vector(size)), type);
+}
+
+void VectorBuilder::storeBytes(Value vector, Value bytes, Value offset) {
+  auto type = cast<VectorType>(vector.getType());
+  int64_t size = type.getNumElements() * type.getElementTypeBitWidth() / 8;
+  store(bitcast(vector, i8Vector(size)), bytes, offset);
+}
+
+Value VectorBuilder::toF32(Value vector, Type from) {
+  int64_t lanes = cast<VectorType>(vector.getType()).getNumElements();
+  if (from.isF32())
+    return vector;
+  if (from.isF16())
+    return arith::ExtFOp::create(b, loc, f32Vector(lanes), vector);
+  // bf16 is the upper half of an f32: no target needs a library for it.
+  Value bits = bitcast(vector, VectorType::get({lanes}, b.getI16Type()));
+  Value wide = arith::ExtUIOp::create(b, loc, i32Vector(lanes), bits);
+  Value high = arith::ShLIOp::create(b, loc, wide, splatI32(16, lanes));
+  return bitcast(high, f32Vector(lanes));
+}
+
+Value VectorBuilder::loadAsF32(Value bytes, Value offset, Type type,
+                               int64_t lanes) {
+  return toF32(loadBytes(bytes, offset, VectorType::get({lanes}, type)), type);
+}
+
+void VectorBuilder::storeF32As(Value vector, Value bytes, Value offset,
+                               Type type) {
+  if (!type.isF32()) {
+    int64_t lanes = cast<VectorType>(vector.getType()).getNumElements();
+    vector = arith::TruncFOp::create(b, loc, VectorType::get({lanes}, type),
+                                     vector);
+  }
+  storeBytes(vector, bytes, offset);
+}
+
+SmallVector<Value> VectorBuilder::loop(Value from, Value to, int64_t step,
+                                       ValueRange init, Body body) {
+  auto loop = scf::ForOp::create(
+      b, loc, from, to, index(step), init,
+      [&](OpBuilder &inner, Location, Value i, ValueRange carried) {
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPoint(inner.getInsertionBlock(),
+                            inner.getInsertionPoint());
+        SmallVector<Value> next = body(i, carried);
+        scf::YieldOp::create(b, loc, next);
+      });
+  return SmallVector<Value>(loop.getResults());
+}
+
+void VectorBuilder::loop(Value from, Value to,
+                         llvm::function_ref<void(Value)> body) {
+  loop(from, to, 1, ValueRange(), [&](Value i, ValueRange) {
+    body(i);
+    return SmallVector<Value>();
+  });
+}
+
+SmallVector<Value> VectorBuilder::unrolled(
+    int64_t count, int64_t unroll, ValueRange init,
+    llvm::function_ref<SmallVector<Value>(Value, int64_t, ValueRange)> body) {
+  SmallVector<Value> carried(init);
+  int64_t rounds = count / unroll;
+  auto copies = [&](Value base, int64_t number) {
+    for (int64_t copy = 0; copy < number; ++copy)
+      carried = body(add(base, copy), copy, carried);
+  };
+  if (rounds == 1) {
+    copies(index(0), unroll);
+  } else if (rounds > 1) {
+    carried = loop(index(0), index(rounds * unroll), unroll, carried,
+                   [&](Value i, ValueRange values) {
+                     carried.assign(values.begin(), values.end());
+                     copies(i, unroll);
+                     return carried;
+                   });
+  }
+  copies(index(rounds * unroll), count % unroll);
+  return carried;
+}
+
+void VectorBuilder::ifThen(Value condition, llvm::function_ref<void()> body) {
+  scf::IfOp::create(b, loc, condition, [&](OpBuilder &inner, Location) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
+    body();
+    scf::YieldOp::create(b, loc);
+  });
+}
+
+Value VectorBuilder::less(Value x, Value y) {
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, x, y);
+}
+
+void mlir::tbq::forEachUnit(
+    VectorBuilder &v, StepOp op,
+    llvm::function_ref<void(Value token, Value part)> body) {
+  int64_t perToken = op.getUnitsPerToken();
+  v.loop(op.getRange()[0], op.getRange()[1], [&](Value unit) {
+    body(v.div(unit, perToken), v.rem(unit, perToken));
+  });
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Short words for the vector code that lowering writes: loads and stores of
+// whole vectors of kLanes, arithmetic, loops that carry values. It knows the
+// target only by whether multiply-adds are fused.
+#ifndef TBQ_CPU_VECTORBUILDER_H
+#define TBQ_CPU_VECTORBUILDER_H
+
+#include "tbq/Passes.h"
+
+namespace mlir::tbq {
+
+class VectorBuilder {
+public:
+  VectorBuilder(OpBuilder &b, Location loc, bool fused)
+      : b(b), loc(loc), fused(fused) {}
+
+  OpBuilder &b;
+  Location loc;
+
+  // Types.
+  VectorType f32Vector(int64_t lanes = kLanes) const {
+    return VectorType::get({lanes}, b.getF32Type());
+  }
+  VectorType i32Vector(int64_t lanes = kLanes) const {
+    return VectorType::get({lanes}, b.getI32Type());
+  }
+  VectorType i8Vector(int64_t lanes) const {
+    return VectorType::get({lanes}, b.getI8Type());
+  }
+
+  // Scalars and indices.
+  Value index(int64_t value);
+  Value constant(float value);
+  Value constantI32(int64_t value);
+  Value add(Value a, Value b);
+  Value add(Value a, int64_t b) { return b ? add(a, index(b)) : a; }
+  Value mul(Value a, Value b);
+  Value mul(Value a, int64_t b) { return b == 1 ? a : mul(a, index(b)); }
+  Value div(Value a, int64_t b);
+  Value rem(Value a, int64_t b);
+  Value min(Value a, Value b);
+
+  // Vectors.
+  Value splat(Value scalar, int64_t lanes = kLanes);
+  Value splat(float value, int64_t lanes = kLanes);
+  Value splatI32(int64_t value, int64_t lanes = kLanes);
+  Value bitcast(Value vector, VectorType type);
+  Value fma(Value a, Value b, Value c); // a * b + c
+  Value addf(Value a, Value b) { return arith::AddFOp::create(this->b, loc, a, b); }
+  Value subf(Value a, Value b) { return arith::SubFOp::create(this->b, loc, a, b); }
+  Value mulf(Value a, Value b) { return arith::MulFOp::create(this->b, loc, a, b); }
+  Value divf(Value a, Value b) { return arith::DivFOp::create(this->b, loc, a, b); }
+  /// Sum or maximum of the lanes, in the order of the lanes.
+  Value reduce(vector::CombiningKind kind, Value vector);
+
+  // Memory of elements.
+  Value load(Value memref, ValueRange indices, VectorType type);
+  Value load(Value memref, ValueRange indices); // a scalar
+  void store(Value vector, Value memref, ValueRange indices);
+  void storeScalar(Value scalar, Value memref, ValueRange indices);
+  /// The first `valid` lanes only; the others read as 0 and are not written.
+  Value loadFirst(Value memref, ValueRange indices, VectorType type,
+                  int64_t valid);
+  void storeFirst(Value vector, Value memref, ValueRange indices,
+                  int64_t valid);
+
+  // Memory of bytes: packed weights and the cache.
+  Value loadBytes(Value bytes, Value offset, VectorType type);
+  void storeBytes(Value vector, Value bytes, Value offset);
+  /// Elements of `type` (f32, f16 or bf16), as f32.
+  Value loadAsF32(Value bytes, Value offset, Type type, int64_t lanes = kLanes);
+  void storeF32As(Value vector, Value bytes, Value offset, Type type);
+  Value toF32(Value vector, Type from);
+
+  // Control flow.
+  using Body = llvm::function_ref<SmallVector<Value>(Value, ValueRange)>;
+  /// for i = from to to step step, carrying values.
+  SmallVector<Value> loop(Value from, Value to, int64_t step, ValueRange init,
+                          Body body);
+  void loop(Value from, Value to, llvm::function_ref<void(Value)> body);
+  /// for i = 0 to count: `unroll` copies of the body a round, the rest after.
+  /// The body also gets the copy's number, in which i modulo `unroll` is known.
+  SmallVector<Value>
+  unrolled(int64_t count, int64_t unroll, ValueRange init,
+           llvm::function_ref<SmallVector<Value>(Value, int64_t, ValueRange)>
+               body);
+  void ifThen(Value condition, llvm::function_ref<void()> body);
+  Value less(Value a, Value b); // unsigned, of indices
+
+private:
+  bool fused;
+};
+
+/// Runs `body` with each unit of the op's range, as the number of a token and
+/// of the unit within it.
+void forEachUnit(VectorBuilder &v, StepOp op,
+                 llvm::function_ref<void(Value token, Value part)> body);
+
+} // namespace mlir::tbq
+
+#endif // TBQ_CPU_VECTORBUILDER_H
