@@ -74,17 +74,16 @@ public:
   StepCode(StepCode &&) noexcept;
   ~StepCode();
 
-  ::tbq::Status optimise();
+  void optimise();
   std::string text() const;
-  /// Consume the module: at most one of them, once.
-  ::tbq::Result<std::string> assembly();
+  ::tbq::Result<std::string> assembly() const;
   /// An ELF object whose undefined symbols are libc's memcpy, memset, memmove
   /// and the data of the artifact.
-  ::tbq::Result<std::string> object();
+  ::tbq::Result<std::string> object() const;
 
 private:
   StepCode(const CodeTarget &target);
-  ::tbq::Result<std::string> generate(bool asObject);
+  ::tbq::Result<std::string> generate(bool asObject) const;
 
   CodeTarget target;
   std::unique_ptr<llvm::LLVMContext> context;
@@ -119,6 +118,10 @@ struct ArtifactParts {
 ::tbq::Status writeArtifact(const std::string &path, ArtifactParts parts,
                             const CodeTarget &target,
                             std::string *manifestText = nullptr);
+
+/// Fails early where writeArtifact would fail late: no such folder, a folder
+/// in the way, no permission.
+::tbq::Status checkOutput(const std::string &path);
 
 /// Writes text or bytes to `path` in the same way, "-" being stdout.
 ::tbq::Status writeOutput(const std::string &path, llvm::StringRef content);

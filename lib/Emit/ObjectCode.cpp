@@ -11,11 +11,12 @@
 #include "llvm/IR/DiagnosticInfo.h"
 #include "llvm/IR/DiagnosticPrinter.h"
 #include "llvm/IR/LegacyPassManager.h"
+#include "llvm/IR/LLVMContext.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Object/ELFObjectFile.h"
 #include "llvm/Passes/PassBuilder.h"
-#include "llvm/Support/SmallVectorMemoryBuffer.h"
 #include "llvm/Target/TargetMachine.h"
+#include "llvm/Transforms/Utils/Cloning.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
@@ -41,7 +42,7 @@ static llvm::OptimizationLevel getLevel(unsigned level) {
   return levels[level];
 }
 
-Status StepCode::optimise() {
+void StepCode::optimise() {
   llvm::LoopAnalysisManager loops;
   llvm::FunctionAnalysisManager functions;
   llvm::CGSCCAnalysisManager components;
@@ -56,10 +57,9 @@ Status StepCode::optimise() {
   builder.crossRegisterProxies(loops, functions, components, modules);
   builder.buildPerModuleDefaultPipeline(getLevel(target.optimization))
       .run(*module, modules);
-  return Status::ok();
 }
 
-Result<std::string> StepCode::generate(bool asObject) {
+Result<std::string> StepCode::generate(bool asObject) const {
   // What code generation reports (an unknown intrinsic, say) is kept, since
   // it goes on after an error.
   std::string problem;
@@ -82,14 +82,15 @@ Result<std::string> StepCode::generate(bool asObject) {
                                        ? llvm::CodeGenFileType::ObjectFile
                                        : llvm::CodeGenFileType::AssemblyFile))
     return makeError("", "emit", "no code generation for " + target.triple);
-  passes.run(*module);
+  // Code generation changes the module, which stays as it is.
+  passes.run(*llvm::CloneModule(*module));
   context->setDiagnosticHandlerCallBack(nullptr);
   if (!problem.empty())
     return makeError("", "emit", problem);
   return std::string(bytes.begin(), bytes.end());
 }
 
-Result<std::string> StepCode::assembly() { return generate(false); }
+Result<std::string> StepCode::assembly() const { return generate(false); }
 
 /// Fails on a symbol that neither libc's three functions nor the data object
 /// will define.
@@ -121,7 +122,7 @@ static Status checkSymbols(StringRef object) {
   return Status::ok();
 }
 
-Result<std::string> StepCode::object() {
+Result<std::string> StepCode::object() const {
   Result<std::string> object = generate(true);
   if (!object)
     return object;

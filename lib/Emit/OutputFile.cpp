@@ -75,6 +75,11 @@ Status OutputFile::keep() {
   return Status::ok();
 }
 
+Status mlir::tbq::checkOutput(const std::string &path) {
+  Result<OutputFile> file = OutputFile::create(path);
+  return file ? Status::ok() : Status(file.error());
+}
+
 Status mlir::tbq::writeOutput(const std::string &path,
                               llvm::StringRef content) {
   fs::file_status status;

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The whole compiler as a function: a model directory, or a module as text, to
+// an artifact or to what a stage leaves behind.
+// Invariant: a pure function of its options and input files; on failure the
+// output is what it was, and one line was printed.
+#ifndef TBQ_COMPILE_H
+#define TBQ_COMPILE_H
+
+#include "tbq/Emit.h"
+#include "tbq/Import.h"
+
+#include <optional>
+#include <string>
+
+namespace mlir::tbq {
+
+/// In their order.
+enum class Stage { Import, Graph, Pack, Lower, CPU };
+inline constexpr Stage kStages[] = {Stage::Import, Stage::Graph, Stage::Pack,
+                                    Stage::Lower, Stage::CPU};
+/// "import", "graph", ...
+llvm::StringRef stageName(Stage stage);
+
+enum class OutputKind { Mlir, Llvm, Assembly, Object, Artifact };
+
+struct CompileOptions {
+  std::string input;      // a model directory, or a .mlir file
+  std::string output;     // "-": stdout
+  std::string checkpoint; // where a .mlir file's weights are
+  OutputKind kind = OutputKind::Artifact;
+  Stage startAfter = Stage::Import; // the stage that made the .mlir file
+  Stage stopAfter = Stage::CPU;
+  TargetFlags target;
+  ImportOptions import;
+  std::string quantize; // empty, "ternary:gN" or "ternary:row"
+  int64_t prefillTokens = 64;
+  std::string temporaries; // a folder for what each stage leaves; may be empty
+  bool verbose = false;    // times and memory
+};
+
+/// The program's exit code: 0 done, 1 the input or an option was wrong, 2 a
+/// defect of the compiler. Messages and progress go to stderr.
+int compile(const CompileOptions &options);
+
+/// A module from text. Errors name the file, line and column.
+::tbq::Result<OwningOpRef<ModuleOp>> readModule(MLIRContext &context,
+                                                const std::string &path);
+
+} // namespace mlir::tbq
+
+#endif // TBQ_COMPILE_H

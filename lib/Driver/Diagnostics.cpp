@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Turns diagnostics and progress into lines on stderr.
+
+#include "Diagnostics.h"
+
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/Location.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+/// The first name or file position inside a location.
+static std::string describe(Location location) {
+  std::string text;
+  location->walk([&](Location inner) {
+    if (auto name = dyn_cast<NameLoc>(inner))
+      text = name.getName().str();
+    else if (auto file = dyn_cast<FileLineColLoc>(inner))
+      text = file.getFilename().str() + ":" + std::to_string(file.getLine()) +
+             ":" + std::to_string(file.getColumn());
+    return text.empty() ? WalkResult::advance() : WalkResult::interrupt();
+  });
+  return text;
+}
+
+FirstError::FirstError(MLIRContext &context)
+    : handler(&context, [this](Diagnostic &diagnostic) {
+        if (message.empty() &&
+            diagnostic.getSeverity() == DiagnosticSeverity::Error) {
+          place = describe(diagnostic.getLocation());
+          message = diagnostic.str();
+        }
+        return success(); // warnings, notes and what follows from the first
+      }) {}
+
+::tbq::Error FirstError::take(StringRef fallback) const {
+  if (message.empty())
+    return ::tbq::makeError(fallback, "", "failed without a message");
+  return ::tbq::makeError(place.empty() ? fallback : StringRef(place), "",
+                          message);
+}
+
+Progress::Progress(bool verbose)
+    : verbose(verbose), terminal(isatty(STDERR_FILENO)) {}
+
+void Progress::clearLine() {
+  if (terminal)
+    llvm::errs() << "\r\033[K";
+}
+
+void Progress::begin(StringRef name) {
+  end();
+  step = name.str();
+  percent = -1;
+  begun = std::chrono::steady_clock::now();
+  if (terminal)
+    llvm::errs() << "tbqc: " << step;
+}
+
+void Progress::update(double share) {
+  int now = static_cast<int>(100 * share);
+  if (!terminal || now == percent)
+    return;
+  percent = now;
+  clearLine();
+  llvm::errs() << "tbqc: " << step << " " << percent << "%";
+  double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begun)
+          .count();
+  if (seconds > 1 && share > 0)
+    llvm::errs() << llvm::format(", %.0f s left",
+                                 seconds * (1 - share) / share);
+}
+
+void Progress::end() {
+  if (step.empty())
+    return;
+  clearLine();
+  if (verbose) {
+    std::chrono::duration<double> time =
+        std::chrono::steady_clock::now() - begun;
+    llvm::errs() << llvm::format("%8.3f s  ", time.count()) << step << "\n";
+  }
+  step.clear();
+}
+
+Progress::~Progress() {
+  end();
+  rusage usage;
+  if (verbose && getrusage(RUSAGE_SELF, &usage) == 0)
+    llvm::errs() << "peak memory: " << usage.ru_maxrss / 1024 << " MiB\n";
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// MLIR's diagnostics as one line, and how far a long run has come.
+// Invariant: progress is shown on a terminal only; results never depend on it.
+#ifndef TBQ_LIB_DRIVER_DIAGNOSTICS_H
+#define TBQ_LIB_DRIVER_DIAGNOSTICS_H
+
+#include "format/Result.h"
+
+#include "mlir/IR/Diagnostics.h"
+#include "llvm/ADT/StringRef.h"
+
+#include <chrono>
+#include <string>
+
+namespace mlir::tbq {
+
+/// Keeps the first error that MLIR emits while it lives, as "PLACE: message":
+/// the place is the model's name for the layer or tensor, or file and line.
+class FirstError {
+public:
+  explicit FirstError(MLIRContext &context);
+  bool any() const { return !message.empty(); }
+  /// The error; `fallback` says where, if none was emitted.
+  ::tbq::Error take(llvm::StringRef fallback) const;
+
+private:
+  std::string place, message;
+  ScopedDiagnosticHandler handler;
+};
+
+/// Names the step that runs, on a terminal; its time, if verbose.
+class Progress {
+public:
+  explicit Progress(bool verbose);
+  ~Progress();
+  void begin(llvm::StringRef step);
+  /// Share of the step that is done, 0 to 1.
+  void update(double share);
+  void end();
+
+private:
+  void clearLine();
+
+  bool verbose, terminal;
+  std::string step;
+  int percent = -1;
+  std::chrono::steady_clock::time_point begun;
+};
+
+} // namespace mlir::tbq
+
+#endif // TBQ_LIB_DRIVER_DIAGNOSTICS_H

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The compiler: a Hugging Face directory to model.so. Flags are in Flags.cpp,
+// the work in lib/Driver/Compile.cpp.
+
+#include "Flags.h"
+
+#include "llvm/Support/ErrorHandling.h"
+#include "llvm/Support/Signals.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <unistd.h>
+
+/// LLVM gives up: one line, no file left behind, and our exit code.
+static void reportFatalError(void *, const char *reason, bool) {
+  llvm::errs() << "tbqc: error: inside LLVM: " << reason << "\n";
+  llvm::sys::RunInterruptHandlers();
+  _exit(2);
+}
+
+int main(int argc, char **argv) {
+  llvm::install_fatal_error_handler(reportFatalError);
+  ParsedFlags flags = parseFlags(argc, argv);
+  if (flags.exitCode >= 0)
+    return flags.exitCode;
+  return mlir::tbq::compile(flags.options);
+}
