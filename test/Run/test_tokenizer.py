@@ -13,10 +13,12 @@ import subprocess
 import time
 
 import pytest
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Regex, processors, trainers
+from transformers import AutoTokenizer
 
-from conftest import BUILD, DATA, LONG, runTool
+from conftest import BUILD, DATA, LONG, REPOSITORY, runTool
 
 CORPORA = ["wikitext2-test.raw", "tinystories-200kb.txt", "tinyshakespeare.txt"]
 
@@ -288,6 +290,57 @@ def test_every_character(name, tmp_path, measure):
     measure("characters compared", len(characters))
 
 
+# --- Chat ------------------------------------------------------------------------------------------
+
+CONVERSATIONS = [
+    [("user", "Hi")],
+    [("system", "Be brief."), ("user", "What is 1 + 1?")],
+    [("user", "Hi"), ("assistant", "Hello!"), ("user", "  Why?\n\n")],
+    [("system", " \tSpaces \n"), ("user", "\u00a0 a \x1c"), ("assistant", " b "), ("user", "é\n"), ("assistant", "c\n")],
+    [("user", ""), ("assistant", ""), ("user", "<|im_end|></s>[INST] <<SYS>>")],
+    [("system", ""), ("user", "   ")],
+]
+MESSAGES = [[{"role": role, "content": content} for role, content in turns] for turns in CONVERSATIONS]
+TEMPLATES = sorted((REPOSITORY / "test/unit/Tokenizer/templates").glob("*.jinja"))
+
+
+def renderWithJinja(template, messages, **variables):
+    """As transformers does (utils/chat_template_utils.py)."""
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(template).render(messages=messages, add_generation_prompt=True, **variables)
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=[path.stem for path in TEMPLATES])
+@pytest.mark.parametrize("place", ["chat_template.jinja", "tokenizer_config.json"])
+def test_known_template(path, place, tmp_path):
+    template = path.read_text(encoding="utf-8")
+    named = {"bos_token": "<s>", "eos_token": "</s>"}
+    config = {"bos_token": "<s>", "eos_token": {"content": "</s>"}}
+    if place == "chat_template.jinja":
+        (tmp_path / place).write_text(template + "\n", encoding="utf-8")
+    else:
+        config["chat_template"] = template
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    expected = [renderWithJinja(template, messages, **named) for messages in MESSAGES]
+    lines = [json.dumps(messages) for messages in MESSAGES]
+    expectEqual("chat", lines, ours(tmp_path, lines, "--chat"), expected)
+
+
+def test_chat_ids_of_a_real_model(model_directory):
+    directory = model_directory("smollm2")
+    reference = AutoTokenizer.from_pretrained(directory)
+    rendered = ours(directory, [json.dumps(messages) for messages in MESSAGES], "--chat")
+    ids = [reference.apply_chat_template(m, add_generation_prompt=True, return_dict=False) for m in MESSAGES]
+    texts = [" ".join(map(str, line)) for line in ids]
+    expectEqual("ids", rendered, ours(directory, rendered, "--no-special"), texts)
+
+
+def test_unknown_template_is_refused(tmp_path):
+    (tmp_path / "chat_template.jinja").write_text("{{ messages }}")
+    result = runTool("tbq-tokenize", tmp_path, "--chat", stdin=subprocess.DEVNULL)
+    assert result.returncode == 1 and "not one of the known ones" in result.stderr
+
+
 # --- What is refused -------------------------------------------------------------------------------
 
 REFUSED = [
@@ -310,6 +363,6 @@ def test_refused_by_name(field, value, named, tmp_path):
     content = json.loads(SMALL["gpt2"]().to_str())
     content[field] = value
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    result = runTool("tbq-tokenize", tmp_path, stdin=None)
+    result = runTool("tbq-tokenize", tmp_path, stdin=subprocess.DEVNULL)
     assert result.returncode == 1 and result.stdout == ""
     assert named in result.stderr and "tokenizer.json" in result.stderr and result.stderr.count("\n") == 1
