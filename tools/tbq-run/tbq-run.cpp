@@ -345,7 +345,7 @@ int main(int argc, char **argv) {
                  "is dropped");
   app.add_option("--prompt-tokens", options.promptTokens,
                  "Token ids with commas in place of a prompt");
-  app.add_option("-n,--predict,--n-predict", options.predict,
+  app.add_option("-n,--n-predict,--predict", options.predict,
                  "Most tokens to generate; -1: until the text or context ends")
       ->check(CLI::Range(int64_t(-1), int64_t(1) << 40));
   app.add_option("-c,--ctx-size", options.context,

@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <elf.h>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -62,6 +63,23 @@ void tbq::test::writeBytes(const std::string &path,
              static_cast<std::streamsize>(bytes.size()));
 }
 
+/// Makes a section of the image, found by where it starts, shorter.
+static void resizeSection(std::vector<uint8_t> &image, const uint8_t *start,
+                          uint64_t size) {
+  Elf64_Ehdr header;
+  std::memcpy(&header, image.data(), sizeof(header));
+  for (unsigned i = 0; i < header.e_shnum; ++i) {
+    uint8_t *place = image.data() + header.e_shoff + i * sizeof(Elf64_Shdr);
+    Elf64_Shdr section;
+    std::memcpy(&section, place, sizeof(section));
+    if (section.sh_type == SHT_PROGBITS &&
+        image.data() + section.sh_offset == start) {
+      section.sh_size = size;
+      std::memcpy(place, &section, sizeof(section));
+    }
+  }
+}
+
 std::string FakeArtifact::write(const std::string &name) const {
   std::string path = temporaryPath(name);
   std::vector<uint8_t> image =
@@ -84,12 +102,16 @@ std::string FakeArtifact::write(const std::string &name) const {
   EXPECT_LE(text.size(), size_t(TEST_MANIFEST_BYTES));
   text.resize(TEST_MANIFEST_BYTES, ' ');
   std::memcpy(section(".tbq.manifest"), text.data(), text.size());
-  if (editTable) {
-    tbq_model_table table;
-    std::memcpy(&table, section(".tbq.table"), sizeof(table));
+  uint8_t *tables = section(".tbq.tokenizer");
+  EXPECT_LE(tokenizer.size(), size_t(TEST_TOKENIZER_BYTES));
+  std::copy(tokenizer.begin(), tokenizer.end(), tables);
+  resizeSection(image, tables, tokenizer.size());
+  tbq_model_table table;
+  std::memcpy(&table, section(".tbq.table"), sizeof(table));
+  table.tokenizer_bytes = tokenizer.size();
+  if (editTable)
     editTable(table);
-    std::memcpy(section(".tbq.table"), &table, sizeof(table));
-  }
+  std::memcpy(section(".tbq.table"), &table, sizeof(table));
   if (editImage)
     editImage(image);
   writeBytes(path, image);

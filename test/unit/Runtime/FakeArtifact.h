@@ -22,6 +22,7 @@ struct FakeArtifact {
   std::function<void(tbq_model_table &)> editTable;
   /// After all else, before sealing.
   std::function<void(std::vector<uint8_t> &)> editImage;
+  std::vector<uint8_t> tokenizer; // tables; empty: the model has none
   uint8_t weightsSeed = 1; // the first byte of the weights, seen in all logits
   bool missingBarrier = false;
 

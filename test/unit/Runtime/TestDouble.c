@@ -8,6 +8,8 @@
 
 __attribute__((section(".tbq.manifest")))
 const char manifest[TEST_MANIFEST_BYTES] = {' '};
+__attribute__((section(".tbq.tokenizer"), aligned(8)))
+const uint8_t tokenizerBytes[TEST_TOKENIZER_BYTES] = {1};
 __attribute__((section(".tbq.weights"), aligned(4096)))
 const uint8_t weightBytes[TEST_WEIGHTS_BYTES] = {1};
 
@@ -70,6 +72,8 @@ __attribute__((section(".tbq.table"))) tbq_model_table table = {
     .size = sizeof(tbq_model_table),
     .manifest = manifest,
     .manifest_bytes = TEST_MANIFEST_BYTES,
+    .tokenizer = tokenizerBytes,
+    .tokenizer_bytes = 0,
     .weights = weightBytes,
     .weights_bytes = TEST_WEIGHTS_BYTES,
     .arena_bytes = TEST_ARENA_BYTES,

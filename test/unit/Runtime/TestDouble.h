@@ -16,6 +16,7 @@ enum {
   TEST_CONTEXT = 64,
   TEST_PREFILL = 8,
   TEST_MANIFEST_BYTES = 8192,
+  TEST_TOKENIZER_BYTES = 16384, /* room: the artifact says how much is used */
   TEST_WEIGHTS_BYTES = (1 << 20) + 123,
   TEST_ARENA_BYTES = TEST_PREFILL * 4,
   TEST_CACHE_BYTES = (TEST_CONTEXT + 1) * 4
