@@ -89,7 +89,7 @@ private:
   const int64_t spins;
   size_t running = 1;             // members with a thread, and the caller
   const StepCall *call = nullptr; // null: stop
-  tbq_barrier barrier = {};
+  alignas(64) tbq_barrier barrier = {};
   alignas(64) std::atomic<uint32_t> started{0};
   alignas(64) std::atomic<uint32_t> finished{0};
   alignas(64) std::atomic<uint32_t> sleeping{0};
@@ -149,7 +149,8 @@ void Threads::announce() {
 }
 
 void Threads::awaitStart(uint32_t seen) {
-  for (int64_t polls = 0; polls < spins; ++polls) {
+  // Longer than at a barrier: the caller may be sampling a token.
+  for (int64_t polls = 0; polls < 10 * spins; ++polls) {
     if (started.load(std::memory_order_acquire) != seen)
       return;
     pauseCpu();

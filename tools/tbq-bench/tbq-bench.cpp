@@ -22,7 +22,7 @@ namespace {
 
 struct Options {
   std::string model, format = "md";
-  std::string prompts = "512", generated = "128", threads;
+  std::string prompts, generated, threads; // empty prompts, generated: default
   int64_t repetitions = 5;
   double limitSeconds = 0.5;
 };
@@ -89,8 +89,15 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
   std::shared_ptr<const Model> model;
   require(Model::open(options.model, {}, model));
   const tbq_model_table &table = model->table();
-  std::vector<int64_t> prompts = parseNumbers("-p", options.prompts, 0);
-  std::vector<int64_t> generated = parseNumbers("-n", options.generated, 0);
+  // A default is what the model has room for; what is asked for is measured
+  // or refused.
+  auto counts = [&](const char *flag, const std::string &given, int64_t usual) {
+    if (given.empty())
+      return std::vector<int64_t>{std::min(usual, model->context())};
+    return parseNumbers(flag, given, 0);
+  };
+  std::vector<int64_t> prompts = counts("-p", options.prompts, 512);
+  std::vector<int64_t> generated = counts("-n", options.generated, 128);
   std::vector<int64_t> threadCounts = parseNumbers("-t", options.threads, 1);
   checkCounts("-p", prompts, model->context());
   checkCounts("-n", generated, model->context());
@@ -144,9 +151,11 @@ int main(int argc, char **argv) {
   app.add_option("-m,--model", options.model, "The artifact, model.so")
       ->required();
   app.add_option("-p,--n-prompt", options.prompts,
-                 "Tokens to prefill, several with commas; 0 leaves it out");
+                 "Tokens to prefill, several with commas; 0 leaves it out")
+      ->default_str("512, or the model's context if that is less");
   app.add_option("-n,--n-gen", options.generated,
-                 "Tokens to decode, several with commas; 0 leaves it out");
+                 "Tokens to decode, several with commas; 0 leaves it out")
+      ->default_str("128, or the model's context if that is less");
   app.add_option("-r,--repetitions", options.repetitions,
                  "How often each is measured")
       ->check(CLI::Range(1, 1 << 20));
