@@ -74,21 +74,20 @@ static void buildBarrier(ModuleOp module) {
   LLVM::CondBrOp::create(b, loc, alone, done, together);
 
   b.setInsertionPointToEnd(together);
-  Value barrier =
-      loadField(b, loc, team, offsetof(tbq_team, barrier), pointer);
+  Value barrier = loadField(b, loc, team, offsetof(tbq_team, barrier), pointer);
   Value generation = LLVM::GEPOp::create(
       b, loc, pointer, b.getI8Type(), barrier,
       ArrayRef<LLVM::GEPArg>{int32_t(offsetof(tbq_barrier, generation))});
   // Before arriving: the last to arrive changes it.
   Value seen = loadAtomic(b, loc, generation, AtomicOrdering::monotonic);
-  Value arrived = LLVM::AtomicRMWOp::create(
-      b, loc, LLVM::AtomicBinOp::add, barrier, constant(b, loc, i32, 1),
-      AtomicOrdering::acq_rel);
-  Value others = LLVM::SubOp::create(
-      b, loc, LLVM::TruncOp::create(b, loc, i32, workers),
-      constant(b, loc, i32, 1));
-  Value isLast = LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::eq, arrived,
-                                      others);
+  Value arrived = LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add,
+                                            barrier, constant(b, loc, i32, 1),
+                                            AtomicOrdering::acq_rel);
+  Value others =
+      LLVM::SubOp::create(b, loc, LLVM::TruncOp::create(b, loc, i32, workers),
+                          constant(b, loc, i32, 1));
+  Value isLast =
+      LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::eq, arrived, others);
   Value spins = loadField(b, loc, team, offsetof(tbq_team, spins), i64);
   LLVM::CondBrOp::create(b, loc, isLast, last, ValueRange(), spin,
                          ValueRange(spins));
@@ -110,9 +109,9 @@ static void buildBarrier(ModuleOp module) {
   b.setInsertionPointToEnd(again);
   Value left = LLVM::SubOp::create(b, loc, again->getArgument(0),
                                    constant(b, loc, i64, 1));
-  Value patient = LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::sgt,
-                                       again->getArgument(0),
-                                       constant(b, loc, i64, 0));
+  Value patient =
+      LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::sgt,
+                           again->getArgument(0), constant(b, loc, i64, 0));
   LLVM::CondBrOp::create(b, loc, patient, spin, ValueRange(left), wait,
                          ValueRange());
 
@@ -120,9 +119,8 @@ static void buildBarrier(ModuleOp module) {
   Value hook = loadField(b, loc, team, offsetof(tbq_team, wait), pointer);
   Value context =
       loadField(b, loc, team, offsetof(tbq_team, wait_context), pointer);
-  auto hookType =
-      LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()),
-                                  {pointer, pointer, i32});
+  auto hookType = LLVM::LLVMFunctionType::get(
+      LLVM::LLVMVoidType::get(b.getContext()), {pointer, pointer, i32});
   LLVM::CallOp::create(b, loc, hookType,
                        ValueRange{hook, context, generation, seen});
   LLVM::BrOp::create(b, loc, ValueRange{constant(b, loc, i64, 0)}, spin);
@@ -147,8 +145,8 @@ static void lowerOps(func::FuncOp function) {
     OpBuilder b(op);
     Value field =
         loadField(b, op->getLoc(), op->getOperand(0), offset, b.getI64Type());
-    op->replaceAllUsesWith(ValueRange{arith::IndexCastOp::create(
-        b, op->getLoc(), b.getIndexType(), field)});
+    op->replaceAllUsesWith(ValueRange{
+        arith::IndexCastOp::create(b, op->getLoc(), b.getIndexType(), field)});
     op->erase();
   };
   function.walk([&](Operation *op) {
@@ -165,39 +163,46 @@ static void lowerOps(func::FuncOp function) {
   });
 }
 
+/// Tables of offsets, one for each list.
+using OffsetTables = DenseMap<Attribute, memref::GlobalOp>;
+
+static memref::GlobalOp getTable(PackedBytesOp op, ArrayRef<int64_t> offsets,
+                                 OffsetTables &tables) {
+  auto module = op->getParentOfType<ModuleOp>();
+  OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
+  auto type = MemRefType::get({int64_t(offsets.size())}, b.getI64Type());
+  auto values = DenseElementsAttr::get(
+      RankedTensorType::get(type.getShape(), type.getElementType()), offsets);
+  memref::GlobalOp &table = tables[values];
+  if (!table)
+    table = memref::GlobalOp::create(
+        b, op.getLoc(), "tbq_offsets_" + std::to_string(tables.size() - 1),
+        b.getStringAttr("private"), type, values, /*constant=*/true,
+        IntegerAttr());
+  return table;
+}
+
 /// A packed weight's bytes: where it was placed, for this layer.
-static void lowerBytes(PackedBytesOp op) {
+static void lowerBytes(PackedBytesOp op, OffsetTables &tables) {
   OpBuilder b(op);
   Location loc = op.getLoc();
   auto placed = op.getWeight().getDefiningOp<PlacedWeightOp>();
   ArrayRef<int64_t> offsets = placed.getOffsets();
   Value offset;
-  if (offsets.size() == 1) {
+  if (llvm::all_equal(offsets)) {
     offset = arith::ConstantIndexOp::create(b, loc, offsets.front());
   } else {
-    // One offset a layer: a constant table of the module.
-    auto module = op->getParentOfType<ModuleOp>();
-    auto type = MemRefType::get({int64_t(offsets.size())}, b.getI64Type());
-    std::string name =
-        "tbq_offsets_" + std::to_string(offsets.front());
-    if (!module.lookupSymbol(name)) {
-      OpBuilder top = OpBuilder::atBlockBegin(module.getBody());
-      memref::GlobalOp::create(
-          top, loc, name, top.getStringAttr("private"), type,
-          DenseElementsAttr::get(
-              RankedTensorType::get(type.getShape(), type.getElementType()),
-              offsets),
-          /*constant=*/true, IntegerAttr());
-    }
-    Value table = memref::GetGlobalOp::create(b, loc, type, name);
+    memref::GlobalOp global = getTable(op, offsets, tables);
+    Value table = memref::GetGlobalOp::create(b, loc, global.getType(),
+                                              global.getSymName());
     offset = arith::IndexCastOp::create(
         b, loc, b.getIndexType(),
         memref::LoadOp::create(b, loc, table, placed.getLayer()));
   }
-  op.replaceAllUsesWith(
-      memref::ViewOp::create(b, loc, op.getType(), placed.getSection(), offset,
-                             ValueRange())
-          .getResult());
+  op.replaceAllUsesWith(memref::ViewOp::create(b, loc, op.getType(),
+                                               placed.getSection(), offset,
+                                               ValueRange())
+                            .getResult());
   op.erase();
 }
 
@@ -206,7 +211,8 @@ struct LowerTeamToCPUPass
     : tbq::impl::LowerTeamToCPUPassBase<LowerTeamToCPUPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    module.walk([](PackedBytesOp op) { lowerBytes(op); });
+    OffsetTables tables;
+    module.walk([&](PackedBytesOp op) { lowerBytes(op, tables); });
     module.walk([](PlacedWeightOp op) { op.erase(); });
     for (auto function : module.getOps<func::FuncOp>()) {
       convertSignature(function);

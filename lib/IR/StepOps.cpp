@@ -17,7 +17,8 @@ using namespace mlir::tbq;
 /// Columns of a row of activations: exact in tensor form; in buffer form rows
 /// are padded to whole vectors.
 static int64_t getColumns(Value rows) {
-  return cast<ShapedType>(rows.getType()).getShape().back();
+  auto type = cast<ShapedType>(rows.getType());
+  return type.getRank() == 0 ? 1 : type.getShape().back();
 }
 
 static bool hasColumns(Value rows, int64_t columns) {
@@ -97,6 +98,8 @@ static std::pair<int64_t, int64_t> getShape(Value weight) {
   if (auto packed = dyn_cast<PackedType>(weight.getType()))
     return {packed.getLayout().getRows(), packed.getLayout().getColumns()};
   auto tensor = cast<RankedTensorType>(weight.getType());
+  if (tensor.getRank() == 0)
+    return {1, 1};
   return {tensor.getRank() == 1 ? 1 : tensor.getDimSize(0),
           tensor.getShape().back()};
 }
@@ -371,7 +374,8 @@ int64_t PackedLinearOp::getFixedUnits() {
   return getWeight().getType().getLayout().getNumTiles();
 }
 bool PackedLinearOp::mayOverwrite(Value operand) {
-  return operand == getResidual();
+  // Tiles read the whole row of an input, each only its part of a residual.
+  return operand == getResidual() && operand != getInput();
 }
 
 LogicalResult PackedLinearOp::verify() {

@@ -21,18 +21,18 @@ using namespace mlir;
 using namespace mlir::tbq;
 
 namespace {
-/// How rows are divided: units a token, the columns of a unit, and which count
-/// of tokens. Ops that divide rows in one way hand each piece of a row from a
-/// worker to itself.
+/// How rows are divided: units a token, the bytes of a unit, and which count
+/// of tokens. Ops that divide rows of one buffer in one way hand each piece of
+/// a row from a worker to itself.
 struct Partition {
-  int64_t perToken = 0, columns = 0; // perToken 0: not by rows
+  int64_t perToken = 0, unitBytes = 0; // perToken 0: not by rows
   unsigned count = 0;
 
   bool matches(const Partition &other) const {
     return perToken != 0 && *this == other;
   }
   bool operator==(const Partition &other) const {
-    return perToken == other.perToken && columns == other.columns &&
+    return perToken == other.perToken && unitBytes == other.unitBytes &&
            count == other.count;
   }
 };
@@ -45,13 +45,16 @@ struct Access {
   Partition partition;
 
   bool conflictsWith(const Access &other) const {
-    return memory == other.memory && begin < other.end && other.begin < end &&
-           (write || other.write) && !partition.matches(other.partition);
+    if (memory != other.memory || begin >= other.end || other.begin >= end ||
+        (!write && !other.write))
+      return false;
+    // Rows of different length that share bytes are not the same rows.
+    return begin != other.begin || end != other.end ||
+           !partition.matches(other.partition);
   }
   bool operator==(const Access &other) const {
-    return memory == other.memory && begin == other.begin &&
-           end == other.end && write == other.write &&
-           partition == other.partition;
+    return memory == other.memory && begin == other.begin && end == other.end &&
+           write == other.write && partition == other.partition;
   }
 };
 
@@ -72,8 +75,9 @@ static Access getAccess(Value buffer, bool write, Partition partition) {
     begin = *getConstantIntValue(view.getByteShift());
     buffer = view.getSource();
   }
-  int64_t bytes = type.getNumElements() *
-                  llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+  int64_t elementBytes = llvm::divideCeil(type.getElementTypeBitWidth(), 8);
+  int64_t bytes = type.getNumElements() * elementBytes;
+  partition.unitBytes *= elementBytes;
   return {cast<BlockArgument>(buffer).getArgNumber(), begin, begin + bytes,
           write, partition};
 }
@@ -144,9 +148,9 @@ static void setRange(StepOp op, Value worker, Value workers, Value next) {
   Location loc = op->getLoc();
   Value units;
   if (int64_t perToken = op.getUnitsPerToken())
-    units = arith::MulIOp::create(
-        b, loc, op.getCountMutable()[0].get(),
-        arith::ConstantIndexOp::create(b, loc, perToken));
+    units =
+        arith::MulIOp::create(b, loc, op.getCountMutable()[0].get(),
+                              arith::ConstantIndexOp::create(b, loc, perToken));
   else
     units = arith::ConstantIndexOp::create(b, loc, op.getFixedUnits());
   auto share = [&](Value number) -> Value {

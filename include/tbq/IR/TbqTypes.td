@@ -29,7 +29,7 @@ def Tbq_DigitsType : Tbq_Type<"Digits", "digits"> {
 def Tbq_PackedType : Tbq_Type<"Packed", "packed"> {
   let summary = "a weight in the layout that kernels read";
   let parameters = (ins "LayoutAttr":$layout);
-  let assemblyFormat = "$layout";
+  let assemblyFormat = "`` $layout"; // no space: `!tbq.packed<...>`
 }
 
 def Tbq_CacheType : Tbq_Type<"Cache", "cache"> {
