@@ -296,7 +296,8 @@ Outcome Model::verifyWeights() const {
       hashWeightBlocks(entries->weights, weights.bytes, weights.hashBlock);
   for (size_t i = 0; i < hashes.size(); ++i)
     if (hashes[i] != weights.hashes[i])
-      return refuse(
+      return Outcome::failure(
+          TBQ_ERROR_VERIFICATION,
           makeError(name, "weights",
                     "damaged: block " + std::to_string(i) + " (from byte " +
                         std::to_string(i * weights.hashBlock) +

@@ -40,7 +40,8 @@ typedef enum tbq_status {
   TBQ_ERROR_BUFFER = 6,       /* the buffer is too small; the size is set */
   TBQ_ERROR_UNSUPPORTED = 7,  /* the model has no tokenizer or chat format */
   TBQ_ERROR_MEMORY = 8,       /* the system gave no memory or threads */
-  TBQ_ERROR_INTERNAL = 9      /* our fault */
+  TBQ_ERROR_INTERNAL = 9,     /* our fault */
+  TBQ_ERROR_VERIFICATION = 10 /* weights do not have their recorded hashes */
 } tbq_status;
 
 /* The message of this thread's last failed call, "" if there was none. Valid

@@ -15,9 +15,13 @@ using namespace tbq;
 void tbq::require(const Outcome &outcome) {
   if (outcome)
     return;
-  bool ours = outcome.status == TBQ_ERROR_INTERNAL ||
-              outcome.status == TBQ_ERROR_MEMORY;
-  throw ToolFailure{ours ? exitOurs : exitUser, outcome.message};
+  ExitCode code = exitUser;
+  if (outcome.status == TBQ_ERROR_INTERNAL ||
+      outcome.status == TBQ_ERROR_MEMORY)
+    code = exitOurs;
+  if (outcome.status == TBQ_ERROR_VERIFICATION)
+    code = exitVerification;
+  throw ToolFailure{code, outcome.message};
 }
 
 void tbq::require(tbq_status status) {
@@ -143,7 +147,11 @@ int tbq::runTool(CLI::App &app, int argc, char **argv,
     return reportParseError(app, error);
   }
   try {
-    return body();
+    ExitCode code = body();
+    // Lost output must not look like success.
+    if (std::fflush(stdout) != 0 || std::ferror(stdout))
+      return fail(exitUser, "standard output: cannot write all of it");
+    return code;
   } catch (const ToolFailure &failure) {
     return fail(failure.code, failure.message);
   } catch (const std::bad_alloc &) {

@@ -152,7 +152,7 @@ TEST(Model, DamagedWeightsAreFoundOnRequest) {
   EXPECT_NE(openGood(path), nullptr);
   std::shared_ptr<const Model> model;
   Outcome opened = Model::open(path, {true}, model);
-  EXPECT_EQ(opened.status, TBQ_ERROR_ARTIFACT);
+  EXPECT_EQ(opened.status, TBQ_ERROR_VERIFICATION);
   EXPECT_NE(opened.message.find("weights: damaged: block 1 (from byte 1048576"),
             std::string::npos)
       << opened.message;
