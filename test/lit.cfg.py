@@ -8,7 +8,7 @@ from lit.llvm import llvm_config
 config.name = "TBQ"
 config.test_format = lit.formats.ShTest(not llvm_config.use_lit_shell)
 config.suffixes = [".mlir", ".test"]
-config.excludes = ["unit", "Run", "fuzz"]
+config.excludes = ["Inputs", "unit", "Run", "fuzz"]
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = config.tbq_obj_root + "/test"
 llvm_config.with_environment("PATH", config.tbq_obj_root + "/bin", append_path=True)

@@ -263,14 +263,15 @@ static void printVersion(raw_ostream &out) {
       << TBQ_GIT_REVISION << ")\n";
 }
 
-/// LLVM's libraries register hundreds of options; some have our names.
-static void removeForeignOptions() {
-  SmallVector<cl::Option *> foreign;
+/// LLVM's libraries register hundreds of options, some under our names, and lld
+/// more when it runs. So before parsing ours are made alone, afterwards none.
+static void removeOptions(bool all) {
+  SmallVector<cl::Option *> removed;
   for (auto &entry : cl::getRegisteredOptions())
-    if (!entry.first.starts_with("help") && entry.first != "version" &&
-        entry.first != "h")
-      foreign.push_back(entry.second);
-  for (cl::Option *option : foreign)
+    if (all || (!entry.first.starts_with("help") && entry.first != "h" &&
+                entry.first != "version"))
+      removed.push_back(entry.second);
+  for (cl::Option *option : removed)
     option->removeArgument();
 }
 
@@ -286,9 +287,8 @@ static std::string firstProblem(StringRef messages) {
 }
 
 ParsedFlags parseFlags(int argc, char **argv) {
-  removeForeignOptions();
-  // Lives as long as the program: the parser keeps pointers to it.
-  static Flags &flags = *new Flags;
+  removeOptions(/*all=*/false);
+  Flags &flags = *new Flags; // the parser keeps pointers: never destroyed
   cl::HideUnrelatedOptions(flags.all);
   cl::SetVersionPrinter(printVersion);
   std::string messages;
@@ -312,5 +312,6 @@ ParsedFlags parseFlags(int argc, char **argv) {
     errs() << "tbqc: error: " << status.error().message << "\n";
     parsed.exitCode = 1;
   }
+  removeOptions(/*all=*/true);
   return parsed;
 }
