@@ -42,6 +42,11 @@ static LogicalResult verifyForm(OpType op, size_t outputs) {
   if (made != outputs)
     return op.emitOpError("needs ") << outputs << " results or buffers, not "
                                     << made;
+  ValueRange written = buffer ? ValueRange(op.getInto())
+                              : ValueRange(op->getResults());
+  for (Value output : written)
+    if (cast<ShapedType>(output.getType()).getRank() != 2)
+      return op.emitOpError("makes tokens x columns, not ") << output.getType();
   if (!op.getRange().empty() && op.getRange().size() != 2)
     return op.emitOpError("range needs a begin and an end");
   return success();
