@@ -134,12 +134,12 @@ private:
             : text.substr(at + 3, stop - at - 3);
     bool negated = text[at + 1] == 'P';
     if (negated && inClass)
-      return refuse(std::min<size_t>(stop - at + 1, 24));
+      return refuse(12);
     std::string set = "\\p{" + name + "}";
     if (contains(scripts, name))
       set = "\\p{sc:" + name + "}";
     else if (!contains(categories, name))
-      return refuse(std::min<size_t>(stop - at + 1, 24));
+      return refuse(12);
     set += additions(name);
     out += inClass ? set : (negated ? "[^" : "[") + set + "]";
     at = stop + 1;
