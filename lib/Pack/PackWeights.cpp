@@ -38,9 +38,11 @@ static LogicalResult getForm(LinearOp op, SmallVectorImpl<int64_t> &digits,
 /// a matrix that is multiplied with (tiles, its own element type).
 static Value packFloat(OpBuilder &b, Value weight, bool matrix,
                        Value bias = {}) {
-  // Beside the weight, so that one that several layers share is packed once.
+  // Beside the weight, so that one that several layers share is packed once;
+  // with a bias, which may come later, where it is used.
   OpBuilder::InsertionGuard guard(b);
-  b.setInsertionPointAfterValue(bias ? bias : weight);
+  if (!bias)
+    b.setInsertionPointAfterValue(weight);
   auto type = cast<RankedTensorType>(weight.getType());
   int64_t rows = type.getRank() == 1 ? 1 : type.getDimSize(0);
   int64_t columns = type.getShape().back();

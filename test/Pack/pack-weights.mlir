@@ -1,0 +1,99 @@
+// RUN: tbq-opt %s --tbq-pack-weights --split-input-file --verify-diagnostics | FileCheck %s
+// RUN: tbq-opt %s --tbq-pack-weights --cse --split-input-file --verify-diagnostics | FileCheck %s --check-prefix=SHARED
+
+!rows = tensor<?x40xf32>
+
+// Ternary with scale and shift: y = a (D - S) + c S; the digit is T + 1.
+// CHECK-DAG: ![[SHIFT:packed[0-9]*]] = !tbq.packed<8x40, digits [2], terms {{\[}}[1, -1], [0, 1]], group 16, tile 16>
+// CHECK-DAG: ![[PLAIN:packed[0-9]*]] = !tbq.packed<8x40, digits [2], terms {{\[}}[1, -1]], group 40, tile 16, bias>
+// CHECK-LABEL: @ternary
+// SHARED-LABEL: @ternary
+func.func @ternary(%x: !rows, %h: tensor<?x8xf32>, %t: !tbq.digits<8x40, ternary>, %a: tensor<8x3xf16>,
+                   %row: tensor<8x1xf16>, %b: tensor<8xf32>) -> (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) {
+  // CHECK: %[[P:.*]] = tbq.pack %arg2 scale(%arg3) shift(%arg3) : (!tbq.digits<8x40, ternary>, tensor<8x3xf16>, tensor<8x3xf16>) -> ![[SHIFT]]
+  // CHECK: %[[Q:.*]]:3 = tbq.quantize_activations %arg0 columns 40 group 16 : (tensor<?x40xf32>) -> (tensor<?x40xi8>, tensor<?x1xf32>, tensor<?x3xi32>)
+  // CHECK: tbq.packed_linear %[[Q]]#0, %[[P]] sums(%[[Q]]#2) activation_scale(%[[Q]]#1) : (tensor<?x40xi8>, ![[SHIFT]], tensor<?x3xi32>, tensor<?x1xf32>) -> tensor<?x8xf32>
+  %0 = tbq.linear %x, %t scale(%a) shift(%a) group 16 activations i8
+    : (!rows, !tbq.digits<8x40, ternary>, tensor<8x3xf16>, tensor<8x3xf16>) -> tensor<?x8xf32>
+  // f32 activations keep their type; their sums are f32.
+  // CHECK: %[[S:.*]] = tbq.group_sums %arg0 columns 40 group 16 : (tensor<?x40xf32>) -> tensor<?x3xf32>
+  // CHECK: tbq.packed_linear %arg0, %{{.*}} sums(%[[S]]) residual(%arg1) : (tensor<?x40xf32>, ![[SHIFT]], tensor<?x3xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  %1 = tbq.linear %x, %t scale(%a) shift(%a) residual(%h) group 16 activations f32
+    : (!rows, !tbq.digits<8x40, ternary>, tensor<8x3xf16>, tensor<8x3xf16>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  // No shift: one term. The bias lies in the tile.
+  // CHECK: tbq.pack %arg2 scale(%arg4) bias(%arg5) : (!tbq.digits<8x40, ternary>, tensor<8x1xf16>, tensor<8xf32>) -> ![[PLAIN]]
+  %2 = tbq.linear %x, %t scale(%row) bias(%b) group 40
+    : (!rows, !tbq.digits<8x40, ternary>, tensor<8x1xf16>, tensor<8xf32>) -> tensor<?x8xf32>
+  %3 = tbq.linear %x, %t scale(%a) shift(%a) group 16 activations i8
+    : (!rows, !tbq.digits<8x40, ternary>, tensor<8x3xf16>, tensor<8x3xf16>) -> tensor<?x8xf32>
+  // CHECK-NOT: tbq.linear
+  // Who reads the same activations in the same groups shares their digits.
+  // SHARED: tbq.quantize_activations %arg0 columns 40 group 16
+  // SHARED-NOT: tbq.quantize_activations
+  // SHARED: tbq.group_sums %arg0 columns 40 group 16
+  // SHARED: tbq.group_sums %arg0 columns 40 group 40
+  // SHARED-NOT: tbq.quantize_activations
+  // SHARED: return
+  return %0, %1, %2, %3 : tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>
+}
+
+// -----
+
+// Floats: a matrix keeps its element type in tiles; vectors and tables are f32,
+// row by row. A tied table is packed once.
+// CHECK-DAG: ![[TABLE:packed[0-9]*]] = !tbq.packed<50x16, bf16, tile 16>
+// CHECK-DAG: ![[HEAD:packed[0-9]*]] = !tbq.packed<50x16, f16, tile 16, bias>
+// CHECK-DAG: ![[NORM:packed[0-9]*]] = !tbq.packed<1x16, f32, tile 1>
+// CHECK-DAG: ![[ROPE:packed[0-9]*]] = !tbq.packed<32x8, f32, tile 1>
+!rows = tensor<?x16xf32>
+// CHECK-LABEL: @floats
+// SHARED-LABEL: @floats
+func.func @floats(%tokens: tensor<?xi32>, %b: tensor<50xf32>, %i: index) -> (tensor<?x50xf32>, tensor<?x50xf32>) {
+  // CHECK: %[[T:.*]] = tbq.weight "embed"
+  // SHARED: %[[T:.*]] = tbq.weight "embed"
+  // SHARED: %[[P:.*]] = tbq.pack %[[T]]
+  // SHARED-NOT: tbq.pack %[[T]]
+  // SHARED: tbq.embedding %{{.*}}, %[[P]]
+  // SHARED: tbq.packed_linear %{{.*}}, %[[P]]
+  %table = tbq.weight "embed" : tensor<50x16xbf16>
+  %head = tbq.weight "head" : tensor<50x16xf16>
+  %norm = tbq.weight "norm" : tensor<16xf16>
+  %rope = tbq.rope_table [1.0, 0.5, 0.25, 0.125] : tensor<32x8xf32>
+  // CHECK: tbq.embedding %arg0, %{{.*}} : (tensor<?xi32>, ![[TABLE]]) -> tensor<?x16xf32>
+  %0 = tbq.embedding %tokens, %table : (tensor<?xi32>, tensor<50x16xbf16>) -> !rows
+  // CHECK: tbq.rms_norm %{{.*}}, %{{.*}} epsilon 1.000000e+00 features 16 : (tensor<?x16xf32>, ![[NORM]]) -> tensor<?x16xf32>
+  %1 = tbq.rms_norm %0, %norm epsilon 1.0 features 16 : (!rows, tensor<16xf16>) -> !rows
+  // CHECK: tbq.rope %{{.*}}, %{{.*}} at %arg2 heads 2 x 8 : (tensor<?x16xf32>, ![[ROPE]], index) -> tensor<?x16xf32>
+  %2 = tbq.rope %1, %rope at %i heads 2 x 8 : (!rows, tensor<32x8xf32>, index) -> !rows
+  // CHECK: tbq.packed_linear %{{.*}}, %{{.*}} : (tensor<?x16xf32>, ![[TABLE]]) -> tensor<?x50xf32>
+  %3 = tbq.linear %2, %table : (!rows, tensor<50x16xbf16>) -> tensor<?x50xf32>
+  // CHECK: tbq.packed_linear %{{.*}}, %{{.*}} : (tensor<?x16xf32>, ![[HEAD]]) -> tensor<?x50xf32>
+  %4 = tbq.linear %2, %head bias(%b) : (!rows, tensor<50x16xf16>, tensor<50xf32>) -> tensor<?x50xf32>
+  return %3, %4 : tensor<?x50xf32>, tensor<?x50xf32>
+}
+
+// -----
+
+func.func @binary(%x: tensor<?x16xf32>, %s: !tbq.digits<8x16, binary>, %a: tensor<8x1xf16>) -> tensor<?x8xf32> {
+  // expected-error @below {{cannot be packed yet: only ternary weights can}}
+  %y = tbq.linear %x, %s scale(%a) group 16 : (tensor<?x16xf32>, !tbq.digits<8x16, binary>, tensor<8x1xf16>) -> tensor<?x8xf32>
+  return %y : tensor<?x8xf32>
+}
+
+// -----
+
+func.func @salient(%x: tensor<?x16xf32>, %s: !tbq.digits<8x16, binary>, %m: !tbq.digits<8x16, salient_mask>, %a: tensor<8x1xf16>) -> tensor<?x8xf32> {
+  // expected-error @below {{cannot pack salient weights yet}}
+  %y = tbq.linear %x, %s scale(%a) salient(%m, %a, %a, %a) group 16
+    : (tensor<?x16xf32>, !tbq.digits<8x16, binary>, tensor<8x1xf16>, !tbq.digits<8x16, salient_mask>, tensor<8x1xf16>, tensor<8x1xf16>, tensor<8x1xf16>) -> tensor<?x8xf32>
+  return %y : tensor<?x8xf32>
+}
+
+// -----
+
+// A group that the layout cannot hold names the linear, not the layout alone.
+func.func @group(%x: tensor<?x40xf32>, %t: !tbq.digits<8x40, ternary>, %a: tensor<8x2xf16>) -> tensor<?x8xf32> {
+  // expected-error @below {{'tbq.linear' op groups of 24 columns do not end with a step of 16}}
+  %y = tbq.linear %x, %t scale(%a) group 24 : (tensor<?x40xf32>, !tbq.digits<8x40, ternary>, tensor<8x2xf16>) -> tensor<?x8xf32>
+  return %y : tensor<?x8xf32>
+}
