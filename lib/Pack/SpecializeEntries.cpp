@@ -53,7 +53,7 @@ struct SpecializeEntriesPass
     }
     if (prefillTokens < 1) {
       module.emitError("prefill needs at least one token, not ")
-          << prefillTokens;
+          << prefillTokens.getValue();
       return signalPassFailure();
     }
     func::FuncOp prefill = forward.clone();
