@@ -26,6 +26,8 @@ public:
                              uint64_t alignment);
   ::tbq::Status append(llvm::ArrayRef<uint8_t> bytes);
   ::tbq::Status finish();
+  /// Bytes written so far.
+  uint64_t size() const { return position; }
 
 private:
   struct Section {

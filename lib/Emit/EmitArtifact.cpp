@@ -63,8 +63,14 @@ private:
 };
 } // namespace
 
-static Status writeData(OutputFile &file, ArtifactParts &parts,
-                        const llvm::Triple &triple, std::string &text) {
+/// Room for what linking adds to the objects: headers, tables, padding, and
+/// the trailer.
+static constexpr uint64_t kLinkOverhead = uint64_t(256) << 10;
+
+/// The bytes written.
+static Result<uint64_t> writeData(OutputFile &file, ArtifactParts &parts,
+                                  const llvm::Triple &triple,
+                                  std::string &text) {
   Result<DataObject> data = DataObject::create(file, triple);
   if (!data)
     return data.error();
@@ -72,14 +78,14 @@ static Status writeData(OutputFile &file, ArtifactParts &parts,
           data->beginSection(::tbq::weightsSectionName, kWeightsSymbol,
                              ::tbq::artifactWeightsAlignment);
       !status)
-    return status;
+    return status.error();
   WeightHasher hasher(parts.manifest.weights);
   Status written = parts.writeWeights([&](llvm::ArrayRef<uint8_t> bytes) {
     hasher.append(bytes);
     return data->append(bytes);
   });
   if (!written)
-    return written;
+    return written.error();
   hasher.finish();
 
   text = ::tbq::manifestText(parts.manifest);
@@ -90,11 +96,13 @@ static Status writeData(OutputFile &file, ArtifactParts &parts,
                      parts.tokenizer}};
   for (auto [name, symbol, bytes] : sections) {
     if (Status status = data->beginSection(name, symbol, 64); !status)
-      return status;
+      return status.error();
     if (Status status = data->append(bytes); !status)
-      return status;
+      return status.error();
   }
-  return data->finish();
+  if (Status status = data->finish(); !status)
+    return status.error();
+  return data->size();
 }
 
 Status mlir::tbq::writeArtifact(const std::string &path, ArtifactParts parts,
@@ -113,14 +121,20 @@ Status mlir::tbq::writeArtifact(const std::string &path, ArtifactParts parts,
 
   uint64_t expected = parts.manifest.weights.bytes;
   std::string text;
-  if (Status status = writeData(*data, parts, triple, text); !status)
-    return status;
+  Result<uint64_t> dataBytes = writeData(*data, parts, triple, text);
+  if (!dataBytes)
+    return dataBytes.error();
   if (parts.manifest.weights.bytes != expected)
     return ::tbq::makeError(
         path, ::tbq::weightsSectionName,
         std::to_string(parts.manifest.weights.bytes) + " bytes written, " +
             std::to_string(expected) + " placed");
   if (Status status = code->write(llvm::arrayRefFromStringRef(parts.code));
+      !status)
+    return status;
+  // lld maps its output: where the disk is full it would die of a signal.
+  if (Status status = artifact->checkRoom(*dataBytes + parts.code.size() +
+                                          kLinkOverhead);
       !status)
     return status;
   if (Status status =

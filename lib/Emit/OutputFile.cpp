@@ -13,6 +13,7 @@
 #include "llvm/Support/raw_ostream.h"
 
 #include <cerrno>
+#include <fcntl.h>
 #include <unistd.h>
 
 using namespace mlir::tbq;
@@ -64,6 +65,16 @@ Status OutputFile::overwrite(uint64_t offset, llvm::ArrayRef<uint8_t> bytes) {
     bytes = bytes.drop_front(count);
     offset += count;
   }
+  return Status::ok();
+}
+
+Status OutputFile::checkRoom(uint64_t bytes) {
+  // Taken and given back: an estimate of free blocks would know no quota.
+  int error = ::posix_fallocate(file->FD, 0, static_cast<off_t>(bytes));
+  if (::ftruncate(file->FD, 0) != 0 && !error)
+    error = errno;
+  if (error)
+    return makeError(path, "", llvm::sys::StrError(error));
   return Status::ok();
 }
 

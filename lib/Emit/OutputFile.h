@@ -27,6 +27,8 @@ public:
   ::tbq::Status write(llvm::ArrayRef<uint8_t> bytes);
   /// Writes at `offset`, where something was written before.
   ::tbq::Status overwrite(uint64_t offset, llvm::ArrayRef<uint8_t> bytes);
+  /// Fails if the file system has no room for `bytes` more.
+  ::tbq::Status checkRoom(uint64_t bytes);
   /// Gives the file its name.
   ::tbq::Status keep();
 

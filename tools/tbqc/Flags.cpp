@@ -191,6 +191,12 @@ Status Flags::setStages(CompileOptions &options) const {
   if (context.getNumOccurrences() && isText)
     return makeError("--context", "",
                      "is for a model directory; a module says it itself");
+  const std::pair<const cl::Option *, Stage> used[] = {
+      {&quantize, Stage::Graph}, {&chunk, Stage::Pack}};
+  for (auto [flag, stage] : used)
+    if (flag->getNumOccurrences() && options.startAfter >= stage)
+      return makeError("--" + flag->ArgStr.str(), "",
+                       "has no effect with --start-after=" + startAfter);
   if (options.startAfter > options.stopAfter)
     return makeError("--stop-after", "",
                      stopAfter + " comes before --start-after=" + startAfter);

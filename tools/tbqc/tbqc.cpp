@@ -5,6 +5,7 @@
 
 #include "Flags.h"
 
+#include "llvm/ADT/StringRef.h"
 #include "llvm/Support/ErrorHandling.h"
 #include "llvm/Support/Signals.h"
 #include "llvm/Support/raw_ostream.h"
@@ -13,7 +14,8 @@
 
 /// LLVM gives up: one line, no file left behind, and our exit code.
 static void reportFatalError(void *, const char *reason, bool) {
-  llvm::errs() << "tbqc: error: inside LLVM: " << reason << "\n";
+  llvm::StringRef first = llvm::StringRef(reason).split('\n').first;
+  llvm::errs() << "tbqc: error: inside LLVM: " << first << "\n";
   llvm::sys::RunInterruptHandlers();
   _exit(2);
 }
