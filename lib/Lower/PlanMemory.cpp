@@ -286,7 +286,12 @@ namespace {
 struct PlanMemoryPass : tbq::impl::PlanMemoryPassBase<PlanMemoryPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    auto weights = *module.getOps<WeightsOp>().begin();
+    auto sections = module.getOps<WeightsOp>();
+    if (sections.empty()) {
+      module.emitError("has no tbq.weights: run tbq-place-weights before");
+      return signalPassFailure();
+    }
+    auto weights = *sections.begin();
     std::vector<PlannedEntry> entries;
     int64_t arena = kAlignment;
     for (StringRef name : {"decode", "prefill"}) {
