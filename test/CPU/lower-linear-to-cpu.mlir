@@ -1,0 +1,217 @@
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni fma" --canonicalize --cse --split-input-file | FileCheck %s --check-prefixes=CHECK,VNNI
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefixes=CHECK,PLAIN
+// RUN: not tbq-opt %s --tbq-lower-linear-to-cpu="dot=avx" --split-input-file 2>&1 | FileCheck %s --check-prefix=BAD
+// One generator for every layout: tiles, groups, steps, terms.
+
+// BAD: error: unknown dot product 'avx'
+
+// Decode, int8, ternary: 576 columns are four groups of 128 and one of 64. A
+// step of 16 columns takes four dot products, one for each two bits of a byte;
+// the digits stay where they are, and each sum is shifted once, after the loop.
+!ternary = !tbq.packed<48x576, digits [2], terms [[1, -1], [0, 1]], group 128, tile 16>
+// CHECK-LABEL: func.func @decode_i8(
+func.func @decode_i8(%x: memref<1x576xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x48xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // VNNI-DAG: %[[M0:.*]] = arith.constant dense<50529027> : vector<16xi32>
+  // VNNI-DAG: %[[M1:.*]] = arith.constant dense<202116108> : vector<16xi32>
+  // VNNI-DAG: %[[M2:.*]] = arith.constant dense<808464432> : vector<16xi32>
+  // VNNI-DAG: %[[M3:.*]] = arith.constant dense<-1061109568> : vector<16xi32>
+  // VNNI-DAG: %[[TWO:.*]] = arith.constant dense<2> : vector<16xi32>
+  // VNNI-DAG: %[[FOUR:.*]] = arith.constant dense<4> : vector<16xi32>
+  // VNNI-DAG: %[[SIX:.*]] = arith.constant dense<6> : vector<16xi32>
+  // CHECK: %[[BYTES:.*]] = tbq.packed_bytes %{{.*}} -> memref<7872xi8>
+  // The worker's tiles, then tokens, then groups.
+  // CHECK: scf.for %[[TILE:.*]] = %arg6 to %arg7 step %c1 {
+  // CHECK: scf.for %[[TOKEN:.*]] = %c0 to %arg5 step %c1 {
+  // CHECK: arith.muli %[[TILE]], %c2624
+  // CHECK: scf.for %[[GROUP:.*]] = %c0 to %c4 step %c1 iter_args(%[[Y:.*]] = %{{.*}}) -> (vector<16xf32>) {
+  // VNNI: %[[CODES:.*]] = vector.load %[[BYTES]][%{{.*}}] : memref<7872xi8>, vector<64xi8>
+  // VNNI-NEXT: %[[LANES:.*]] = vector.bitcast %[[CODES]] : vector<64xi8> to vector<16xi32>
+  // VNNI-NEXT: %[[MASKED:.*]] = arith.andi %[[LANES]], %[[M0]]
+  // VNNI-NEXT: %[[DIGITS:.*]] = vector.bitcast %[[MASKED]] : vector<16xi32> to vector<64xi8>
+  // VNNI-NEXT: %[[FOURX:.*]] = vector.load %arg0[%[[TOKEN]], %{{.*}}] : memref<1x576xi8>, vector<4xi8>
+  // VNNI: %[[X:.*]] = vector.bitcast %{{.*}} : vector<16xi32> to vector<64xi8>
+  // VNNI-NEXT: llvm.call_intrinsic "llvm.x86.avx512.vpdpbusd.512"(%{{.*}}, %[[DIGITS]], %[[X]]) : (vector<16xi32>, vector<64xi8>, vector<64xi8>) -> vector<16xi32>
+  // VNNI: arith.andi %[[LANES]], %[[M1]]
+  // VNNI-NOT: arith.sh
+  // VNNI: vpdpbusd
+  // VNNI: arith.andi %[[LANES]], %[[M2]]
+  // VNNI-NOT: arith.sh
+  // VNNI: vpdpbusd
+  // VNNI: arith.andi %[[LANES]], %[[M3]]
+  // VNNI-NOT: arith.sh
+  // VNNI-COUNT-28: vpdpbusd
+  // VNNI-NOT: vpdpbusd
+  // VNNI: vpdpbusd
+  // VNNI-NOT: vpdpbusd
+  // VNNI: arith.shrsi %{{.*}}, %[[TWO]]
+  // VNNI: arith.shrsi %{{.*}}, %[[FOUR]]
+  // VNNI: arith.shrsi %{{.*}}, %[[SIX]]
+  // VNNI: %[[D:.*]] = arith.addi
+  // The brackets D - S and S, exact in int32, each converted once.
+  // VNNI-NEXT: %[[S0:.*]] = memref.load %arg1[%[[TOKEN]], %[[GROUP]]]
+  // VNNI-NEXT: %[[S:.*]] = vector.broadcast %[[S0]]
+  // VNNI-NEXT: %[[DS:.*]] = arith.subi %[[D]], %[[S]]
+  // VNNI-NEXT: %[[FDS:.*]] = arith.sitofp %[[DS]]
+  // VNNI-NEXT: %[[Y1:.*]] = math.fma %[[FDS]], %{{.*}}, %[[Y]]
+  // VNNI-NEXT: %[[FS:.*]] = arith.sitofp %[[S]]
+  // VNNI-NEXT: %[[Y2:.*]] = math.fma %[[FS]], %{{.*}}, %[[Y1]]
+  // VNNI-NEXT: scf.yield %[[Y2]]
+
+  // Without the instruction each column is a multiplication.
+  // PLAIN-NOT: call_intrinsic
+  // PLAIN-COUNT-128: arith.muli %{{.*}} : vector<16xi32>
+  // PLAIN-NOT: arith.muli %{{.*}} : vector<16xi32>
+  // PLAIN-NOT: math.fma
+  // PLAIN: scf.yield
+
+  // The short group follows the loop: four steps.
+  // VNNI-COUNT-16: vpdpbusd
+  // VNNI-NOT: vpdpbusd
+  // PLAIN-COUNT-64: arith.muli %{{.*}} : vector<16xi32>
+  // PLAIN-NOT: arith.muli %{{.*}} : vector<16xi32>
+  // CHECK: memref.load %arg2[%[[TOKEN]], %c0]
+  // CHECK: arith.mulf
+  // CHECK: %[[RESIDUAL:.*]] = vector.load %arg3[%[[TOKEN]], %{{.*}}] : memref<1x48xf32>, vector<16xf32>
+  // CHECK-NEXT: %[[OUT:.*]] = arith.addf %{{.*}}, %[[RESIDUAL]]
+  // CHECK-NEXT: vector.store %[[OUT]], %arg3[%[[TOKEN]], %{{.*}}]
+  // CHECK-NOT: tbq.packed_linear
+  %w = tbq.placed_weight [64] in %section : memref<65536xi8> : !ternary
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) residual(%y) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x576xi8>, !ternary, memref<1x16xi32>, memref<1x16xf32>, memref<1x48xf32>, memref<1x48xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// Prefill: eight tokens' sums in registers. Digits are shifted down once for all
+// of them; rows past the count are not stored.
+!ternary = !tbq.packed<16x16, digits [2], terms [[1, -1]], group 16, tile 16>
+// CHECK-LABEL: func.func @prefill_i8(
+func.func @prefill_i8(%x: memref<16x16xi8>, %sums: memref<16x16xi32>, %scale: memref<16x16xf32>, %y: memref<16x16xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: scf.for
+  // CHECK: scf.for %[[TOKEN:.*]] = %c0 to %arg5 step %c8
+  // CHECK-NOT: memref.prefetch
+  // VNNI: vector.load %{{.*}} : memref<96xi8>, vector<64xi8>
+  // VNNI-COUNT-8: vpdpbusd
+  // VNNI: arith.shrui
+  // VNNI-COUNT-8: vpdpbusd
+  // VNNI: arith.shrui
+  // VNNI-COUNT-8: vpdpbusd
+  // VNNI: arith.shrui
+  // VNNI-COUNT-8: vpdpbusd
+  // VNNI-NOT: vpdpbusd
+  // VNNI-NOT: arith.shrsi
+  // PLAIN-COUNT-128: arith.muli %{{.*}} : vector<16xi32>
+  // PLAIN-NOT: arith.muli %{{.*}} : vector<16xi32>
+  // CHECK: %[[EXISTS:.*]] = arith.cmpi ult, %[[TOKEN]], %arg5
+  // CHECK-NEXT: scf.if %[[EXISTS]] {
+  // CHECK-COUNT-8: vector.store %{{.*}} : memref<16x16xf32>
+  // CHECK-NOT: vector.store
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<16x16xi8>, !ternary, memref<16x16xi32>, memref<16x16xf32>, memref<16x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// f32 activations: digits become floats; two accumulators take turns.
+!ternary = !tbq.packed<16x16, digits [2], terms [[1, -1]], group 16, tile 16>
+// CHECK-LABEL: func.func @decode_f32(
+func.func @decode_f32(%x: memref<1x16xf32>, %sums: memref<1x16xf32>, %y: memref<1x16xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK-NOT: vpdpbusd
+  // VNNI-COUNT-16: math.fma
+  // VNNI: %[[D:.*]] = arith.addf
+  // VNNI-NOT: arith.muli %{{.*}} : vector<16xi32>
+  // PLAIN-NOT: math.fma
+  // PLAIN-COUNT-16: arith.sitofp %{{.*}} : vector<16xi32> to vector<16xf32>
+  // PLAIN-NOT: arith.sitofp
+  // PLAIN: %[[D:.*]] = arith.addf
+  // CHECK: %[[S:.*]] = memref.load %arg1[%{{.*}}, %c0]
+  // CHECK: vector.store
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
+  tbq.packed_linear %x, %w sums(%sums) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x16xf32>, !ternary, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// bf16 weights with a bias: a column is 16 weights, widened by a shift.
+!matrix = !tbq.packed<16x6, bf16, tile 16, bias>
+// CHECK-LABEL: func.func @float(
+func.func @float(%x: memref<1x16xf32>, %y: memref<1x16xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK-DAG: %[[SIXTEEN:.*]] = arith.constant dense<16> : vector<16xi32>
+  // CHECK: tbq.packed_bytes %{{.*}} -> memref<256xi8>
+  // CHECK: vector.load %{{.*}} : memref<256xi8>, vector<32xi8>
+  // CHECK: arith.extui %{{.*}} : vector<16xi16> to vector<16xi32>
+  // CHECK-NEXT: arith.shli %{{.*}}, %[[SIXTEEN]]
+  // VNNI-COUNT-6: math.fma
+  // VNNI-NOT: math.fma
+  // PLAIN-COUNT-6: arith.mulf
+  // PLAIN-NOT: math.fma
+  // CHECK: %[[BIAS:.*]] = vector.bitcast %{{.*}} : vector<64xi8> to vector<16xf32>
+  // CHECK-NEXT: %[[OUT:.*]] = arith.addf %{{.*}}, %[[BIAS]]
+  // CHECK-NEXT: vector.store %[[OUT]]
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !matrix
+  tbq.packed_linear %x, %w into(%y) count(%count) range(%begin, %end) : (memref<1x16xf32>, !matrix, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// Planes of other widths, by the same generator: 32 columns are one step of 1
+// bit (a dot product for each bit of a byte) and eight of 8 bits, which need no
+// mask. y = a (16 D0 - D1).
+!planes = !tbq.packed<16x32, digits [1, 8], terms [[16, -1, 0]], group 32, tile 16>
+// CHECK-LABEL: func.func @planes(
+func.func @planes(%x: memref<1x32xi8>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // VNNI-DAG: %[[BIT0:.*]] = arith.constant dense<16843009> : vector<16xi32>
+  // VNNI-DAG: %[[BIT7:.*]] = arith.constant dense<-2139062144> : vector<16xi32>
+  // VNNI-DAG: %[[FACTOR:.*]] = arith.constant dense<16> : vector<16xi32>
+  // VNNI: %[[C:.*]] = vector.bitcast %{{.*}} : vector<64xi8> to vector<16xi32>
+  // VNNI: arith.andi %[[C]], %[[BIT0]]
+  // VNNI-COUNT-7: vpdpbusd
+  // VNNI: arith.andi %[[C]], %[[BIT7]]
+  // VNNI: vpdpbusd
+  // VNNI-NOT: arith.andi
+  // VNNI-COUNT-8: vpdpbusd
+  // VNNI-NOT: vpdpbusd
+  // VNNI-COUNT-7: arith.shrsi
+  // VNNI-NOT: arith.shrsi
+  // VNNI: %[[SCALED:.*]] = arith.muli %{{.*}}, %[[FACTOR]] : vector<16xi32>
+  // VNNI: arith.subi %[[SCALED]], %{{.*}} : vector<16xi32>
+  // PLAIN-COUNT-65: arith.muli %{{.*}} : vector<16xi32>
+  // PLAIN-NOT: arith.muli %{{.*}} : vector<16xi32>
+  // PLAIN: arith.subi %{{.*}} : vector<16xi32>
+  // CHECK: vector.store
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !planes
+  tbq.packed_linear %x, %w activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x32xi8>, !planes, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// A long group is a loop of 16 steps a round, with the rest after it.
+!row = !tbq.packed<16x800, digits [2], terms [[1, -1]], group 800, tile 16>
+// CHECK-LABEL: func.func @long_group(
+func.func @long_group(%x: memref<1x800xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // Three rounds, then two steps.
+  // VNNI: scf.for %{{.*}} = %c0 to %c48 step %c16 iter_args(
+  // VNNI-COUNT-64: vpdpbusd
+  // VNNI-NOT: vpdpbusd
+  // VNNI: scf.yield
+  // VNNI-COUNT-8: vpdpbusd
+  // VNNI-NOT: vpdpbusd
+  // CHECK: vector.store
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !row
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x800xi8>, !row, memref<1x16xi32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
