@@ -121,6 +121,30 @@ struct ExpandTruncF16 : OpRewritePattern<arith::TruncFOp> {
   }
 };
 
+/// floor through i32, for values within its range: the polynomial of exp, its
+/// only user, selects other results outside of that. Upstream has no expansion.
+struct ExpandFloor : OpRewritePattern<math::FloorOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(math::FloorOp op,
+                                PatternRewriter &b) const override {
+    auto type = dyn_cast<VectorType>(op.getType());
+    if (!type || !type.getElementType().isF32())
+      return failure();
+    Location loc = op.getLoc();
+    Value x = op.getOperand();
+    Value whole = arith::FPToSIOp::create(
+        b, loc, VectorType::get(type.getShape(), b.getI32Type()), x);
+    Value truncated = arith::SIToFPOp::create(b, loc, type, whole);
+    Value above = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT,
+                                        truncated, x);
+    Value one = arith::ConstantOp::create(
+        b, loc, DenseElementsAttr::get(type, 1.0f));
+    Value below = arith::SubFOp::create(b, loc, truncated, one);
+    b.replaceOpWithNewOp<arith::SelectOp>(op, above, below, truncated);
+    return success();
+  }
+};
+
 struct ExpandMathPass : tbq::impl::ExpandMathPassBase<ExpandMathPass> {
   using ExpandMathPassBase::ExpandMathPassBase;
 
@@ -138,14 +162,11 @@ struct ExpandMathPass : tbq::impl::ExpandMathPassBase<ExpandMathPass> {
               patterns, [](StringRef name) { return name == "math.exp"; });
         })))
       return signalPassFailure();
-    SmallVector<StringRef> missing;
-    if (!fma)
-      missing.push_back("fma");
-    if (!floor)
-      missing.push_back("floor");
     if (failed(apply([&](RewritePatternSet &patterns) {
-          if (!missing.empty()) // an empty list would mean all
-            math::populateExpansionPatterns(patterns, missing);
+          if (!fma)
+            math::populateExpansionPatterns(patterns, {"fma"});
+          if (!floor)
+            patterns.add<ExpandFloor>(&getContext());
           if (!f16)
             patterns.add<ExpandExtF16, ExpandTruncF16>(&getContext());
         })))
