@@ -260,8 +260,7 @@ Status Compilation::emit() {
   }
   // The recipe is no code: it leaves the module before translation.
   OwningOpRef<WeightsOp> weights;
-  for (auto recipe :
-       llvm::make_early_inc_range(module->getOps<WeightsOp>())) {
+  for (auto recipe : llvm::make_early_inc_range(module->getOps<WeightsOp>())) {
     recipe->remove();
     weights = recipe;
   }
@@ -327,10 +326,10 @@ Status Compilation::emitArtifact(WeightsOp weights, std::string object) {
     });
   };
   std::string text;
-  Status status = writeArtifact(options.output,
-                                {std::move(object), std::move(tokenizer),
-                                 std::move(*manifest), writer},
-                                target, &text);
+  Status status = writeArtifact(
+      options.output,
+      {std::move(object), std::move(tokenizer), std::move(*manifest), writer},
+      target, &text);
   return status ? keepTemporary("manifest.json", text) : status;
 }
 

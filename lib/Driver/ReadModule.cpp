@@ -53,10 +53,12 @@ Result<OwningOpRef<ModuleOp>> mlir::tbq::readModule(MLIRContext &context,
   Result<::tbq::FileDescriptor> file = ::tbq::openForReading(path);
   if (!file)
     return file.error();
-  Result<std::string> text = ::tbq::readWholeFile(file->get(), path, kSizeLimit);
+  Result<std::string> text =
+      ::tbq::readWholeFile(file->get(), path, kSizeLimit);
   if (!text)
     return text.error();
-  if (StringRef(*text).contains('\0') || StringRef(*text).starts_with("ML\xefR"))
+  if (StringRef(*text).contains('\0') ||
+      StringRef(*text).starts_with("ML\xefR"))
     return makeError(path, "", "not text (MLIR bytecode is not read)");
   if (unsigned line = findDeepNesting(*text))
     return makeError(path, std::to_string(line),

@@ -24,12 +24,12 @@
 
 using namespace mlir;
 using namespace mlir::tbq;
-using ::tbq::makeError;
-using ::tbq::Result;
-using ::tbq::Status;
 using llvm::SmallVector;
 using llvm::StringRef;
 using llvm::Triple;
+using ::tbq::makeError;
+using ::tbq::Result;
+using ::tbq::Status;
 
 static void initializeTargets() {
   LLVMInitializeX86TargetInfo();
@@ -61,16 +61,14 @@ std::string mlir::tbq::refusedValue(StringRef value,
 /// intrinsic or that concern the system; our passes ask for none of them.
 static bool isNeverSelectedX86(StringRef name) {
   static const llvm::StringSet<> names = {
-      "adx",       "aes",       "cldemote",  "clflushopt", "clwb",
-      "clzero",    "crc32",     "enqcmd",    "fsgsbase",   "fxsr",
-      "hreset",    "invpcid",   "kl",        "lwp",        "mmx",
-      "movdir64b", "movdiri",   "movrs",     "mwaitx",     "pclmul",
-      "pconfig",   "pku",       "prefetchi", "ptwrite",    "rdpid",
-      "rdpru",     "rdrnd",     "rdseed",    "serialize",  "sgx",
-      "sha",       "sha512",    "shstk",     "sm3",        "sm4",
-      "tsxldtrk",  "uintr",     "usermsr",   "vaes",       "vpclmulqdq",
-      "waitpkg",   "wbnoinvd",  "widekl",    "x87",        "xsave",
-      "xsavec",    "xsaveopt",  "xsaves"};
+      "adx",    "aes",     "cldemote", "clflushopt", "clwb",      "clzero",
+      "crc32",  "enqcmd",  "fsgsbase", "fxsr",       "hreset",    "invpcid",
+      "kl",     "lwp",     "mmx",      "movdir64b",  "movdiri",   "movrs",
+      "mwaitx", "pclmul",  "pconfig",  "pku",        "prefetchi", "ptwrite",
+      "rdpid",  "rdpru",   "rdrnd",    "rdseed",     "serialize", "sgx",
+      "sha",    "sha512",  "shstk",    "sm3",        "sm4",       "tsxldtrk",
+      "uintr",  "usermsr", "vaes",     "vpclmulqdq", "waitpkg",   "wbnoinvd",
+      "widekl", "x87",     "xsave",    "xsavec",     "xsaveopt",  "xsaves"};
   return name.starts_with("amx-") || names.contains(name);
 }
 
@@ -78,11 +76,11 @@ static bool isNeverSelectedX86(StringRef name) {
 /// like ours can be made of.
 static bool isSelectedAArch64(StringRef name) {
   static const llvm::StringSet<> names = {
-      "altnzcv", "bf16",  "complxnum", "cssc",     "dotprod",  "faminmax",
-      "flagm",   "fp8",   "fp-armv8",  "fp16fml",  "fptoint",  "fullfp16",
-      "i8mm",    "jsconv", "lse",      "lse128",   "lse2",     "lut",
-      "mops",    "neon",  "rcpc",      "rcpc-immo", "rcpc3",   "rdm",
-      "sha3"};
+      "altnzcv",  "bf16",      "complxnum", "cssc",     "dotprod",
+      "faminmax", "flagm",     "fp8",       "fp-armv8", "fp16fml",
+      "fptoint",  "fullfp16",  "i8mm",      "jsconv",   "lse",
+      "lse128",   "lse2",      "lut",       "mops",     "neon",
+      "rcpc",     "rcpc-immo", "rcpc3",     "rdm",      "sha3"};
   return name.starts_with("sve") || name.starts_with("sme") ||
          names.contains(name);
 }
@@ -107,8 +105,7 @@ static bool isNeeded(const Triple &triple, StringRef feature) {
   if (triple.isAArch64())
     return isSelectedAArch64(feature);
   // avx10.1 and the like are in no processor's list.
-  return (getX86Extensions().contains(feature) ||
-          feature.starts_with("avx")) &&
+  return (getX86Extensions().contains(feature) || feature.starts_with("avx")) &&
          !isNeverSelectedX86(feature);
 }
 
@@ -128,12 +125,12 @@ static std::string getHostFeatures(const llvm::Target &machine,
   llvm::sort(features, [](StringRef a, StringRef b) {
     return a.drop_front() < b.drop_front();
   });
-  Subtarget subtarget(machine.createMCSubtargetInfo(
-      triple, cpu, llvm::join(features, ",")));
+  Subtarget subtarget(
+      machine.createMCSubtargetInfo(triple, cpu, llvm::join(features, ",")));
   for (const llvm::SubtargetFeatureKV &feature :
        subtarget->getAllProcessorFeatures())
-    if (subtarget->hasFeature(feature.Value) &&
-        isNeeded(triple, feature.Key) && !::tbq::hostHasFeature(feature.Key))
+    if (subtarget->hasFeature(feature.Value) && isNeeded(triple, feature.Key) &&
+        !::tbq::hostHasFeature(feature.Key))
       features.push_back("-" + std::string(feature.Key));
   return llvm::join(features, ",");
 }
@@ -141,8 +138,8 @@ static std::string getHostFeatures(const llvm::Target &machine,
 static Result<Triple> resolveTriple(const std::string &text) {
   Triple triple(Triple::normalize(
       text.empty() ? llvm::sys::getDefaultTargetTriple() : text));
-  bool known = triple.getArch() == Triple::x86_64 ||
-               triple.getArch() == Triple::aarch64;
+  bool known =
+      triple.getArch() == Triple::x86_64 || triple.getArch() == Triple::aarch64;
   if (!known || !triple.isOSLinux() || !triple.isOSBinFormatELF() ||
       triple.isX32() || triple.getEnvironment() == Triple::GNUILP32)
     return makeError("--mtriple", "",
@@ -159,8 +156,7 @@ static Status checkCpu(const llvm::MCSubtargetInfo &machine,
        machine.getAllProcessorDescriptions()) {
     StringRef name(processor.Key);
     if (triple.isAArch64() || name == "generic" ||
-        llvm::X86::parseArchX86(name, /*Only64Bit=*/true) !=
-            llvm::X86::CK_None)
+        llvm::X86::parseArchX86(name, /*Only64Bit=*/true) != llvm::X86::CK_None)
       valid.push_back(name);
   }
   if (!llvm::is_contained(valid, cpu))
@@ -226,8 +222,7 @@ Result<CodeTarget> CodeTarget::resolve(const TargetFlags &flags) {
   if (Status status = checkAttributes(*every, flags.attributes); !status)
     return status.error();
   if (!flags.attributes.empty())
-    target.features +=
-        (target.features.empty() ? "" : ",") + flags.attributes;
+    target.features += (target.features.empty() ? "" : ",") + flags.attributes;
 
   Subtarget subtarget(
       machine->createMCSubtargetInfo(*triple, target.cpu, target.features));
@@ -271,7 +266,7 @@ std::string mlir::tbq::describeTargets() {
   if (!host)
     return text;
   text += "this machine:  --mtriple=" + host->triple + " --mcpu=" + host->cpu +
-          "\n  needs of a native artifact: " +
-          llvm::join(host->needed, " ") + "\n";
+          "\n  needs of a native artifact: " + llvm::join(host->needed, " ") +
+          "\n";
   return text;
 }

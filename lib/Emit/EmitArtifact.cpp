@@ -51,8 +51,8 @@ public:
 
 private:
   void closeBlock() {
-    for (uint64_t hash : ::tbq::hashWeightBlocks(block.data(), block.size(),
-                                                 weights.hashBlock))
+    for (uint64_t hash :
+         ::tbq::hashWeightBlocks(block.data(), block.size(), weights.hashBlock))
       weights.hashes.push_back(hash);
     block.clear();
   }
@@ -90,10 +90,10 @@ static Result<uint64_t> writeData(OutputFile &file, ArtifactParts &parts,
 
   text = ::tbq::manifestText(parts.manifest);
   const std::tuple<const char *, const char *, llvm::ArrayRef<uint8_t>>
-      sections[] = {{::tbq::manifestSectionName, kManifestSymbol,
-                     llvm::arrayRefFromStringRef(text)},
-                    {::tbq::tokenizerSectionName, kTokenizerSymbol,
-                     parts.tokenizer}};
+      sections[] = {
+          {::tbq::manifestSectionName, kManifestSymbol,
+           llvm::arrayRefFromStringRef(text)},
+          {::tbq::tokenizerSectionName, kTokenizerSymbol, parts.tokenizer}};
   for (auto [name, symbol, bytes] : sections) {
     if (Status status = data->beginSection(name, symbol, 64); !status)
       return status.error();
@@ -125,21 +125,20 @@ Status mlir::tbq::writeArtifact(const std::string &path, ArtifactParts parts,
   if (!dataBytes)
     return dataBytes.error();
   if (parts.manifest.weights.bytes != expected)
-    return ::tbq::makeError(
-        path, ::tbq::weightsSectionName,
-        std::to_string(parts.manifest.weights.bytes) + " bytes written, " +
-            std::to_string(expected) + " placed");
+    return ::tbq::makeError(path, ::tbq::weightsSectionName,
+                            std::to_string(parts.manifest.weights.bytes) +
+                                " bytes written, " + std::to_string(expected) +
+                                " placed");
   if (Status status = code->write(llvm::arrayRefFromStringRef(parts.code));
       !status)
     return status;
   // lld maps its output: where the disk is full it would die of a signal.
-  if (Status status = artifact->checkRoom(*dataBytes + parts.code.size() +
-                                          kLinkOverhead);
+  if (Status status =
+          artifact->checkRoom(*dataBytes + parts.code.size() + kLinkOverhead);
       !status)
     return status;
-  if (Status status =
-          linkShared({code->temporaryPath(), data->temporaryPath()},
-                     artifact->temporaryPath(), triple);
+  if (Status status = linkShared({code->temporaryPath(), data->temporaryPath()},
+                                 artifact->temporaryPath(), triple);
       !status)
     return status;
   if (Status status = ::tbq::sealArtifact(artifact->temporaryPath()); !status)

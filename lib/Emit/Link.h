@@ -16,8 +16,7 @@ namespace mlir::tbq {
 /// Replaces `output`. Symbols that no object defines stay undefined: who
 /// makes the objects has checked them.
 ::tbq::Status linkShared(llvm::ArrayRef<std::string> objects,
-                         const std::string &output,
-                         const llvm::Triple &triple);
+                         const std::string &output, const llvm::Triple &triple);
 
 } // namespace mlir::tbq
 

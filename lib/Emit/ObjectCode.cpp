@@ -10,8 +10,8 @@
 #include "llvm/Analysis/TargetLibraryInfo.h"
 #include "llvm/IR/DiagnosticInfo.h"
 #include "llvm/IR/DiagnosticPrinter.h"
-#include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/LLVMContext.h"
+#include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
 #include "llvm/Object/ELFObjectFile.h"
 #include "llvm/Passes/PassBuilder.h"
@@ -25,8 +25,7 @@ using ::tbq::Result;
 using ::tbq::Status;
 
 /// Of all library functions the optimiser may introduce calls to these.
-static llvm::TargetLibraryInfoImpl
-getLibrary(const llvm::Triple &triple) {
+static llvm::TargetLibraryInfoImpl getLibrary(const llvm::Triple &triple) {
   llvm::TargetLibraryInfoImpl library(triple);
   library.disableAllFunctions();
   for (llvm::LibFunc function :

@@ -95,8 +95,8 @@ Status mlir::tbq::writeOutput(const std::string &path,
                               llvm::StringRef content) {
   fs::file_status status;
   bool exists = !fs::status(path, status);
-  if (path == "-" || (exists && !fs::is_regular_file(status) &&
-                      !fs::is_directory(status))) {
+  if (path == "-" ||
+      (exists && !fs::is_regular_file(status) && !fs::is_directory(status))) {
     // A stream: stdout, a pipe, a device.
     std::error_code code;
     llvm::raw_fd_ostream out(path, code);

@@ -35,11 +35,11 @@ static Result<llvm::Function *> findStep(llvm::Module &module,
   llvm::LLVMContext &context = module.getContext();
   llvm::Type *pointer = llvm::PointerType::getUnqual(context);
   llvm::Type *integer = llvm::Type::getInt64Ty(context);
-  auto *type = llvm::FunctionType::get(
-      llvm::Type::getVoidTy(context),
-      {pointer, pointer, pointer, pointer, pointer, integer, integer, integer,
-       pointer},
-      /*isVarArg=*/false);
+  auto *type =
+      llvm::FunctionType::get(llvm::Type::getVoidTy(context),
+                              {pointer, pointer, pointer, pointer, pointer,
+                               integer, integer, integer, pointer},
+                              /*isVarArg=*/false);
   llvm::Function *step = module.getFunction(name);
   if (!step || step->isDeclaration())
     return makeError("", std::string("@") + name, "the step is missing");
@@ -57,8 +57,8 @@ static Result<int64_t> getSize(ModuleOp module, StringRef name) {
 }
 
 /// The model's table as a constant; its data are symbols of the data object.
-static Result<llvm::GlobalVariable *>
-addTable(llvm::Module &module, ModuleOp source) {
+static Result<llvm::GlobalVariable *> addTable(llvm::Module &module,
+                                               ModuleOp source) {
   llvm::LLVMContext &context = module.getContext();
   auto *pointer = llvm::PointerType::getUnqual(context);
   auto *word = llvm::Type::getInt64Ty(context);
@@ -83,9 +83,9 @@ addTable(llvm::Module &module, ModuleOp source) {
   addData(kTokenizerSymbol);
   addData(kWeightsSymbol);
 
-  for (StringRef name : {"tbq.arena_bytes", "tbq.cache_bytes",
-                         "tbq.decode_tokens", "tbq.prefill_tokens",
-                         "tbq.logits_stride"}) {
+  for (StringRef name :
+       {"tbq.arena_bytes", "tbq.cache_bytes", "tbq.decode_tokens",
+        "tbq.prefill_tokens", "tbq.logits_stride"}) {
     Result<int64_t> size = getSize(source, name);
     if (!size)
       return size.error();

@@ -37,7 +37,8 @@ struct Flags {
             cl::value_desc("cpu"), cl::cat(all)};
   Text mtriple{"mtriple", cl::desc("target triple (default: this machine's)"),
                cl::value_desc("triple"), cl::cat(all)};
-  Text mattr{"mattr", cl::desc("features to add and drop: +a,-b (default none)"),
+  Text mattr{"mattr",
+             cl::desc("features to add and drop: +a,-b (default none)"),
              cl::value_desc("features"), cl::cat(all)};
   Number level{"O", cl::desc("optimisation, 0 to 3 (default 3)"), cl::Prefix,
                cl::init(3), cl::cat(all)};
@@ -46,10 +47,11 @@ struct Flags {
       cl::desc("what quantised weights are multiplied with: f32 or i8 "
                "(default: what the checkpoint says, else f32)"),
       cl::cat(all)};
-  Text quantize{"quantize",
-                cl::desc("quantise a float checkpoint: ternary:gN, a scale and "
-                         "a shift for N columns, or ternary:row (default none)"),
-                cl::value_desc("spec"), cl::cat(all)};
+  Text quantize{
+      "quantize",
+      cl::desc("quantise a float checkpoint: ternary:gN, a scale and "
+               "a shift for N columns, or ternary:row (default none)"),
+      cl::value_desc("spec"), cl::cat(all)};
   Number context{"context",
                  cl::desc("positions the cache has room for (default: the "
                           "model's maximum, at most 4096)"),
@@ -60,9 +62,10 @@ struct Flags {
   Number batch{"max-batch",
                cl::desc("sequences a step carries (default and, so far, 1)"),
                cl::init(1), cl::cat(all)};
-  Text cache{"kv-cache",
-             cl::desc("f32 or f16 (default f32 with f32 activations, else f16)"),
-             cl::cat(all)};
+  Text cache{
+      "kv-cache",
+      cl::desc("f32 or f16 (default f32 with f32 activations, else f16)"),
+      cl::cat(all)};
   Text weights{"weights",
                cl::desc("embed (default); sidecar is not supported yet"),
                cl::init("embed"), cl::cat(all)};
@@ -84,8 +87,8 @@ struct Flags {
                    cl::value_desc("dir"), cl::cat(all)};
   Switch verbose{"v", cl::desc("show times and peak memory (default: no)"),
                  cl::cat(all)};
-  Switch printTargets{"print-targets", cl::desc("list targets and this machine"),
-                      cl::cat(all)};
+  Switch printTargets{"print-targets",
+                      cl::desc("list targets and this machine"), cl::cat(all)};
 
   Status toOptions(CompileOptions &options) const;
 
@@ -207,14 +210,14 @@ Status Flags::setKind(CompileOptions &options) const {
   using Kind = std::pair<StringRef, OutputKind>;
   if (stopAfter.getNumOccurrences())
     options.kind = OutputKind::Mlir;
-  if (Status status = setWord<OutputKind>(
-          emit,
-          ArrayRef<Kind>{{"mlir", OutputKind::Mlir},
-                         {"llvm", OutputKind::Llvm},
-                         {"asm", OutputKind::Assembly},
-                         {"obj", OutputKind::Object},
-                         {"so", OutputKind::Artifact}},
-          options.kind);
+  if (Status status =
+          setWord<OutputKind>(emit,
+                              ArrayRef<Kind>{{"mlir", OutputKind::Mlir},
+                                             {"llvm", OutputKind::Llvm},
+                                             {"asm", OutputKind::Assembly},
+                                             {"obj", OutputKind::Object},
+                                             {"so", OutputKind::Artifact}},
+                              options.kind);
       !status)
     return status;
   if (stopAfter.getNumOccurrences() && options.kind != OutputKind::Mlir)
@@ -250,11 +253,11 @@ Status Flags::toOptions(CompileOptions &options) const {
           options.import.activations);
       !status)
     return status;
-  if (Status status = setWord<CacheElement>(
-          cache,
-          ArrayRef<Element>{{"f32", CacheElement::F32},
-                            {"f16", CacheElement::F16}},
-          options.import.cache);
+  if (Status status =
+          setWord<CacheElement>(cache,
+                                ArrayRef<Element>{{"f32", CacheElement::F32},
+                                                  {"f16", CacheElement::F16}},
+                                options.import.cache);
       !status)
     return status;
   if (Status status = setNumbers(options); !status)
