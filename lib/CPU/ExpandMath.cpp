@@ -73,8 +73,9 @@ struct ExpandExtF16 : OpRewritePattern<arith::ExtFOp> {
     Value sign = bits.shiftLeft(bits.andBits(half, 0x8000), 16);
     Value magnitude = bits.andBits(half, 0x7fff);
     Value shifted = bits.shiftLeft(magnitude, 13);
-    Value scaled = bits.asBits(arith::MulFOp::create(
-        b, loc, bits.asFloat(shifted), bits.asFloat(bits.constant(0x77800000))));
+    Value scaled = bits.asBits(
+        arith::MulFOp::create(b, loc, bits.asFloat(shifted),
+                              bits.asFloat(bits.constant(0x77800000))));
     Value special = bits.orBits(shifted, bits.constant(0x7f800000));
     Value finite = bits.less(magnitude, 0x7c00);
     b.replaceOp(op, bits.asFloat(bits.orBits(
@@ -99,8 +100,8 @@ struct ExpandTruncF16 : OpRewritePattern<arith::TruncFOp> {
     Value magnitude = bits.andBits(x, 0x7fffffff);
     // Normal: rebias by -112, add half a unit (less one if even), cut 13 bits.
     Value odd = bits.andBits(bits.shiftRight(magnitude, 13), 1);
-    Value rounded = bits.add(
-        bits.sub(magnitude, bits.constant(0x38000000 - 0xfff)), odd);
+    Value rounded =
+        bits.add(bits.sub(magnitude, bits.constant(0x38000000 - 0xfff)), odd);
     Value normal = bits.shiftRight(rounded, 13);
     // Subnormal: 0.5 has the unit in the last place 2^-24.
     Value sum = arith::AddFOp::create(b, loc, bits.asFloat(magnitude),
@@ -135,10 +136,10 @@ struct ExpandFloor : OpRewritePattern<math::FloorOp> {
     Value whole = arith::FPToSIOp::create(
         b, loc, VectorType::get(type.getShape(), b.getI32Type()), x);
     Value truncated = arith::SIToFPOp::create(b, loc, type, whole);
-    Value above = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT,
-                                        truncated, x);
-    Value one = arith::ConstantOp::create(
-        b, loc, DenseElementsAttr::get(type, 1.0f));
+    Value above =
+        arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, truncated, x);
+    Value one =
+        arith::ConstantOp::create(b, loc, DenseElementsAttr::get(type, 1.0f));
     Value below = arith::SubFOp::create(b, loc, truncated, one);
     b.replaceOpWithNewOp<arith::SelectOp>(op, above, below, truncated);
     return success();
@@ -148,8 +149,7 @@ struct ExpandFloor : OpRewritePattern<math::FloorOp> {
 struct ExpandMathPass : tbq::impl::ExpandMathPassBase<ExpandMathPass> {
   using ExpandMathPassBase::ExpandMathPassBase;
 
-  LogicalResult apply(
-      llvm::function_ref<void(RewritePatternSet &)> populate) {
+  LogicalResult apply(llvm::function_ref<void(RewritePatternSet &)> populate) {
     RewritePatternSet patterns(&getContext());
     populate(patterns);
     return applyPatternsGreedily(getOperation(), std::move(patterns));

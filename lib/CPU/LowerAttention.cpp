@@ -76,8 +76,8 @@ void mlir::tbq::lowerAppendCache(VectorBuilder &v, AppendCacheOp op) {
     Value block = v.div(position, kLanes);
     Value lane = v.mul(v.rem(position, kLanes), type.getElementBytes());
     v.loop(v.index(0), v.index(headDim), [&](Value feature) {
-      Value x = v.load(op.getKey(), {token, v.add(first, feature)},
-                       v.f32Vector(1));
+      Value x =
+          v.load(op.getKey(), {token, v.add(first, feature)}, v.f32Vector(1));
       v.storeF32As(x, op.getCache(),
                    v.add(cache.getKeyOffset(block, feature), lane), element);
     });
@@ -99,14 +99,13 @@ static Value getScores(VectorBuilder &v, AttentionOp op, CacheHead &cache,
         SmallVector<Value> next(carried);
         Value q =
             v.splat(v.load(op.getQuery(), {token, v.add(first, feature)}));
-        Value k =
-            v.loadAsF32(op.getCache(), cache.getKeyOffset(block, feature),
-                        cache.type.getElementType());
+        Value k = v.loadAsF32(op.getCache(), cache.getKeyOffset(block, feature),
+                              cache.type.getElementType());
         next[copy % 2] = v.fma(q, k, next[copy % 2]);
         return next;
       });
-  Value scores = v.mulf(v.addf(sums[0], sums[1]),
-                        v.splat(op.getScale().convertToFloat()));
+  Value scores =
+      v.mulf(v.addf(sums[0], sums[1]), v.splat(op.getScale().convertToFloat()));
   // How many of the block's keys are visible: position + 1 - 16 block.
   Value visible = arith::SubIOp::create(v.b, v.loc, v.add(position, 1),
                                         v.mul(block, kLanes));
@@ -114,11 +113,11 @@ static Value getScores(VectorBuilder &v, AttentionOp op, CacheHead &cache,
                                            v.min(visible, v.index(kLanes)));
   auto numbers = llvm::to_vector(llvm::seq<int32_t>(0, kLanes));
   Value lanes = arith::ConstantOp::create(
-      v.b, v.loc, DenseElementsAttr::get(v.i32Vector(), ArrayRef<int32_t>(numbers)));
+      v.b, v.loc,
+      DenseElementsAttr::get(v.i32Vector(), ArrayRef<int32_t>(numbers)));
   Value mask = arith::CmpIOp::create(v.b, v.loc, arith::CmpIPredicate::slt,
                                      lanes, v.splat(count));
-  return arith::SelectOp::create(v.b, v.loc, mask, scores,
-                                 v.splat(-INFINITY));
+  return arith::SelectOp::create(v.b, v.loc, mask, scores, v.splat(-INFINITY));
 }
 
 /// 16 floats on the stack, once a function.
@@ -149,13 +148,12 @@ void mlir::tbq::lowerAttention(VectorBuilder &v, AttentionOp op) {
     SmallVector<Value> state = v.loop(
         v.index(0), blocks, 1, init, [&](Value block, ValueRange carried) {
           SmallVector<Value> next(carried);
-          Value scores =
-              getScores(v, op, cache, token, first, block, position);
+          Value scores = getScores(v, op, cache, token, first, block, position);
           Value largest = arith::MaxNumFOp::create(
               v.b, v.loc, carried[0],
               v.splat(v.reduce(vector::CombiningKind::MAXNUMF, scores)));
-          Value decay = math::ExpOp::create(v.b, v.loc,
-                                            v.subf(carried[0], largest));
+          Value decay =
+              math::ExpOp::create(v.b, v.loc, v.subf(carried[0], largest));
           Value weights =
               math::ExpOp::create(v.b, v.loc, v.subf(scores, largest));
           next[0] = largest;
@@ -164,21 +162,21 @@ void mlir::tbq::lowerAttention(VectorBuilder &v, AttentionOp op) {
           next[1] = v.addf(next[1], weights);
           v.store(weights, scratch, {v.index(0)});
           Value start = v.mul(block, kLanes);
-          Value visible = arith::SubIOp::create(v.b, v.loc, v.add(position, 1),
-                                                start);
+          Value visible =
+              arith::SubIOp::create(v.b, v.loc, v.add(position, 1), start);
           SmallVector<Value> sums = v.loop(
               v.index(0), v.min(visible, v.index(kLanes)), 1,
               ArrayRef(next).drop_front(2), [&](Value key, ValueRange values) {
                 Value weight = v.splat(v.load(scratch, {key}));
                 SmallVector<Value> sums(values);
                 for (int64_t part = 0; part < parts; ++part)
-                  sums[part] = v.fma(
-                      weight,
-                      v.loadAsF32(op.getCache(),
-                                  cache.getValueOffset(v.add(start, key),
-                                                       part * kLanes),
-                                  type.getElementType()),
-                      sums[part]);
+                  sums[part] =
+                      v.fma(weight,
+                            v.loadAsF32(op.getCache(),
+                                        cache.getValueOffset(v.add(start, key),
+                                                             part * kLanes),
+                                        type.getElementType()),
+                            sums[part]);
                 return sums;
               });
           llvm::copy(sums, next.begin() + 2);

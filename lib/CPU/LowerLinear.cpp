@@ -22,14 +22,16 @@ using namespace mlir::tbq;
 static constexpr int64_t kUnrolledSteps = 16;
 /// How far ahead of its stream of weights one token's kernel prefetches.
 static constexpr int64_t kPrefetchBytes = 8192;
+static constexpr int64_t kCacheLine = 64;
 
 namespace {
 /// Lowers one packed linear.
 class LinearGenerator {
 public:
   LinearGenerator(PackedLinearOp op, OpBuilder &b, bool vnni, bool fused)
-      : op(op), v(b, op.getLoc(), fused), layout(op.getWeight().getType().getLayout()),
-        input(op.getInput()), integer(!isF32(input)), vnni(vnni && integer) {
+      : op(op), v(b, op.getLoc(), fused),
+        layout(op.getWeight().getType().getLayout()), input(op.getInput()),
+        integer(!isF32(input)), vnni(vnni && integer) {
     tokens = getTokenTile(cast<MemRefType>(input.getType()).getDimSize(0));
   }
 
@@ -60,6 +62,14 @@ private:
     if (!integer)
       return 2;
     return vnni && tokens == 1 ? 8 / layout.getDigits()[plane] : 1;
+  }
+  /// One token reads each weight once, in order: ask for what comes later.
+  void prefetch(Value offset) {
+    if (tokens == 1)
+      memref::PrefetchOp::create(v.b, v.loc, bytes,
+                                 v.add(offset, kPrefetchBytes),
+                                 /*isWrite=*/false, /*localityHint=*/3,
+                                 /*isDataCache=*/true);
   }
   Value row(Value token, int64_t offset) { return v.add(token, offset); }
 
@@ -96,23 +106,21 @@ SmallVector<Value> LinearGenerator::generateFloatTile(Value tile, Value token) {
   int64_t columnBytes = layout.getTile() * element.getIntOrFloatBitWidth() / 8;
   Value base = v.mul(tile, layout.getTileBytes());
   SmallVector<Value> sums(2 * tokens, v.splat(0.0f));
-  sums = v.unrolled(
-      layout.getColumns(), 4, sums,
-      [&](Value column, int64_t copy, ValueRange carried) {
-        SmallVector<Value> next(carried);
-        Value offset = v.add(base, v.mul(column, columnBytes));
-        if (tokens == 1)
-          memref::PrefetchOp::create(
-              v.b, v.loc, bytes, v.add(offset, kPrefetchBytes),
-              /*isWrite=*/false, /*localityHint=*/3, /*isDataCache=*/true);
-        Value weights = v.loadAsF32(bytes, offset, element);
-        for (int64_t t = 0; t < tokens; ++t) {
-          Value x = v.splat(v.load(input, {row(token, t), column}));
-          Value &sum = next[2 * t + copy % 2];
-          sum = v.fma(weights, x, sum);
-        }
-        return next;
-      });
+  sums = v.unrolled(layout.getColumns(), 4, sums,
+                    [&](Value column, int64_t copy, ValueRange carried) {
+                      SmallVector<Value> next(carried);
+                      Value offset = v.add(base, v.mul(column, columnBytes));
+                      if (copy * columnBytes % kCacheLine == 0)
+                        prefetch(offset);
+                      Value weights = v.loadAsF32(bytes, offset, element);
+                      for (int64_t t = 0; t < tokens; ++t) {
+                        Value x =
+                            v.splat(v.load(input, {row(token, t), column}));
+                        Value &sum = next[2 * t + copy % 2];
+                        sum = v.fma(weights, x, sum);
+                      }
+                      return next;
+                    });
   SmallVector<Value> totals;
   for (int64_t t = 0; t < tokens; ++t)
     totals.push_back(v.addf(sums[2 * t], sums[2 * t + 1]));
@@ -133,9 +141,9 @@ SmallVector<Value> LinearGenerator::generateDigitTile(Value tile, Value token) {
                                          token, carried);
                   });
   for (int64_t group = whole > 1 ? whole : 0; group < groups; ++group)
-    sums = generateGroup(v.add(base, layout.getGroupOffset(group)),
-                         v.index(group), layout.getGroupColumns(group), token,
-                         sums);
+    sums =
+        generateGroup(v.add(base, layout.getGroupOffset(group)), v.index(group),
+                      layout.getGroupColumns(group), token, sums);
   return sums;
 }
 
@@ -148,9 +156,8 @@ SmallVector<Value> LinearGenerator::generateGroup(Value offset, Value group,
     int64_t stepColumns = 32 / layout.getDigits()[plane];
     int64_t perStride = layout.getStepColumns() / stepColumns;
     int64_t strides = layout.getSteps(plane, columns) / perStride;
-    int64_t strideBytes =
-        layout.getStepOffset(plane, perStride, columns) -
-        layout.getStepOffset(plane, 0, columns);
+    int64_t strideBytes = layout.getStepOffset(plane, perStride, columns) -
+                          layout.getStepOffset(plane, 0, columns);
     Value zero = integer ? v.splatI32(0) : v.splat(0.0f);
     SmallVector<Value> init(tokens * getAccumulators(plane), zero);
     Value first = v.mul(group, layout.getGroup());
@@ -181,8 +188,8 @@ SmallVector<Value> LinearGenerator::generateGroup(Value offset, Value group,
     SmallVector<Value> planes;
     for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane) {
       int64_t number = getAccumulators(plane);
-      planes.push_back(finishDot(
-          ValueRange(dots[plane]).slice(t * number, number), plane));
+      planes.push_back(
+          finishDot(ValueRange(dots[plane]).slice(t * number, number), plane));
     }
     Value sum;
     if (layout.usesSums())
@@ -200,9 +207,7 @@ SmallVector<Value> LinearGenerator::generateStep(Value offset, Value column,
                                                  ValueRange dots) {
   int64_t bits = layout.getDigits()[plane];
   int64_t number = getAccumulators(plane);
-  if (tokens == 1)
-    memref::PrefetchOp::create(v.b, v.loc, bytes, v.add(offset, kPrefetchBytes),
-                               false, 3, true);
+  prefetch(offset);
   Value codes = v.loadBytes(bytes, offset, v.i32Vector());
   SmallVector<Value> next(dots);
   for (int64_t slot = 0; slot < 8 / bits; ++slot)
@@ -226,17 +231,19 @@ Value LinearGenerator::getDigits(Value codes, int64_t bits, int64_t slot) {
 
 /// Adds one slot's four columns to the dot products of all tokens. `first` is
 /// the slot's accumulator, of `stride` that a token has.
-SmallVector<Value>
-LinearGenerator::generateDots(Value codes, int64_t bits, int64_t slot,
-                              Value column, Value token, ValueRange dots,
-                              int64_t first, int64_t stride) {
+SmallVector<Value> LinearGenerator::generateDots(Value codes, int64_t bits,
+                                                 int64_t slot, Value column,
+                                                 Value token, ValueRange dots,
+                                                 int64_t first,
+                                                 int64_t stride) {
   SmallVector<Value> next(dots);
   if (vnni) {
     VectorType bytesType = v.i8Vector(4 * kLanes);
     Value digits = v.bitcast(getDigits(codes, bits, slot), bytesType);
     for (int64_t t = 0; t < tokens; ++t) {
-      Value four = v.bitcast(
-          v.load(input, {row(token, t), column}, v.i8Vector(4)), v.i32Vector(1));
+      Value four =
+          v.bitcast(v.load(input, {row(token, t), column}, v.i8Vector(4)),
+                    v.i32Vector(1));
       Value scalar = vector::ExtractOp::create(v.b, v.loc, four, 0);
       Value x = v.bitcast(v.splat(scalar), bytesType);
       Value &dot = next[t * stride + first];
@@ -262,7 +269,8 @@ LinearGenerator::generateDots(Value codes, int64_t bits, int64_t slot,
       Value &dot = next[integer ? t : 2 * t + byte % 2];
       if (integer) {
         Value wide = arith::ExtSIOp::create(v.b, v.loc, v.b.getI32Type(), x);
-        dot = v.add(dot, arith::MulIOp::create(v.b, v.loc, digit, v.splat(wide)));
+        dot =
+            v.add(dot, arith::MulIOp::create(v.b, v.loc, digit, v.splat(wide)));
       } else {
         dot = v.fma(digit, v.splat(x), dot);
       }
@@ -297,9 +305,10 @@ Value LinearGenerator::getBracket(int64_t term, ArrayRef<Value> planes,
       if (std::abs(factor) != 1)
         part = v.mul(part, v.splatI32(std::abs(factor)));
       if (!total)
-        total = factor > 0 ? part
-                           : Value(arith::SubIOp::create(v.b, v.loc,
-                                                         v.splatI32(0), part));
+        total =
+            factor > 0
+                ? part
+                : Value(arith::SubIOp::create(v.b, v.loc, v.splatI32(0), part));
       else if (factor > 0)
         total = v.add(total, part);
       else
@@ -309,8 +318,9 @@ Value LinearGenerator::getBracket(int64_t term, ArrayRef<Value> planes,
       total = total ? v.addf(total, part) : part;
     }
   }
-  return integer ? Value(arith::SIToFPOp::create(v.b, v.loc, v.f32Vector(), total))
-                 : total;
+  return integer
+             ? Value(arith::SIToFPOp::create(v.b, v.loc, v.f32Vector(), total))
+             : total;
 }
 
 /// Activation scale, bias, residual; rows of tokens that exist are stored.
@@ -318,10 +328,10 @@ void LinearGenerator::finish(Value tile, Value token, ValueRange sums) {
   Value column = v.mul(tile, kLanes);
   Value bias;
   if (layout.getBias())
-    bias = v.loadBytes(bytes,
-                       v.add(v.mul(tile, layout.getTileBytes()),
-                             layout.getBiasOffset()),
-                       v.f32Vector());
+    bias = v.loadBytes(
+        bytes,
+        v.add(v.mul(tile, layout.getTileBytes()), layout.getBiasOffset()),
+        v.f32Vector());
   for (int64_t t = 0; t < tokens; ++t) {
     Value at = row(token, t);
     auto finishRow = [&] {

@@ -22,9 +22,8 @@ static int64_t getColumns(Value rows) {
 
 Value mlir::tbq::getBytes(VectorBuilder &v, Value packed) {
   int64_t bytes = cast<PackedType>(packed.getType()).getLayout().getBytes();
-  return PackedBytesOp::create(v.b, v.loc,
-                               MemRefType::get({bytes}, v.b.getI8Type()),
-                               packed);
+  return PackedBytesOp::create(
+      v.b, v.loc, MemRefType::get({bytes}, v.b.getI8Type()), packed);
 }
 
 /// for each vector of a row of `columns`: body(column), carrying values.
@@ -62,12 +61,11 @@ void mlir::tbq::lowerRmsNorm(VectorBuilder &v, RmsNormOp op) {
   Value weight = getBytes(v, op.getWeight());
   int64_t columns = getColumns(input);
   forEachUnit(v, op, [&](Value token, Value) {
-    Value squares =
-        forEachVector(v, columns, {v.splat(0.0f)},
-                      [&](Value column, ValueRange carried) {
-                        Value x = v.load(input, {token, column}, v.f32Vector());
-                        return SmallVector<Value>{v.fma(x, x, carried[0])};
-                      })[0];
+    Value squares = forEachVector(
+        v, columns, {v.splat(0.0f)}, [&](Value column, ValueRange carried) {
+          Value x = v.load(input, {token, column}, v.f32Vector());
+          return SmallVector<Value>{v.fma(x, x, carried[0])};
+        })[0];
     Value sum = v.reduce(vector::CombiningKind::ADD, squares);
     Value mean = v.divf(sum, v.constant(float(op.getFeatures())));
     Value root = math::SqrtOp::create(
@@ -151,17 +149,18 @@ void mlir::tbq::lowerQuantizeActivations(VectorBuilder &v,
   Value input = op.getInput(), digits = op.getInto()[0],
         scales = op.getInto()[1], sums = op.getInto()[2];
   int64_t columns = op.getColumnsAttr().getInt(), group = op.getGroup();
-  // x + 1.5 * 2^23 has x, rounded to an integer (ties to even), in its low bits.
+  // x + 1.5 * 2^23 has x, rounded to an integer (ties to even), in its low
+  // bits.
   constexpr float kRound = 12582912.0f;
   forEachUnit(v, op, [&](Value token, Value) {
-    Value lanes = forEachVector(
-        v, getColumns(input), {v.splat(0.0f)},
-        [&](Value column, ValueRange carried) {
-          Value x = v.load(input, {token, column}, v.f32Vector());
-          Value magnitude = math::AbsFOp::create(v.b, v.loc, x);
-          return SmallVector<Value>{
-              arith::MaxNumFOp::create(v.b, v.loc, carried[0], magnitude)};
-        })[0];
+    Value lanes =
+        forEachVector(v, getColumns(input), {v.splat(0.0f)},
+                      [&](Value column, ValueRange carried) {
+                        Value x = v.load(input, {token, column}, v.f32Vector());
+                        Value magnitude = math::AbsFOp::create(v.b, v.loc, x);
+                        return SmallVector<Value>{arith::MaxNumFOp::create(
+                            v.b, v.loc, carried[0], magnitude)};
+                      })[0];
     Value largest = arith::MaxNumFOp::create(
         v.b, v.loc, v.reduce(vector::CombiningKind::MAXNUMF, lanes),
         v.constant(1e-5f));

@@ -131,8 +131,8 @@ void VectorBuilder::storeF32As(Value vector, Value bytes, Value offset,
                                Type type) {
   if (!type.isF32()) {
     int64_t lanes = cast<VectorType>(vector.getType()).getNumElements();
-    vector = arith::TruncFOp::create(b, loc, VectorType::get({lanes}, type),
-                                     vector);
+    vector =
+        arith::TruncFOp::create(b, loc, VectorType::get({lanes}, type), vector);
   }
   storeBytes(vector, bytes, offset);
 }

@@ -47,10 +47,18 @@ public:
   Value splatI32(int64_t value, int64_t lanes = kLanes);
   Value bitcast(Value vector, VectorType type);
   Value fma(Value a, Value b, Value c); // a * b + c
-  Value addf(Value a, Value b) { return arith::AddFOp::create(this->b, loc, a, b); }
-  Value subf(Value a, Value b) { return arith::SubFOp::create(this->b, loc, a, b); }
-  Value mulf(Value a, Value b) { return arith::MulFOp::create(this->b, loc, a, b); }
-  Value divf(Value a, Value b) { return arith::DivFOp::create(this->b, loc, a, b); }
+  Value addf(Value a, Value b) {
+    return arith::AddFOp::create(this->b, loc, a, b);
+  }
+  Value subf(Value a, Value b) {
+    return arith::SubFOp::create(this->b, loc, a, b);
+  }
+  Value mulf(Value a, Value b) {
+    return arith::MulFOp::create(this->b, loc, a, b);
+  }
+  Value divf(Value a, Value b) {
+    return arith::DivFOp::create(this->b, loc, a, b);
+  }
   /// Sum or maximum of the lanes, in the order of the lanes.
   Value reduce(vector::CombiningKind kind, Value vector);
 
@@ -81,10 +89,9 @@ public:
   void loop(Value from, Value to, llvm::function_ref<void(Value)> body);
   /// for i = 0 to count: `unroll` copies of the body a round, the rest after.
   /// The body also gets the copy's number, in which i modulo `unroll` is known.
-  SmallVector<Value>
-  unrolled(int64_t count, int64_t unroll, ValueRange init,
-           llvm::function_ref<SmallVector<Value>(Value, int64_t, ValueRange)>
-               body);
+  SmallVector<Value> unrolled(
+      int64_t count, int64_t unroll, ValueRange init,
+      llvm::function_ref<SmallVector<Value>(Value, int64_t, ValueRange)> body);
   void ifThen(Value condition, llvm::function_ref<void()> body);
   Value less(Value a, Value b); // unsigned, of indices
 

@@ -42,8 +42,9 @@ static bool isLegalAfterLower(Operation *op) {
   if (auto step = dyn_cast<StepOp>(op))
     return op->getNumResults() == 0 && step.getRange().size() == 2 &&
            isLegalAfterPack(op);
-  return isFrame(op) || isa<PlacedWeightOp, WorkerOp, WorkersOp, BarrierOp,
-                            scf::ForOp, scf::YieldOp, func::CallOp>(op) ||
+  return isFrame(op) ||
+         isa<PlacedWeightOp, WorkerOp, WorkersOp, BarrierOp, scf::ForOp,
+             scf::YieldOp, func::CallOp>(op) ||
          isa<arith::ArithDialect, memref::MemRefDialect>(op->getDialect());
 }
 

@@ -120,8 +120,9 @@ FailureOr<int64_t> mlir::tbq::parseQuantizeSpec(StringRef spec,
     return int64_t(0);
   if (!group.consume_front("g") || group.getAsInteger(10, columns) ||
       columns < 16 || columns % 16 != 0) {
-    error = ("'" + spec + "': expected ternary:row or ternary:gN with N a "
-                          "multiple of 16")
+    error = ("'" + spec +
+             "': expected ternary:row or ternary:gN with N a "
+             "multiple of 16")
                 .str();
     return failure();
   }

@@ -23,8 +23,8 @@ static void quantize(LinearOp op, int64_t group, Activations activations) {
   OpBuilder b(op);
   auto digits =
       DigitsType::get(op.getContext(), rows, columns, Scheme::Ternary);
-  auto coefficients = RankedTensorType::get({rows, (columns + group - 1) / group},
-                                            b.getF16Type());
+  auto coefficients = RankedTensorType::get(
+      {rows, (columns + group - 1) / group}, b.getF16Type());
   auto quantized =
       QuantizeOp::create(b, op.getWeight().getLoc(), digits, coefficients,
                          coefficients, op.getWeight(), Scheme::Ternary, group);

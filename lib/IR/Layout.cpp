@@ -100,8 +100,8 @@ double LayoutAttr::getBitsPerWeight() const {
     bits = getElementType().getIntOrFloatBitWidth();
   for (int64_t digit : getDigits())
     bits += digit;
-  bits += 8.0 * kCoefficientBytes * getNumTerms() * getNumGroups() /
-          getColumns();
+  bits +=
+      8.0 * kCoefficientBytes * getNumTerms() * getNumGroups() / getColumns();
   return bits + (getBias() ? 8.0 * kBiasBytes / getColumns() : 0);
 }
 
@@ -117,9 +117,9 @@ static void printList(AsmPrinter &printer, ArrayRef<int64_t> values) {
 }
 
 static ParseResult parseList(AsmParser &parser, SmallVectorImpl<int64_t> &out) {
-  return parser.parseCommaSeparatedList(
-      AsmParser::Delimiter::Square,
-      [&] { return parser.parseInteger(out.emplace_back()); });
+  return parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, [&] {
+    return parser.parseInteger(out.emplace_back());
+  });
 }
 
 void LayoutAttr::print(AsmPrinter &printer) const {
@@ -177,18 +177,16 @@ Attribute LayoutAttr::parse(AsmParser &parser, Type) {
   }
   if (parser.parseGreater())
     return {};
-  return parser.getChecked<LayoutAttr>(loc, parser.getContext(), shape[0],
-                                       shape[1], elementType,
-                                       ArrayRef<int64_t>(digits),
-                                       ArrayRef<int64_t>(terms), group, tile,
-                                       bias);
+  return parser.getChecked<LayoutAttr>(
+      loc, parser.getContext(), shape[0], shape[1], elementType,
+      ArrayRef<int64_t>(digits), ArrayRef<int64_t>(terms), group, tile, bias);
 }
 
-LogicalResult
-LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t rows,
-                   int64_t columns, Type elementType, ArrayRef<int64_t> digits,
-                   ArrayRef<int64_t> terms, int64_t group, int64_t tile,
-                   bool bias) {
+LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                 int64_t rows, int64_t columns,
+                                 Type elementType, ArrayRef<int64_t> digits,
+                                 ArrayRef<int64_t> terms, int64_t group,
+                                 int64_t tile, bool bias) {
   if (rows < 1 || columns < 1)
     return emitError() << "layout of an empty matrix " << rows << "x"
                        << columns;

@@ -40,10 +40,10 @@ static LogicalResult verifyForm(OpType op, size_t outputs) {
   if (buffer && op->getNumResults() != 0)
     return op.emitOpError("has both results and buffers to write into");
   if (made != outputs)
-    return op.emitOpError("needs ") << outputs << " results or buffers, not "
-                                    << made;
-  ValueRange written = buffer ? ValueRange(op.getInto())
-                              : ValueRange(op->getResults());
+    return op.emitOpError("needs ")
+           << outputs << " results or buffers, not " << made;
+  ValueRange written =
+      buffer ? ValueRange(op.getInto()) : ValueRange(op->getResults());
   for (Value output : written)
     if (cast<ShapedType>(output.getType()).getRank() != 2)
       return op.emitOpError("makes tokens x columns, not ") << output.getType();
@@ -61,8 +61,7 @@ template <typename OpType> static Value getOutput(OpType op) {
 /// Tensor form: no effects but on the cache. Buffer form: writes `into`.
 template <typename OpType>
 static void
-addEffects(OpType op,
-           SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
+addEffects(OpType op, SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
   for (OpOperand &operand : op->getOpOperands()) {
     if (isa<CacheType>(operand.get().getType())) {
       effects.emplace_back(MemoryEffects::Read::get(), &operand);
@@ -196,9 +195,8 @@ LogicalResult RopeOp::verify() {
     return emitOpError("needs rows of ")
            << columns << " columns, not " << getInput().getType();
   if (getShape(getTable()).second != headDim)
-    return emitOpError("table has ")
-           << getShape(getTable()).second << " columns for head_dim "
-           << headDim;
+    return emitOpError("table has ") << getShape(getTable()).second
+                                     << " columns for head_dim " << headDim;
   return success();
 }
 
@@ -317,8 +315,8 @@ LogicalResult LinearOp::verify() {
     return emitOpError("residual differs from the output: ")
            << getResidual().getType();
   if (getBias() && getShape(getBias()) != std::make_pair(int64_t(1), rows))
-    return emitOpError("bias needs ") << rows << " elements, not "
-                                      << getBias().getType();
+    return emitOpError("bias needs ")
+           << rows << " elements, not " << getBias().getType();
   return success();
 }
 

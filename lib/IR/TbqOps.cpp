@@ -29,9 +29,8 @@ LogicalResult QuantizeOp::verify() {
   if (digits.getScheme() != getScheme() ||
       digits.getRows() != weight.getDimSize(0) ||
       digits.getColumns() != weight.getDimSize(1))
-    return emitOpError("digits ")
-           << digits << " do not match " << weight << " as "
-           << stringifyScheme(getScheme());
+    return emitOpError("digits ") << digits << " do not match " << weight
+                                  << " as " << stringifyScheme(getScheme());
   if (getGroup() < 1 || int64_t(getGroup()) > digits.getColumns())
     return emitOpError("group ")
            << getGroup() << " in rows of " << digits.getColumns();

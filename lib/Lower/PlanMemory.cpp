@@ -145,21 +145,21 @@ private:
 void FunctionRewriter::replaceArguments() {
   MLIRContext *context = function.getContext();
   Type index = IndexType::get(context);
-  SmallVector<Type> inputs{types.arena, types.weights, types.cache,
-                           types.tokens, types.logits, index,
+  SmallVector<Type> inputs{types.arena,  types.weights, types.cache,
+                           types.tokens, types.logits,  index,
                            index,        index,         TeamType::get(context)};
   if (planned.isLayer)
     inputs.push_back(index);
   unsigned old = block.getNumArguments();
-  block.addArguments(
-      inputs, SmallVector<Location>(inputs.size(), function.getLoc()));
+  block.addArguments(inputs,
+                     SmallVector<Location>(inputs.size(), function.getLoc()));
   unsigned next = 0;
   if (planned.isLayer) {
     // The residual, and the result that takes its place, are one buffer.
     Value residual = block.getArgument(0);
     b.setInsertionPointToStart(&block);
-    Value byte = arith::ConstantIndexOp::create(b, function.getLoc(),
-                                                planned.residual);
+    Value byte =
+        arith::ConstantIndexOp::create(b, function.getLoc(), planned.residual);
     Value view = memref::ViewOp::create(
         b, function.getLoc(),
         getBufferType(cast<RankedTensorType>(residual.getType())),
@@ -191,17 +191,15 @@ Value FunctionRewriter::getBuffer(Value tensor) {
                        : planned.residual;
   auto type = getBufferType(cast<RankedTensorType>(tensor.getType()));
   Value byte = arith::ConstantIndexOp::create(b, loc, offset);
-  return buffers[tensor] =
-             memref::ViewOp::create(b, loc, type, block.getArgument(kArena),
-                                    byte, ValueRange());
+  return buffers[tensor] = memref::ViewOp::create(
+             b, loc, type, block.getArgument(kArena), byte, ValueRange());
 }
 
 /// How many rows an op computes: as many as its input has.
 Value FunctionRewriter::getCount(Operation *op) {
   if (auto select = dyn_cast<SelectRowsOp>(op)) {
-    Value rows = arith::SubIOp::create(b, op->getLoc(),
-                                       block.getArgument(kCount),
-                                       block.getArgument(kFirst));
+    Value rows = arith::SubIOp::create(
+        b, op->getLoc(), block.getArgument(kCount), block.getArgument(kFirst));
     return rows;
   }
   for (Value operand : op->getOperands())
@@ -226,8 +224,7 @@ void FunctionRewriter::rewriteStep(StepOp op) {
   OperationState state(op->getLoc(), op->getName());
   state.addOperands(op->getOperands());
   state.propertiesAttr = op->getPropertiesAsAttribute();
-  state.addAttributes(
-      llvm::to_vector(op->getDiscardableAttrs()));
+  state.addAttributes(llvm::to_vector(op->getDiscardableAttrs()));
   b.create(state);
   op->erase();
 }
@@ -274,12 +271,13 @@ static StepTypes getStepTypes(func::FuncOp entry, int64_t weights,
   auto tokens = cast<RankedTensorType>(entry.getArgument(0).getType());
   auto logits = cast<RankedTensorType>(entry.getResultTypes()[0]);
   auto cache = cast<CacheType>(entry.getArgument(1).getType());
-  return {bytesOf(context, arena), bytesOf(context, weights),
-          bytesOf(context, cache.getBytes()),
-          MemRefType::get(tokens.getShape(), tokens.getElementType()),
-          MemRefType::get({tokens.getDimSize(0),
-                           int64_t(llvm::alignTo(logits.getDimSize(1), kLanes))},
-                          logits.getElementType())};
+  return {
+      bytesOf(context, arena), bytesOf(context, weights),
+      bytesOf(context, cache.getBytes()),
+      MemRefType::get(tokens.getShape(), tokens.getElementType()),
+      MemRefType::get({tokens.getDimSize(0),
+                       int64_t(llvm::alignTo(logits.getDimSize(1), kLanes))},
+                      logits.getElementType())};
 }
 
 namespace {

@@ -46,12 +46,13 @@ static Value packFloat(OpBuilder &b, Value weight, bool matrix,
   auto type = cast<RankedTensorType>(weight.getType());
   int64_t rows = type.getRank() == 1 ? 1 : type.getDimSize(0);
   int64_t columns = type.getShape().back();
-  auto layout = LayoutAttr::get(
-      b.getContext(), rows, columns,
-      matrix ? type.getElementType() : Type(b.getF32Type()), {}, {}, columns,
-      matrix ? kLanes : 1, bool(bias));
-  return PackOp::create(b, weight.getLoc(), PackedType::get(b.getContext(), layout),
-                        weight, Value(), Value(), bias);
+  auto layout =
+      LayoutAttr::get(b.getContext(), rows, columns,
+                      matrix ? type.getElementType() : Type(b.getF32Type()), {},
+                      {}, columns, matrix ? kLanes : 1, bool(bias));
+  return PackOp::create(b, weight.getLoc(),
+                        PackedType::get(b.getContext(), layout), weight,
+                        Value(), Value(), bias);
 }
 
 static RankedTensorType withColumns(Value rows, int64_t columns, Type element) {
@@ -76,10 +77,10 @@ static void addActivations(OpBuilder &b, LinearOp op, LayoutAttr layout,
     if (layout.usesSums())
       sums = quantized.getResult(2);
   } else if (layout.usesSums()) {
-    sums = GroupSumsOp::create(b, op.getLoc(),
-                               TypeRange{withColumns(input, groups, b.getF32Type())},
-                               input, columns, group, ValueRange(), Value(),
-                               ValueRange())
+    sums = GroupSumsOp::create(
+               b, op.getLoc(),
+               TypeRange{withColumns(input, groups, b.getF32Type())}, input,
+               columns, group, ValueRange(), Value(), ValueRange())
                .getResult(0);
   }
 }
@@ -100,15 +101,15 @@ static LogicalResult packLinear(LinearOp op) {
         bool(op.getBias()));
     if (!layout)
       return failure();
-    packed = PackOp::create(b, op.getWeight().getLoc(),
-                            PackedType::get(b.getContext(), layout),
-                            op.getWeight(), op.getScale().front(),
-                            op.getShift(), op.getBias());
+    packed = PackOp::create(
+        b, op.getWeight().getLoc(), PackedType::get(b.getContext(), layout),
+        op.getWeight(), op.getScale().front(), op.getShift(), op.getBias());
     addActivations(b, op, layout, input, sums, scale);
   } else {
     packed = packFloat(b, op.getWeight(), /*matrix=*/true, op.getBias());
   }
-  remark::analysis(op.getLoc(), remark::RemarkOpts::name("layout").category("pack"))
+  remark::analysis(op.getLoc(),
+                   remark::RemarkOpts::name("layout").category("pack"))
       << "packed as " << debugString(packed.getType());
   auto linear = PackedLinearOp::create(
       b, op.getLoc(), op->getResultTypes(), input, packed, sums, scale,

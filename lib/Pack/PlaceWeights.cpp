@@ -77,11 +77,12 @@ struct PlaceWeightsPass : tbq::impl::PlaceWeightsPassBase<PlaceWeightsPass> {
       PlaceOp::create(b, pack.getLoc(), mapping.lookup(pack.getResult()),
                       offset, getWeightName(pack));
       b.setInsertionPoint(pack);
-      auto placed = PlacedWeightOp::create(b, pack.getLoc(), pack.getType(),
-                                           Value(), Value(),
-                                           ArrayRef<int64_t>{offset});
+      auto placed =
+          PlacedWeightOp::create(b, pack.getLoc(), pack.getType(), Value(),
+                                 Value(), ArrayRef<int64_t>{offset});
       pack.getResult().replaceAllUsesWith(placed);
-      offset += llvm::alignTo(pack.getType().getLayout().getBytes(), kAlignment);
+      offset +=
+          llvm::alignTo(pack.getType().getLayout().getBytes(), kAlignment);
     }
     weights.setBytes(offset);
     eraseUnused(module, weights);

@@ -23,8 +23,7 @@ static bool areEqual(Operation &a, Operation &b, IRMapping &mapping) {
   if (a.getName() != b.getName() || a.getNumOperands() != b.getNumOperands() ||
       a.getResultTypes() != b.getResultTypes())
     return false;
-  if (!isa<PlacedWeightOp>(a) &&
-      a.getAttrDictionary() != b.getAttrDictionary())
+  if (!isa<PlacedWeightOp>(a) && a.getAttrDictionary() != b.getAttrDictionary())
     return false;
   for (auto [left, right] : llvm::zip_equal(a.getOperands(), b.getOperands()))
     if (mapping.lookupOrDefault(left) != right)
@@ -79,9 +78,10 @@ static func::FuncOp outline(ArrayRef<LayerOp> run, ValueRange captured,
   mapping.map(captured, entry->getArguments().drop_front(2));
   Value layer = entry->getArgument(1);
   if (first.getNumber() != 0)
-    layer = arith::SubIOp::create(
-        inner, first.getLoc(), layer,
-        arith::ConstantIndexOp::create(inner, first.getLoc(), first.getNumber()));
+    layer =
+        arith::SubIOp::create(inner, first.getLoc(), layer,
+                              arith::ConstantIndexOp::create(
+                                  inner, first.getLoc(), first.getNumber()));
 
   for (auto [index, op] : llvm::enumerate(body)) {
     if (auto yield = dyn_cast<YieldOp>(op)) {
@@ -90,8 +90,7 @@ static func::FuncOp outline(ArrayRef<LayerOp> run, ValueRange captured,
     } else if (auto weight = dyn_cast<PlacedWeightOp>(op)) {
       SmallVector<int64_t> offsets;
       for (LayerOp other : run) {
-        Operation &same =
-            *std::next(other.getBody().front().begin(), index);
+        Operation &same = *std::next(other.getBody().front().begin(), index);
         offsets.push_back(cast<PlacedWeightOp>(same).getOffsets().front());
       }
       mapping.map(weight.getResult(),
@@ -126,16 +125,14 @@ static void shareLayers(func::FuncOp entry) {
     llvm::SetVector<Value> captured;
     getUsedValuesDefinedAbove(run.front().getBody(), captured);
     int64_t first = run.front().getNumber();
-    std::string name =
-        (entry.getName() + "_layers_" + Twine(first)).str();
+    std::string name = (entry.getName() + "_layers_" + Twine(first)).str();
     OpBuilder b(entry);
     outline(run, captured.getArrayRef(), name, b);
     b.setInsertionPoint(run.front());
-    auto repeat = LayersOp::create(b, run.front().getLoc(),
-                                   run.front().getResult().getType(), name,
-                                   run.front().getInput(),
-                                   captured.getArrayRef(), first,
-                                   first + run.size());
+    auto repeat = LayersOp::create(
+        b, run.front().getLoc(), run.front().getResult().getType(), name,
+        run.front().getInput(), captured.getArrayRef(), first,
+        first + run.size());
     run.back().getResult().replaceAllUsesWith(repeat.getResult());
     for (LayerOp layer : llvm::reverse(run))
       layer.erase();
