@@ -1,0 +1,75 @@
+// The whole road of a packed linear to assembly, as the artifact's code takes it,
+// on the CPUs it was designed for: what was asked for is what runs.
+//
+// DEFINE: %{cpu} = znver4
+// DEFINE: %{assembly} = tbq-opt %s --tbq-cpu="dot=vnni fma f16 floor" | mlir-translate --mlir-to-llvmir | opt -O3 -mtriple=x86_64-linux-gnu -mcpu=%{cpu} | llc -O3 -mtriple=x86_64-linux-gnu -mcpu=%{cpu} -o %t.%{cpu}.s
+// RUN: %{assembly}
+// RUN: FileCheck %s --check-prefix=DOTS < %t.%{cpu}.s
+// RUN: FileCheck %s --check-prefix=LOADS < %t.%{cpu}.s
+// RUN: FileCheck %s --check-prefix=SHIFTS < %t.%{cpu}.s
+// RUN: FileCheck %s --check-prefix=NOTHING-ELSE < %t.%{cpu}.s
+// REDEFINE: %{cpu} = sapphirerapids
+// RUN: %{assembly}
+// RUN: FileCheck %s --check-prefix=DOTS < %t.%{cpu}.s
+// RUN: FileCheck %s --check-prefix=LOADS < %t.%{cpu}.s
+// RUN: FileCheck %s --check-prefix=SHIFTS < %t.%{cpu}.s
+// RUN: FileCheck %s --check-prefix=NOTHING-ELSE < %t.%{cpu}.s
+
+// Ternary by groups of 128: a group is 8 loads of 64 bytes of codes, with one
+// dot product for every 16 bytes. The sums of the four slots are shifted once a
+// group; nothing crosses lanes, nothing goes to the stack.
+// DOTS-LABEL: {{^}}group128:
+// DOTS: Inner Loop Header: Depth=3
+// DOTS-COUNT-32: vpdpbusd {{.*}}%zmm
+// DOTS-NOT: vpdpbusd
+// DOTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// LOADS-LABEL: {{^}}group128:
+// LOADS: Inner Loop Header: Depth=3
+// LOADS-COUNT-8: vmovdqu{{[0-9]*}} {{.*}}(%r{{.*}}), %zmm
+// LOADS-NOT: vmovdq
+// LOADS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// SHIFTS-LABEL: {{^}}group128:
+// SHIFTS: Inner Loop Header: Depth=3
+// SHIFTS-COUNT-3: vpsrad
+// SHIFTS-NOT: {{vps[rl]}}
+// SHIFTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// NOTHING-ELSE-LABEL: {{^}}group128:
+// NOTHING-ELSE: Inner Loop Header: Depth=3
+// NOTHING-ELSE-NOT: {{%[er]sp|vph?add[wd].*xmm|hadd|vperm|vpshuf|vextract|vpmul|call}}
+// NOTHING-ELSE: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+!groups = !tbq.packed<64x2048, digits [2], terms [[1, -1], [0, 1]], group 128, tile 16>
+func.func @group128(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
+                    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !groups
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x2048xi8>, !groups, memref<1x16xi32>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// A row as one group: a round of 16 loads, and no shift in it at all.
+// DOTS-LABEL: {{^}}row:
+// DOTS: Inner Loop Header: Depth=3
+// DOTS-COUNT-64: vpdpbusd {{.*}}%zmm
+// DOTS-NOT: vpdpbusd
+// DOTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// LOADS-LABEL: {{^}}row:
+// LOADS: Inner Loop Header: Depth=3
+// LOADS-COUNT-16: vmovdqu{{[0-9]*}} {{.*}}(%r{{.*}}), %zmm
+// LOADS-NOT: vmovdq
+// LOADS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// SHIFTS-LABEL: {{^}}row:
+// SHIFTS: Inner Loop Header: Depth=3
+// SHIFTS-NOT: {{vps[rl]}}
+// SHIFTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// NOTHING-ELSE-LABEL: {{^}}row:
+// NOTHING-ELSE: Inner Loop Header: Depth=3
+// NOTHING-ELSE-NOT: {{%[er]sp|vpadd|hadd|vperm|vpshuf|vextract|vpmul|call}}
+// NOTHING-ELSE: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+!row = !tbq.packed<64x2048, digits [2], terms [[1, -1], [0, 1]], group 2048, tile 16>
+func.func @row(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
+               %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !row
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x2048xi8>, !row, memref<1x16xi32>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
