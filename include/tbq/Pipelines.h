@@ -22,9 +22,8 @@ struct GraphOptions : PassPipelineOptions<GraphOptions> {
   /// Quantise float linears after training: "ternary:g128", "ternary:row".
   Option<std::string> quantize{*this, "quantize",
                                llvm::cl::desc("post-training scheme")};
-  Option<std::string> activations{*this, "activations",
-                                  llvm::cl::desc("f32 or i8"),
-                                  llvm::cl::init("f32")};
+  Option<std::string> activations{
+      *this, "activations", llvm::cl::desc("f32 or i8"), llvm::cl::init("f32")};
 };
 
 struct PackOptions : PassPipelineOptions<PackOptions> {

@@ -7,6 +7,7 @@
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/OpImplementation.h"
+#include "llvm/Support/Format.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
@@ -41,6 +42,32 @@ LogicalResult QuantizeOp::verify() {
              << digits.getRows() << "x" << groups << ", not "
              << coefficient.getType();
   return success();
+}
+
+/// [1.00000000e+00, ...]: nine digits give every f32 back exactly.
+static ParseResult parseFrequencies(OpAsmParser &parser,
+                                    DenseF32ArrayAttr &frequencies) {
+  SmallVector<float> values;
+  auto parseValue = [&]() -> ParseResult {
+    double value;
+    if (parser.parseFloat(value))
+      return failure();
+    values.push_back(float(value));
+    return success();
+  };
+  if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, parseValue))
+    return failure();
+  frequencies = DenseF32ArrayAttr::get(parser.getContext(), values);
+  return success();
+}
+
+static void printFrequencies(OpAsmPrinter &printer, Operation *,
+                             DenseF32ArrayAttr frequencies) {
+  printer << "[";
+  llvm::interleaveComma(frequencies.asArrayRef(), printer, [&](float value) {
+    printer << llvm::format("%.8e", double(value));
+  });
+  printer << "]";
 }
 
 LogicalResult RopeTableOp::verify() {

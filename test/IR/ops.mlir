@@ -19,7 +19,7 @@ func.func @weights() {
   %t = tbq.weight "model.layers.0.up_proj.codes" : !ternary
   // CHECK: %[[T:.*]], %[[A:.*]], %[[C:.*]] = tbq.quantize %[[W]] ternary group 32 : tensor<48x64xbf16> -> <48x64, ternary>, tensor<48x2xf16>, tensor<48x2xf16>
   %q, %a, %c = tbq.quantize %w ternary group 32 : tensor<48x64xbf16> -> !ternary, tensor<48x2xf16>, tensor<48x2xf16>
-  // CHECK: tbq.rope_table [1.000000e+00, 2.500000e-01] : tensor<40x4xf32>
+  // CHECK: tbq.rope_table [1.00000000e+00, 2.50000000e-01] : tensor<40x4xf32>
   %r = tbq.rope_table [1.0, 0.25] : tensor<40x4xf32>
   // CHECK: tbq.pack %[[T]] scale(%[[A]]) shift(%[[C]]) : (!tbq.digits<48x64, ternary>, tensor<48x2xf16>, tensor<48x2xf16>) -> !packed
   %p0 = tbq.pack %q scale(%a) shift(%c) : (!ternary, tensor<48x2xf16>, tensor<48x2xf16>) -> !codes

@@ -66,7 +66,8 @@ def Tbq_RopeTableOp : Tbq_Op<"rope_table", [Pure]> {
   }];
   let arguments = (ins DenseF32ArrayAttr:$inv_freq);
   let results = (outs AnyStaticShapeTensor:$result);
-  let assemblyFormat = "$inv_freq attr-dict `:` type($result)";
+  let assemblyFormat =
+      "custom<Frequencies>($inv_freq) attr-dict `:` type($result)";
   let hasVerifier = 1;
 }
 
