@@ -107,17 +107,19 @@ static int reportParseError(const CLI::App &app, const CLI::ParseError &error) {
   if (error.get_exit_code() == 0)
     return app.exit(error); // --help, --version
   std::string message = error.what();
+  bool isRequired = dynamic_cast<const CLI::RequiredError *>(&error);
+  bool isExtra = dynamic_cast<const CLI::ExtrasError *>(&error);
   std::vector<std::string> extras = app.remaining();
-  if (dynamic_cast<const CLI::ExtrasError *>(&error) && !extras.empty()) {
-    auto flag =
-        std::find_if(extras.begin(), extras.end(),
-                     [](const std::string &extra) { return extra[0] == '-'; });
-    if (flag != extras.end())
-      message = "unknown flag '" + *flag + "'; did you mean '" +
-                nearest(*flag, flagsOf(app)) + "'?";
-    else
-      message = "unexpected argument '" + extras.front() + "'";
-  }
+  auto flag =
+      std::find_if(extras.begin(), extras.end(), [](const std::string &extra) {
+        return !extra.empty() && extra[0] == '-';
+      });
+  // A flag that is missing may be the one that was misspelt.
+  if ((isRequired || isExtra) && flag != extras.end())
+    message = "unknown flag '" + *flag + "'; did you mean '" +
+              nearest(*flag, flagsOf(app)) + "'?";
+  else if (isExtra && !extras.empty())
+    message = "unexpected argument '" + extras.front() + "'";
   std::replace(message.begin(), message.end(), '\n', ' ');
   std::fprintf(stderr, "%s: error: %s\n", app.get_name().c_str(),
                message.c_str());

@@ -49,6 +49,14 @@ def test_unknown_flag(tool):
     assert "--no-such-flag" in result.stderr and not result.stdout
 
 
+@pytest.mark.parametrize("tool", ["tbq-run", "tbq-bench", "tbq-inspect", "tbq-logits"])
+def test_misspelt_flag_that_is_required(tool):
+    """The flag that was given is named, not the one that is missing for it."""
+    result = runTool(tool, "--modell", "model.so")
+    assert result.returncode == 1
+    assert "unknown flag '--modell'; did you mean '--model'?" in result.stderr
+
+
 def test_seed(artifact):
     """The same seed gives the same text, whatever the workers; another seed another."""
     flags = ("-p", "License", "--temp", 1, "--ignore-eos")
