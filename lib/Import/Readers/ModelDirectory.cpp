@@ -15,7 +15,7 @@
 
 using namespace tbq;
 
-static bool isPlainName(const std::string &name) {
+bool ModelDirectory::isPlainName(const std::string &name) {
   return !name.empty() && name != "." && name != ".." && name.size() <= 255 &&
          name.find('/') == std::string::npos &&
          name.find('\0') == std::string::npos;

@@ -18,6 +18,8 @@ namespace tbq {
 class ModelDirectory {
 public:
   static Result<ModelDirectory> open(const std::string &path);
+  /// Whether a file of this name lies in the directory itself.
+  static bool isPlainName(const std::string &name);
 
   const std::string &path() const { return directory; }
   /// The last part of the directory's absolute path.

@@ -73,6 +73,10 @@ static Status readShards(const ModelDirectory &directory,
         shard.compare(shard.size() - suffix.size(), suffix.size(), suffix))
       return makeError(weightMap.file(), "weight_map",
                        "shard '" + shard + "' is not a .safetensors file");
+    if (!ModelDirectory::isPlainName(shard))
+      return makeError(weightMap.file(), "weight_map",
+                       "shard '" + shard +
+                           "' is not a plain name inside the model directory");
     auto file = directory.mapFile(shard);
     if (!file)
       return file.error();
