@@ -137,8 +137,8 @@ Status Compilation::readTokenizer() {
     return recognised.error();
   if (recognised->format)
     chat = ::tbq::chatFormatToJson(*recognised->format);
-  else if (options.verbose)
-    llvm::errs() << "no chat: " << recognised->reason << "\n";
+  else
+    progress.note("no chat: " + recognised->reason);
   return Status::ok();
 }
 

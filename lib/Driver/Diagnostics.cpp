@@ -90,6 +90,13 @@ void Progress::end() {
   step.clear();
 }
 
+void Progress::note(StringRef text) {
+  if (!verbose)
+    return;
+  clearLine();
+  llvm::errs() << "note: " << text << "\n";
+}
+
 Progress::~Progress() {
   end();
   rusage usage;

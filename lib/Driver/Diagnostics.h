@@ -38,6 +38,8 @@ public:
   /// Share of the step that is done, 0 to 1.
   void update(double share);
   void end();
+  /// A line of its own, if verbose; the step goes on.
+  void note(llvm::StringRef text);
 
 private:
   void clearLine();
