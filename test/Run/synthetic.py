@@ -10,13 +10,17 @@ import json
 import pathlib
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+import ternary
+from tbq import checkpoint
 
 LICENSE = pathlib.Path(__file__).resolve().parents[2] / "LICENSE"
 
 # "odd": no size divides the group of 128, the rows of a tile, or a vector of 16 floats.
-VARIANTS = {
+FLOAT = {
     "tied-f32": {},
     "untied-bf16-sharded": {
         "tie_word_embeddings": False,
@@ -47,6 +51,12 @@ VARIANTS = {
         "olderConfig": True,
     },
 }
+# Our quantised checkpoint; a row of 192 columns is one group and a half.
+STORED = {
+    "stored-ternary-g128": {"stored": {"group_size": 128, "shift": True}},
+    "stored-ternary-row": {"stored": {"group_size": "row", "shift": False}},
+}
+VARIANTS = {**FLOAT, **STORED}
 
 
 def makeTokenizer(vocabulary):
@@ -86,7 +96,31 @@ def toOlderConfig(path):
     path.write_text(json.dumps(config, indent=2))
 
 
-def makeCheckpoint(directory, dtype=torch.float32, shardSize="1GB", olderConfig=False, **changes):
+def storeTernary(directory, group_size, shift):
+    """Replaces the float linears by codes, scales and, where asked, shifts."""
+    config = json.loads((directory / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": "tbq",
+        "scheme": "ternary",
+        "group_size": group_size,
+        "shift": shift,
+    }
+    linears, floats = {}, {}
+    for name, tensor in load_file(directory / checkpoint.WEIGHTS).items():
+        if not name.endswith("_proj.weight"):
+            floats[name] = tensor
+            continue
+        codes, *pair = map(torch.from_numpy, ternary.fit(tensor.numpy(), group_size))
+        columns = tensor.shape[1] if group_size == "row" else group_size
+        linear = checkpoint.TernaryLinear(codes, pair[0], pair[1] if shift else None, columns)
+        linears[name.removesuffix(".weight")] = linear
+    written = checkpoint.QuantizedCheckpoint(config, linears, floats)
+    checkpoint.write_checkpoint(directory, written)
+
+
+def makeCheckpoint(
+    directory, dtype=torch.float32, shardSize="1GB", olderConfig=False, stored=None, **changes
+):
     shape = {
         "hidden_size": 64,
         "intermediate_size": 192,
@@ -108,3 +142,5 @@ def makeCheckpoint(directory, dtype=torch.float32, shardSize="1GB", olderConfig=
     makeTokenizer(shape["vocab_size"]).save_pretrained(directory)
     if olderConfig:
         toOlderConfig(directory / "config.json")
+    if stored:
+        storeTernary(directory, **stored)

@@ -27,25 +27,31 @@ def fitGroup(weights):
     return codes, scale.astype(numpy.float16), shift.astype(numpy.float16)
 
 
-def quantise(weights, group):
-    """[N, K] -> the float32 matrix that the codes, scales and shifts stand for.
+def fit(weights, group):
+    """[N, K] -> T [N, K], scale [N, G], shift [N, G].
 
     group is a number of columns, or "row".
     """
     weights = weights.astype(numpy.float64)
     columns = weights.shape[1]
     size = columns if group == "row" else group
-    result = numpy.empty(weights.shape, numpy.float32)
-    for begin in range(0, columns, size):
-        part = slice(begin, min(begin + size, columns))
-        codes, scale, shift = fitGroup(weights[:, part])
-        result[:, part] = expand(codes, scale[:, None], shift[:, None])
-    return result
+    fitted = [fitGroup(weights[:, begin : begin + size]) for begin in range(0, columns, size)]
+    codes, scales, shifts = zip(*fitted)
+    return numpy.concatenate(codes, 1), numpy.stack(scales, 1), numpy.stack(shifts, 1)
 
 
-def expand(codes, scale, shift):
-    """scale T + shift in float32."""
-    return codes.astype(numpy.float32) * scale.astype(numpy.float32) + shift.astype(numpy.float32)
+def expand(codes, scale, shift, group):
+    """scale T + shift in float32, [N, K]; no shift is a shift of zero."""
+    columns = codes.shape[1]
+    owner = numpy.arange(columns) // (columns if group == "row" else group)
+    shifts = numpy.zeros_like(scale) if shift is None else shift
+    scaled = codes.astype(numpy.float32) * scale.astype(numpy.float32)[:, owner]
+    return scaled + shifts.astype(numpy.float32)[:, owner]
+
+
+def quantise(weights, group):
+    """[N, K] -> the float32 matrix that the codes, scales and shifts stand for."""
+    return expand(*fit(weights, group), group)
 
 
 def readCodes(packed, columns):
@@ -56,7 +62,4 @@ def readCodes(packed, columns):
 
 def readLinear(codes, scale, shift, columns, group):
     """One linear of our quantised checkpoint -> float32 [N, K]."""
-    size = columns if group == "row" else group
-    owner = numpy.arange(columns) // size
-    shifts = numpy.zeros_like(scale) if shift is None else shift
-    return expand(readCodes(codes, columns), scale[:, owner], shifts[:, owner])
+    return expand(readCodes(codes, columns), scale, shift, group)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import LONG, runGood, runTool
 
-SINGLE, SHARDED = "odd-biased-linear-rope", "untied-bf16-sharded"
+SINGLE, SHARDED, STORED = "odd-biased-linear-rope", "untied-bf16-sharded", "stored-ternary-g128"
 DOWN = "model.layers.1.mlp.down_proj.weight"
 
 
@@ -124,7 +124,7 @@ def test_wrong_type(copy_of, tmp_path):
 
 
 CONFIG_CASES = {
-    "unknown-architecture": ({"architectures": ["FalconForCausalLM"], "model_type": "falcon"}, "falcon"),
+    "unknown-architecture": ({"architectures": ["FalconForCausalLM"], "model_type": "falcon"}, "architectures", "FalconForCausalLM"),
     "unknown-activation": ({"hidden_act": "gelu"}, "hidden_act", "gelu"),
     "unknown-rope": ({"rope_scaling": {"type": "yarn", "factor": 2.0}}, "rope", "yarn"),
     "no-heads": ({"num_attention_heads": 0}, "num_attention_heads", "0"),
@@ -186,10 +186,10 @@ def test_bad_flag(case, model_directory, tmp_path):
 
 
 def test_quantise_what_is_quantised(model_directory, tmp_path):
-    """--quantize is for float checkpoints; the default model is one of codes."""
+    """--quantize is for float checkpoints, not for one of codes."""
     flags = ["--quantize=ternary:g128"]
     words = ("--quantize", "config.json")
-    assertCompileRefused(model_directory("default"), tmp_path, *words, flags=flags)
+    assertCompileRefused(model_directory(STORED), tmp_path, *words, flags=flags)
 
 
 def test_output_in_no_folder(model_directory, tmp_path):

@@ -17,8 +17,8 @@ import synthetic
 import ternary
 from conftest import DATA, LONG, REPOSITORY, runGood
 
-FLOAT_MODELS = [*synthetic.VARIANTS, "tinystories", "smollm2"]
-MODELS = [*FLOAT_MODELS, "default"]
+FLOAT_MODELS = [*synthetic.FLOAT, "tinystories", "smollm2"]
+MODELS = [*FLOAT_MODELS, *synthetic.STORED, "default"]
 BOUND = 1e-6
 WINDOW = 250
 
@@ -64,7 +64,7 @@ def compareLogits(artifact, model, windows, logits_of):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_logits(name, model_directory, compile_model, logits_of, measure):
-    """As the checkpoint says: float weights, or the ternary ones that the default model stores."""
+    """As the checkpoint says: float weights, or the ternary ones that it stores."""
     directory = model_directory(name)
     artifact = compile_model(directory, "--activations=f32")
     windows = windowsOf(name, directory)
