@@ -87,12 +87,14 @@ def test_json_of_run(artifact):
 
 
 def test_json_of_bench(artifact):
+    quick = ("--limit-seconds", 0.01)
     output = runGood(
-        "tbq-bench", "-m", artifact, "-p", 32, "-n", 8, "-r", 2, "-t", "1,2", "-o", "json"
+        "tbq-bench", "-m", artifact, "-p", 32, "-n", 8, "-r", 2, "-t", "1,2", "-o", "json", *quick
     )
     rows = json.loads(output.stdout)
     assert len(rows) == 4, "pp32 and tg8, on one and on two workers"
-    table = runGood("tbq-bench", "-m", artifact, "-p", 32, "-n", 8, "-r", 1, "-t", 1).stdout
+    flags = ("-p", 32, "-n", 8, "-r", 1, "-t", 1, *quick)
+    table = runGood("tbq-bench", "-m", artifact, *flags).stdout
     assert "pp32" in table and "tg8" in table
 
 
