@@ -188,10 +188,15 @@ void mlir::tbq::lowerAttention(VectorBuilder &v, AttentionOp op) {
       v.storeFirst(v.mulf(state[2 + part], factor), into,
                    {token, v.add(first, part * kLanes)},
                    headDim - part * kLanes);
-    // What pads the row is read by whoever sums over it.
+    // What pads the row is read by whoever sums over it; one head writes it.
     int64_t columns = op.getHeads() * headDim;
     int64_t padded = cast<MemRefType>(into.getType()).getShape().back();
-    for (int64_t pad = columns; pad < padded; ++pad)
-      v.storeScalar(v.constant(0.0f), into, {token, v.index(pad)});
+    if (columns == padded)
+      return;
+    Value isLast = v.less(v.index(op.getHeads() - 1), v.add(head, 1));
+    v.ifThen(isLast, [&] {
+      for (int64_t pad = columns; pad < padded; ++pad)
+        v.storeScalar(v.constant(0.0f), into, {token, v.index(pad)});
+    });
   });
 }
