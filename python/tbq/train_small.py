@@ -49,10 +49,9 @@ def picked(kind: type, arguments: argparse.Namespace, **known):
 
 def train(a: argparse.Namespace) -> None:
     config = picked(ModelConfig, a, vocab=data.read_facts(a.data)["vocab"])
-    teacher = (trainer.load_model(a.teacher, "best", a.device)
-               if a.teacher else None)
+    teachers = [trainer.load_model(t, "best", a.device) for t in a.teacher]
     trainer.Trainer(config, picked(trainer.Options, a), a.data, a.out, a.device,
-                    teacher, a.made).train()
+                    teachers, a.made).train()
 
 
 def write_stories(a: argparse.Namespace) -> None:
@@ -103,8 +102,9 @@ def main() -> None:
     c = commands.add_parser("train")
     c.add_argument("--data", type=Path, required=True)
     c.add_argument("--out", type=Path, required=True)
-    c.add_argument("--teacher", type=Path, help="run to learn from")
-    c.add_argument("--made", type=Path, help="stories the teacher wrote")
+    c.add_argument("--teacher", type=Path, nargs="+", default=[],
+                   help="runs to learn from, averaged")
+    c.add_argument("--made", type=Path, help="stories a teacher wrote")
     c.add_argument("--device", default=device)
     flags(c, ModelConfig, {"vocab"})
     flags(c, trainer.Options, set())

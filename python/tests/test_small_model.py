@@ -10,7 +10,8 @@ import torch
 
 from tbq import checkpoint as ck
 from tbq.small import data, export
-from tbq.small.model import Model, ModelConfig, generate, quantize_i8, rope_table
+from tbq.small.model import (Cache, Model, ModelConfig, generate,
+                             quantize_i8, rope_table)
 from tbq.small.trainer import Options, Trainer, load_model
 
 CONFIG = ModelConfig(hidden=64, layers=2, heads=4, kv_heads=2, ffn=128, vocab=96,
@@ -54,7 +55,7 @@ def test_absmax_int8_values_and_gradient():
 def test_steps_with_a_cache_equal_one_pass():
     model = some_model(replace(CONFIG, activations="i8"))
     ids = torch.randint(96, (2, 20), generator=torch.Generator().manual_seed(4))
-    caches = [[] for _ in model.blocks]
+    caches = [Cache(20) for _ in model.blocks]
     cos, sin = rope_table(CONFIG, "cpu")
     embedding, weights = model.embedding(), model.block_weights()
     with torch.no_grad():
@@ -125,7 +126,7 @@ def test_training_moves_every_parameter_and_lowers_the_loss(tmp_path):
     options = replace(OPTIONS, steps=40, eval_every=20, rate=1e-2)
     teacher = some_model(replace(CONFIG, group=0))
     trainer = Trainer(replace(CONFIG, activations="i8"), options, tmp_path,
-                      tmp_path / "out", "cpu", teacher,
+                      tmp_path / "out", "cpu", [teacher, some_model(teacher.config)],
                       tmp_path / "stories-train.u16")
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
     trainer.train()

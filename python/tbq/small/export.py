@@ -20,7 +20,8 @@ from tbq.quant.dlt import ternary_codes
 from tbq.small.data import BOS, EOS
 from tbq.small.model import Model, ModelConfig
 
-GENERATION = {"do_sample": True, "temperature": 0.7, "top_k": 40, "top_p": 0.95}
+GENERATION = {"do_sample": True, "temperature": 0.7, "top_k": 40, "top_p": 0.95,
+              "repetition_penalty": 1.1}
 
 
 def hf_config(config: ModelConfig) -> dict:

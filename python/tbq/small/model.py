@@ -99,6 +99,27 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return (x * cos + torch.cat([-b, a], -1) * sin).to(x.dtype)
 
 
+class Cache:
+    """Keys and values of one block, [B, KV, most, D] each, filled from the
+    left."""
+
+    def __init__(self, most: int):
+        self.most, self.length = most, 0
+        self.buffers: tuple[Tensor, Tensor] | None = None
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds [B, KV, T, D] each; returns all that was added so far."""
+        if self.buffers is None:
+            batch, heads, _, dim = keys.shape
+            self.buffers = tuple(keys.new_empty(batch, heads, self.most, dim)
+                                 for _ in range(2))
+        end = self.length + keys.shape[2]
+        for buffer, new in zip(self.buffers, (keys, values)):
+            buffer[:, :, self.length:end] = new
+        self.length = end
+        return self.buffers[0][:, :, :end], self.buffers[1][:, :, :end]
+
+
 class Linear(nn.Module):
     """Master weight [N, K] and, if ternary, scale and shift [N, K / group]."""
 
@@ -137,10 +158,8 @@ class Block(nn.Module):
         return [F.linear(x, w) for w in weights]
 
     def forward(self, x: Tensor, weights: list[Tensor], cos: Tensor,
-                sin: Tensor, cache: list[Tensor] | None = None) -> Tensor:
-        """x [B, T, hidden]. `cache`: [keys, values] seen before, [B, KV, P, D]
-        each, replaced by those with this call's appended; only T = 1 after the
-        first call."""
+                sin: Tensor, cache: Cache | None = None) -> Tensor:
+        """x [B, T, hidden]. With a cache, only T = 1 after the first call."""
         c, (batch, length, _) = self.config, x.shape
         q, k, v, o, gate, up, down = weights
         h = rms_norm(x, self.input_layernorm, c.eps)
@@ -149,10 +168,7 @@ class Block(nn.Module):
             for y in self.multiply(h, q, k, v))
         queries, keys = rotate(queries, cos, sin), rotate(keys, cos, sin)
         if cache is not None:
-            if cache:
-                keys = torch.cat([cache[0], keys], 2)
-                values = torch.cat([cache[1], values], 2)
-            cache[:] = [keys, values]
+            keys, values = cache.append(keys, values)
         y = F.scaled_dot_product_attention(
             queries, keys, values.to(keys.dtype), is_causal=length > 1,
             enable_gqa=c.kv_heads != c.heads)
@@ -208,7 +224,8 @@ class Model(nn.Module):
         return _RoundF16.apply(self.embed_tokens)
 
     def run(self, ids: Tensor, embedding: Tensor, weights: list[list[Tensor]],
-            cos: Tensor, sin: Tensor, caches: list | None = None) -> Tensor:
+            cos: Tensor, sin: Tensor,
+            caches: list[Cache] | None = None) -> Tensor:
         """ids [B, T] -> logits [B, T, V]; cos, sin [T, head_dim]."""
         x = F.embedding(ids, embedding)
         x = F.dropout(x, self.config.dropout, self.training)
@@ -232,7 +249,7 @@ def generate(model: Model, prompt: Tensor, tokens: int, temperature: float,
     model.eval()
     embedding, weights = model.embedding(), model.block_weights()
     cos, sin = rope_table(model.config, prompt.device)
-    caches: list[list[Tensor]] = [[] for _ in model.blocks]
+    caches = [Cache(prompt.shape[1] + tokens) for _ in model.blocks]
     ids, step, start = prompt, prompt, 0
     done = torch.zeros(len(prompt), dtype=torch.bool, device=prompt.device)
     for index in range(tokens):

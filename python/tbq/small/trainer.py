@@ -33,9 +33,12 @@ class Options:
     """`stories` and `stories_end`: share of rows that are stories until `turn`
     of the run and at its end, linear in between; `synthetic`: share of story
     rows drawn from the teacher's stories. The learning rate warms up, stays, and
-    falls linearly to 0 from `fall` of the run on. A run ends after `steps`."""
+    falls linearly to 0 from `fall` of the run on. A run ends after `steps`; with
+    `seconds` set it ends then instead, and its schedule follows the clock, so
+    that only a run by steps repeats exactly."""
 
-    steps: int
+    steps: int = 4000
+    seconds: float = 0.0
     batch: int = 64
     length: int = 512
     rate: float = 3e-3
@@ -69,16 +72,17 @@ def parameter_groups(model: Model, options: Options) -> list[dict]:
         {"params": groups["other"], "weight_decay": 0.0, "share": 1.0}]
 
 
-def rate_at(step: int, options: Options) -> float:
-    if step < options.warmup:
-        return options.rate * (step + 1) / options.warmup
-    left = 1 - step / options.steps
-    return options.rate * min(1.0, left / max(1 - options.fall, 1e-9))
+def rate_at(step: int, progress: float, options: Options) -> float:
+    """Learning rate at `step`, `progress` (0 to 1) of the run being done."""
+    warm = min(1.0, (step + 1) / options.warmup)
+    fallen = max(1 - progress, 0.0) / max(1 - options.fall, 1e-9)
+    return options.rate * min(warm, fallen)
 
 
-def story_share(step: int, options: Options) -> float:
-    late = (step / options.steps - options.turn) / max(1 - options.turn, 1e-9)
-    return options.stories + (options.stories_end - options.stories) * max(late, 0)
+def story_share(progress: float, options: Options) -> float:
+    late = (progress - options.turn) / max(1 - options.turn, 1e-9)
+    return (options.stories
+            + (options.stories_end - options.stories) * min(max(late, 0), 1))
 
 
 def label_loss(logits: Tensor, ids: Tensor) -> Tensor:
@@ -86,11 +90,12 @@ def label_loss(logits: Tensor, ids: Tensor) -> Tensor:
     return F.cross_entropy(logits.float().flatten(0, 1), ids.flatten())
 
 
-def teacher_loss(logits: Tensor, teacher: Tensor) -> Tensor:
-    """KL(teacher || student) per token, nats, over the full vocabulary."""
-    log_p = F.log_softmax(teacher.float(), -1).flatten(0, 1)
-    log_q = F.log_softmax(logits.float(), -1).flatten(0, 1)
-    return F.kl_div(log_q, log_p, log_target=True, reduction="batchmean")
+def teacher_loss(logits: Tensor, *teachers: Tensor) -> Tensor:
+    """KL(mean of the teachers' distributions || student) per token, nats, over
+    the full vocabulary; all logits [B, T, V]."""
+    p = sum(F.softmax(t.float(), -1) for t in teachers) / len(teachers)
+    log_q = F.log_softmax(logits.float(), -1)
+    return (p * (p.clamp(min=1e-30).log() - log_q)).sum(-1).mean()
 
 
 def load_model(directory: Path, name: str, device: str) -> Model:
@@ -98,7 +103,10 @@ def load_model(directory: Path, name: str, device: str) -> Model:
     run = json.loads((directory / "run.json").read_text(encoding="utf-8"))
     model = Model(ModelConfig(**run["config"]))
     tensors: dict[str, Tensor] = {}
-    for file in sorted(directory.glob(f"{name}-*.safetensors")):
+    files = sorted(directory.glob(f"{name}-*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"{directory}: no {name}-*.safetensors")
+    for file in files:
         tensors.update(load_file(file))
     model.load_state_dict({k: v.float() for k, v in tensors.items()})
     return model.to(device)
@@ -122,10 +130,10 @@ def save_weights(directory: Path, name: str, model: Model,
 
 class Trainer:
     def __init__(self, config: ModelConfig, options: Options, source: Path,
-                 out: Path, device: str, teacher: Model | None = None,
+                 out: Path, device: str, teachers: list[Model] | None = None,
                  synthetic: Path | None = None):
         self.config, self.options = config, options
-        self.out, self.device, self.teacher = out, device, teacher
+        self.out, self.device = out, device
         out.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(options.seed)
         torch.set_float32_matmul_precision("high")
@@ -146,14 +154,16 @@ class Trainer:
         self.run_model = wrap(self.model.run, dynamic=False)
         self.label_loss = wrap(label_loss, dynamic=False)
         self.teacher_loss = wrap(teacher_loss, dynamic=False)
-        if teacher is not None:
+        self.teachers = []
+        for teacher in teachers or []:
             teacher.eval()
-            self.run_teacher = wrap(teacher.run, dynamic=False)
-            self.teacher_inputs = (teacher.embedding().detach(), [
+            inputs = (teacher.embedding().detach(), [
                 [w.detach() for w in ws] for ws in teacher.block_weights()],
                 *(t[:options.length] for t in rope_table(teacher.config, device)))
+            self.teachers.append((wrap(teacher.run, dynamic=False), inputs))
         self.rope = tuple(t[:options.length] for t in rope_table(config, device))
         self.step, self.best, self.seconds = 0, math.inf, 0.0
+        self.begin = time.time()
         self.log_file = out / "log.jsonl"
 
     def autocast(self):
@@ -161,11 +171,18 @@ class Trainer:
             return torch.autocast("cuda", torch.bfloat16)
         return contextlib.nullcontext()
 
-    def batch(self, step: int) -> Tensor:
-        """[batch, length + 1] ids, a function of the seed and `step`."""
+    def progress(self) -> float:
+        """Share of the run that is done, 0 to 1."""
+        o = self.options
+        if o.seconds:
+            return min((time.time() - self.begin) / o.seconds, 1.0)
+        return self.step / o.steps
+
+    def batch(self, step: int, progress: float) -> Tensor:
+        """[batch, length + 1] ids, a function of the seed and arguments."""
         o = self.options
         generator = torch.Generator().manual_seed(o.seed * 7_919_771 + step)
-        exact = story_share(step, o) * o.batch
+        exact = story_share(progress, o) * o.batch
         stories = min(o.batch, int(exact + torch.rand(1, generator=generator)))
         made = 0
         if self.synthetic is not None:
@@ -182,20 +199,21 @@ class Trainer:
                               self.model.block_weights(), *self.rope)
 
     def train_step(self) -> Tensor:
-        o, rate = self.options, rate_at(self.step, self.options)
+        progress = self.progress()
+        rate = rate_at(self.step, progress, self.options)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["share"]
         self.model.train()
-        ids = self.batch(self.step)
+        ids = self.batch(self.step, progress)
         inputs, targets = ids[:, :-1].contiguous(), ids[:, 1:].contiguous()
         with self.autocast():
             logits = self.logits(inputs)
-            if self.teacher is None:
+            if not self.teachers:
                 loss = self.label_loss(logits, targets)
             else:
                 with torch.no_grad():
-                    teacher = self.run_teacher(inputs, *self.teacher_inputs)
-                loss = self.teacher_loss(logits, teacher)
+                    taught = [run(inputs, *fixed) for run, fixed in self.teachers]
+                loss = self.teacher_loss(logits, *taught)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -271,8 +289,7 @@ class Trainer:
         stories, novels = self.held_out("stories"), self.held_out("novels")
         self.log(train=round(train_loss, 4), stories=round(stories, 4),
                  novels=round(novels, 4),
-                 rate=rate_at(self.step, self.options),
-                 share=round(story_share(self.step, self.options), 3))
+                 share=round(story_share(self.progress(), self.options), 3))
         if stories < self.best:
             self.best = stories
             save_weights(self.out, "best", self.model)
@@ -282,17 +299,19 @@ class Trainer:
         self.resume()
         self.write_run(None if not self.step else f"state{self.step:07d}"
                        ".safetensors")
-        begin, saved, losses = time.time() - self.seconds, time.time(), []
-        while self.step < o.steps:
+        self.begin, saved = time.time() - self.seconds, time.time()
+        losses, done = [], self.progress() >= 1
+        while not done:
             losses.append(self.train_step())
-            if self.step % o.eval_every == 0 or self.step == o.steps:
-                mean = torch.stack(losses).mean().item()
-                self.seconds, losses = time.time() - begin, []
+            done = self.progress() >= 1
+            self.seconds = time.time() - self.begin
+            if self.step % o.eval_every == 0 or done:
+                mean, losses = torch.stack(losses).mean().item(), []
                 if not math.isfinite(mean):
                     raise FloatingPointError(f"loss {mean} at step {self.step}")
                 self.evaluate(mean)
             if time.time() - saved > o.save_seconds:
-                self.seconds, saved = time.time() - begin, time.time()
+                saved = time.time()
                 self.save()
         self.save()
         save_weights(self.out, "final", self.model)
