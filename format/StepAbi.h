@@ -19,7 +19,7 @@ extern "C" {
 /* One for all workers of a step, zero-initialised before first use and reusable
  * after. The two counters are on cache lines of their own. */
 typedef struct tbq_barrier {
-  uint32_t arrived;    /* workers that reached the current barrier */
+  uint32_t arrived; /* workers that reached the current barrier */
   uint32_t pad0[15];
   uint32_t generation; /* barriers completed so far, modulo 2^32 */
   uint32_t pad1[15];
@@ -57,8 +57,8 @@ typedef void (*tbq_step_fn)(uint8_t *arena, const uint8_t *weights,
                             int64_t first_logits_row, const tbq_team *team);
 
 typedef struct tbq_model_table {
-  uint32_t abi;  /* TBQ_STEP_ABI of the compiler that wrote it */
-  uint32_t size; /* sizeof(tbq_model_table) */
+  uint32_t abi;         /* TBQ_STEP_ABI of the compiler that wrote it */
+  uint32_t size;        /* sizeof(tbq_model_table) */
   const char *manifest; /* JSON, manifest_bytes long, not NUL-terminated */
   uint64_t manifest_bytes;
   const uint8_t *tokenizer; /* format/TokenizerTables.h */
