@@ -91,7 +91,7 @@ TEST_F(ImportLlama, FloatModel) {
       R"mlir(module attributes {tbq.model = {activations = "f32", architecture = "llama", context = 32 : i64, ffn = 12 : i64, head_dim = 4 : i64, heads = 2 : i64, hidden = 8 : i64, kv_cache = "f32", kv_heads = 1 : i64, layers = 1 : i64, name = "somebody/small", vocab = 16 : i64}} {
   func.func @forward(%arg0: tensor<?xi32>, %arg1: !tbq.cache<1 layers, 1 by 4, 32 tokens, f32>, %arg2: index, %arg3: index, %arg4: index) -> tensor<?x16xf32> {
     %0 = tbq.weight "model.embed_tokens.weight" : tensor<16x8xf32>
-    %1 = tbq.rope_table [1.000000e+00, 1.000000e-02] : tensor<32x4xf32>
+    %1 = tbq.rope_table [1.00000000e+00, 9.99999978e-03] : tensor<32x4xf32>
     %2 = tbq.embedding %arg0, %0 : (tensor<?xi32>, tensor<16x8xf32>) -> tensor<?x8xf32>
     %3 = tbq.layer "model.layers.0" number 0(%2) : tensor<?x8xf32> {
     ^bb0(%arg5: tensor<?x8xf32>, %arg6: index):
