@@ -72,17 +72,33 @@ def logitsOf(model, ids):
     return model(torch.tensor([ids])).logits[0].numpy()
 
 
-@torch.no_grad()
-def greedy(model, ids, count, banned=()):
-    """The next `count` tokens; a banned token (an end that is to be ignored) is never taken."""
-    result, cache, step = [], None, torch.tensor([list(ids)])
-    while len(result) < count:
-        output = model(step, past_key_values=cache, use_cache=True)
-        logits, cache = output.logits[0, -1], output.past_key_values
-        logits[list(banned)] = -torch.inf
-        result.append(int(logits.argmax()))
-        step = torch.tensor([result[-1:]])
-    return result
+def greedyChoices(model, prompt, tokens, banned=()):
+    """The token that the model takes after the prompt, and after each but the last of `tokens`.
+
+    Where this is `tokens` itself, greedy generation gives `tokens`: each is the choice after the
+    ones before it. A banned token (an end that is to be ignored) is never taken.
+    """
+    logits = logitsOf(model, [*prompt, *tokens[:-1]])[len(prompt) - 1 :]
+    logits[:, list(banned)] = -numpy.inf
+    return logits.argmax(axis=1).tolist()
+
+
+def roundActivations(model):
+    """From now on the inputs of the model's linears are int8: 127 steps to a token's largest."""
+
+    def toSteps(linear, inputs):
+        largest = inputs[0].abs().amax(-1, keepdim=True).clamp(min=1e-5)
+        return ((inputs[0] * (127 / largest)).round() * (largest / 127),)
+
+    for name, module in model.named_modules():
+        if LINEAR.search(f"{name}.weight"):
+            module.register_forward_pre_hook(toSteps)
+
+
+def errors(found, expected):
+    """Normalised square error of each position, in float64."""
+    found, expected = found.astype(numpy.float64), expected.astype(numpy.float64)
+    return ((found - expected) ** 2).sum(1) / (expected**2).sum(1)
 
 
 def nmse(found, expected):
