@@ -18,7 +18,8 @@ namespace mlir::tbq {
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Digit steps of a group that are written out instead of looped over.
+/// Digit steps of a group that are written out instead of looped over, where a
+/// step is a few instructions. Elsewhere it is dozens for each token.
 static constexpr int64_t kUnrolledSteps = 16;
 /// How far ahead of its stream of weights one token's kernel prefetches.
 static constexpr int64_t kPrefetchBytes = 8192;
@@ -163,7 +164,7 @@ SmallVector<Value> LinearGenerator::generateGroup(Value offset, Value group,
     Value first = v.mul(group, layout.getGroup());
     // Planes are interleaved stride by stride; each is summed on its own.
     dots[plane] = v.unrolled(
-        strides, kUnrolledSteps, init,
+        strides, vnni ? kUnrolledSteps : 1, init,
         [&](Value stride, int64_t, ValueRange carried) {
           SmallVector<Value> next(carried);
           for (int64_t i = 0; i < perStride; ++i) {
