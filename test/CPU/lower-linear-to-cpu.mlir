@@ -58,9 +58,11 @@ func.func @decode_i8(%x: memref<1x576xi8>, %sums: memref<1x16xi32>, %scale: memr
   // VNNI-NEXT: %[[Y2:.*]] = math.fma %[[FS]], %{{.*}}, %[[Y1]]
   // VNNI-NEXT: scf.yield %[[Y2]]
 
-  // Without the instruction each column is a multiplication.
+  // Without the instruction each column is a multiplication, in a loop over the
+  // eight steps of a group.
   // PLAIN-NOT: call_intrinsic
-  // PLAIN-COUNT-128: arith.muli %{{.*}} : vector<16xi32>
+  // PLAIN: scf.for %{{.*}} = %c0 to %c8 step %c1 iter_args
+  // PLAIN-COUNT-16: arith.muli %{{.*}} : vector<16xi32>
   // PLAIN-NOT: arith.muli %{{.*}} : vector<16xi32>
   // PLAIN-NOT: math.fma
   // PLAIN: scf.yield
@@ -68,7 +70,8 @@ func.func @decode_i8(%x: memref<1x576xi8>, %sums: memref<1x16xi32>, %scale: memr
   // The short group follows the loop: four steps.
   // VNNI-COUNT-16: vpdpbusd
   // VNNI-NOT: vpdpbusd
-  // PLAIN-COUNT-64: arith.muli %{{.*}} : vector<16xi32>
+  // PLAIN: scf.for %{{.*}} = %c0 to %c4 step %c1 iter_args
+  // PLAIN-COUNT-16: arith.muli %{{.*}} : vector<16xi32>
   // PLAIN-NOT: arith.muli %{{.*}} : vector<16xi32>
   // CHECK: memref.load %arg2[%[[TOKEN]], %c0]
   // CHECK: arith.mulf
