@@ -33,7 +33,7 @@ struct CompileOptions {
   Stage stopAfter = Stage::CPU;
   TargetFlags target;
   ImportOptions import;
-  std::string quantize; // empty, "ternary:gN" or "ternary:row"
+  std::string quantize; // empty, or what parseQuantizeSpec reads
   int64_t prefillTokens = 64;
   std::string temporaries; // a folder for what each stage leaves; may be empty
   bool verbose = false;    // times and memory

@@ -14,17 +14,18 @@ include "mlir/Pass/PassBase.td"
 def QuantizePass : Pass<"tbq-quantize"> {
   let summary = "quantise the decoder's float linears after training";
   let description = [{
-    Each float linear inside a decoder layer gets digits, scale and shift made
+    Each float linear inside a decoder layer gets digits and coefficients made
     from its weight. `group = 0` takes the whole row as one group.
 
     ```mlir
     %y = tbq.linear %x, %w : (tensor<?x576xf32>, tensor<576x576xbf16>) -> tensor<?x576xf32>
     // becomes
-    %t, %a, %c = tbq.quantize %w ternary group 128 : ...
-    %y = tbq.linear %x, %t scale(%a) shift(%c) group 128 activations i8 : ...
+    %t, %c:2 = tbq.quantize %w ternary group 128 : ...
+    %y = tbq.linear %x, %t scale(%c#0) shift(%c#1) group 128 activations i8 : ...
     ```
   }];
   let options = [
+    Option<"scheme", "scheme", "std::string", "\"ternary\"", "ternary, binary or dual_binary">,
     Option<"group", "group", "int64_t", "128", "columns that share a scale; 0: the row">,
     Option<"activations", "activations", "std::string", "\"f32\"", "f32 or i8">];
   let dependentDialects = ["::mlir::tbq::TbqDialect"];
@@ -59,7 +60,7 @@ def PackWeightsPass : Pass<"tbq-pack-weights"> {
     ```mlir
     %y = tbq.linear %x, %t scale(%a) shift(%c) group 128 activations i8 : ...
     // becomes
-    %p = tbq.pack %t scale(%a) shift(%c) : ... -> !tbq.packed<576x576, digits [2], terms [[1, -1], [0, 1]], group 128, tile 16>
+    %p = tbq.pack %t coefficients(%a, %c) : ... -> !tbq.packed<576x576, digits [2], terms [[1, -1], [0, 1]], group 128, tile 16>
     %q, %s, %sums = tbq.quantize_activations %x columns 576 group 128 : ...
     %y = tbq.packed_linear %q, %p sums(%sums) activation_scale(%s) : ...
     ```

@@ -19,7 +19,7 @@ class DialectRegistry;
 namespace mlir::tbq {
 
 struct GraphOptions : PassPipelineOptions<GraphOptions> {
-  /// Quantise float linears after training: "ternary:g128", "ternary:row".
+  /// Quantise float linears after training; see parseQuantizeSpec.
   Option<std::string> quantize{*this, "quantize",
                                llvm::cl::desc("post-training scheme")};
   Option<std::string> activations{
@@ -56,8 +56,16 @@ void buildPackPipeline(OpPassManager &manager, const PackOptions &options);
 void buildLowerPipeline(OpPassManager &manager, const LowerOptions &options);
 void buildCPUPipeline(OpPassManager &manager, const CPUOptions &options);
 
-/// Parses "ternary:g128" or "ternary:row" to columns a group (0: row).
-FailureOr<int64_t> parseQuantizeSpec(llvm::StringRef spec, std::string &error);
+/// What --quantize asks for: a scheme by its name in the dialect, and columns a
+/// group (0: the row).
+struct QuantizeSpec {
+  std::string scheme;
+  int64_t group;
+};
+/// Parses "SCHEME:gN" or "SCHEME:row", SCHEME one of ternary, binary and
+/// dual-binary.
+FailureOr<QuantizeSpec> parseQuantizeSpec(llvm::StringRef spec,
+                                          std::string &error);
 
 /// Dialects, interfaces, passes and pipelines: all a program needs.
 void registerAll(DialectRegistry &registry);

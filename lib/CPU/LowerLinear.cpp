@@ -46,8 +46,11 @@ private:
   SmallVector<Value> generateDigitTile(Value tile, Value token);
   SmallVector<Value> generateGroup(Value offset, Value group, int64_t columns,
                                    Value token, ValueRange sums);
+  SmallVector<Value> generateStride(Value offset, Value column, int64_t plane,
+                                    int64_t columns, int64_t valid, Value token,
+                                    ValueRange dots);
   SmallVector<Value> generateStep(Value offset, Value column, int64_t plane,
-                                  Value token, ValueRange dots);
+                                  int64_t valid, Value token, ValueRange dots);
   Value getDigits(Value codes, int64_t bits, int64_t slot);
   SmallVector<Value> generateDots(Value digits, int64_t bits, int64_t slot,
                                   Value column, Value token, ValueRange dots,
@@ -153,30 +156,25 @@ SmallVector<Value> LinearGenerator::generateGroup(Value offset, Value group,
                                                   int64_t columns, Value token,
                                                   ValueRange sums) {
   SmallVector<SmallVector<Value>> dots(layout.getNumPlanes());
+  int64_t stride = layout.getStepColumns();
+  int64_t strides = columns / stride, rest = columns % stride;
+  int64_t strideBytes = layout.getStrideBytes();
+  Value first = v.mul(group, layout.getGroup());
   for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane) {
-    int64_t stepColumns = 32 / layout.getDigits()[plane];
-    int64_t perStride = layout.getStepColumns() / stepColumns;
-    int64_t strides = layout.getSteps(plane, columns) / perStride;
-    int64_t strideBytes = layout.getStepOffset(plane, perStride, columns) -
-                          layout.getStepOffset(plane, 0, columns);
     Value zero = integer ? v.splatI32(0) : v.splat(0.0f);
     SmallVector<Value> init(tokens * getAccumulators(plane), zero);
-    Value first = v.mul(group, layout.getGroup());
     // Planes are interleaved stride by stride; each is summed on its own.
-    dots[plane] = v.unrolled(
-        strides, vnni ? kUnrolledSteps : 1, init,
-        [&](Value stride, int64_t, ValueRange carried) {
-          SmallVector<Value> next(carried);
-          for (int64_t i = 0; i < perStride; ++i) {
-            Value at = v.add(v.add(offset, v.mul(stride, strideBytes)),
-                             layout.getStepOffset(plane, i, columns));
-            Value column =
-                v.add(v.add(first, v.mul(stride, layout.getStepColumns())),
-                      i * stepColumns);
-            next = generateStep(at, column, plane, token, next);
-          }
-          return next;
-        });
+    auto addStride = [&](Value number, int64_t valid, ValueRange carried) {
+      return generateStride(v.add(offset, v.mul(number, strideBytes)),
+                            v.add(first, v.mul(number, stride)), plane, columns,
+                            valid, token, carried);
+    };
+    dots[plane] = v.unrolled(strides, vnni ? kUnrolledSteps : 1, init,
+                             [&](Value number, int64_t, ValueRange carried) {
+                               return addStride(number, stride, carried);
+                             });
+    if (rest)
+      dots[plane] = addStride(v.index(strides), rest, dots[plane]);
   }
 
   SmallVector<Value> coefficients;
@@ -202,16 +200,33 @@ SmallVector<Value> LinearGenerator::generateGroup(Value offset, Value group,
   return next;
 }
 
+/// One plane's steps of a stride, of whose columns the first `valid` exist:
+/// what lies past them are neither weights nor activations.
+SmallVector<Value> LinearGenerator::generateStride(Value offset, Value column,
+                                                   int64_t plane,
+                                                   int64_t columns,
+                                                   int64_t valid, Value token,
+                                                   ValueRange dots) {
+  int64_t stepColumns = 32 / layout.getDigits()[plane];
+  SmallVector<Value> next(dots);
+  for (int64_t step = 0; step * stepColumns < valid; ++step)
+    next = generateStep(
+        v.add(offset, layout.getStepOffset(plane, step, columns)),
+        v.add(column, step * stepColumns), plane,
+        std::min(valid - step * stepColumns, stepColumns), token, next);
+  return next;
+}
+
 /// 64 bytes of digits: every slot and byte of a lane is one column.
 SmallVector<Value> LinearGenerator::generateStep(Value offset, Value column,
-                                                 int64_t plane, Value token,
-                                                 ValueRange dots) {
+                                                 int64_t plane, int64_t valid,
+                                                 Value token, ValueRange dots) {
   int64_t bits = layout.getDigits()[plane];
   int64_t number = getAccumulators(plane);
   prefetch(offset);
   Value codes = v.loadBytes(bytes, offset, v.i32Vector());
   SmallVector<Value> next(dots);
-  for (int64_t slot = 0; slot < 8 / bits; ++slot)
+  for (int64_t slot = 0; 4 * slot < valid; ++slot)
     next = generateDots(codes, bits, slot, v.add(column, 4 * slot), token, next,
                         slot % number, number);
   return next;

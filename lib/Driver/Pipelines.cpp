@@ -10,6 +10,7 @@
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Transforms/Passes.h"
 #include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSwitch.h"
 #include "llvm/TargetParser/Triple.h"
 
 using namespace mlir;
@@ -31,8 +32,11 @@ void mlir::tbq::buildGraphPipeline(OpPassManager &manager,
     QuantizePassOptions quantize;
     // The spec was checked where it was given; a bad one cannot arrive here
     // from tbqc, and from tbq-opt it takes the default group.
-    FailureOr<int64_t> group = parseQuantizeSpec(options.quantize, error);
-    quantize.group = succeeded(group) ? *group : 128;
+    FailureOr<QuantizeSpec> spec = parseQuantizeSpec(options.quantize, error);
+    if (succeeded(spec)) {
+      quantize.scheme = spec->scheme;
+      quantize.group = spec->group;
+    }
     quantize.activations = options.activations;
     manager.addPass(createQuantizePass(quantize));
   }
@@ -108,25 +112,32 @@ void mlir::tbq::buildCPUPipeline(OpPassManager &manager,
   addCheck(manager, "cpu");
 }
 
-FailureOr<int64_t> mlir::tbq::parseQuantizeSpec(StringRef spec,
-                                                std::string &error) {
-  auto [scheme, group] = spec.split(':');
-  int64_t columns = 0;
-  if (scheme != "ternary") {
-    error = ("unknown scheme '" + scheme + "' (supported: ternary)").str();
-    return failure();
-  }
-  if (group == "row")
-    return int64_t(0);
-  if (!group.consume_front("g") || group.getAsInteger(10, columns) ||
-      columns < 16 || columns % 16 != 0) {
-    error = ("'" + spec +
-             "': expected ternary:row or ternary:gN with N a "
-             "multiple of 16")
+FailureOr<QuantizeSpec> mlir::tbq::parseQuantizeSpec(StringRef spec,
+                                                     std::string &error) {
+  auto [name, group] = spec.split(':');
+  // The widths of digits: groups end with a step of the layout.
+  auto scheme = llvm::StringSwitch<std::pair<StringRef, int64_t>>(name)
+                    .Case("ternary", {"ternary", 16})
+                    .Case("binary", {"binary", 32})
+                    .Case("dual-binary", {"dual_binary", 32})
+                    .Default({});
+  if (scheme.first.empty()) {
+    error = ("unknown scheme '" + name +
+             "' (supported: ternary, binary, dual-binary)")
                 .str();
     return failure();
   }
-  return columns;
+  if (group == "row")
+    return QuantizeSpec{scheme.first.str(), 0};
+  int64_t columns = 0;
+  if (!group.consume_front("g") || group.getAsInteger(10, columns) ||
+      columns < scheme.second || columns % scheme.second != 0) {
+    error = ("'" + spec + "': expected " + name + ":row or " + name +
+             ":gN with N a multiple of " + Twine(scheme.second))
+                .str();
+    return failure();
+  }
+  return QuantizeSpec{scheme.first.str(), columns};
 }
 
 void mlir::tbq::setTargetFeatures(CPUOptions &options, StringRef triple,

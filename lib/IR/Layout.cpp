@@ -48,18 +48,22 @@ int64_t LayoutAttr::getSteps(int64_t plane, int64_t columns) const {
   return padded / (32 / getDigits()[plane]);
 }
 
+int64_t LayoutAttr::getStrideBytes() const {
+  int64_t bytes = 0;
+  for (int64_t bits : getDigits())
+    bytes += getStepColumns() / (32 / bits) * getStepBytes();
+  return bytes;
+}
+
 int64_t LayoutAttr::getStepOffset(int64_t plane, int64_t step,
                                   int64_t columns) const {
   // Planes are interleaved by widest steps: [plane 0's][plane 1's]... each.
   int64_t perStride = getStepColumns() / (32 / getDigits()[plane]);
-  int64_t stride = 0, before = 0;
-  for (int64_t p = 0; p < getNumPlanes(); ++p) {
-    int64_t bytes = getStepColumns() / (32 / getDigits()[p]) * getStepBytes();
-    if (p < plane)
-      before += bytes;
-    stride += bytes;
-  }
-  return step / perStride * stride + before + step % perStride * getStepBytes();
+  int64_t before = 0;
+  for (int64_t p = 0; p < plane; ++p)
+    before += getStepColumns() / (32 / getDigits()[p]) * getStepBytes();
+  return step / perStride * getStrideBytes() + before +
+         step % perStride * getStepBytes();
 }
 
 int64_t LayoutAttr::getCoefficientOffset(int64_t term, int64_t columns) const {

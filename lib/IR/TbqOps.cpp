@@ -35,10 +35,16 @@ LogicalResult QuantizeOp::verify() {
   if (getGroup() < 1 || int64_t(getGroup()) > digits.getColumns())
     return emitOpError("group ")
            << getGroup() << " in rows of " << digits.getColumns();
+  if (getScheme() == Scheme::SalientMask)
+    return emitOpError("a salient mask is no scheme of a weight");
+  if (getCoefficients().size() != 2)
+    return emitOpError() << stringifyScheme(getScheme())
+                         << " has 2 coefficients, not "
+                         << getCoefficients().size();
   int64_t groups = numGroups(digits.getColumns(), getGroup());
-  for (Value coefficient : {getScale(), getShift()})
+  for (Value coefficient : getCoefficients())
     if (!isMatrix(coefficient.getType(), digits.getRows(), groups))
-      return emitOpError("scale and shift must be ")
+      return emitOpError("coefficients must be ")
              << digits.getRows() << "x" << groups << ", not "
              << coefficient.getType();
   return success();
@@ -89,13 +95,12 @@ LogicalResult PackOp::verify() {
       return emitOpError("cannot pack digits into a float layout");
     if (digits.getRows() != rows || digits.getColumns() != columns)
       return emitOpError("digits ") << digits << " do not fit " << layout;
-    int64_t coefficients = (getScale() ? 1 : 0) + (getShift() ? 1 : 0);
-    if (coefficients != layout.getNumTerms())
-      return emitOpError("has ") << coefficients << " coefficients for "
-                                 << layout.getNumTerms() << " terms";
-    for (Value coefficient : {getScale(), getShift()})
-      if (coefficient &&
-          !isMatrix(coefficient.getType(), rows, layout.getNumGroups()))
+    if (int64_t(getCoefficients().size()) != layout.getNumTerms())
+      return emitOpError("has ")
+             << getCoefficients().size() << " coefficients for "
+             << layout.getNumTerms() << " terms";
+    for (Value coefficient : getCoefficients())
+      if (!isMatrix(coefficient.getType(), rows, layout.getNumGroups()))
         return emitOpError("coefficients must be ")
                << rows << "x" << layout.getNumGroups() << ", not "
                << coefficient.getType();

@@ -26,12 +26,21 @@ static LogicalResult getForm(LinearOp op, SmallVectorImpl<int64_t> &digits,
   case Scheme::Ternary: // code T + 1: a (D - S) + c S
     digits.assign({2});
     terms.assign({1, -1});
-    if (op.getShift())
-      terms.append({0, 1});
-    return success();
-  default:
-    return op.emitOpError("cannot be packed yet: only ternary weights can");
+    break;
+  case Scheme::Binary: // bit B, the weight's sign is 2 B - 1: a (2 D - S) + m S
+    digits.assign({1});
+    terms.assign({2, -1});
+    break;
+  case Scheme::DualBinary: // bits b1, b2: alpha1 D1 + alpha2 D2
+    digits.assign({1, 1});
+    terms.assign({1, 0, 0, 0, 1, 0});
+    break;
+  case Scheme::SalientMask:
+    return op.emitOpError("has a mask for a weight");
   }
+  if (op.getShift())
+    terms.append({0, 1});
+  return success();
 }
 
 /// A float weight in the layout of a table (one row after the other, f32) or of
@@ -52,7 +61,7 @@ static Value packFloat(OpBuilder &b, Value weight, bool matrix,
                       {}, columns, matrix ? kLanes : 1, bool(bias));
   return PackOp::create(b, weight.getLoc(),
                         PackedType::get(b.getContext(), layout), weight,
-                        Value(), Value(), bias);
+                        ValueRange(), bias);
 }
 
 static RankedTensorType withColumns(Value rows, int64_t columns, Type element) {
@@ -101,9 +110,12 @@ static LogicalResult packLinear(LinearOp op) {
         bool(op.getBias()));
     if (!layout)
       return failure();
-    packed = PackOp::create(
-        b, op.getWeight().getLoc(), PackedType::get(b.getContext(), layout),
-        op.getWeight(), op.getScale().front(), op.getShift(), op.getBias());
+    SmallVector<Value> coefficients(op.getScale());
+    if (op.getShift())
+      coefficients.push_back(op.getShift());
+    packed = PackOp::create(b, op.getWeight().getLoc(),
+                            PackedType::get(b.getContext(), layout),
+                            op.getWeight(), coefficients, op.getBias());
     addActivations(b, op, layout, input, sums, scale);
   } else {
     packed = packFloat(b, op.getWeight(), /*matrix=*/true, op.getBias());

@@ -218,3 +218,22 @@ func.func @long_group(%x: memref<1x800xi8>, %sums: memref<1x16xi32>, %scale: mem
     : (memref<1x800xi8>, !row, memref<1x16xi32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
   return
 }
+
+// -----
+
+// Forty columns of one bit: a whole step, then two slots of the next; past the
+// last column there is nothing to read.
+!binary = !tbq.packed<16x40, digits [1], terms [[2, -1]], group 40, tile 16>
+// CHECK-LABEL: func.func @columns_past_the_last(
+func.func @columns_past_the_last(%x: memref<1x48xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // VNNI-COUNT-10: vpdpbusd
+  // VNNI-NOT: vpdpbusd
+  // PLAIN-COUNT-41: arith.muli %{{.*}} : vector<16xi32>
+  // PLAIN-NOT: arith.muli %{{.*}} : vector<16xi32>
+  // CHECK: vector.store
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !binary
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x48xi8>, !binary, memref<1x16xi32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}

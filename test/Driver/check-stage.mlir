@@ -19,7 +19,7 @@ func.func @decode(%x: tensor<1x16xf32>, %s: tensor<1x1xf32>) -> tensor<1x16xf32>
 tbq.weights @weights bytes 128 {
   %t = tbq.weight "codes" : !tbq.digits<16x16, ternary>
   %a = tbq.weight "scale" : tensor<16x1xf16>
-  %p = tbq.pack %t scale(%a) : (!tbq.digits<16x16, ternary>, tensor<16x1xf16>) -> !codes
+  %p = tbq.pack %t coefficients(%a) : (!tbq.digits<16x16, ternary>, tensor<16x1xf16>) -> !codes
   tbq.place %p at 0 "codes" : !codes
 }
 

@@ -12,10 +12,10 @@ func.func @forward(%x: !rows, %b: tensor<72xf32>, %codes: !tbq.digits<72x72, ter
     // CHECK: %[[W:.*]] = tbq.weight "model.layers.0.q.weight"
     %w = tbq.weight "model.layers.0.q.weight" : tensor<72x72xbf16>
     // 72 columns are three groups of 32, the last one short; or one group of 72.
-    // G32: %[[T:.*]], %[[A:.*]], %[[C:.*]] = tbq.quantize %[[W]] ternary group 32 : tensor<72x72xbf16> -> <72x72, ternary>, tensor<72x3xf16>, tensor<72x3xf16>
-    // G32: %[[Y:.*]] = tbq.linear %{{.*}}, %[[T]] scale(%[[A]]) shift(%[[C]]) bias(%arg1) residual(%{{.*}}) group 32 activations i8 :
-    // ROW: %[[T:.*]], %[[A:.*]], %[[C:.*]] = tbq.quantize %[[W]] ternary group 72 : tensor<72x72xbf16> -> <72x72, ternary>, tensor<72x1xf16>, tensor<72x1xf16>
-    // ROW: %[[Y:.*]] = tbq.linear %{{.*}}, %[[T]] scale(%[[A]]) shift(%[[C]]) bias(%arg1) residual(%{{.*}}) group 72 activations f32 :
+    // G32: %[[T:.*]], %[[C:.*]]:2 = tbq.quantize %[[W]] ternary group 32 : tensor<72x72xbf16> -> <72x72, ternary>, tensor<72x3xf16>, tensor<72x3xf16>
+    // G32: %[[Y:.*]] = tbq.linear %{{.*}}, %[[T]] scale(%[[C]]#0) shift(%[[C]]#1) bias(%arg1) residual(%{{.*}}) group 32 activations i8 :
+    // ROW: %[[T:.*]], %[[C:.*]]:2 = tbq.quantize %[[W]] ternary group 72 : tensor<72x72xbf16> -> <72x72, ternary>, tensor<72x1xf16>, tensor<72x1xf16>
+    // ROW: %[[Y:.*]] = tbq.linear %{{.*}}, %[[T]] scale(%[[C]]#0) shift(%[[C]]#1) bias(%arg1) residual(%{{.*}}) group 72 activations f32 :
     %y = tbq.linear %h, %w bias(%b) residual(%h) : (!rows, tensor<72x72xbf16>, tensor<72xf32>, !rows) -> !rows
     // What is quantised already stays as it is.
     // CHECK: tbq.linear %[[Y]], %arg2 scale(%arg3) group 72 : (tensor<?x72xf32>, !tbq.digits<72x72, ternary>, tensor<72x1xf16>) -> tensor<?x72xf32>

@@ -130,8 +130,24 @@ func.func @f(%w: tensor<4x40xf32>) {
 // -----
 
 func.func @f(%w: tensor<4x40xf32>) {
-  // expected-error @below {{scale and shift must be 4x2, not 'tensor<4x1xf16>'}}
+  // expected-error @below {{coefficients must be 4x2, not 'tensor<4x1xf16>'}}
   %t, %a, %c = tbq.quantize %w ternary group 32 : tensor<4x40xf32> -> !tbq.digits<4x40, ternary>, tensor<4x2xf16>, tensor<4x1xf16>
+  return
+}
+
+// -----
+
+func.func @quantize_mask(%w: tensor<4x40xf32>) {
+  // expected-error @below {{a salient mask is no scheme of a weight}}
+  %t, %c:2 = tbq.quantize %w salient_mask group 32 : tensor<4x40xf32> -> !tbq.digits<4x40, salient_mask>, tensor<4x2xf16>, tensor<4x2xf16>
+  return
+}
+
+// -----
+
+func.func @quantize_count(%w: tensor<4x40xf32>) {
+  // expected-error @below {{dual_binary has 2 coefficients, not 1}}
+  %t, %c = tbq.quantize %w dual_binary group 32 : tensor<4x40xf32> -> !tbq.digits<4x40, dual_binary>, tensor<4x2xf16>
   return
 }
 
@@ -147,7 +163,7 @@ func.func @f() {
 
 func.func @f(%t: !tbq.digits<4x40, ternary>, %a: tensor<4x2xf16>) {
   // expected-error @below {{the layout and the operands disagree on a bias}}
-  %p = tbq.pack %t scale(%a) shift(%a) : (!tbq.digits<4x40, ternary>, tensor<4x2xf16>, tensor<4x2xf16>) -> !tbq.packed<4x40, digits [2], terms [[1, -1], [0, 1]], group 32, tile 16, bias>
+  %p = tbq.pack %t coefficients(%a, %a) : (!tbq.digits<4x40, ternary>, tensor<4x2xf16>, tensor<4x2xf16>) -> !tbq.packed<4x40, digits [2], terms [[1, -1], [0, 1]], group 32, tile 16, bias>
   return
 }
 
@@ -155,7 +171,7 @@ func.func @f(%t: !tbq.digits<4x40, ternary>, %a: tensor<4x2xf16>) {
 
 func.func @f(%t: !tbq.digits<4x40, ternary>, %a: tensor<4x2xf16>) {
   // expected-error @below {{cannot pack digits into a float layout}}
-  %p = tbq.pack %t scale(%a) : (!tbq.digits<4x40, ternary>, tensor<4x2xf16>) -> !tbq.packed<4x40, f32, tile 16>
+  %p = tbq.pack %t coefficients(%a) : (!tbq.digits<4x40, ternary>, tensor<4x2xf16>) -> !tbq.packed<4x40, f32, tile 16>
   return
 }
 
@@ -163,7 +179,7 @@ func.func @f(%t: !tbq.digits<4x40, ternary>, %a: tensor<4x2xf16>) {
 
 func.func @f(%t: !tbq.digits<4x40, ternary>, %a: tensor<4x2xf16>) {
   // expected-error @below {{digits '!tbq.digits<4x40, ternary>' do not fit #tbq.layout<4x48}}
-  %p = tbq.pack %t scale(%a) shift(%a) : (!tbq.digits<4x40, ternary>, tensor<4x2xf16>, tensor<4x2xf16>) -> !tbq.packed<4x48, digits [2], terms [[1, -1], [0, 1]], group 32, tile 16>
+  %p = tbq.pack %t coefficients(%a, %a) : (!tbq.digits<4x40, ternary>, tensor<4x2xf16>, tensor<4x2xf16>) -> !tbq.packed<4x48, digits [2], terms [[1, -1], [0, 1]], group 32, tile 16>
   return
 }
 
@@ -171,7 +187,7 @@ func.func @f(%t: !tbq.digits<4x40, ternary>, %a: tensor<4x2xf16>) {
 
 func.func @f(%t: !tbq.digits<4x40, ternary>, %a: tensor<4x2xf16>) {
   // expected-error @below {{has 1 coefficients for 2 terms}}
-  %p = tbq.pack %t scale(%a) : (!tbq.digits<4x40, ternary>, tensor<4x2xf16>) -> !tbq.packed<4x40, digits [2], terms [[1, -1], [0, 1]], group 32, tile 16>
+  %p = tbq.pack %t coefficients(%a) : (!tbq.digits<4x40, ternary>, tensor<4x2xf16>) -> !tbq.packed<4x40, digits [2], terms [[1, -1], [0, 1]], group 32, tile 16>
   return
 }
 
@@ -179,7 +195,7 @@ func.func @f(%t: !tbq.digits<4x40, ternary>, %a: tensor<4x2xf16>) {
 
 func.func @f(%t: !tbq.digits<4x40, ternary>, %a: tensor<4x2xf16>, %c: tensor<4x3xf16>) {
   // expected-error @below {{coefficients must be 4x2, not 'tensor<4x3xf16>'}}
-  %p = tbq.pack %t scale(%a) shift(%c) : (!tbq.digits<4x40, ternary>, tensor<4x2xf16>, tensor<4x3xf16>) -> !tbq.packed<4x40, digits [2], terms [[1, -1], [0, 1]], group 32, tile 16>
+  %p = tbq.pack %t coefficients(%a, %c) : (!tbq.digits<4x40, ternary>, tensor<4x2xf16>, tensor<4x3xf16>) -> !tbq.packed<4x40, digits [2], terms [[1, -1], [0, 1]], group 32, tile 16>
   return
 }
 

@@ -17,19 +17,19 @@ func.func @weights() {
   %w = tbq.weight "model.layers.0.up_proj.weight" : tensor<48x64xbf16>
   // CHECK: tbq.weight "model.layers.0.up_proj.codes" : !tbq.digits<48x64, ternary>
   %t = tbq.weight "model.layers.0.up_proj.codes" : !ternary
-  // CHECK: %[[T:.*]], %[[A:.*]], %[[C:.*]] = tbq.quantize %[[W]] ternary group 32 : tensor<48x64xbf16> -> <48x64, ternary>, tensor<48x2xf16>, tensor<48x2xf16>
+  // CHECK: %[[T:.*]], %[[C:.*]]:2 = tbq.quantize %[[W]] ternary group 32 : tensor<48x64xbf16> -> <48x64, ternary>, tensor<48x2xf16>, tensor<48x2xf16>
   %q, %a, %c = tbq.quantize %w ternary group 32 : tensor<48x64xbf16> -> !ternary, tensor<48x2xf16>, tensor<48x2xf16>
   // CHECK: tbq.rope_table [1.00000000e+00, 2.50000000e-01] : tensor<40x4xf32>
   %r = tbq.rope_table [1.0, 0.25] : tensor<40x4xf32>
-  // CHECK: tbq.pack %[[T]] scale(%[[A]]) shift(%[[C]]) : (!tbq.digits<48x64, ternary>, tensor<48x2xf16>, tensor<48x2xf16>) -> !packed
-  %p0 = tbq.pack %q scale(%a) shift(%c) : (!ternary, tensor<48x2xf16>, tensor<48x2xf16>) -> !codes
+  // CHECK: tbq.pack %[[T]] coefficients(%[[C]]#0, %[[C]]#1) : (!tbq.digits<48x64, ternary>, tensor<48x2xf16>, tensor<48x2xf16>) -> !packed
+  %p0 = tbq.pack %q coefficients(%a, %c) : (!ternary, tensor<48x2xf16>, tensor<48x2xf16>) -> !codes
   return
 }
 
 // CHECK-LABEL: @pack
 func.func @pack(%t: !ternary, %a: tensor<48x1xf16>, %b: tensor<48xf32>, %w: tensor<48x64xbf16>, %n: tensor<64xf16>) {
-  // CHECK: tbq.pack %arg0 scale(%arg1) bias(%arg2) :
-  %p0 = tbq.pack %t scale(%a) bias(%b) : (!ternary, tensor<48x1xf16>, tensor<48xf32>) -> !row
+  // CHECK: tbq.pack %arg0 coefficients(%arg1) bias(%arg2) :
+  %p0 = tbq.pack %t coefficients(%a) bias(%b) : (!ternary, tensor<48x1xf16>, tensor<48xf32>) -> !row
   // CHECK: tbq.pack %arg3 : (tensor<48x64xbf16>) -> !packed
   %p1 = tbq.pack %w : (tensor<48x64xbf16>) -> !matrix
   // CHECK: tbq.pack %arg4 : (tensor<64xf16>) -> !packed

@@ -10,7 +10,7 @@
 // SHARED-LABEL: @ternary
 func.func @ternary(%x: !rows, %h: tensor<?x8xf32>, %t: !tbq.digits<8x40, ternary>, %a: tensor<8x3xf16>,
                    %row: tensor<8x1xf16>, %b: tensor<8xf32>) -> (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>) {
-  // CHECK: %[[P:.*]] = tbq.pack %arg2 scale(%arg3) shift(%arg3) : (!tbq.digits<8x40, ternary>, tensor<8x3xf16>, tensor<8x3xf16>) -> ![[SHIFT]]
+  // CHECK: %[[P:.*]] = tbq.pack %arg2 coefficients(%arg3, %arg3) : (!tbq.digits<8x40, ternary>, tensor<8x3xf16>, tensor<8x3xf16>) -> ![[SHIFT]]
   // CHECK: %[[Q:.*]]:3 = tbq.quantize_activations %arg0 columns 40 group 16 : (tensor<?x40xf32>) -> (tensor<?x40xi8>, tensor<?x1xf32>, tensor<?x3xi32>)
   // CHECK: tbq.packed_linear %[[Q]]#0, %[[P]] sums(%[[Q]]#2) activation_scale(%[[Q]]#1) : (tensor<?x40xi8>, ![[SHIFT]], tensor<?x3xi32>, tensor<?x1xf32>) -> tensor<?x8xf32>
   %0 = tbq.linear %x, %t scale(%a) shift(%a) group 16 activations i8
@@ -21,7 +21,7 @@ func.func @ternary(%x: !rows, %h: tensor<?x8xf32>, %t: !tbq.digits<8x40, ternary
   %1 = tbq.linear %x, %t scale(%a) shift(%a) residual(%h) group 16 activations f32
     : (!rows, !tbq.digits<8x40, ternary>, tensor<8x3xf16>, tensor<8x3xf16>, tensor<?x8xf32>) -> tensor<?x8xf32>
   // No shift: one term. The bias lies in the tile.
-  // CHECK: tbq.pack %arg2 scale(%arg4) bias(%arg5) : (!tbq.digits<8x40, ternary>, tensor<8x1xf16>, tensor<8xf32>) -> ![[PLAIN]]
+  // CHECK: tbq.pack %arg2 coefficients(%arg4) bias(%arg5) : (!tbq.digits<8x40, ternary>, tensor<8x1xf16>, tensor<8xf32>) -> ![[PLAIN]]
   %2 = tbq.linear %x, %t scale(%row) bias(%b) group 40
     : (!rows, !tbq.digits<8x40, ternary>, tensor<8x1xf16>, tensor<8xf32>) -> tensor<?x8xf32>
   %3 = tbq.linear %x, %t scale(%a) shift(%a) group 16 activations i8
@@ -74,10 +74,24 @@ func.func @floats(%tokens: tensor<?xi32>, %b: tensor<50xf32>, %i: index) -> (ten
 
 // -----
 
-func.func @binary(%x: tensor<?x16xf32>, %s: !tbq.digits<8x16, binary>, %a: tensor<8x1xf16>) -> tensor<?x8xf32> {
-  // expected-error @below {{cannot be packed yet: only ternary weights can}}
-  %y = tbq.linear %x, %s scale(%a) group 16 : (tensor<?x16xf32>, !tbq.digits<8x16, binary>, tensor<8x1xf16>) -> tensor<?x8xf32>
-  return %y : tensor<?x8xf32>
+// Binary: the bit B stands for 2 B - 1. Dual binary: a coefficient for each
+// plane, and no sums.
+// CHECK-DAG: ![[BINARY:packed[0-9]*]] = !tbq.packed<8x64, digits [1], terms {{\[}}[2, -1], [0, 1]], group 32, tile 16>
+// CHECK-DAG: ![[DUAL:packed[0-9]*]] = !tbq.packed<8x64, digits [1, 1], terms {{\[}}[1, 0, 0], [0, 1, 0]], group 64, tile 16>
+// CHECK-LABEL: @binary
+// SHARED-LABEL: @binary
+func.func @binary(%x: tensor<?x64xf32>, %s: !tbq.digits<8x64, binary>, %a: tensor<8x2xf16>, %m: tensor<8x2xf16>,
+                  %p: !tbq.digits<8x64, dual_binary>, %a1: tensor<8x1xf16>, %a2: tensor<8x1xf16>) -> (tensor<?x8xf32>, tensor<?x8xf32>) {
+  // CHECK: tbq.pack %arg1 coefficients(%arg2, %arg3) : (!tbq.digits<8x64, binary>, tensor<8x2xf16>, tensor<8x2xf16>) -> ![[BINARY]]
+  // CHECK: tbq.packed_linear %{{.*}} sums(
+  %0 = tbq.linear %x, %s scale(%a) shift(%m) group 32 activations i8
+    : (tensor<?x64xf32>, !tbq.digits<8x64, binary>, tensor<8x2xf16>, tensor<8x2xf16>) -> tensor<?x8xf32>
+  // CHECK: tbq.pack %arg4 coefficients(%arg5, %arg6) : (!tbq.digits<8x64, dual_binary>, tensor<8x1xf16>, tensor<8x1xf16>) -> ![[DUAL]]
+  // CHECK-NOT: sums(
+  // CHECK: return
+  %1 = tbq.linear %x, %p scale(%a1, %a2) group 64
+    : (tensor<?x64xf32>, !tbq.digits<8x64, dual_binary>, tensor<8x1xf16>, tensor<8x1xf16>) -> tensor<?x8xf32>
+  return %0, %1 : tensor<?x8xf32>, tensor<?x8xf32>
 }
 
 // -----

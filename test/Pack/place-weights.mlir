@@ -39,7 +39,7 @@ func.func @forward(%tokens: tensor<?xi32>, %k: tensor<?x8xf32>, %i: index) -> te
   // CHECK: tbq.packed_linear %{{.*}}, %[[DOWN]]
   %w = tbq.weight "model.layers.0.down_proj.weight" : tensor<8x12xf32>
   %d, %a, %c = tbq.quantize %w ternary group 12 : tensor<8x12xf32> -> !tbq.digits<8x12, ternary>, tensor<8x1xf16>, tensor<8x1xf16>
-  %codes = tbq.pack %d scale(%a) shift(%c) : (!tbq.digits<8x12, ternary>, tensor<8x1xf16>, tensor<8x1xf16>) -> !codes
+  %codes = tbq.pack %d coefficients(%a, %c) : (!tbq.digits<8x12, ternary>, tensor<8x1xf16>, tensor<8x1xf16>) -> !codes
   %s = tbq.group_sums %2 columns 12 group 12 : (tensor<?x12xf32>) -> tensor<?x1xf32>
   %3 = tbq.packed_linear %2, %codes sums(%s) : (tensor<?x12xf32>, !codes, tensor<?x1xf32>) -> tensor<?x8xf32>
   return %2 : tensor<?x12xf32>

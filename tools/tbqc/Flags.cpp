@@ -49,8 +49,9 @@ struct Flags {
       cl::cat(all)};
   Text quantize{
       "quantize",
-      cl::desc("quantise a float checkpoint: ternary:gN, a scale and "
-               "a shift for N columns, or ternary:row (default none)"),
+      cl::desc("quantise a float checkpoint: SCHEME:gN, coefficients for N "
+               "columns, or SCHEME:row; SCHEME is ternary, binary or "
+               "dual-binary (default none)"),
       cl::value_desc("spec"), cl::cat(all)};
   Number context{"context",
                  cl::desc("positions the cache has room for (default: the "

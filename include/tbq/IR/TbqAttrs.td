@@ -94,6 +94,8 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     int64_t getStepBytes() const { return 4 * getTile(); }
     /// Steps that plane `plane` takes for `columns` columns.
     int64_t getSteps(int64_t plane, int64_t columns) const;
+    /// Bytes of all planes' steps for getStepColumns() columns.
+    int64_t getStrideBytes() const;
     /// Byte offset of step `step` of plane `plane` within a group of `columns`.
     int64_t getStepOffset(int64_t plane, int64_t step, int64_t columns) const;
     /// Byte offset, within a group of `columns`, of term `term`'s coefficients.

@@ -23,35 +23,48 @@ class Tbq_Op<string mnemonic, list<Trait> traits = []>
 def Tbq_WeightOp : Tbq_Op<"weight", [Pure]> {
   let summary = "a tensor of the checkpoint, by name";
   let description = [{
+    With `plane`, one of the matrices that a tensor [planes, rows, columns]
+    holds.
+
     ```mlir
     %w = tbq.weight "model.layers.0.mlp.up_proj.codes" : !tbq.digits<1536x576, ternary>
+    %a1 = tbq.weight "model.layers.0.mlp.down_proj.scale" plane 0 : tensor<576x24xf16>
     ```
   }];
-  let arguments = (ins StrAttr:$name);
+  let arguments = (ins StrAttr:$name, OptionalAttr<I64Attr>:$plane);
   let results = (outs AnyTypeOf<[AnyStaticShapeTensor, Tbq_DigitsType]>:$result);
-  let assemblyFormat = "$name attr-dict `:` type($result)";
+  let assemblyFormat = "$name (`plane` $plane^)? attr-dict `:` type($result)";
+  let builders = [OpBuilder<(ins "Type":$type, "StringRef":$name), [{
+    build($_builder, $_state, type, $_builder.getStringAttr(name), IntegerAttr());
+  }]>];
 }
 
 def Tbq_QuantizeOp : Tbq_Op<"quantize", [Pure]> {
-  let summary = "digits, scale and shift of a float weight, in closed form";
+  let summary = "digits and coefficients of a float weight, in closed form";
   let description = [{
-    Post-training, per row and group of `group` columns: T from the TWN
-    threshold 0.7 mean|W|, then the least-squares pair (scale, shift) for that
-    T, in float64, rounded to f16 (METHODS: TernaryLLM, section 1.1). Evaluated
-    when the weights are written; it never runs in a step.
+    Post-training, per row and group of `group` columns, in float64, rounded to
+    f16. The coefficients are those that a `tbq.linear` of the scheme takes:
+
+    - ternary: scale, shift. T from the TWN threshold 0.7 mean|W|, then the
+      least-squares pair for that T (TernaryLLM).
+    - binary: scale = mean|w - mean|, shift = mean (PB-LLM, section 3.3).
+    - dual_binary: alpha1 = 2 s, alpha2 = -s with s = max|w| / 2, each weight at
+      its nearest level (DB-LLM's initialisation).
+
+    Evaluated when the weights are written; it never runs in a step.
 
     ```mlir
-    %t, %a, %c = tbq.quantize %w ternary group 128
+    %t, %c:2 = tbq.quantize %w ternary group 128
       : tensor<576x576xbf16> -> !tbq.digits<576x576, ternary>, tensor<576x5xf16>, tensor<576x5xf16>
     ```
   }];
   let arguments = (ins AnyStaticShapeTensor:$weight, Tbq_SchemeAttr:$scheme,
                        I64Attr:$group);
-  let results = (outs Tbq_DigitsType:$digits, AnyStaticShapeTensor:$scale,
-                      AnyStaticShapeTensor:$shift);
+  let results = (outs Tbq_DigitsType:$digits,
+                      Variadic<AnyStaticShapeTensor>:$coefficients);
   let assemblyFormat = [{
     $weight $scheme `group` $group attr-dict `:` type($weight) `->`
-    type($digits) `,` type($scale) `,` type($shift)
+    type($digits) `,` type($coefficients)
   }];
   let hasVerifier = 1;
 }
@@ -74,17 +87,18 @@ def Tbq_RopeTableOp : Tbq_Op<"rope_table", [Pure]> {
 def Tbq_PackOp : Tbq_Op<"pack", [Pure, AttrSizedOperandSegments]> {
   let summary = "a weight, brought into a layout when the weights are written";
   let description = [{
+    The coefficients come in the order of the layout's terms.
+
     ```mlir
-    %p = tbq.pack %t scale(%a) shift(%c) : (...) -> !tbq.packed<576x576, digits [2], ...>
+    %p = tbq.pack %t coefficients(%a, %c) : (...) -> !tbq.packed<576x576, digits [2], ...>
     ```
   }];
   let arguments = (ins AnyTypeOf<[AnyStaticShapeTensor, Tbq_DigitsType]>:$weight,
-                       Optional<AnyStaticShapeTensor>:$scale,
-                       Optional<AnyStaticShapeTensor>:$shift,
+                       Variadic<AnyStaticShapeTensor>:$coefficients,
                        Optional<AnyStaticShapeTensor>:$bias);
   let results = (outs Tbq_PackedType:$result);
   let assemblyFormat = [{
-    $weight (`scale` `(` $scale^ `)`)? (`shift` `(` $shift^ `)`)?
+    $weight (`coefficients` `(` $coefficients^ `)`)?
     (`bias` `(` $bias^ `)`)? attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
