@@ -84,6 +84,12 @@ Outcome Sampler::accept(int32_t token) {
   return Outcome::ok();
 }
 
+void Sampler::reset() {
+  random = Random(options.seed);
+  recentNext = recentCount = 0;
+  std::fill(occurrences.begin(), occurrences.end(), 0);
+}
+
 /// The logit after the repeat penalty (CTRL, Keskar et al. 2019).
 float Sampler::penalised(const float *logits, int32_t token) const {
   float logit = logits[token];

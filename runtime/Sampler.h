@@ -31,6 +31,9 @@ public:
   /// `token` is now part of the text that the repeat penalty looks at.
   Outcome accept(int32_t token);
 
+  /// Back to what create made.
+  void reset();
+
   /// exp(x) for x <= 0, within 2 ULP; 0 below -700.
   static double expOfNegative(double x);
 

@@ -88,6 +88,34 @@ static Outcome copyOut(const T *from, size_t size, T *to, size_t capacity,
 
 const char *tbq_last_error(void) { return lastError; }
 
+const char *tbq_status_text(tbq_status status) {
+  switch (status) {
+  case TBQ_OK:
+    return "ok";
+  case TBQ_ERROR_ARGUMENT:
+    return "bad argument";
+  case TBQ_ERROR_FILE:
+    return "unreadable file";
+  case TBQ_ERROR_ARTIFACT:
+    return "bad artifact";
+  case TBQ_ERROR_CPU:
+    return "wrong CPU";
+  case TBQ_ERROR_CONTEXT_FULL:
+    return "context full";
+  case TBQ_ERROR_BUFFER:
+    return "buffer too small";
+  case TBQ_ERROR_UNSUPPORTED:
+    return "not supported by the model";
+  case TBQ_ERROR_MEMORY:
+    return "out of memory";
+  case TBQ_ERROR_INTERNAL:
+    return "internal error";
+  case TBQ_ERROR_VERIFICATION:
+    return "verification failed";
+  }
+  return "unknown";
+}
+
 const char *tbq_version(void) {
   return TBQ_VERSION " (git " TBQ_GIT_REVISION ")";
 }
@@ -134,6 +162,10 @@ int tbq_model_is_end(const tbq_model *model, int32_t token) {
   return model->model->isEnd(token);
 }
 
+int tbq_model_has_tokenizer(const tbq_model *model) {
+  return model->model->tokenizer() != nullptr;
+}
+
 int tbq_model_has_chat(const tbq_model *model) {
   return model->model->chat() != nullptr;
 }
@@ -146,6 +178,10 @@ tbq_status tbq_tokenize(const tbq_model *model, const char *text, size_t size,
   return guarded([&] {
     if (Outcome checked = requirePointers({model, text, count}); !checked)
       return checked;
+    if (flags & ~unsigned(TBQ_ADD_SPECIAL | TBQ_PARSE_SPECIAL))
+      return Outcome::failure(TBQ_ERROR_ARGUMENT, "flags",
+                              "has unknown bits (got " + std::to_string(flags) +
+                                  ")");
     if (Outcome has = requireTokenizer(model); !has)
       return has;
     Result<std::vector<int32_t>> ids = model->model->tokenizer()->encode(
@@ -229,6 +265,8 @@ tbq_status tbq_chat_render(const tbq_model *model,
                     "the model has no chat format that is known"));
     if (Outcome has = requireTokenizer(model); !has)
       return has;
+    if (messages_count && !messages)
+      return requirePointers({messages});
     std::vector<ChatMessage> conversation;
     for (size_t i = 0; i < messages_count; ++i) {
       if (Outcome checked =
@@ -297,6 +335,10 @@ int32_t tbq_session_context(const tbq_session *session) {
   return static_cast<int32_t>(session->session->context());
 }
 
+int32_t tbq_session_threads(const tbq_session *session) {
+  return static_cast<int32_t>(session->session->workers());
+}
+
 tbq_status tbq_session_rollback(tbq_session *session, int32_t position) {
   return guarded([&] {
     if (Outcome checked = requirePointers({session}); !checked)
@@ -345,5 +387,14 @@ tbq_status tbq_sampler_accept(tbq_sampler *sampler, int32_t token) {
     if (Outcome checked = requirePointers({sampler}); !checked)
       return checked;
     return sampler->sampler->accept(token);
+  });
+}
+
+tbq_status tbq_sampler_reset(tbq_sampler *sampler) {
+  return guarded([&] {
+    if (Outcome checked = requirePointers({sampler}); !checked)
+      return checked;
+    sampler->sampler->reset();
+    return Outcome::ok();
   });
 }

@@ -10,6 +10,9 @@
  *
  * Errors. Every call that can fail returns a status; outputs are then
  * unchanged, and tbq_last_error says in one line which file, field and value.
+ * To such a call null is an error, except where it says what null means. A
+ * call that returns no status must be given what it asks for, but destroying
+ * null does nothing.
  *
  * Threads. A model may be used from any thread at a time. A session, a sampler
  * or a stream belongs to one thread at a time.
@@ -48,6 +51,9 @@ typedef enum tbq_status {
  * until the thread's next failing call. */
 TBQ_API const char *tbq_last_error(void);
 
+/* A status in words, "context full"; "unknown" for what is no status. */
+TBQ_API const char *tbq_status_text(tbq_status status);
+
 /* "0.1.0 (git 1234abc)". */
 TBQ_API const char *tbq_version(void);
 
@@ -68,7 +74,9 @@ TBQ_API tbq_status tbq_model_load(const char *path,
                                   tbq_model **model);
 TBQ_API void tbq_model_destroy(tbq_model *model);
 
-/* The manifest, JSON, NUL-terminated; valid as long as the model. */
+/* The manifest, JSON, NUL-terminated; valid as long as the model. It says what
+ * the model is: architecture, sizes, target, and each layer's scheme and bytes.
+ */
 TBQ_API const char *tbq_model_manifest(const tbq_model *model);
 TBQ_API int32_t tbq_model_vocab(const tbq_model *model);
 TBQ_API int32_t tbq_model_context(const tbq_model *model);
@@ -76,6 +84,9 @@ TBQ_API int32_t tbq_model_context(const tbq_model *model);
 TBQ_API int32_t tbq_model_first_token(const tbq_model *model);
 /* Whether generation ends at this token. */
 TBQ_API int tbq_model_is_end(const tbq_model *model, int32_t token);
+/* Without a tokenizer the calls on text fail, without a chat format
+ * tbq_chat_render does, with TBQ_ERROR_UNSUPPORTED. */
+TBQ_API int tbq_model_has_tokenizer(const tbq_model *model);
 TBQ_API int tbq_model_has_chat(const tbq_model *model);
 
 /* ---- Text -------------------------------------------------------------- */
@@ -87,13 +98,15 @@ enum {
 
 /* UTF-8 text of `size` bytes to tokens. *count is set to their number; if that
  * is more than `capacity`, TBQ_ERROR_BUFFER and no token is written (so a first
- * call may pass capacity 0). */
+ * call may pass capacity 0, and then null for tokens). Ill-formed UTF-8 is read
+ * as U+FFFD. */
 TBQ_API tbq_status tbq_tokenize(const tbq_model *model, const char *text,
                                 size_t size, unsigned flags, int32_t *tokens,
                                 size_t capacity, size_t *count);
 
 /* Tokens to text, not NUL-terminated; sizes as in tbq_tokenize. Special tokens
- * are left out unless `keep_special`. */
+ * are left out unless `keep_special`; tokens that stand for nothing always are.
+ */
 TBQ_API tbq_status tbq_detokenize(const tbq_model *model, const int32_t *tokens,
                                   size_t count, int keep_special, char *text,
                                   size_t capacity, size_t *size);
@@ -136,6 +149,7 @@ typedef struct tbq_session_options {
 } tbq_session_options;
 
 TBQ_API tbq_session_options tbq_session_defaults(void);
+/* `options` may be null. */
 TBQ_API tbq_status tbq_session_create(const tbq_model *model,
                                       const tbq_session_options *options,
                                       tbq_session **session);
@@ -144,8 +158,8 @@ TBQ_API void tbq_session_destroy(tbq_session *session);
 /* Appends tokens: one is a decode step, more are prefilled in chunks; logits
  * are the same either way. If `logits` is not null it receives count rows of
  * tbq_model_vocab floats, one for every token; else only the last token's are
- * computed. Tokens that do not fit: TBQ_ERROR_CONTEXT_FULL, none is appended.
- */
+ * computed. At least one token, each below tbq_model_vocab. Tokens that do not
+ * fit: TBQ_ERROR_CONTEXT_FULL, none is appended. */
 TBQ_API tbq_status tbq_session_eval(tbq_session *session, const int32_t *tokens,
                                     size_t count, float *logits);
 
@@ -156,6 +170,8 @@ TBQ_API const float *tbq_session_logits(const tbq_session *session);
 /* Tokens held, and how many it can hold. */
 TBQ_API int32_t tbq_session_position(const tbq_session *session);
 TBQ_API int32_t tbq_session_context(const tbq_session *session);
+/* The threads of each step, the caller's among them. */
+TBQ_API int32_t tbq_session_threads(const tbq_session *session);
 
 /* Forgets all tokens from `position` on; 0 starts over. */
 TBQ_API tbq_status tbq_session_rollback(tbq_session *session, int32_t position);
@@ -177,8 +193,9 @@ typedef struct tbq_sampler_options {
 } tbq_sampler_options;
 
 /* 0.8, 40, 0.95, 0.05, 1, 64, seed 0; with a model, what its generation config
- * says instead. */
+ * says instead. `model` may be null. */
 TBQ_API tbq_sampler_options tbq_sampler_defaults(const tbq_model *model);
+/* `options` null: the model's defaults. */
 TBQ_API tbq_status tbq_sampler_create(const tbq_model *model,
                                       const tbq_sampler_options *options,
                                       tbq_sampler **sampler);
@@ -190,6 +207,8 @@ TBQ_API tbq_status tbq_sampler_sample(tbq_sampler *sampler, const float *logits,
                                       int32_t *token);
 /* Tells the repeat penalty about a token of the text. */
 TBQ_API tbq_status tbq_sampler_accept(tbq_sampler *sampler, int32_t token);
+/* As created: no token accepted, the seed's first number next. */
+TBQ_API tbq_status tbq_sampler_reset(tbq_sampler *sampler);
 
 #ifdef __cplusplus
 }

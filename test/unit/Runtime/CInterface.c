@@ -23,6 +23,7 @@ const char *useFromC(const char *good, const char *bad) {
   int32_t token = -1;
   float rows[10 * 15];
   size_t count = 0;
+  int status;
 
   REQUIRE(tbq_model_load(bad, 0, &model) == TBQ_ERROR_ARTIFACT && !model);
   REQUIRE(strstr(tbq_last_error(), bad) == tbq_last_error());
@@ -32,8 +33,12 @@ const char *useFromC(const char *good, const char *bad) {
   REQUIRE(tbq_model_vocab(model) == 15 && tbq_model_context(model) == 64);
   REQUIRE(tbq_model_is_end(model, 2) && !tbq_model_is_end(model, 3));
   REQUIRE(tbq_model_first_token(model) == -1 && !tbq_model_has_chat(model));
+  REQUIRE(!tbq_model_has_tokenizer(model));
   REQUIRE(tbq_tokenize(model, "a", 1, 0, tokens, 10, &count) ==
           TBQ_ERROR_UNSUPPORTED);
+  REQUIRE(tbq_tokenize(model, "a", 1, 4, tokens, 10, &count) ==
+          TBQ_ERROR_ARGUMENT);
+  REQUIRE(strstr(tbq_last_error(), "flags"));
   REQUIRE(tbq_chat_render(model, 0, 0, 1, tokens, 10, &count) ==
           TBQ_ERROR_UNSUPPORTED);
 
@@ -42,6 +47,7 @@ const char *useFromC(const char *good, const char *bad) {
           TBQ_ERROR_ARGUMENT);
   sessionOptions.threads = 2;
   REQUIRE(tbq_session_create(model, &sessionOptions, &session) == TBQ_OK);
+  REQUIRE(tbq_session_threads(session) == 2);
   samplerOptions = tbq_sampler_defaults(model);
   REQUIRE(samplerOptions.temperature == 0.5f && samplerOptions.top_k == 40);
   samplerOptions.temperature = 0;
@@ -58,10 +64,14 @@ const char *useFromC(const char *good, const char *bad) {
           TBQ_OK);
   REQUIRE(token >= 0 && token < 15);
   REQUIRE(tbq_sampler_accept(sampler, 99) == TBQ_ERROR_ARGUMENT);
+  REQUIRE(tbq_sampler_reset(0) == TBQ_ERROR_ARGUMENT);
   REQUIRE(tbq_session_rollback(session, 0) == TBQ_OK);
   REQUIRE(!tbq_session_logits(session));
   REQUIRE(tbq_session_rollback(session, 1) == TBQ_ERROR_ARGUMENT);
   REQUIRE(strlen(tbq_version()) > 0);
+  for (status = TBQ_OK; status <= TBQ_ERROR_VERIFICATION; ++status)
+    REQUIRE(strcmp(tbq_status_text((tbq_status)status), "unknown"));
+  REQUIRE(!strcmp(tbq_status_text((tbq_status)status), "unknown"));
 
   tbq_session_destroy(session);
   tbq_sampler_destroy(sampler);

@@ -224,6 +224,26 @@ TEST(Sampler, SameSeedSameTokensEverywhere) {
   EXPECT_EQ(tokens, Tokens({988, 815, 877, 309, 457, 25, 321, 914}));
 }
 
+TEST(Sampler, ResetForgetsTokensAndStartsTheSeedOver) {
+  std::vector<float> logits(50);
+  for (size_t i = 0; i < logits.size(); ++i)
+    logits[i] = 2 + 0.01f * float(i);
+  tbq_sampler_options options = plain;
+  options.repeat_penalty = 1.3f;
+  auto sampler = newSampler(logits, options);
+  Tokens runs[3];
+  for (Tokens &tokens : runs) {
+    if (&tokens == &runs[2])
+      sampler->reset();
+    for (int i = 0; i < 20; ++i) {
+      ASSERT_TRUE(sampler->sample(logits.data(), tokens.emplace_back()));
+      ASSERT_TRUE(sampler->accept(tokens.back()));
+    }
+  }
+  EXPECT_NE(runs[1], runs[0]);
+  EXPECT_EQ(runs[2], runs[0]);
+}
+
 TEST(Sampler, Exponential) {
   EXPECT_EQ(Sampler::expOfNegative(0), 1);
   EXPECT_EQ(Sampler::expOfNegative(-701), 0);
