@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Post-training ternarisation in closed form: a float matrix in, the tensors of
-// our quantised checkpoint out (codes, scale, shift).
+// Post-training quantisation in closed form: a float matrix in, the tensors of
+// our quantised checkpoint out (planes of digits, f16 coefficients).
 // Invariant: the result is a function of the weights alone, bit for bit, on
 // every host: sums run in float64 in index order, and a coefficient is rounded
 // once, to the nearest f16.
@@ -10,41 +10,57 @@
 
 #include "format/Result.h"
 
+#include <array>
 #include <cstdint>
 
 namespace tbq {
 
-/// w ~ scale * T + shift for one group of weights.
-struct TernaryFit {
-  double scale = 0;
-  double shift = 0;
-};
+/// The two coefficients of one group of weights, before they are rounded.
+using GroupFit = std::array<double, 2>;
 
-/// Fits one group of `count` >= 1 weights and writes its digits T + 1, one a
-/// byte. T is +1 above 0.7 mean|W|, -1 below its negative, else 0 (TWN's
-/// threshold); (scale, shift) is the least-squares pair for that T (TernaryLLM
-/// 1.1, PT2-LLM equation 9). If all T are the same the pair is not determined:
-/// then the scale is the mean |W| of the nonzero digits and the shift 0.
-/// Both are not finite if a weight is not.
-TernaryFit fitTernary(const float *weights, int64_t count, uint8_t *digits);
+/// Each of these fits one group of `count` >= 1 weights and writes a byte of
+/// digits for each. The coefficients are not finite if a weight is not.
+///
+/// w ~ scale * T + shift; the digit is T + 1; {scale, shift}. T is +1 above
+/// 0.7 mean|W|, -1 below its negative, else 0 (TWN's threshold); the pair is
+/// the least-squares one for that T (TernaryLLM 1.1, PT2-LLM equation 9). If
+/// all T are the same it is not determined: then the scale is the mean |W| of
+/// the nonzero digits and the shift 0.
+GroupFit fitTernary(const float *weights, int64_t count, uint8_t *digits);
+
+/// w ~ scale * (2 B - 1) + shift; the digit is B; {scale, shift}. The shift is
+/// the mean, B whether w - mean >= 0, the scale mean|w - mean| (PB-LLM,
+/// equations 6 to 9).
+GroupFit fitBinary(const float *weights, int64_t count, uint8_t *digits);
+
+/// w ~ alpha1 * b1 + alpha2 * b2; the digit is b1 + 2 b2; {alpha1, alpha2}.
+/// alpha1 = 2 s and alpha2 = -s with s = max|w| / 2, and w goes to the nearest
+/// of the levels -s, 0, s, 2 s (DB-LLM's initialisation).
+GroupFit fitDualBinary(const float *weights, int64_t count, uint8_t *digits);
 
 /// The f16 nearest to `value`, ties to even, in one rounding.
 uint16_t roundToF16(double value);
 
-/// A ternary matrix as a checkpoint stores it, in the caller's memory.
-struct TernaryMatrix {
+/// A matrix as a checkpoint stores it, in the caller's memory.
+struct QuantizedMatrix {
   int64_t columns, group;
-  /// [rows, ceil(columns / 4)]: four T + 1 a byte, low bits first.
-  uint8_t *codes;
-  /// f16 [rows, ceil(columns / group)]; the last group may be shorter.
-  uint16_t *scale, *shift;
+  /// [rows, ceil(columns * bits / 8)] each, low bits first. Ternary: one of 2
+  /// bits; binary: one of 1 bit; dual binary: two of 1 bit, b1 and b2.
+  std::array<uint8_t *, 2> planes;
+  /// f16 [rows, ceil(columns / group)] each, in the order of the GroupFit; the
+  /// last group may be shorter.
+  std::array<uint16_t *, 2> coefficients;
 };
 
-/// Quantises rows [firstRow, firstRow + rows) of `out`; `weights` are theirs
-/// alone. The error names the row and the group whose weights, scale or shift
-/// are not finite numbers of f16.
+/// Each quantises rows [firstRow, firstRow + rows) of `out`; `weights` are
+/// theirs alone. The error names the row and the group whose weights or
+/// coefficients are not finite numbers of f16.
 Status quantizeTernary(const float *weights, int64_t firstRow, int64_t rows,
-                       const TernaryMatrix &out);
+                       const QuantizedMatrix &out);
+Status quantizeBinary(const float *weights, int64_t firstRow, int64_t rows,
+                      const QuantizedMatrix &out);
+Status quantizeDualBinary(const float *weights, int64_t firstRow, int64_t rows,
+                          const QuantizedMatrix &out);
 
 } // namespace tbq
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Ternary digits by TWN's threshold and the least-squares scale and shift.
-// Input: rows of float weights; output: codes, f16 scales and shifts.
+// The closed forms: ternary by TWN's threshold and least squares, binary by
+// mean and mean deviation, dual binary by the largest weight.
+// Input: rows of float weights; output: planes of digits, f16 coefficients.
 // Invariant: no expression is contracted to a fused multiply-add, so that every
-// host makes the same codes.
+// host makes the same digits.
 
 #include "tbq/ClosedForm.h"
 
@@ -19,8 +20,7 @@
 
 using namespace tbq;
 
-TernaryFit tbq::fitTernary(const float *weights, int64_t count,
-                           uint8_t *digits) {
+GroupFit tbq::fitTernary(const float *weights, int64_t count, uint8_t *digits) {
   double sumAbs = 0;
   for (int64_t i = 0; i < count; ++i)
     sumAbs += std::fabs(static_cast<double>(weights[i]));
@@ -50,6 +50,38 @@ TernaryFit tbq::fitTernary(const float *weights, int64_t count,
   return {(n * sumWT - t * sumW) / d, (tt * sumW - t * sumWT) / d};
 }
 
+GroupFit tbq::fitBinary(const float *weights, int64_t count, uint8_t *digits) {
+  double sum = 0;
+  for (int64_t i = 0; i < count; ++i)
+    sum += weights[i];
+  const double mean = sum / static_cast<double>(count);
+  double deviation = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const double difference = weights[i] - mean;
+    digits[i] = difference >= 0;
+    deviation += std::fabs(difference);
+  }
+  return {deviation / static_cast<double>(count), mean};
+}
+
+GroupFit tbq::fitDualBinary(const float *weights, int64_t count,
+                            uint8_t *digits) {
+  double largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const double size = std::fabs(static_cast<double>(weights[i]));
+    if (size > largest || std::isnan(size)) // nothing is above a NaN
+      largest = size;
+  }
+  const double alpha1 = largest, alpha2 = -largest / 2;
+  for (int64_t i = 0; i < count; ++i) {
+    const double weight = weights[i];
+    const bool first = weight - (alpha1 + alpha2) / 2 >= 0;
+    const bool second = -(weight - (first ? alpha1 : 0) - alpha2 / 2) >= 0;
+    digits[i] = static_cast<uint8_t>(int(first) | int(second) << 1);
+  }
+  return {alpha1, alpha2};
+}
+
 uint16_t tbq::roundToF16(double value) {
   auto narrowed = static_cast<float>(value);
   // Round to odd: a float that is inexact and has its last bit set is never
@@ -66,41 +98,64 @@ uint16_t tbq::roundToF16(double value) {
 
 static bool isFiniteF16(uint16_t value) { return (value & 0x7c00) != 0x7c00; }
 
-/// Packs digits of two bits, four a byte, low bits first.
-static void packDigits(const std::vector<uint8_t> &digits, uint8_t *codes) {
-  const size_t count = digits.size();
-  for (size_t at = 0; at < count; at += 4) {
-    uint8_t byte = 0;
-    for (size_t i = at; i < std::min(count, at + 4); ++i)
-      byte = static_cast<uint8_t>(byte | digits[i] << (2 * (i - at)));
-    codes[at / 4] = byte;
+/// Packs bits [low, low + width) of each digit, low bits first.
+static void packPlane(const std::vector<uint8_t> &digits, unsigned low,
+                      unsigned width, uint8_t *plane) {
+  const size_t count = digits.size(), perByte = 8 / width;
+  const unsigned mask = (1u << width) - 1;
+  for (size_t at = 0; at < count; at += perByte) {
+    unsigned byte = 0;
+    for (size_t i = at; i < std::min(count, at + perByte); ++i)
+      byte |= (digits[i] >> low & mask) << (width * (i - at));
+    plane[at / perByte] = static_cast<uint8_t>(byte);
   }
 }
 
-Status tbq::quantizeTernary(const float *weights, int64_t firstRow,
-                            int64_t rows, const TernaryMatrix &out) {
+using Fit = GroupFit(const float *weights, int64_t count, uint8_t *digits);
+
+/// Fits the groups of some rows into `numPlanes` planes of `width` bits.
+static Status quantizeRows(const float *weights, int64_t firstRow, int64_t rows,
+                           const QuantizedMatrix &out, Fit *fit,
+                           unsigned numPlanes, unsigned width) {
   const int64_t columns = out.columns, group = out.group;
   const int64_t groups = (columns + group - 1) / group;
+  const int64_t rowBytes = (columns * width + 7) / 8;
   std::vector<uint8_t> digits(static_cast<size_t>(columns));
   for (int64_t row = firstRow; row < firstRow + rows; ++row) {
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t first = g * group;
-      const TernaryFit fit =
-          fitTernary(weights + first, std::min(group, columns - first),
-                     digits.data() + first);
-      const uint16_t scale = roundToF16(fit.scale),
-                     shift = roundToF16(fit.shift);
-      if (!isFiniteF16(scale) || !isFiniteF16(shift))
+      const GroupFit fitted =
+          fit(weights + first, std::min(group, columns - first),
+              digits.data() + first);
+      const uint16_t rounded[] = {roundToF16(fitted[0]), roundToF16(fitted[1])};
+      if (!isFiniteF16(rounded[0]) || !isFiniteF16(rounded[1]))
         return Error{"row " + std::to_string(row) + ", group " +
-                     std::to_string(g) + " has scale " +
-                     std::to_string(fit.scale) + " and shift " +
-                     std::to_string(fit.shift) +
+                     std::to_string(g) + " has coefficients " +
+                     std::to_string(fitted[0]) + " and " +
+                     std::to_string(fitted[1]) +
                      ", which f16 cannot hold: are its weights finite?"};
-      out.scale[row * groups + g] = scale;
-      out.shift[row * groups + g] = shift;
+      for (size_t i = 0; i < 2; ++i)
+        out.coefficients[i][row * groups + g] = rounded[i];
     }
-    packDigits(digits, out.codes + row * ((columns + 3) / 4));
+    for (unsigned plane = 0; plane < numPlanes; ++plane)
+      packPlane(digits, plane * width, width,
+                out.planes[plane] + row * rowBytes);
     weights += columns;
   }
   return Status::ok();
+}
+
+Status tbq::quantizeTernary(const float *weights, int64_t firstRow,
+                            int64_t rows, const QuantizedMatrix &out) {
+  return quantizeRows(weights, firstRow, rows, out, fitTernary, 1, 2);
+}
+
+Status tbq::quantizeBinary(const float *weights, int64_t firstRow, int64_t rows,
+                           const QuantizedMatrix &out) {
+  return quantizeRows(weights, firstRow, rows, out, fitBinary, 1, 1);
+}
+
+Status tbq::quantizeDualBinary(const float *weights, int64_t firstRow,
+                               int64_t rows, const QuantizedMatrix &out) {
+  return quantizeRows(weights, firstRow, rows, out, fitDualBinary, 2, 1);
 }

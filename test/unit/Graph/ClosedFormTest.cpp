@@ -1,31 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Ternarisation in closed form against hand-computed vectors (METHODS.md,
-// section 5) and against an exhaustive search for the least squares.
+// The closed forms against hand-computed vectors, against their neighbours
+// and, for dual binary, against a search for the nearest level.
 
 #include "tbq/ClosedForm.h"
 
 #include "format/Float16.h"
 #include "gtest/gtest.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <limits>
 #include <random>
+#include <vector>
 
 using namespace tbq;
 
 namespace {
 
-TEST(ClosedForm, GroupOfEight) {
-  const float weights[] = {0.9f, -0.3f, 0.05f, -1.2f, 0.4f, 0.0f, -0.45f, 0.7f};
+const float kGroup[] = {0.9f, -0.3f, 0.05f, -1.2f, 0.4f, 0.0f, -0.45f, 0.7f};
+
+TEST(ClosedForm, TernaryGroupOfEight) {
   const uint8_t expected[] = {2, 1, 1, 0, 2, 1, 0, 2};
   uint8_t digits[8];
-  TernaryFit fit = fitTernary(weights, 8, digits);
+  GroupFit fit = fitTernary(kGroup, 8, digits);
   for (int i = 0; i < 8; ++i)
     EXPECT_EQ(digits[i], expected[i]) << i;
-  EXPECT_NEAR(fit.scale, 0.746154, 1e-6);
-  EXPECT_NEAR(fit.shift, -0.080769, 1e-6);
+  EXPECT_NEAR(fit[0], 0.746154, 1e-6);
+  EXPECT_NEAR(fit[1], -0.080769, 1e-6);
 }
 
 TEST(ClosedForm, ThresholdIsStrict) {
@@ -38,24 +41,24 @@ TEST(ClosedForm, ThresholdIsStrict) {
   EXPECT_EQ(digits[2], 2);
   // Delta is 0 where all weights are 0.
   const float zeros[] = {0.0f, -0.0f};
-  TernaryFit fit = fitTernary(zeros, 2, digits);
+  GroupFit fit = fitTernary(zeros, 2, digits);
   EXPECT_EQ(digits[0], 1);
   EXPECT_EQ(digits[1], 1);
-  EXPECT_EQ(fit.scale, 0.0);
-  EXPECT_EQ(fit.shift, 0.0);
+  EXPECT_EQ(fit[0], 0.0);
+  EXPECT_EQ(fit[1], 0.0);
 }
 
 TEST(ClosedForm, EqualDigitsFallBackToTheMean) {
   const float weights[] = {-2.5f, -3.0f, -3.5f};
   uint8_t digits[3];
-  TernaryFit fit = fitTernary(weights, 3, digits);
+  GroupFit fit = fitTernary(weights, 3, digits);
   EXPECT_EQ(digits[0] + digits[1] + digits[2], 0);
-  EXPECT_EQ(fit.scale, 3.0);
-  EXPECT_EQ(fit.shift, 0.0);
+  EXPECT_EQ(fit[0], 3.0);
+  EXPECT_EQ(fit[1], 0.0);
   const float one[] = {0.25f};
   fit = fitTernary(one, 1, digits);
   EXPECT_EQ(digits[0], 2);
-  EXPECT_EQ(fit.scale, 0.25);
+  EXPECT_EQ(fit[0], 0.25);
 }
 
 double squaredError(const std::vector<float> &weights,
@@ -75,12 +78,12 @@ TEST(ClosedForm, NoNeighbourIsBetter) {
     for (float &weight : weights)
       weight = normal(random);
     std::vector<uint8_t> digits(count);
-    TernaryFit fit = fitTernary(weights.data(), count, digits.data());
-    double best = squaredError(weights, digits, fit.scale, fit.shift);
+    GroupFit fit = fitTernary(weights.data(), count, digits.data());
+    double best = squaredError(weights, digits, fit[0], fit[1]);
     for (double scale : {-1e-4, 0.0, 1e-4})
       for (double shift : {-1e-4, 0.0, 1e-4})
-        EXPECT_LE(best, squaredError(weights, digits, fit.scale + scale,
-                                     fit.shift + shift) +
+        EXPECT_LE(best, squaredError(weights, digits, fit[0] + scale,
+                                     fit[1] + shift) +
                             1e-12);
   }
 }
@@ -107,7 +110,7 @@ TEST(ClosedForm, MatrixInCheckpointOrder) {
   uint8_t codes[4];
   uint16_t scale[4], shift[4];
   ASSERT_TRUE(
-      bool(quantizeTernary(weights, 0, 2, {5, 4, codes, scale, shift})));
+      bool(quantizeTernary(weights, 0, 2, {5, 4, {codes}, {scale, shift}})));
   EXPECT_EQ(codes[0], 2 | 0 << 2 | 1 << 4 | 2 << 6);
   EXPECT_EQ(codes[1], 0);
   EXPECT_EQ(codes[2], 0x55);
@@ -118,24 +121,116 @@ TEST(ClosedForm, MatrixInCheckpointOrder) {
   EXPECT_EQ(f16ToFloat(scale[2]), 0.0f);
   // The second row alone gives its part of the matrix, nothing else.
   uint8_t again[] = {7, 7, 7, 7};
-  ASSERT_TRUE(
-      bool(quantizeTernary(weights + 5, 1, 1, {5, 4, again, scale, shift})));
+  ASSERT_TRUE(bool(
+      quantizeTernary(weights + 5, 1, 1, {5, 4, {again}, {scale, shift}})));
   EXPECT_EQ(again[0], 7);
   EXPECT_EQ(again[1], 7);
   EXPECT_EQ(again[2], 0x55);
   EXPECT_EQ(again[3], 1);
 }
 
+TEST(ClosedForm, BinaryGroups) {
+  // Two rows of partially binary weights, the salient -1.2 left out.
+  uint8_t digits[4];
+  const float row0[] = {0.9f, -0.3f, 0.05f},
+              row1[] = {0.4f, 0.02f, -0.45f, 0.7f};
+  GroupFit fit = fitBinary(row0, 3, digits);
+  EXPECT_NEAR(fit[0], 0.455556, 1e-6);
+  EXPECT_NEAR(fit[1], 0.216667, 1e-6);
+  EXPECT_EQ(digits[0] | digits[1] << 1 | digits[2] << 2, 0b001);
+  fit = fitBinary(row1, 4, digits);
+  EXPECT_NEAR(fit[0], 0.3825, 1e-6);
+  EXPECT_NEAR(fit[1], 0.1675, 1e-6);
+  EXPECT_EQ(digits[0] | digits[1] << 1 | digits[2] << 2 | digits[3] << 3,
+            0b1001);
+  // The sign of zero is +1.
+  const float equal[] = {-0.25f, -0.25f};
+  fit = fitBinary(equal, 2, digits);
+  EXPECT_EQ(fit, (GroupFit{0.0, -0.25}));
+  EXPECT_EQ(digits[0] + digits[1], 2);
+}
+
+TEST(ClosedForm, DualBinaryGroupOfEight) {
+  uint8_t digits[8];
+  GroupFit fit = fitDualBinary(kGroup, 8, digits);
+  EXPECT_NEAR(fit[0], 1.2, 1e-6);
+  EXPECT_NEAR(fit[1], -0.6, 1e-6);
+  // As float32, 0.9 lies just below the middle of 0.6 and 1.2; -0.3 is the
+  // middle of -0.6 and 0, and goes to -0.6.
+  const int b1[] = {1, 0, 0, 0, 1, 0, 0, 1}, b2[] = {1, 1, 0, 1, 1, 0, 1, 1};
+  for (int i = 0; i < 8; ++i)
+    EXPECT_EQ(digits[i], b1[i] | b2[i] << 1) << i;
+  const float zeros[] = {0.0f, -0.0f};
+  fit = fitDualBinary(zeros, 2, digits);
+  EXPECT_EQ(fit[0], 0.0);
+  EXPECT_EQ(fit[1], 0.0);
+}
+
+TEST(ClosedForm, DualBinaryIsTheNearestLevel) {
+  std::mt19937 random(11);
+  std::normal_distribution<float> normal(0.0f, 0.1f);
+  std::vector<float> weights(257);
+  for (float &weight : weights)
+    weight = normal(random);
+  std::vector<uint8_t> digits(weights.size());
+  GroupFit fit = fitDualBinary(weights.data(), 257, digits.data());
+  const double levels[] = {0, fit[0], fit[1], fit[0] + fit[1]};
+  for (size_t i = 0; i < weights.size(); ++i)
+    for (double level : levels)
+      EXPECT_LE(std::fabs(weights[i] - levels[digits[i]]),
+                std::fabs(weights[i] - level) + 1e-12);
+}
+
+TEST(ClosedForm, BitPlanesInCheckpointOrder) {
+  // Two rows of nine, groups of eight: the second byte has one bit.
+  const float weights[] = {1, 1, -1, 1, -1, -1, -1, 1, 3, //
+                           2, 0, 0,  0, 0,  0,  0,  0, -3};
+  uint8_t planes[8];
+  uint16_t scale[4], shift[4];
+  std::fill_n(planes, 8, uint8_t(0xff));
+  ASSERT_TRUE(
+      bool(quantizeBinary(weights, 0, 2, {9, 8, {planes}, {scale, shift}})));
+  EXPECT_EQ(planes[0], 0b10001011);
+  EXPECT_EQ(planes[1], 1);
+  EXPECT_EQ(planes[2], 0b00000001);
+  EXPECT_EQ(planes[3], 1);
+  EXPECT_EQ(planes[4], 0xff);
+  EXPECT_EQ(f16ToFloat(scale[0]), 1.0f);
+  EXPECT_EQ(f16ToFloat(shift[0]), 0.0f);
+  EXPECT_EQ(f16ToFloat(scale[1]), 0.0f);
+  EXPECT_EQ(f16ToFloat(shift[1]), 3.0f);
+  EXPECT_EQ(f16ToFloat(scale[2]), 0.4375f);
+  EXPECT_EQ(f16ToFloat(shift[2]), 0.25f);
+
+  // Level 2 s, 0 and -s are b1, nothing and b2. Row 1 alone.
+  std::fill_n(planes, 8, uint8_t(0xff));
+  ASSERT_TRUE(bool(quantizeDualBinary(
+      weights + 9, 1, 1, {9, 8, {planes, planes + 4}, {scale, shift}})));
+  EXPECT_EQ(planes[1], 0xff);
+  EXPECT_EQ(planes[2], 0b00000001);
+  EXPECT_EQ(planes[3], 0);
+  EXPECT_EQ(planes[5], 0xff);
+  EXPECT_EQ(planes[6], 0);
+  EXPECT_EQ(planes[7], 1);
+  EXPECT_EQ(f16ToFloat(scale[2]), 2.0f);
+  EXPECT_EQ(f16ToFloat(shift[2]), -1.0f);
+  EXPECT_EQ(f16ToFloat(scale[3]), 3.0f);
+  EXPECT_EQ(f16ToFloat(shift[3]), -1.5f);
+}
+
 TEST(ClosedForm, RefusesWhatF16CannotHold) {
-  uint8_t codes[2];
+  uint8_t first[2], second[2];
   uint16_t scale[2], shift[2];
-  for (float bad : {1e6f, std::numeric_limits<float>::infinity(),
-                    std::numeric_limits<float>::quiet_NaN()}) {
-    const float weights[] = {1, 2, 3, bad};
-    Status status = quantizeTernary(weights, 0, 2, {2, 2, codes, scale, shift});
-    ASSERT_FALSE(bool(status)) << bad;
-    EXPECT_NE(status.error().message.find("row 1, group 0"), std::string::npos);
-  }
+  for (auto *quantize : {quantizeTernary, quantizeBinary, quantizeDualBinary})
+    for (float bad : {1e6f, std::numeric_limits<float>::infinity(),
+                      std::numeric_limits<float>::quiet_NaN()}) {
+      const float weights[] = {1, 2, bad, 3};
+      Status status =
+          quantize(weights, 0, 2, {2, 2, {first, second}, {scale, shift}});
+      ASSERT_FALSE(bool(status)) << bad;
+      EXPECT_NE(status.error().message.find("row 1, group 0"),
+                std::string::npos);
+    }
 }
 
 } // namespace
