@@ -50,21 +50,28 @@ private:
 };
 } // namespace
 
-static std::string getScheme(PackOp pack) {
-  auto digits = dyn_cast<DigitsType>(pack.getWeight().getType());
-  return digits ? stringifyScheme(digits.getScheme()).str() : "float";
+/// What a manifest calls a weight's scheme; digits have one, floats none.
+static std::string getSchemeName(DigitsType digits) {
+  if (!digits)
+    return "float";
+  return digits.getScheme() == Scheme::DualBinary
+             ? "dual-binary"
+             : stringifyScheme(digits.getScheme()).str();
 }
 
 static Manifest::Layer describeLayer(PlaceOp place, PackOp pack) {
   LayoutAttr layout = place.getWeight().getType().getLayout();
+  auto digits = dyn_cast<DigitsType>(pack.getWeight().getType());
   Manifest::Layer layer;
   layer.name = place.getName().str();
-  layer.scheme = getScheme(pack);
+  layer.scheme = getSchemeName(digits);
   layer.n = layout.getRows();
   layer.k = layout.getColumns();
   if (!layout.isFloat() && layout.getGroup() < layout.getColumns())
     layer.group = layout.getGroup();
-  layer.shift = bool(pack.getShift());
+  // A scale and a shift, but for dual binary, which has two scales.
+  layer.shift = digits && digits.getScheme() != Scheme::DualBinary &&
+                pack.getCoefficients().size() == 2;
   layer.bitsPerWeight = layout.getBitsPerWeight();
   layer.bytes = layout.getBytes();
   return layer;

@@ -32,8 +32,8 @@ struct Source {
   /// Tensors the parts lie in.
   SmallVector<const TensorView *, 4> tensors;
   /// Parts that were computed.
-  std::vector<uint8_t> codes;
-  std::vector<uint16_t> scale, shift;
+  std::vector<uint8_t> planes[2];
+  std::vector<uint16_t> coefficients[2];
   std::vector<float> table;
 };
 
@@ -49,6 +49,7 @@ public:
 
 private:
   Result<const TensorView *> find(WeightOp op);
+  Result<const uint8_t *> readMatrix(Value operand, Source &source);
   Result<const TensorView *> use(Value operand, Source &source);
   Status readWeight(PackOp op, Source &source);
   Status readCoefficients(PackOp op, Source &source);
@@ -96,23 +97,47 @@ Status SectionWriter::fillTo(int64_t offset, StringRef what) {
   return Status::ok();
 }
 
-/// The tensor an op names, of the type and shape the op gives it.
+/// Bits of a digit in each of the planes of a scheme's weights.
+static ArrayRef<int64_t> getDigitBits(Scheme scheme) {
+  static constexpr int64_t ternary[] = {2}, dualBinary[] = {1, 1};
+  if (scheme == Scheme::Ternary)
+    return ternary;
+  ArrayRef<int64_t> planes = dualBinary;
+  return scheme == Scheme::DualBinary ? planes : planes.take_front();
+}
+
+static int64_t getRowBytes(int64_t columns, int64_t bits) {
+  return (columns * bits + 7) / 8;
+}
+
+/// The tensor an op names, of the type and shape the op gives it. Ternary
+/// digits are one matrix, planes of bits a tensor of as many matrices.
 Result<const TensorView *> SectionWriter::find(WeightOp op) {
   const std::string name = op.getName().str();
   if (auto digits = dyn_cast<DigitsType>(op.getType())) {
+    ArrayRef<int64_t> bits = getDigitBits(digits.getScheme());
+    std::vector<int64_t> shape{digits.getRows(),
+                               getRowBytes(digits.getColumns(), bits[0])};
     if (digits.getScheme() != Scheme::Ternary)
-      return makeError("", name,
-                       "digits of scheme " +
-                           stringifyScheme(digits.getScheme()).str() +
-                           " are not written yet (supported: ternary)");
-    return checkpoint.require(
-        name, {DType::U8}, {digits.getRows(), (digits.getColumns() + 3) / 4});
+      shape.insert(shape.begin(), bits.size());
+    return checkpoint.require(name, {DType::U8}, shape);
   }
   auto type = cast<RankedTensorType>(op.getType());
   Type element = type.getElementType();
   if (!element.isF32() && !element.isF16() && !element.isBF16())
     return makeError("", name, "is neither f32, f16 nor bf16");
-  return checkpoint.require(name, {dtypeOf(element)}, type.getShape().vec());
+  std::vector<int64_t> shape = type.getShape().vec();
+  if (std::optional<uint64_t> plane = op.getPlane()) {
+    const TensorView *stored = checkpoint.find(name);
+    const int64_t planes = stored && stored->shape.size() == shape.size() + 1
+                               ? stored->shape[0]
+                               : 0;
+    if (stored && *plane >= uint64_t(planes))
+      return makeError(stored->file, name,
+                       "has no plane " + std::to_string(*plane));
+    shape.insert(shape.begin(), planes);
+  }
+  return checkpoint.require(name, {dtypeOf(element)}, shape);
 }
 
 /// An operand of a pack that must come from the checkpoint as it is.
@@ -128,6 +153,18 @@ Result<const TensorView *> SectionWriter::use(Value operand, Source &source) {
   return tensor;
 }
 
+/// The elements of such an operand: of its plane, where it has one.
+Result<const uint8_t *> SectionWriter::readMatrix(Value operand,
+                                                  Source &source) {
+  auto tensor = use(operand, source);
+  if (!tensor)
+    return tensor.error();
+  const auto plane = operand.getDefiningOp<WeightOp>().getPlane();
+  const TensorView &whole = **tensor;
+  return plane ? whole.data + *plane * (whole.bytes / whole.shape[0])
+               : whole.data;
+}
+
 void mlir::tbq::fillRopeRow(int64_t position, ArrayRef<float> frequencies,
                             float *row) {
   for (size_t i = 0; i < frequencies.size(); ++i) {
@@ -138,28 +175,36 @@ void mlir::tbq::fillRopeRow(int64_t position, ArrayRef<float> frequencies,
   }
 }
 
-/// Makes digits, scale and shift of a float matrix, some rows at a time.
+static auto getQuantizer(Scheme scheme) {
+  if (scheme == Scheme::Ternary)
+    return ::tbq::quantizeTernary;
+  return scheme == Scheme::Binary ? ::tbq::quantizeBinary
+                                  : ::tbq::quantizeDualBinary;
+}
+
+/// Makes digits and coefficients of a float matrix, some rows at a time.
 Status SectionWriter::quantize(QuantizeOp op, LayoutAttr layout,
                                Source &source) {
   auto matrix = use(op.getWeight(), source);
   if (!matrix)
     return matrix.error();
   const TensorView &tensor = **matrix;
-  if (op.getScheme() != Scheme::Ternary ||
-      int64_t(op.getGroup()) != layout.getGroup())
-    return makeError(tensor.file, tensor.name,
-                     "is quantised as " +
-                         stringifyScheme(op.getScheme()).str() +
-                         " in groups of " + std::to_string(op.getGroup()) +
-                         ", but packed as ternary in groups of " +
-                         std::to_string(layout.getGroup()));
+  if (int64_t(op.getGroup()) != layout.getGroup())
+    return makeError(
+        tensor.file, tensor.name,
+        "is quantised in groups of " + std::to_string(op.getGroup()) +
+            ", but packed in groups of " + std::to_string(layout.getGroup()));
   const int64_t rows = layout.getRows(), columns = layout.getColumns();
-  source.codes.resize(rows * ((columns + 3) / 4));
-  source.scale.resize(rows * layout.getNumGroups());
-  source.shift.resize(rows * layout.getNumGroups());
-  const ::tbq::TernaryMatrix quantized{columns, layout.getGroup(),
-                                       source.codes.data(), source.scale.data(),
-                                       source.shift.data()};
+  ::tbq::QuantizedMatrix quantized{columns, layout.getGroup(), {}, {}};
+  for (auto [i, bits] : llvm::enumerate(layout.getDigits())) {
+    source.planes[i].resize(rows * getRowBytes(columns, bits));
+    quantized.planes[i] = source.planes[i].data();
+    source.parts.planes.push_back(source.planes[i].data());
+  }
+  for (size_t i = 0; i < 2; ++i) {
+    source.coefficients[i].resize(rows * layout.getNumGroups());
+    quantized.coefficients[i] = source.coefficients[i].data();
+  }
   const int64_t most = std::max<int64_t>(1, kChunkBytes / (4 * columns));
   std::vector<float> weights;
   for (int64_t row = 0; row < rows; row += most) {
@@ -167,11 +212,10 @@ Status SectionWriter::quantize(QuantizeOp op, LayoutAttr layout,
     weights.resize(count * columns);
     readFloats(tensor, row * columns, count * columns, weights.data());
     Status status =
-        ::tbq::quantizeTernary(weights.data(), row, count, quantized);
+        getQuantizer(op.getScheme())(weights.data(), row, count, quantized);
     if (!status)
       return makeError(tensor.file, tensor.name, status.error().message);
   }
-  source.parts.planes = {source.codes.data()};
   return Status::ok();
 }
 
@@ -189,49 +233,52 @@ Status SectionWriter::readWeight(PackOp op, Source &source) {
     source.parts.elementType = elementTypeOf(op.getWeight());
     return Status::ok();
   }
-  if (!layout.isFloat() && layout.getDigits() != ArrayRef<int64_t>{2})
+  if (auto digits = dyn_cast<DigitsType>(op.getWeight().getType());
+      digits && layout.getDigits() != getDigitBits(digits.getScheme()))
     return makeError("", "tbq.weights",
-                     "only one plane of 2-bit digits is written yet");
+                     stringifyScheme(digits.getScheme()).str() +
+                         " digits are packed into planes of other widths");
   if (auto quantizeOp = op.getWeight().getDefiningOp<QuantizeOp>())
     return quantize(quantizeOp, layout, source);
-  auto tensor = use(op.getWeight(), source);
-  if (!tensor)
-    return tensor.error();
+  auto matrix = readMatrix(op.getWeight(), source);
+  if (!matrix)
+    return matrix.error();
   if (layout.isFloat()) {
-    source.parts.elements = (*tensor)->data;
+    source.parts.elements = *matrix;
     source.parts.elementType = elementTypeOf(op.getWeight());
-  } else {
-    source.parts.planes = {(*tensor)->data};
+    return Status::ok();
+  }
+  for (int64_t bits : layout.getDigits()) {
+    source.parts.planes.push_back(*matrix);
+    *matrix += layout.getRows() * getRowBytes(layout.getColumns(), bits);
   }
   return Status::ok();
 }
 
-/// Scale, shift and bias.
+/// Coefficients, in the order of the layout's terms, and bias.
 Status SectionWriter::readCoefficients(PackOp op, Source &source) {
-  for (Value coefficient : {op.getScale(), op.getShift()}) {
-    if (!coefficient)
-      continue;
+  for (Value coefficient : op.getCoefficients()) {
     if (auto quantizeOp = coefficient.getDefiningOp<QuantizeOp>()) {
       if (quantizeOp != op.getWeight().getDefiningOp())
         return makeError("", "tbq.weights",
                          "digits and coefficients of one weight come from two "
                          "quantisations");
-      const auto &values =
-          coefficient == quantizeOp.getScale() ? source.scale : source.shift;
-      source.parts.coefficients.push_back(bytesOf(values.data()));
+      const bool second = coefficient == quantizeOp.getCoefficients()[1];
+      source.parts.coefficients.push_back(
+          bytesOf(source.coefficients[second].data()));
       continue;
     }
-    auto tensor = use(coefficient, source);
-    if (!tensor)
-      return tensor.error();
-    source.parts.coefficients.push_back((*tensor)->data);
+    auto matrix = readMatrix(coefficient, source);
+    if (!matrix)
+      return matrix.error();
+    source.parts.coefficients.push_back(*matrix);
   }
   if (!op.getBias())
     return Status::ok();
-  auto bias = use(op.getBias(), source);
+  auto bias = readMatrix(op.getBias(), source);
   if (!bias)
     return bias.error();
-  source.parts.bias = (*bias)->data;
+  source.parts.bias = *bias;
   source.parts.biasType = elementTypeOf(op.getBias());
   return Status::ok();
 }

@@ -142,7 +142,7 @@ const char *const downRecipe = R"mlir(
   %t = tbq.weight "model.layers.0.mlp.down_proj.codes" : !tbq.digits<8x12, ternary>
   %a = tbq.weight "model.layers.0.mlp.down_proj.scale" : tensor<8x1xf16>
   %c = tbq.weight "model.layers.0.mlp.down_proj.shift" : tensor<8x1xf16>
-  %p = tbq.pack %t scale(%a) shift(%c) : (!tbq.digits<8x12, ternary>, tensor<8x1xf16>, tensor<8x1xf16>)
+  %p = tbq.pack %t coefficients(%a, %c) : (!tbq.digits<8x12, ternary>, tensor<8x1xf16>, tensor<8x1xf16>)
     -> !tbq.packed<8x12, digits [2], terms [[1, -1], [0, 1]], group 12, tile 16>
   tbq.place %p at 0 "down" : !tbq.packed<8x12, digits [2], terms [[1, -1], [0, 1]], group 12, tile 16>
 )mlir";
@@ -162,11 +162,54 @@ TEST_F(WeightWriter, TernaryOfTheCheckpoint) {
   EXPECT_EQ(weight.coefficients[1], std::vector<uint16_t>(8, 0xb402));
 }
 
+const char *const dualRecipe = R"mlir(
+  %b = tbq.weight "model.layers.0.mlp.down_proj.planes" : !tbq.digits<8x12, dual_binary>
+  %a1 = tbq.weight "model.layers.0.mlp.down_proj.scale" plane 0 : tensor<8x1xf16>
+  %a2 = tbq.weight "model.layers.0.mlp.down_proj.scale" plane 1 : tensor<8x1xf16>
+  %p = tbq.pack %b coefficients(%a1, %a2) : (!tbq.digits<8x12, dual_binary>, tensor<8x1xf16>, tensor<8x1xf16>)
+    -> !tbq.packed<8x12, digits [1, 1], terms [[1, 0, 0], [0, 1, 0]], group 12, tile 16>
+  tbq.place %p at 0 "down" : !tbq.packed<8x12, digits [1, 1], terms [[1, 0, 0], [0, 1, 0]], group 12, tile 16>
+)mlir";
+
+/// A tensor of two, where the second half differs.
+TestTensor halves(std::vector<int64_t> shape, TestTensor first,
+                  const TestTensor &second) {
+  shape.insert(shape.begin(), 2);
+  return {first.dtype, shape, first.bytes + second.bytes};
+}
+
+TEST_F(WeightWriter, DualBinaryOfTheCheckpoint) {
+  const std::string name = "model.layers.0.mlp.down_proj";
+  const auto byte = ::tbq::byteTensor;
+  const auto half = ::tbq::halfTensor;
+  model.tensors[name + ".planes"] =
+      halves({8, 2}, byte({8, 2}, 0x05), byte({8, 2}, 0x03));
+  model.tensors[name + ".scale"] =
+      halves({8, 1}, half({8, 1}, 0x3801), half({8, 1}, 0xb402));
+  ASSERT_EQ(write(192, dualRecipe), "");
+  UnpackedWeight weight = placed("down");
+  ASSERT_EQ(weight.planes.size(), 2u);
+  for (size_t i = 0; i < 96; ++i) {
+    ASSERT_EQ(weight.planes[0][i], 0x05 >> (i % 12 % 8) & 1) << i;
+    ASSERT_EQ(weight.planes[1][i], 0x03 >> (i % 12 % 8) & 1) << i;
+  }
+  EXPECT_EQ(weight.coefficients[0], std::vector<uint16_t>(8, 0x3801));
+  EXPECT_EQ(weight.coefficients[1], std::vector<uint16_t>(8, 0xb402));
+  // A plane that is not there.
+  model.tensors[name + ".scale"] = half({1, 8, 1}, 0);
+  EXPECT_TRUE(isErrorAbout(write(192, dualRecipe), model.path(),
+                           name + ".scale: has no plane 1"));
+  model.tensors[name + ".planes"] = byte({1, 8, 2}, 0);
+  EXPECT_TRUE(isErrorAbout(write(192, dualRecipe), model.path(),
+                           name + ".planes: tensor is U8 [1, 8, 2], expected "
+                                  "U8 [2, 8, 2]"));
+}
+
 const char *const quantizeRecipe = R"mlir(
   %w = tbq.weight "lm_head.weight" : tensor<9000x40xf32>
-  %t, %a, %c = tbq.quantize %w ternary group 16
+  %t, %c:2 = tbq.quantize %w ternary group 16
     : tensor<9000x40xf32> -> !tbq.digits<9000x40, ternary>, tensor<9000x3xf16>, tensor<9000x3xf16>
-  %p = tbq.pack %t scale(%a) shift(%c) : (!tbq.digits<9000x40, ternary>, tensor<9000x3xf16>, tensor<9000x3xf16>)
+  %p = tbq.pack %t coefficients(%c#0, %c#1) : (!tbq.digits<9000x40, ternary>, tensor<9000x3xf16>, tensor<9000x3xf16>)
     -> !tbq.packed<9000x40, digits [2], terms [[1, -1], [0, 1]], group 16, tile 16>
   tbq.place %p at 0 "head" : !tbq.packed<9000x40, digits [2], terms [[1, -1], [0, 1]], group 16, tile 16>
 )mlir";
@@ -189,23 +232,69 @@ TEST_F(WeightWriter, QuantisesInClosedForm) {
   for (int64_t row = 0; row < 9000; ++row)
     for (int64_t g = 0; g < 3; ++g) {
       const int64_t count = g < 2 ? 16 : 8, first = row * 40 + g * 16;
-      ::tbq::TernaryFit fit =
+      ::tbq::GroupFit fit =
           ::tbq::fitTernary(matrix.data() + first, count, digits.data());
-      ASSERT_EQ(weight.coefficients[0][row * 3 + g],
-                ::tbq::roundToF16(fit.scale));
-      ASSERT_EQ(weight.coefficients[1][row * 3 + g],
-                ::tbq::roundToF16(fit.shift));
+      ASSERT_EQ(weight.coefficients[0][row * 3 + g], ::tbq::roundToF16(fit[0]));
+      ASSERT_EQ(weight.coefficients[1][row * 3 + g], ::tbq::roundToF16(fit[1]));
       for (int64_t i = 0; i < count; ++i)
         ASSERT_EQ(weight.planes[0][first + i], digits[i]);
     }
+}
+
+/// An 8 x 40 matrix, quantised in groups of 32 and packed as `digits`.
+std::string bitRecipe(const std::string &scheme, const std::string &form) {
+  const std::string digits = "!tbq.digits<8x40, " + scheme + ">",
+                    f16 = "tensor<8x2xf16>",
+                    packed = "!tbq.packed<8x40, " + form + ", tile 16>";
+  return "%w = tbq.weight \"lm_head.weight\" : tensor<8x40xf32>\n"
+         "%t, %c:2 = tbq.quantize %w " +
+         scheme + " group 32 : tensor<8x40xf32> -> " + digits + ", " + f16 +
+         ", " + f16 + "\n%p = tbq.pack %t coefficients(%c#0, %c#1) : (" +
+         digits + ", " + f16 + ", " + f16 + ") -> " + packed +
+         "\ntbq.place %p at 0 \"head\" : " + packed + "\n";
+}
+
+TEST_F(WeightWriter, QuantisesToBits) {
+  std::vector<float> matrix = waves(8 * 40);
+  model.tensors["lm_head.weight"] = floats({8, 40}, matrix);
+  std::vector<uint8_t> digits(32);
+  for (bool dual : {false, true}) {
+    ASSERT_EQ(
+        dual ? write(384, bitRecipe("dual_binary",
+                                    "digits [1, 1], terms [[1, 0, 0], [0, 1, "
+                                    "0]], group 32"))
+             : write(256,
+                     bitRecipe("binary", "digits [1], terms [[2, -1], [0, 1]], "
+                                         "group 32")),
+        "");
+    UnpackedWeight weight = placed("head");
+    for (int64_t row = 0; row < 8; ++row)
+      for (int64_t g = 0; g < 2; ++g) {
+        const int64_t count = g == 0 ? 32 : 8, first = row * 40 + g * 32;
+        auto *fit = dual ? ::tbq::fitDualBinary : ::tbq::fitBinary;
+        ::tbq::GroupFit fitted =
+            fit(matrix.data() + first, count, digits.data());
+        for (size_t i = 0; i < 2; ++i)
+          ASSERT_EQ(weight.coefficients[i][row * 2 + g],
+                    ::tbq::roundToF16(fitted[i]));
+        for (int64_t i = 0; i < count; ++i)
+          for (size_t plane = 0; plane < weight.planes.size(); ++plane)
+            ASSERT_EQ(weight.planes[plane][first + i], digits[i] >> plane & 1);
+      }
+  }
+  EXPECT_EQ(write(384, bitRecipe("binary", "digits [1, 1], terms [[1, 0, 0], "
+                                           "[0, 1, 0]], group 32")),
+            "tbq.weights: binary digits are packed into planes of other "
+            "widths");
 }
 
 TEST_F(WeightWriter, NamesWhatCannotBeQuantised) {
   std::vector<float> matrix = waves(9000 * 40);
   matrix[8123 * 40 + 17] = std::numeric_limits<float>::quiet_NaN();
   model.tensors["lm_head.weight"] = floats({9000, 40}, matrix);
-  EXPECT_TRUE(isErrorAbout(write(quantizedBytes, quantizeRecipe), model.path(),
-                           "lm_head.weight: row 8123, group 1 has scale"));
+  EXPECT_TRUE(
+      isErrorAbout(write(quantizedBytes, quantizeRecipe), model.path(),
+                   "lm_head.weight: row 8123, group 1 has coefficients"));
 }
 
 // Two MiB arrive in parts, in order.
