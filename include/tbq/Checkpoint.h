@@ -162,13 +162,19 @@ struct LinearTensors {
   const TensorView *weight = nullptr; // float: F32, F16 or BF16 [rows, columns]
   const TensorView *bias = nullptr;   // F32, F16 or BF16 [rows]; may be null
 
-  /// Set instead of `weight`: a ternary linear of `groups` groups a row,
-  /// w = scale * T + shift with T in {-1, 0, 1}.
+  /// Set instead of `weight`: a quantised linear of `groups` groups a row.
+  /// Ternary: w = scale * T + shift with T in {-1, 0, 1}; binary: w = scale *
+  /// (2 B - 1) + shift; dual binary: w = scale[0] * B0 + scale[1] * B1.
   std::optional<LinearScheme> quantization;
   int64_t groups = 0;
-  const TensorView *codes = nullptr; // U8 [rows, ceil(columns / 4)], T + 1
-  const TensorView *scale = nullptr; // F16 [rows, groups], finite
-  const TensorView *shift = nullptr; // the same; null without a shift
+  /// Ternary: U8 [rows, ceil(columns / 4)], T + 1.
+  const TensorView *codes = nullptr;
+  /// Binary: U8 [1, rows, ceil(columns / 8)]; dual binary: [2, ...]. The bits
+  /// that no column fills are 0.
+  const TensorView *planes = nullptr;
+  /// F16 [rows, groups], finite; dual binary: [2, rows, groups].
+  const TensorView *scale = nullptr;
+  const TensorView *shift = nullptr; // F16 [rows, groups]; null without one
 };
 
 class Checkpoint {
@@ -206,8 +212,8 @@ public:
   /// The tensors of linear `name` (for example
   /// "model.layers.0.mlp.up_proj"), float or as the config says it is
   /// quantised. Errors: tensors missing, of another type or shape, or left
-  /// over under this name; codes other than 0, 1, 2; scales that are not
-  /// finite; a scheme whose tensors are not read yet.
+  /// over under this name; codes other than 0, 1, 2; bits past a row's end;
+  /// scales that are not finite; salient weights, which are not read yet.
   Result<LinearTensors> linear(const std::string &name, int64_t rows,
                                int64_t columns, bool hasBias) const;
 

@@ -9,6 +9,7 @@
 
 #include "tbq/Emit.h"
 #include "tbq/Import.h"
+#include "tbq/QuantizeSpec.h"
 
 #include <optional>
 #include <string>
@@ -34,6 +35,7 @@ struct CompileOptions {
   TargetFlags target;
   ImportOptions import;
   std::string quantize; // empty, or what parseQuantizeSpec reads
+  std::string policy;   // empty, or a file of lines PATTERN SPEC
   int64_t prefillTokens = 64;
   std::string temporaries; // a folder for what each stage leaves; may be empty
   bool verbose = false;    // times and memory
@@ -42,6 +44,9 @@ struct CompileOptions {
 /// The program's exit code: 0 done, 1 the input or an option was wrong, 2 a
 /// defect of the compiler. Messages and progress go to stderr.
 int compile(const CompileOptions &options);
+
+/// The rules of a policy file. Errors name the file and the line.
+::tbq::Result<std::vector<PolicyRule>> readPolicy(const std::string &path);
 
 /// A module from text. Errors name the file, line and column.
 ::tbq::Result<OwningOpRef<ModuleOp>> readModule(MLIRContext &context,

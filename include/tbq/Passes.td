@@ -15,7 +15,8 @@ def QuantizePass : Pass<"tbq-quantize"> {
   let summary = "quantise the decoder's float linears after training";
   let description = [{
     Each float linear inside a decoder layer gets digits and coefficients made
-    from its weight. `group = 0` takes the whole row as one group.
+    from its weight, as the first rule that matches its name says. A rule is
+    `PATTERN=SCHEME:gN`, `PATTERN=SCHEME:row` or `PATTERN=float`.
 
     ```mlir
     %y = tbq.linear %x, %w : (tensor<?x576xf32>, tensor<576x576xbf16>) -> tensor<?x576xf32>
@@ -25,8 +26,7 @@ def QuantizePass : Pass<"tbq-quantize"> {
     ```
   }];
   let options = [
-    Option<"scheme", "scheme", "std::string", "\"ternary\"", "ternary, binary or dual_binary">,
-    Option<"group", "group", "int64_t", "128", "columns that share a scale; 0: the row">,
+    ListOption<"rules", "rules", "std::string", "PATTERN=SPEC, first match wins">,
     Option<"activations", "activations", "std::string", "\"f32\"", "f32 or i8">];
   let dependentDialects = ["::mlir::tbq::TbqDialect"];
 }

@@ -19,9 +19,12 @@ class DialectRegistry;
 namespace mlir::tbq {
 
 struct GraphOptions : PassPipelineOptions<GraphOptions> {
-  /// Quantise float linears after training; see parseQuantizeSpec.
+  /// Quantise all float linears after training; see parseQuantizeSpec.
   Option<std::string> quantize{*this, "quantize",
                                llvm::cl::desc("post-training scheme")};
+  /// The same for some: rules as tbq-quantize takes them.
+  ListOption<std::string> policy{*this, "policy",
+                                 llvm::cl::desc("PATTERN=SPEC, ...")};
   Option<std::string> activations{
       *this, "activations", llvm::cl::desc("f32 or i8"), llvm::cl::init("f32")};
 };
@@ -55,17 +58,6 @@ void buildGraphPipeline(OpPassManager &manager, const GraphOptions &options);
 void buildPackPipeline(OpPassManager &manager, const PackOptions &options);
 void buildLowerPipeline(OpPassManager &manager, const LowerOptions &options);
 void buildCPUPipeline(OpPassManager &manager, const CPUOptions &options);
-
-/// What --quantize asks for: a scheme by its name in the dialect, and columns a
-/// group (0: the row).
-struct QuantizeSpec {
-  std::string scheme;
-  int64_t group;
-};
-/// Parses "SCHEME:gN" or "SCHEME:row", SCHEME one of ternary, binary and
-/// dual-binary.
-FailureOr<QuantizeSpec> parseQuantizeSpec(llvm::StringRef spec,
-                                          std::string &error);
 
 /// Dialects, interfaces, passes and pipelines: all a program needs.
 void registerAll(DialectRegistry &registry);

@@ -67,6 +67,7 @@ private:
   CodeTarget target;
   MLIRContext context;
   std::optional<Checkpoint> checkpoint;
+  std::vector<PolicyRule> policy;
   std::vector<uint8_t> tokenizer;
   nlohmann::json chat;
   OwningOpRef<ModuleOp> module;
@@ -86,6 +87,12 @@ Status Compilation::openInputs() {
   if (!options.quantize.empty() &&
       failed(parseQuantizeSpec(options.quantize, error)))
     return makeError("--quantize", "", error);
+  if (!options.policy.empty()) {
+    Result<std::vector<PolicyRule>> rules = readPolicy(options.policy);
+    if (!rules)
+      return rules.error();
+    policy = std::move(*rules);
+  }
   if (isArtifact())
     if (Status status = checkOutput(options.output); !status)
       return status;
@@ -106,10 +113,11 @@ Status Compilation::openInputs() {
   if (!opened)
     return opened.error();
   checkpoint = std::move(*opened);
-  if (checkpoint->quantization() && !options.quantize.empty())
+  if (checkpoint->quantization() &&
+      !(options.quantize.empty() && options.policy.empty()))
     return makeError(directory + "/config.json", "quantization_config",
-                     "the model is quantised already; --quantize is for float "
-                     "checkpoints");
+                     "the model is quantised already; --quantize and --policy "
+                     "are for float checkpoints");
   return isArtifact() ? readTokenizer() : Status::ok();
 }
 
@@ -178,7 +186,13 @@ Status Compilation::runStage(Stage stage) {
     break;
   case Stage::Graph: {
     GraphOptions graph;
+    std::string unmatched = findUnmatchedPattern(*module, policy);
+    if (!unmatched.empty())
+      return makeError(options.policy, "'" + unmatched + "'",
+                       "matches no float linear of the decoder layers");
     graph.quantize = options.quantize;
+    for (const PolicyRule &rule : policy)
+      graph.policy.push_back(rule.text);
     graph.activations = getActivations(options, *module);
     buildGraphPipeline(manager, graph);
     break;

@@ -10,7 +10,6 @@
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Transforms/Passes.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/ADT/StringSwitch.h"
 #include "llvm/TargetParser/Triple.h"
 
 using namespace mlir;
@@ -27,19 +26,13 @@ static void addCheck(OpPassManager &manager, StringRef stage) {
 //   out  the same, fused; linears quantised as asked
 void mlir::tbq::buildGraphPipeline(OpPassManager &manager,
                                    const GraphOptions &options) {
-  std::string error;
-  if (!options.quantize.empty()) {
-    QuantizePassOptions quantize;
-    // The spec was checked where it was given; a bad one cannot arrive here
-    // from tbqc, and from tbq-opt it takes the default group.
-    FailureOr<QuantizeSpec> spec = parseQuantizeSpec(options.quantize, error);
-    if (succeeded(spec)) {
-      quantize.scheme = spec->scheme;
-      quantize.group = spec->group;
-    }
-    quantize.activations = options.activations;
+  QuantizePassOptions quantize;
+  quantize.rules.assign(options.policy.begin(), options.policy.end());
+  if (!options.quantize.empty())
+    quantize.rules.push_back(".*=" + options.quantize);
+  quantize.activations = options.activations;
+  if (!quantize.rules.empty())
     manager.addPass(createQuantizePass(quantize));
-  }
   manager.addPass(createFuseResidualPass());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
@@ -110,34 +103,6 @@ void mlir::tbq::buildCPUPipeline(OpPassManager &manager,
   manager.addPass(createReconcileUnrealizedCastsPass());
   manager.addPass(createCanonicalizerPass());
   addCheck(manager, "cpu");
-}
-
-FailureOr<QuantizeSpec> mlir::tbq::parseQuantizeSpec(StringRef spec,
-                                                     std::string &error) {
-  auto [name, group] = spec.split(':');
-  // The widths of digits: groups end with a step of the layout.
-  auto scheme = llvm::StringSwitch<std::pair<StringRef, int64_t>>(name)
-                    .Case("ternary", {"ternary", 16})
-                    .Case("binary", {"binary", 32})
-                    .Case("dual-binary", {"dual_binary", 32})
-                    .Default({});
-  if (scheme.first.empty()) {
-    error = ("unknown scheme '" + name +
-             "' (supported: ternary, binary, dual-binary)")
-                .str();
-    return failure();
-  }
-  if (group == "row")
-    return QuantizeSpec{scheme.first.str(), 0};
-  int64_t columns = 0;
-  if (!group.consume_front("g") || group.getAsInteger(10, columns) ||
-      columns < scheme.second || columns % scheme.second != 0) {
-    error = ("'" + spec + "': expected " + name + ":row or " + name +
-             ":gN with N a multiple of " + Twine(scheme.second))
-                .str();
-    return failure();
-  }
-  return QuantizeSpec{scheme.first.str(), columns};
 }
 
 void mlir::tbq::setTargetFeatures(CPUOptions &options, StringRef triple,

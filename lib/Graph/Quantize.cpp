@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// tbq-quantize: post-training quantisation of a float checkpoint. Every float
-// linear inside a decoder layer becomes one of the scheme asked for; embedding,
-// head and norms keep their type. Weights are not touched here: the
-// tbq.quantize op says what is made of them when they are written.
+// tbq-quantize: post-training quantisation of a float checkpoint. Each float
+// linear inside a decoder layer becomes what the first rule that matches its
+// name says; what no rule matches stays float, as do embedding, head and norms
+// keep their type. Weights are not touched here: the tbq.quantize op says what
+// is made of them when they are written.
 
 #include "tbq/Passes.h"
+#include "tbq/QuantizeSpec.h"
 
 namespace mlir::tbq {
 #define GEN_PASS_DEF_QUANTIZEPASS
@@ -43,23 +45,39 @@ namespace {
 struct QuantizePass : tbq::impl::QuantizePassBase<QuantizePass> {
   using QuantizePassBase::QuantizePassBase;
 
+  LogicalResult initialize(MLIRContext *context) override {
+    policy.clear();
+    for (const std::string &rule : rules) {
+      std::string error;
+      FailureOr<PolicyRule> parsed = parsePolicyRule(rule, error);
+      if (failed(parsed))
+        return emitError(UnknownLoc::get(context)) << "tbq-quantize: " << error;
+      policy.push_back(std::move(*parsed));
+    }
+    return success();
+  }
+
   void runOnOperation() override {
     std::optional<Activations> mode = symbolizeActivations(activations);
     if (!mode) {
       getOperation()->emitError("unknown activations '") << activations << "'";
       return signalPassFailure();
     }
-    std::optional<Scheme> kind = symbolizeScheme(scheme);
-    if (!kind || *kind == Scheme::SalientMask) {
-      getOperation()->emitError("unknown scheme '") << scheme << "'";
+    std::string unmatched = findUnmatchedPattern(getOperation(), policy);
+    if (!unmatched.empty()) {
+      getOperation()->emitError("no linear is called '") << unmatched << "'";
       return signalPassFailure();
     }
-    getOperation()->walk([&](LayerOp layer) {
-      layer.walk([&](LinearOp op) {
-        if (isa<RankedTensorType>(op.getWeight().getType()))
-          quantize(op, *kind, group, *mode);
-      });
+    getOperation()->walk([&](LinearOp op) {
+      StringRef name = getQuantizableName(op);
+      const PolicyRule *rule = llvm::find_if(
+          policy, [&](const PolicyRule &rule) { return rule.matches(name); });
+      if (name.empty() || rule == policy.end() || !rule->spec.scheme)
+        return;
+      quantize(op, *rule->spec.scheme, rule->spec.group, *mode);
     });
   }
+
+  SmallVector<PolicyRule> policy;
 };
 } // namespace

@@ -1,5 +1,5 @@
-// RUN: tbq-opt %s --tbq-quantize="group=32 activations=i8" | FileCheck %s --check-prefixes=CHECK,G32
-// RUN: tbq-opt %s --tbq-quantize="group=0" | FileCheck %s --check-prefixes=CHECK,ROW
+// RUN: tbq-opt %s --tbq-quantize="rules=.*=ternary:g32 activations=i8" | FileCheck %s --check-prefixes=CHECK,G32
+// RUN: tbq-opt %s --tbq-quantize="rules=.*=ternary:row" | FileCheck %s --check-prefixes=CHECK,ROW
 // RUN: not tbq-opt %s --tbq-quantize="activations=i4" 2>&1 | FileCheck %s --check-prefix=BAD
 
 // BAD: error: unknown activations 'i4'

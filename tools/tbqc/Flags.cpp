@@ -53,6 +53,12 @@ struct Flags {
                "columns, or SCHEME:row; SCHEME is ternary, binary or "
                "dual-binary (default none)"),
       cl::value_desc("spec"), cl::cat(all)};
+  Text policy{
+      "policy",
+      cl::desc("a file of lines PATTERN SPEC: linears whose name the regular "
+               "expression matches get that spec, or 'float'; first match "
+               "wins, before --quantize (default none)"),
+      cl::value_desc("file"), cl::cat(all)};
   Number context{"context",
                  cl::desc("positions the cache has room for (default: the "
                           "model's maximum, at most 4096)"),
@@ -196,7 +202,9 @@ Status Flags::setStages(CompileOptions &options) const {
     return makeError("--context", "",
                      "is for a model directory; a module says it itself");
   const std::pair<const cl::Option *, Stage> used[] = {
-      {&quantize, Stage::Graph}, {&chunk, Stage::Pack}};
+      {&quantize, Stage::Graph},
+      {&policy, Stage::Graph},
+      {&chunk, Stage::Pack}};
   for (auto [flag, stage] : used)
     if (flag->getNumOccurrences() && options.startAfter >= stage)
       return makeError("--" + flag->ArgStr.str(), "",
@@ -244,6 +252,7 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.target.cpu = mcpu;
   options.target.attributes = mattr;
   options.quantize = quantize;
+  options.policy = policy;
   options.temporaries = temporaries;
   options.verbose = verbose;
   if (Status status = checkFixed(); !status)

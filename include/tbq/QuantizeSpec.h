@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What is asked of post-training quantisation: for one linear a scheme and its
+// group, for a model a policy of rules by name.
+#ifndef TBQ_QUANTIZESPEC_H
+#define TBQ_QUANTIZESPEC_H
+
+#include "tbq/IR/Tbq.h"
+
+#include "mlir/IR/BuiltinOps.h"
+
+#include <optional>
+#include <string>
+
+namespace mlir::tbq {
+
+struct QuantizeSpec {
+  std::optional<Scheme> scheme; // none: stays float
+  int64_t group = 0;            // columns that share coefficients; 0: the row
+};
+
+/// Reads "SCHEME:gN" or "SCHEME:row" with SCHEME ternary, binary or
+/// dual-binary, or "float". On failure `error` says what is wrong.
+FailureOr<QuantizeSpec> parseQuantizeSpec(llvm::StringRef spec,
+                                          std::string &error);
+
+/// One line of a policy: linears whose whole name an extended regular
+/// expression matches ("model\.layers\.[0-9]+\.mlp\..*") become what the spec
+/// says.
+struct PolicyRule {
+  std::string text; // PATTERN=SPEC
+  std::string pattern;
+  QuantizeSpec spec;
+
+  bool matches(llvm::StringRef name) const;
+};
+
+/// Reads "PATTERN=SPEC".
+FailureOr<PolicyRule> parsePolicyRule(llvm::StringRef rule, std::string &error);
+
+/// The linear's name in the checkpoint, or "" for one whose weight is no float
+/// tensor of it or that lies outside the decoder layers.
+llvm::StringRef getQuantizableName(LinearOp op);
+
+/// The first pattern that matches no linear of the module, or "".
+std::string findUnmatchedPattern(Operation *module,
+                                 llvm::ArrayRef<PolicyRule> policy);
+
+} // namespace mlir::tbq
+
+#endif // TBQ_QUANTIZESPEC_H

@@ -1,0 +1,38 @@
+// RUN: tbq-opt %s --tbq-quantize="rules=.*q=float,.*mlp.*=dual-binary:g32,.*=binary:row" | FileCheck %s
+// RUN: not tbq-opt %s --tbq-quantize="rules=lm_head=binary:row" 2>&1 | FileCheck %s --check-prefix=UNMATCHED
+// RUN: not tbq-opt %s --tbq-quantize="rules=.*=binary:g48" 2>&1 | FileCheck %s --check-prefix=GROUP
+// RUN: not tbq-opt %s --tbq-quantize="rules=.*=octal:row" 2>&1 | FileCheck %s --check-prefix=SCHEME
+// RUN: not tbq-opt %s --tbq-quantize="rules=([=float" 2>&1 | FileCheck %s --check-prefix=REGEX
+// The first rule that matches a linear's whole name says what becomes of it.
+
+// UNMATCHED: error: no linear is called 'lm_head'
+// GROUP: tbq-quantize: 'binary:g48': expected binary:row or binary:gN with N a multiple of 32
+// SCHEME: tbq-quantize: unknown scheme 'octal' (supported: ternary, binary, dual-binary)
+// REGEX: tbq-quantize: '([':
+
+!rows = tensor<?x64xf32>
+// CHECK-LABEL: @forward
+func.func @forward(%x: !rows) -> !rows {
+  %1 = tbq.layer "model.layers.0" number 0 (%x) : !rows {
+  ^bb0(%h: !rows, %layer: index):
+    // CHECK: %[[Q:.*]] = tbq.weight "model.layers.0.q.weight"
+    // CHECK-NEXT: tbq.linear %{{.*}}, %[[Q]] : (
+    %q = tbq.weight "model.layers.0.q.weight" : tensor<64x64xbf16>
+    %0 = tbq.linear %h, %q : (!rows, tensor<64x64xbf16>) -> !rows
+    // CHECK: %[[B:.*]], %[[C:.*]]:2 = tbq.quantize %{{.*}} dual_binary group 32 : tensor<64x64xbf16> -> <64x64, dual_binary>, tensor<64x2xf16>, tensor<64x2xf16>
+    // CHECK-NEXT: tbq.linear %{{.*}}, %[[B]] scale(%[[C]]#0, %[[C]]#1) group 32 activations f32 :
+    %up = tbq.weight "model.layers.0.mlp.up.weight" : tensor<64x64xbf16>
+    %1 = tbq.linear %0, %up : (!rows, tensor<64x64xbf16>) -> !rows
+    // CHECK: %[[B:.*]], %[[C:.*]]:2 = tbq.quantize %{{.*}} binary group 64 :
+    // CHECK-NEXT: tbq.linear %{{.*}}, %[[B]] scale(%[[C]]#0) shift(%[[C]]#1) group 64 activations f32 :
+    %o = tbq.weight "model.layers.0.o.weight" : tensor<64x64xbf16>
+    %2 = tbq.linear %1, %o : (!rows, tensor<64x64xbf16>) -> !rows
+    tbq.yield %2 : !rows
+  }
+  // The head is no part of a decoder layer.
+  // CHECK: %[[HEAD:.*]] = tbq.weight "lm_head.weight"
+  // CHECK-NEXT: tbq.linear %{{.*}}, %[[HEAD]] : (
+  %head = tbq.weight "lm_head.weight" : tensor<64x64xbf16>
+  %3 = tbq.linear %1, %head : (!rows, tensor<64x64xbf16>) -> !rows
+  return %3 : !rows
+}
