@@ -101,6 +101,7 @@ private:
   func::FuncOp buildFunction();
 
   Value weight(const TensorView &tensor);
+  SmallVector<Value, 2> matrices(const TensorView &tensor);
   Value norm(Value input, const TensorView &tensor);
   Value linear(Value input, const LinearTensors &tensors);
   Value floatLinear(Value input, Value matrix, int64_t columns, Value bias);
@@ -136,6 +137,32 @@ Value LlamaBuilder::weight(const TensorView &tensor) {
   return WeightOp::create(builder, type, tensor.name);
 }
 
+/// Each matrix of a tensor [planes, rows, columns], or the tensor itself.
+SmallVector<Value, 2> LlamaBuilder::matrices(const TensorView &tensor) {
+  if (tensor.shape.size() == 2)
+    return {weight(tensor)};
+  auto type = RankedTensorType::get(ArrayRef(tensor.shape).drop_front(),
+                                    elementType(tensor.dtype));
+  SmallVector<Value, 2> planes;
+  for (int64_t plane = 0; plane < tensor.shape[0]; ++plane)
+    planes.push_back(WeightOp::create(builder, type,
+                                      builder.getStringAttr(tensor.name),
+                                      builder.getI64IntegerAttr(plane)));
+  return planes;
+}
+
+static Scheme schemeOf(const LinearTensors &tensors) {
+  switch (tensors.quantization->scheme) {
+  case ::tbq::Scheme::Ternary:
+    return Scheme::Ternary;
+  case ::tbq::Scheme::Binary:
+    return Scheme::Binary;
+  case ::tbq::Scheme::DualBinary:
+    return Scheme::DualBinary;
+  }
+  llvm_unreachable("all schemes are named");
+}
+
 Value LlamaBuilder::norm(Value input, const TensorView &tensor) {
   at(StringRef(tensor.name).drop_back(StringRef(".weight").size()));
   return RmsNormOp::create(builder, TypeRange(rows(config.hidden)), input,
@@ -163,15 +190,17 @@ Value LlamaBuilder::linear(Value input, const LinearTensors &tensors) {
     return floatLinear(input, matrix, tensors.rows, bias);
   }
   MLIRContext *context = builder.getContext();
-  auto digits =
-      DigitsType::get(context, tensors.rows, tensors.columns, Scheme::Ternary);
-  Value codes = WeightOp::create(builder, digits, tensors.codes->name);
-  Value scale = weight(*tensors.scale);
+  auto type = DigitsType::get(context, tensors.rows, tensors.columns,
+                              schemeOf(tensors));
+  const TensorView &stored = tensors.codes ? *tensors.codes : *tensors.planes;
+  Value digits = WeightOp::create(builder, type, stored.name);
+  SmallVector<Value, 2> scale = matrices(*tensors.scale);
   Value shift = tensors.shift ? weight(*tensors.shift) : Value();
   Value bias = tensors.bias ? weight(*tensors.bias) : Value();
   const int64_t group = tensors.quantization->groupSize;
   return LinearOp::create(
-             builder, TypeRange(rows(tensors.rows)), input, codes, scale, shift,
+             builder, TypeRange(rows(tensors.rows)), input, digits, scale,
+             shift,
              /*salient=*/ValueRange(), bias, /*residual=*/Value(),
              builder.getI64IntegerAttr(group ? std::min(group, tensors.columns)
                                              : tensors.columns),

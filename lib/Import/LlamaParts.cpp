@@ -22,18 +22,20 @@ std::string mlir::tbq::configFile(const Checkpoint &checkpoint) {
   return checkpoint.directory() + "/config.json";
 }
 
-/// Groups that end within a row must end with a whole step of 2-bit digits.
+/// Groups that end within a row must end with a whole step of digits, which is
+/// 16 columns of 2 bits, or 32 of one.
 static Status checkGroup(const Checkpoint &checkpoint,
                          const LinearTensors &linear) {
   if (!linear.quantization)
     return Status::ok();
   const int64_t group = linear.quantization->groupSize;
-  if (group == 0 || group >= linear.columns || group % kLanes == 0)
+  const int64_t step = linear.codes ? kLanes : 2 * kLanes;
+  if (group == 0 || group >= linear.columns || group % step == 0)
     return Status::ok();
   return makeError(configFile(checkpoint), "quantization_config.group_size",
                    linear.name + " has groups of " + std::to_string(group) +
                        " weights (supported: multiples of " +
-                       std::to_string(kLanes) + ", or \"row\")");
+                       std::to_string(step) + ", or \"row\")");
 }
 
 /// Reads `linear`, a member of `layer`, under the name `part`.

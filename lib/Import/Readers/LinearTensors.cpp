@@ -4,8 +4,8 @@
 // output projection.
 // Input: an open Checkpoint and the shape config.json gives; output: views.
 // Invariant: a linear's tensors are complete, of the right type and shape, and
-// none under its name is left over; ternary codes are 0, 1 or 2 and scales
-// and shifts are finite.
+// none under its name is left over; ternary codes are 0, 1 or 2, no bit past
+// the end of a row is set, and scales and shifts are finite.
 #include "CheckpointState.h"
 
 #include "NamePattern.h"
@@ -82,14 +82,36 @@ static Status checkTernaryCodes(const TensorView &codes) {
   return Status::ok();
 }
 
+/// "[1, 2]" of the element `at`, counted row by row.
+static std::string indexOf(const TensorView &tensor, uint64_t at) {
+  std::string index = "]";
+  for (size_t axis = tensor.shape.size(); axis-- > 0;) {
+    const auto size = static_cast<uint64_t>(tensor.shape[axis]);
+    index = (axis ? ", " : "[") + std::to_string(at % size) + index;
+    at /= size;
+  }
+  return index;
+}
+
+/// Bits past the last of `columns` columns in the rows of U8 planes.
+static Status checkUnusedBits(const TensorView &planes, int64_t columns) {
+  const auto rowBytes = static_cast<uint64_t>(planes.shape.back());
+  if (columns % 8 == 0)
+    return Status::ok();
+  for (uint64_t at = rowBytes - 1; at < planes.bytes; at += rowBytes)
+    if (planes.data[at] >> (columns % 8))
+      return makeError(planes.file, planes.name,
+                       "byte " + indexOf(planes, at) + " has bits past the " +
+                           std::to_string(columns) + " columns of its row");
+  return Status::ok();
+}
+
 static Status checkFiniteF16(const TensorView &tensor) {
-  const auto columns = static_cast<uint64_t>(tensor.shape[1]);
   for (uint64_t at = 0; at < tensor.bytes; at += 2)
     if ((tensor.data[at + 1] & 0x7c) == 0x7c)
       return makeError(tensor.file, tensor.name,
-                       "element [" + std::to_string(at / 2 / columns) + ", " +
-                           std::to_string(at / 2 % columns) +
-                           "] is infinite or not a number");
+                       "element " + indexOf(tensor, at / 2) +
+                           " is infinite or not a number");
   return Status::ok();
 }
 
@@ -107,8 +129,12 @@ static Status checkNothingLeft(const Checkpoint &checkpoint,
          tensor->name.compare(0, prefix.size(), prefix) == 0;
        ++tensor) {
     const TensorView *view = &*tensor;
+    if (linear.planes &&
+        tensor->name.compare(prefix.size(), 8, "salient_") == 0)
+      return makeError(view->file, view->name,
+                       "salient weights are not read by this version");
     if (view != linear.weight && view != linear.bias && view != linear.codes &&
-        view != linear.scale && view != linear.shift)
+        view != linear.planes && view != linear.scale && view != linear.shift)
       return makeError(
           view->file, view->name,
           "is not a tensor of this linear, which config.json "
@@ -123,15 +149,37 @@ static Status checkNothingLeft(const Checkpoint &checkpoint,
   return Status::ok();
 }
 
-static Status readTernary(const Checkpoint &checkpoint, LinearTensors &linear) {
+/// Ternary codes or planes of bits, checked.
+static Status readDigits(const Checkpoint &checkpoint, LinearTensors &linear) {
+  if (linear.quantization->scheme == Scheme::Ternary) {
+    auto codes =
+        checkpoint.require(linear.name + ".codes", {DType::U8},
+                           {linear.rows, (linear.columns - 1) / 4 + 1});
+    if (!codes)
+      return codes.error();
+    linear.codes = *codes;
+    return checkTernaryCodes(**codes);
+  }
+  const int64_t count = linear.quantization->scheme == Scheme::Binary ? 1 : 2;
+  auto planes =
+      checkpoint.require(linear.name + ".planes", {DType::U8},
+                         {count, linear.rows, (linear.columns - 1) / 8 + 1});
+  if (!planes)
+    return planes.error();
+  linear.planes = *planes;
+  return checkUnusedBits(**planes, linear.columns);
+}
+
+static Status readQuantized(const Checkpoint &checkpoint,
+                            LinearTensors &linear) {
+  if (Status status = readDigits(checkpoint, linear); !status)
+    return status;
   const std::vector<int64_t> groupShape{linear.rows, linear.groups};
-  auto codes = checkpoint.require(linear.name + ".codes", {DType::U8},
-                                  {linear.rows, (linear.columns - 1) / 4 + 1});
-  if (!codes)
-    return codes.error();
-  linear.codes = *codes;
+  std::vector<int64_t> scaleShape = groupShape;
+  if (linear.quantization->scheme == Scheme::DualBinary)
+    scaleShape.insert(scaleShape.begin(), 2);
   auto scale =
-      checkpoint.require(linear.name + ".scale", {DType::F16}, groupShape);
+      checkpoint.require(linear.name + ".scale", {DType::F16}, scaleShape);
   if (!scale)
     return scale.error();
   linear.scale = *scale;
@@ -144,9 +192,7 @@ static Status readTernary(const Checkpoint &checkpoint, LinearTensors &linear) {
     if (Status status = checkFiniteF16(**shift); !status)
       return status;
   }
-  if (Status status = checkFiniteF16(**scale); !status)
-    return status;
-  return checkTernaryCodes(**codes);
+  return checkFiniteF16(**scale);
 }
 
 Result<LinearTensors> Checkpoint::linear(const std::string &name, int64_t rows,
@@ -159,12 +205,6 @@ Result<LinearTensors> Checkpoint::linear(const std::string &name, int64_t rows,
   linear.rows = rows;
   linear.columns = columns;
   linear.quantization = *scheme;
-  if (*scheme && (*scheme)->scheme != Scheme::Ternary)
-    return makeError(state->directory.pathOf("config.json"),
-                     "quantization_config",
-                     name + " is stored as " + schemeName((*scheme)->scheme) +
-                         ", whose tensors this version does not read "
-                         "(supported: ternary)");
   if (hasBias) {
     auto bias = requireFloat(name + ".bias", {rows});
     if (!bias)
@@ -173,7 +213,7 @@ Result<LinearTensors> Checkpoint::linear(const std::string &name, int64_t rows,
   }
   if (*scheme) {
     linear.groups = (*scheme)->groupsPerRow(columns);
-    if (Status status = readTernary(*this, linear); !status)
+    if (Status status = readQuantized(*this, linear); !status)
       return status.error();
   } else {
     auto weight = requireFloat(name + ".weight", {rows, columns});

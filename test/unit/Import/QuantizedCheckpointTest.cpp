@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Our quantised checkpoint: its config, and ternary linears with their checks.
+// Our quantised checkpoint: its config, and its linears with their checks.
 #include "TemporaryModel.h"
 
 using namespace tbq;
@@ -173,6 +173,109 @@ TEST_F(Quantized, NothingMayBeLeftOver) {
                            downName + ".weight: tensor is missing"));
 }
 
+/// down_proj [8, 12] in groups of 5, binary or dual binary.
+class Bits : public Quantized {
+protected:
+  void setScheme(const std::string &scheme) {
+    dual = scheme == "dual-binary";
+    quantization()["scheme"] = scheme;
+    quantization()["shift"] = !dual;
+    for (const char *kind : {".codes", ".shift"})
+      model.tensors.erase(downName + kind);
+    model.tensors[downName + ".planes"] =
+        byteTensor({dual ? 2 : 1, 8, 2}, 0x0d);
+    model.tensors[downName + ".scale"] = halfTensor({8, 3}, 0x3800);
+    if (dual)
+      model.tensors[downName + ".scale"] = halfTensor({2, 8, 3}, 0x3800);
+    else
+      model.tensors[downName + ".shift"] = halfTensor({8, 3}, 0xb400);
+  }
+
+  bool dual = false;
+};
+
+TEST_F(Bits, ReadsBinaryLinears) {
+  setScheme("binary");
+  Checkpoint checkpoint = open();
+  auto linear = checkpoint.linear(downName, 8, 12, false);
+  ASSERT_TRUE(linear) << linear.error().message;
+  EXPECT_EQ(linear->quantization->scheme, Scheme::Binary);
+  EXPECT_EQ(linear->groups, 3);
+  EXPECT_EQ(linear->codes, nullptr);
+  EXPECT_EQ(linear->planes->shape, (std::vector<int64_t>{1, 8, 2}));
+  EXPECT_EQ(linear->shift->shape, (std::vector<int64_t>{8, 3}));
+  quantization()["shift"] = false;
+  EXPECT_TRUE(isErrorAbout(linearFailure(), model.path(), "without shift"));
+  model.tensors.erase(downName + ".shift");
+  EXPECT_EQ(linearFailure(), "");
+}
+
+TEST_F(Bits, ReadsDualBinaryLinears) {
+  setScheme("dual-binary");
+  Checkpoint checkpoint = open();
+  auto linear = checkpoint.linear(downName, 8, 12, false);
+  ASSERT_TRUE(linear) << linear.error().message;
+  EXPECT_EQ(linear->quantization->scheme, Scheme::DualBinary);
+  EXPECT_EQ(linear->planes->shape, (std::vector<int64_t>{2, 8, 2}));
+  EXPECT_EQ(linear->scale->shape, (std::vector<int64_t>{2, 8, 3}));
+  EXPECT_EQ(linear->shift, nullptr);
+  model.tensors[downName + ".shift"] = halfTensor({8, 3}, 0);
+  EXPECT_TRUE(isErrorAbout(linearFailure(), model.path(),
+                           downName + ".shift: is not a tensor of this linear, "
+                                      "which config.json says is dual-binary"));
+}
+
+TEST_F(Bits, NothingPastARowsEnd) {
+  for (const char *scheme : {"binary", "dual-binary"}) {
+    setScheme(scheme);
+    std::string &bytes = model.tensors[downName + ".planes"].bytes;
+    for (size_t byte = 0; byte < bytes.size(); ++byte)
+      for (int bit = 0; bit < 8; ++bit) {
+        const char saved = bytes[byte];
+        bytes[byte] = static_cast<char>(saved | 1 << bit);
+        const bool past = byte % 2 == 1 && bit >= 4;
+        const std::string index = "byte [" + std::to_string(byte / 16) + ", " +
+                                  std::to_string(byte / 2 % 8) +
+                                  ", 1] has bits past the 12 columns";
+        EXPECT_TRUE(past ? isErrorAbout(linearFailure(), model.path(), index)
+                         : testing::AssertionResult(linearFailure().empty()));
+        bytes[byte] = saved;
+      }
+  }
+}
+
+TEST_F(Bits, RefusesOtherTensors) {
+  for (const char *scheme : {"binary", "dual-binary"}) {
+    setScheme(scheme);
+    const std::map<std::string, TestTensor> wrong = {
+        {".planes", byteTensor({dual ? 1 : 2, 8, 2}, 0)},
+        {".scale", halfTensor({dual ? 1 : 2, 8, 3}, 0)}};
+    for (const auto &[kind, tensor] : wrong) {
+      TestTensor good = model.tensors[downName + kind];
+      model.tensors[downName + kind] = tensor;
+      EXPECT_TRUE(isErrorAbout(linearFailure(), model.path(),
+                               downName + kind + ": tensor is "));
+      model.tensors.erase(downName + kind);
+      EXPECT_TRUE(isErrorAbout(linearFailure(), model.path(),
+                               downName + kind + ": tensor is missing"));
+      model.tensors[downName + kind] = good;
+    }
+    std::string &bytes = model.tensors[downName + ".scale"].bytes;
+    bytes[bytes.size() - 1] = 0x7e;
+    EXPECT_TRUE(isErrorAbout(linearFailure(), model.path(),
+                             dual ? ".scale: element [1, 7, 2] is infinite"
+                                  : ".scale: element [7, 2] is infinite"));
+    setScheme(scheme);
+    for (const char *kind : {".salient_mask", ".salient_values"}) {
+      model.tensors[downName + kind] = byteTensor({8, 2}, 0);
+      EXPECT_TRUE(isErrorAbout(linearFailure(), model.path(),
+                               downName + kind + ": salient weights are not "));
+      model.tensors.erase(downName + kind);
+    }
+    EXPECT_EQ(linearFailure(), "");
+  }
+}
+
 TEST_F(Quantized, OverridesByPattern) {
   quantization()["layers"] = {
       {"model\\.layers\\.\\d+\\.mlp\\.up_proj", {{"group_size", "row"}}},
@@ -192,9 +295,8 @@ TEST_F(Quantized, OverridesByPattern) {
   EXPECT_FALSE(*checkpoint.schemeOf("model.embed_tokens"));
   auto linear = checkpoint.linear(downName, 8, 12, false);
   ASSERT_FALSE(linear);
-  EXPECT_TRUE(isErrorAbout(
-      linear.error().message,
-      model.path() + "/config.json: ", "is stored as dual-binary"));
+  EXPECT_TRUE(isErrorAbout(linear.error().message, model.path(),
+                           downName + ".planes: tensor is missing"));
 }
 
 TEST_F(Quantized, ModulesMatchWholeParts) {

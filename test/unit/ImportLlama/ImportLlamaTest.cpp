@@ -187,15 +187,67 @@ TEST_F(ImportLlama, RefusesGroupsThatEndWithinAStep) {
                            "group_size: " + name + " has groups of 5"));
 }
 
-TEST_F(ImportLlama, RefusesOtherSchemes) {
+TEST_F(ImportLlama, BinaryLinear) {
   quantizeDown();
-  for (const char *scheme : {"binary", "dual-binary"}) {
-    model.config["quantization_config"]["scheme"] = scheme;
-    if (std::string(scheme) == "dual-binary")
-      model.config["quantization_config"]["shift"] = false;
-    std::string text = import();
-    EXPECT_TRUE(isErrorAbout(text, "error: " + model.path(), scheme)) << text;
-  }
+  const std::string name = "model.layers.0.mlp.down_proj";
+  model.config["quantization_config"]["scheme"] = "binary";
+  model.tensors.erase(name + ".codes");
+  model.tensors[name + ".planes"] = byteTensor({1, 8, 2}, 0x0d);
+  std::string text = import();
+  EXPECT_TRUE(contains(text, "tbq.weight \"" + name +
+                                 ".planes\" : !tbq.digits<8x12, binary>"))
+      << text;
+  EXPECT_EQ(count(text, "tbq.weight \"" + name + ".scale\" : tensor<8x1xf16>"),
+            1u);
+  EXPECT_TRUE(contains(text, "group 12 activations f32 : (tensor<?x12xf32>, "
+                             "!tbq.digits<8x12, binary>, tensor<8x1xf16>, "
+                             "tensor<8x1xf16>) -> tensor<?x8xf32>"));
+  EXPECT_EQ(count(text, " shift("), 1u);
+}
+
+TEST_F(ImportLlama, DualBinaryLinear) {
+  quantizeDown();
+  const std::string name = "model.layers.0.mlp.down_proj";
+  model.config["quantization_config"]["scheme"] = "dual-binary";
+  model.config["quantization_config"]["shift"] = false;
+  for (const char *kind : {".codes", ".shift"})
+    model.tensors.erase(name + kind);
+  model.tensors[name + ".planes"] = byteTensor({2, 8, 2}, 0x0d);
+  model.tensors[name + ".scale"] = halfTensor({2, 8, 1}, 0x3800);
+  std::string text = import();
+  EXPECT_TRUE(contains(text, "tbq.weight \"" + name +
+                                 ".planes\" : !tbq.digits<8x12, dual_binary>"))
+      << text;
+  for (const char *plane : {"0", "1"})
+    EXPECT_EQ(count(text, "tbq.weight \"" + name + ".scale\" plane " + plane +
+                              " : tensor<8x1xf16>"),
+              1u);
+  EXPECT_TRUE(contains(text, "group 12 activations f32 : (tensor<?x12xf32>, "
+                             "!tbq.digits<8x12, dual_binary>, tensor<8x1xf16>, "
+                             "tensor<8x1xf16>) -> tensor<?x8xf32>"));
+  EXPECT_EQ(count(text, " shift("), 0u);
+}
+
+TEST_F(ImportLlama, RefusesGroupsThatEndWithinAStepOfBits) {
+  model.config["intermediate_size"] = 80;
+  for (const char *part : {"gate_proj", "up_proj"})
+    model.tensors[std::string("model.layers.0.mlp.") + part + ".weight"] =
+        floatTensor({80, 8});
+  quantizeDown();
+  const std::string name = "model.layers.0.mlp.down_proj";
+  auto &quantization = model.config["quantization_config"];
+  quantization["scheme"] = "binary";
+  quantization["group_size"] = 48; // three steps of 2 bits
+  model.tensors.erase(name + ".codes");
+  model.tensors[name + ".planes"] = byteTensor({1, 8, 10}, 0x0d);
+  for (const char *kind : {".scale", ".shift"})
+    model.tensors[name + kind] = halfTensor({8, 2}, 0x3800);
+  EXPECT_TRUE(isErrorAbout(import(), "error: " + model.path() + "/config.json",
+                           "group_size: " + name +
+                               " has groups of 48 weights (supported: "
+                               "multiples of 32"));
+  quantization["group_size"] = 64;
+  EXPECT_TRUE(contains(import(), "group 64 activations f32"));
 }
 
 TEST_F(ImportLlama, TiedHeadIsTheEmbedding) {
