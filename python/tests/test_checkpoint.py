@@ -30,11 +30,43 @@ def linear(rows, columns, group, shift=True):
     return ck.TernaryLinear(codes, scale, offset if shift else None, group)
 
 
+def binary_linear(rows, columns, group, scheme, shift=True):
+    ternary = linear(rows, columns, group, shift)
+    generator = torch.Generator().manual_seed(7)
+    bits = torch.randint(0, 2, (2, rows, columns), generator=generator,
+                         dtype=torch.uint8)
+    if scheme == "binary":
+        return ck.BinaryLinear(bits[0], ternary.scale, ternary.shift, group)
+    scales = torch.stack([ternary.scale, -ternary.scale.flip(0)])
+    return ck.DualBinaryLinear(bits, scales, group)
+
+
 def test_codes_are_packed_low_bits_first():
     codes = torch.tensor([[-1, 0, 1, 1, 0, -1]], dtype=torch.int8)
     packed = ck.pack_codes(codes)
     assert packed.tolist() == [[0b10_10_01_00, 0b0001]]
     assert torch.equal(ck.unpack_codes(packed, 6), codes)
+
+
+def test_bits_are_packed_low_bits_first():
+    bits = torch.tensor([[[1, 0, 1, 1, 0, 0, 0, 1, 1]], [[0] * 8 + [1]]],
+                        dtype=torch.uint8)
+    packed = ck.pack_bits(bits)
+    assert packed.tolist() == [[[0b10001101, 1]], [[0, 1]]]
+    assert torch.equal(ck.unpack_bits(packed)[..., :9], bits)
+
+
+def test_dequantized_bits_with_a_short_last_group():
+    bits = torch.tensor([[1, 0, 0, 1]], dtype=torch.uint8)
+    scale, shift = torch.tensor([[[0.5, 2.0]], [[0.25, -1.0]]]).half()
+    weight = ck.BinaryLinear(bits, scale, shift, 3).dequantize()
+    assert weight.tolist() == [[0.75, -0.25, -0.25, 1.0]]
+    weight = ck.BinaryLinear(bits, scale, None, 3).dequantize()
+    assert weight.tolist() == [[0.5, -0.5, -0.5, 2.0]]
+    planes = torch.stack([bits, torch.tensor([[1, 1, 0, 1]], dtype=torch.uint8)])
+    scales = torch.stack([scale, shift])
+    weight = ck.DualBinaryLinear(planes, scales, 3).dequantize()
+    assert weight.tolist() == [[0.75, 0.25, 0.0, 1.0]]
 
 
 def test_dequantized_weight_with_a_short_last_group():
@@ -69,6 +101,24 @@ def test_round_trip_and_dequantized_directory(tmp_path, group, shift):
     assert (tmp_path / "f" / "tokenizer.json").exists()
 
 
+@pytest.mark.parametrize("scheme,group,shift", [
+    ("binary", 4, True), ("binary", "row", False), ("dual-binary", 4, False)])
+def test_round_trip_of_bits(tmp_path, scheme, group, shift):
+    name = "model.layers.0.mlp.down_proj"
+    original = binary_linear(3, 10, 10 if group == "row" else group, scheme, shift)
+    ck.write_checkpoint(tmp_path, ck.QuantizedCheckpoint(
+        config(group, scheme=scheme, shift=shift), {name: original}, {}))
+    stored = load_file(tmp_path / "model.safetensors")
+    planes = 1 if scheme == "binary" else 2
+    assert stored[f"{name}.planes"].shape == (planes, 3, 2)
+    assert len(stored[f"{name}.scale"].shape) == planes + 1
+    assert (f"{name}.shift" in stored) == shift
+    read = ck.read_checkpoint(tmp_path).linears[name]
+    assert type(read) is type(original)
+    assert torch.equal(read.bits, original.bits)
+    assert torch.equal(read.dequantize(), original.dequantize())
+
+
 def break_config(directory, key, value):
     path = directory / "config.json"
     values = json.loads(path.read_text())
@@ -87,7 +137,7 @@ def break_tensors(directory, **changes):
 
 
 @pytest.mark.parametrize("damage,named", [
-    (lambda d: break_config(d, "scheme", "binary"), "scheme.*'binary'"),
+    (lambda d: break_config(d, "scheme", "int4"), "scheme.*'int4'"),
     (lambda d: break_config(d, "quant_method", "gptq"), "quant_method.*'gptq'"),
     (lambda d: break_config(d, "group_size", 0), "group_size.*0"),
     (lambda d: break_config(d, "shift", "yes"), "shift.*'yes'"),
@@ -109,4 +159,37 @@ def test_damage_is_refused_by_name(tmp_path, damage, named):
     ck.read_checkpoint(tmp_path)
     damage(tmp_path)
     with pytest.raises(ck.CheckpointError, match=named):
+        ck.read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("damage,named", [
+    (lambda d: break_config(d, "shift", True), "shift: dual-binary has no shift"),
+    (lambda d: break_tensors(d, planes=torch.zeros(1, 2, 1, dtype=torch.uint8)),
+     r"up_proj.planes: shape \[1, 2, 1\], expected \[2, 2, 1\]"),
+    (lambda d: break_tensors(d, planes=torch.zeros(2, 2, 2, dtype=torch.uint8)),
+     "up_proj.planes: 2 bytes a row"),
+    (lambda d: break_tensors(
+        d, planes=torch.full((2, 2, 1), 0x40, dtype=torch.uint8)),
+     "up_proj.planes: has bits past the 6 columns"),
+    (lambda d: break_tensors(d, scale=torch.ones(2, 2).half()),
+     r"up_proj.scale: shape \[2, 2\], expected \[2, 2, 2\]"),
+    (lambda d: break_tensors(d, scale=None), "up_proj.scale: missing"),
+])
+def test_damaged_bits_are_refused_by_name(tmp_path, damage, named):
+    name = "model.layers.0.mlp.up_proj"
+    ck.write_checkpoint(tmp_path, ck.QuantizedCheckpoint(
+        config(4, scheme="dual-binary", shift=False),
+        {name: binary_linear(2, 6, 4, "dual-binary")}, {}))
+    ck.read_checkpoint(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(ck.CheckpointError, match=named):
+        ck.read_checkpoint(tmp_path)
+
+
+def test_salient_weights_are_refused_by_name(tmp_path):
+    name = "model.layers.0.mlp.up_proj"
+    ck.write_checkpoint(tmp_path, ck.QuantizedCheckpoint(
+        config(4, scheme="binary"), {name: binary_linear(2, 6, 4, "binary")},
+        {f"{name}.salient_mask": torch.zeros(2, 1, dtype=torch.uint8)}))
+    with pytest.raises(ck.CheckpointError, match="up_proj.salient_mask"):
         ck.read_checkpoint(tmp_path)
