@@ -55,7 +55,7 @@ runPytest() {
     --junitxml="$reports/pytest.xml" "${folders[@]}"
 }
 
-step build scripts/build.sh
+step build env TBQ_PYTHON="$(realpath -m "$TBQ_BUILD")/venv/bin/python" scripts/build.sh
 step format checkFormat
 step tree "$python" scripts/check-readme-tree.py
 step no-pickle "$python" scripts/check-no-pickle.py

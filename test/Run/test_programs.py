@@ -62,6 +62,21 @@ def test_library_exports_its_header(installed):
     assert set(symbols.split()) == declared and len(declared) > 30
 
 
+@pytest.mark.parametrize("version, found", [("0.1", True), ("0.2", False), ("1.0", False)])
+def test_find_package_compares_versions(installed, tmp_path, version, found):
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.25)\nproject(user LANGUAGES C)\n"
+        f"find_package(tbq {version} REQUIRED)\nmessage(STATUS found)\n"
+    )
+    result = subprocess.run(
+        ["cmake", "-G", "Ninja", "-S", tmp_path, "-B", tmp_path / "build",
+         f"-DCMAKE_PREFIX_PATH={installed}", "-DCMAKE_C_COMPILER=clang-22"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (result.returncode == 0) == found
+    assert found or "0.1.0" in result.stderr
+
+
 def test_example_needs_libtbq_alone(example):
     assert neededBy(example) == {"libtbq.so.0", "libc.so.6"}
 
