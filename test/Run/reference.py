@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
+import binary
 import ternary
 
 LINEAR = re.compile(r"layers\.\d+\.(self_attn|mlp)\.\w+_proj\.weight$")
 TIED = ("model.embed_tokens.weight", "lm_head.weight")
-PARTS = ("codes", "scale", "shift")
+PARTS = ("codes", "planes", "scale", "shift")
 
 
 def readTensors(directory):
@@ -29,16 +30,18 @@ def readTensors(directory):
 
 
 def dequantise(tensors, config, quantization):
-    """Replaces NAME.codes, NAME.scale, NAME.shift by NAME.weight."""
+    """Replaces NAME.codes or NAME.planes, NAME.scale and NAME.shift by NAME.weight."""
     result = {name: t for name, t in tensors.items() if name.split(".")[-1] not in PARTS}
     sizes = {"down": config.intermediate_size, "o": config.num_attention_heads * config.head_dim}
-    for name in [name[: -len(".codes")] for name in tensors if name.endswith(".codes")]:
+    for name in [name.removesuffix(".scale") for name in tensors if name.endswith(".scale")]:
         kind = name.split(".")[-1].removesuffix("_proj")
         parts = [tensors.get(f"{name}.{part}") for part in PARTS]
-        codes, scale, shift = [None if part is None else part.numpy() for part in parts]
-        matrix = ternary.readLinear(
-            codes, scale, shift, sizes.get(kind, config.hidden_size), quantization["group_size"]
-        )
+        codes, planes, *rest = [None if part is None else part.numpy() for part in parts]
+        rest += [sizes.get(kind, config.hidden_size), quantization["group_size"]]
+        if quantization["scheme"] == "ternary":
+            matrix = ternary.readLinear(codes, *rest)
+        else:
+            matrix = binary.readLinear(planes, *rest)
         result[f"{name}.weight"] = torch.from_numpy(matrix)
     return result
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+import binary
 import ternary
 from tbq import checkpoint
 
@@ -53,8 +54,13 @@ FLOAT = {
 }
 # Our quantised checkpoint; a row of 192 columns is one group and a half.
 STORED = {
-    "stored-ternary-g128": {"stored": {"group_size": 128, "shift": True}},
-    "stored-ternary-row": {"stored": {"group_size": "row", "shift": False}},
+    "stored-ternary-g128": {"stored": {"scheme": "ternary", "group_size": 128, "shift": True}},
+    "stored-ternary-row": {"stored": {"scheme": "ternary", "group_size": "row", "shift": False}},
+    "stored-binary-g128": {"stored": {"scheme": "binary", "group_size": 128, "shift": True}},
+    "stored-binary-row": {"stored": {"scheme": "binary", "group_size": "row", "shift": False}},
+    "stored-dual-binary-g64": {
+        "stored": {"scheme": "dual-binary", "group_size": 64, "shift": False}
+    },
 }
 VARIANTS = {**FLOAT, **STORED}
 
@@ -96,12 +102,24 @@ def toOlderConfig(path):
     path.write_text(json.dumps(config, indent=2))
 
 
-def storeTernary(directory, group_size, shift):
-    """Replaces the float linears by codes, scales and, where asked, shifts."""
+def quantise(weights, scheme, group_size, shift):
+    """A linear of tbq.checkpoint, by the tests' own quantisers."""
+    columns = weights.shape[1] if group_size == "row" else group_size
+    if scheme == "ternary":
+        codes, *pair = map(torch.from_numpy, ternary.fit(weights, group_size))
+        return checkpoint.TernaryLinear(codes, pair[0], pair[1] if shift else None, columns)
+    bits, pair = map(torch.from_numpy, binary.fit(weights, scheme, group_size))
+    if scheme == "dual-binary":
+        return checkpoint.DualBinaryLinear(bits, pair, columns)
+    return checkpoint.BinaryLinear(bits[0], pair[0], pair[1] if shift else None, columns)
+
+
+def store(directory, scheme, group_size, shift):
+    """Replaces the float linears by digits, scales and, where asked, shifts."""
     config = json.loads((directory / "config.json").read_text())
     config["quantization_config"] = {
         "quant_method": "tbq",
-        "scheme": "ternary",
+        "scheme": scheme,
         "group_size": group_size,
         "shift": shift,
     }
@@ -110,9 +128,7 @@ def storeTernary(directory, group_size, shift):
         if not name.endswith("_proj.weight"):
             floats[name] = tensor
             continue
-        codes, *pair = map(torch.from_numpy, ternary.fit(tensor.numpy(), group_size))
-        columns = tensor.shape[1] if group_size == "row" else group_size
-        linear = checkpoint.TernaryLinear(codes, pair[0], pair[1] if shift else None, columns)
+        linear = quantise(tensor.numpy(), scheme, group_size, shift)
         linears[name.removesuffix(".weight")] = linear
     written = checkpoint.QuantizedCheckpoint(config, linears, floats)
     checkpoint.write_checkpoint(directory, written)
@@ -143,4 +159,4 @@ def makeCheckpoint(
     if olderConfig:
         toOlderConfig(directory / "config.json")
     if stored:
-        storeTernary(directory, **stored)
+        store(directory, **stored)

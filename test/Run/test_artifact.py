@@ -55,12 +55,12 @@ def test_needs_no_library_and_runs_no_constructor(model_directory, compile_model
     assert ".tbq.manifest" in output and ".tbq.tokenizer" in output
 
 
-@pytest.mark.parametrize("scheme", ["float", "ternary"])
-def test_baseline_agrees(scheme, model_directory, compile_model, logits_of, measure):
+@pytest.mark.parametrize("spec", [None, "ternary:g128", "binary:g64", "dual-binary:g64"])
+def test_baseline_agrees(spec, model_directory, compile_model, logits_of, measure):
     """The code for the oldest x86-64 computes the same model."""
     directory = model_directory(NAME)
-    flags = ("--quantize=ternary:g128",) if scheme == "ternary" else ()
-    model = reference.loadModel(directory, quantiser(128) if scheme == "ternary" else None)
+    flags = (f"--quantize={spec}",) if spec else ()
+    model = reference.loadModel(directory, quantiser(spec) if spec else None)
     artifact = compile_model(directory, *flags, "--activations=f32", *BASELINE)
     ids = windowsOf(NAME, directory)[0]
     error = reference.nmse(logits_of(artifact, ids), reference.logitsOf(model, ids))
@@ -98,6 +98,20 @@ def test_inspect(model_directory, compile_model):
     assert {layer["group"] for layer in linears} == {0, 128}
     text = runGood("tbq-inspect", artifact).stdout
     assert "ternary" in text and "llama" in text
+
+
+@pytest.mark.parametrize(
+    "spec, bits, shift", [("binary:g64", 1.5, True), ("dual-binary:g64", 2.5, False)]
+)
+def test_inspect_bits(spec, bits, shift, model_directory, compile_model):
+    """Two f16 coefficients for 64 weights are half a bit a weight."""
+    artifact = compile_model(model_directory("tied-f32"), f"--quantize={spec}")
+    layers = json.loads(runGood("tbq-inspect", "--json", artifact).stdout)["layers"]
+    layers = [layer for layer in layers if layer["scheme"] != "float"]
+    assert len(layers) == 3 * 7
+    for layer in layers:
+        assert layer["scheme"] == spec.split(":")[0]
+        assert (layer["bits_per_weight"], layer["shift"]) == (bits, shift)
 
 
 def test_context_and_chunk_flags(model_directory, compile_model, logits_of):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Whole models: what the artifacts compute against transformers in float32.
 
-Float and ternary logits (normalised mean square error at most 1e-6), greedy text token for
+Float and quantised logits (normalised mean square error at most 1e-6), greedy text token for
 token, int8 activations against rounded ones, and bitwise equality over workers, chunks and the
 order in which fibers run.
 """
@@ -13,6 +13,7 @@ import numpy
 import pytest
 from transformers import AutoTokenizer
 
+import binary
 import reference
 import synthetic
 import ternary
@@ -20,6 +21,7 @@ from conftest import DATA, LONG, REPOSITORY, runGood
 
 FLOAT_MODELS = [*synthetic.FLOAT, "tinystories", "smollm2"]
 MODELS = [*FLOAT_MODELS, *synthetic.STORED, "default"]
+SPECS = ["ternary:g128", "ternary:row", "binary:g128", "binary:row", "dual-binary:g64"]
 BOUND = 1e-6
 SAME = 1e-9  # where the arithmetic is the same; a cache of halves has 1e-7
 WINDOW = 250
@@ -45,12 +47,13 @@ def windowsOf(name, directory):
     return [ids[i : i + WINDOW] for i in range(0, count, WINDOW)]
 
 
-def quantiser(group):
-    return lambda weights: ternary.quantise(weights, group)
-
-
-def specOf(group):
-    return "--quantize=ternary:row" if group == "row" else f"--quantize=ternary:g{group}"
+def quantiser(spec):
+    """What --quantize=SPEC does to a matrix, by the tests' own means."""
+    scheme, group = spec.split(":")
+    group = group if group == "row" else int(group.removeprefix("g"))
+    if scheme == "ternary":
+        return lambda weights: ternary.quantise(weights, group)
+    return lambda weights: binary.quantise(weights, scheme, group)
 
 
 def logitsOfBoth(artifact, model, windows, logits_of):
@@ -91,23 +94,26 @@ def checkIntegers(name, artifact, model, windows, logits_of, measure, floats):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_logits(name, model_directory, compile_model, logits_of, measure):
-    """As the checkpoint says: float weights, or the ternary ones that it stores."""
+    """As the checkpoint says: float weights, or the quantised ones that it stores."""
     directory = model_directory(name)
     artifact = compile_model(directory, "--activations=f32")
     windows = windowsOf(name, directory)
     checkFloats(artifact, reference.loadModel(directory), windows, logits_of, measure)
 
 
-@pytest.mark.parametrize("group", [128, "row"])
+@pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("name", FLOAT_MODELS)
-def test_ternary_logits(name, group, model_directory, compile_model, logits_of, measure):
+def test_quantised_logits(name, spec, model_directory, compile_model, logits_of, measure):
     """Quantised by the compiler, against the test's own quantiser; then int8 activations."""
+    if name == "smollm2" and not spec.startswith("ternary") and not LONG:
+        pytest.skip("slow: TBQ_LONG=1 runs it")
     directory = model_directory(name)
     windows = windowsOf(name, directory)
-    model = reference.loadModel(directory, quantiser(group))
-    artifact = compile_model(directory, specOf(group), "--activations=f32")
+    model = reference.loadModel(directory, quantiser(spec))
+    artifact = compile_model(directory, f"--quantize={spec}", "--activations=f32")
     floats = checkFloats(artifact, model, windows, logits_of, measure)
-    artifact = compile_model(directory, specOf(group), "--activations=i8", "--kv-cache=f32")
+    flags = (f"--quantize={spec}", "--activations=i8", "--kv-cache=f32")
+    artifact = compile_model(directory, *flags)
     checkIntegers(name, artifact, model, windows, logits_of, measure, floats)
 
 
@@ -134,12 +140,21 @@ def test_cache_of_halves(name, model_directory, compile_model, logits_of, measur
 
 
 @pytest.mark.parametrize("flags", [(), ("--activations=i8",)], ids=["as-is", "i8"])
-@pytest.mark.parametrize("name", ["odd-biased-linear-rope", "tinystories", "default", "smollm2"])
-def test_bitwise_equal(name, flags, model_directory, compile_model, logits_of):
+@pytest.mark.parametrize(
+    "name, spec",
+    [
+        ("odd-biased-linear-rope", "ternary:g128"),
+        ("odd-biased-linear-rope", "dual-binary:g64"),
+        ("tinystories", "binary:g128"),
+        ("default", None),
+        ("smollm2", "ternary:g128"),
+    ],
+)
+def test_bitwise_equal(name, spec, flags, model_directory, compile_model, logits_of):
     """The same bits for every number of workers, every chunk, and every order of fibers."""
     directory = model_directory(name)
-    if name != "default":
-        flags = (specOf(128), *(flags or ("--activations=f32",)))
+    if spec:
+        flags = (f"--quantize={spec}", *(flags or ("--activations=f32",)))
     artifact = compile_model(directory, *flags)
     ids = windowsOf(name, directory)[0][: 70 if name == "smollm2" else 150]
     expected = logits_of(artifact, ids, chunk=64, workers=1).tobytes()
@@ -205,3 +220,23 @@ def test_quantiser_is_least_squares():
         assert numpy.allclose([a, c], solved, rtol=1e-3, atol=1e-6)
     codes, scale, shift = ternary.fitGroup(numpy.full((1, 8), -0.5))
     assert (codes == -1).all() and scale[0] == 0.5 and shift[0] == 0
+
+
+def test_quantisers_of_bits():
+    """The tests' own: no level is nearer than the one taken, and the ties and zeros."""
+    weights = numpy.random.default_rng(1).normal(0.01, 0.02, (4, 70))
+    for scheme in ("binary", "dual-binary"):
+        bits, (first, second) = binary.fit(weights, scheme, "row")
+        taken = numpy.abs(binary.quantise(weights, scheme, "row") - weights)
+        levels = [second - first, second + first]
+        if scheme == "dual-binary":
+            levels = [0 * first, first, second, first + second]
+        for level in levels:
+            assert (taken <= numpy.abs(level - weights) + 1e-5).all(), scheme
+        assert set(numpy.unique(bits)) == {0, 1}
+    row = numpy.array([[0.4, 0.02, -0.45, 0.7]])
+    found = binary.quantise(row, "binary", 4)
+    assert numpy.allclose(found, [[0.55, -0.215, -0.215, 0.55]], atol=5e-4)
+    row = numpy.array([[0.75, -0.25, 0.0625, -1.0, 0.5, 0.0, -0.375, 0.625]])
+    found = binary.quantise(row, "dual-binary", "row")
+    assert found.tolist() == [[0.5, -0.5, 0, -0.5, 0.5, 0, -0.5, 0.5]]
