@@ -286,6 +286,12 @@ TEST_F(WeightWriter, QuantisesToBits) {
                                            "[0, 1, 0]], group 32")),
             "tbq.weights: binary digits are packed into planes of other "
             "widths");
+  std::string recipe =
+      bitRecipe("binary", "digits [1], terms [[2, -1], [0, 1]], group 32");
+  recipe.replace(recipe.find("group 32"), 8, "group 24");
+  EXPECT_TRUE(isErrorAbout(write(256, recipe), model.path(),
+                           "lm_head.weight: is quantised in groups of 24, but "
+                           "packed in groups of 32"));
 }
 
 TEST_F(WeightWriter, NamesWhatCannotBeQuantised) {
