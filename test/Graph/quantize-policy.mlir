@@ -6,9 +6,9 @@
 // The first rule that matches a linear's whole name says what becomes of it.
 
 // UNMATCHED: error: no linear is called 'lm_head'
-// GROUP: tbq-quantize: 'binary:g48': expected binary:row or binary:gN with N a multiple of 32
-// SCHEME: tbq-quantize: unknown scheme 'octal' (supported: ternary, binary, dual-binary)
-// REGEX: tbq-quantize: '([':
+// GROUP: error: tbq-quantize: 'binary:g48': expected binary:row or binary:gN with N a multiple of 32
+// SCHEME: error: tbq-quantize: unknown scheme 'octal' (supported: ternary, binary, dual-binary)
+// REGEX: error: tbq-quantize: '([':
 
 !rows = tensor<?x64xf32>
 // CHECK-LABEL: @forward
