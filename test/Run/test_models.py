@@ -145,6 +145,7 @@ def test_cache_of_halves(name, model_directory, compile_model, logits_of, measur
     [
         ("odd-biased-linear-rope", "ternary:g128"),
         ("odd-biased-linear-rope", "dual-binary:g64"),
+        ("tinystories", "ternary:g128"),
         ("tinystories", "binary:g128"),
         ("default", None),
         ("smollm2", "ternary:g128"),
