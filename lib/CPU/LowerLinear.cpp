@@ -47,7 +47,7 @@ private:
   SmallVector<Value> generateGroup(Value offset, Value group, int64_t columns,
                                    Value token, ValueRange sums);
   SmallVector<Value> generateStride(Value offset, Value column, int64_t plane,
-                                    int64_t columns, int64_t valid, Value token,
+                                    int64_t valid, Value token,
                                     ValueRange dots);
   SmallVector<Value> generateStep(Value offset, Value column, int64_t plane,
                                   int64_t valid, Value token, ValueRange dots);
@@ -166,8 +166,8 @@ SmallVector<Value> LinearGenerator::generateGroup(Value offset, Value group,
     // Planes are interleaved stride by stride; each is summed on its own.
     auto addStride = [&](Value number, int64_t valid, ValueRange carried) {
       return generateStride(v.add(offset, v.mul(number, strideBytes)),
-                            v.add(first, v.mul(number, stride)), plane, columns,
-                            valid, token, carried);
+                            v.add(first, v.mul(number, stride)), plane, valid,
+                            token, carried);
     };
     dots[plane] = v.unrolled(strides, vnni ? kUnrolledSteps : 1, init,
                              [&](Value number, int64_t, ValueRange carried) {
@@ -203,17 +203,16 @@ SmallVector<Value> LinearGenerator::generateGroup(Value offset, Value group,
 /// One plane's steps of a stride, of whose columns the first `valid` exist:
 /// what lies past them are neither weights nor activations.
 SmallVector<Value> LinearGenerator::generateStride(Value offset, Value column,
-                                                   int64_t plane,
-                                                   int64_t columns,
-                                                   int64_t valid, Value token,
+                                                   int64_t plane, int64_t valid,
+                                                   Value token,
                                                    ValueRange dots) {
   int64_t stepColumns = 32 / layout.getDigits()[plane];
   SmallVector<Value> next(dots);
   for (int64_t step = 0; step * stepColumns < valid; ++step)
-    next = generateStep(
-        v.add(offset, layout.getStepOffset(plane, step, columns)),
-        v.add(column, step * stepColumns), plane,
-        std::min(valid - step * stepColumns, stepColumns), token, next);
+    next = generateStep(v.add(offset, layout.getStepOffset(plane, step)),
+                        v.add(column, step * stepColumns), plane,
+                        std::min(valid - step * stepColumns, stepColumns),
+                        token, next);
   return next;
 }
 

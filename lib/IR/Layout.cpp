@@ -55,8 +55,7 @@ int64_t LayoutAttr::getStrideBytes() const {
   return bytes;
 }
 
-int64_t LayoutAttr::getStepOffset(int64_t plane, int64_t step,
-                                  int64_t columns) const {
+int64_t LayoutAttr::getStepOffset(int64_t plane, int64_t step) const {
   // Planes are interleaved by widest steps: [plane 0's][plane 1's]... each.
   int64_t perStride = getStepColumns() / (32 / getDigits()[plane]);
   int64_t before = 0;

@@ -149,7 +149,7 @@ static void packPlane(LayoutAttr layout, const DigitOrder &order, int64_t plane,
                       int64_t rows, uint8_t *group) {
   const int64_t bits = layout.getDigits()[plane];
   for (int64_t step = 0; step < layout.getSteps(plane, columns); ++step) {
-    uint8_t *out = group + layout.getStepOffset(plane, step, columns);
+    uint8_t *out = group + layout.getStepOffset(plane, step);
     const int64_t left = std::max<int64_t>(0, columns * bits - step * 32);
     const uint8_t *from = digits + step * 4;
     for (int64_t row = 0; row < rows && left > 0; ++row)
@@ -226,8 +226,7 @@ static void unpackDigits(LayoutAttr layout, const uint8_t *tile, int64_t plane,
     const int64_t g = column / layout.getGroup();
     const int64_t within = column % layout.getGroup();
     const uint8_t *step = tile + layout.getGroupOffset(g) +
-                          layout.getStepOffset(plane, within / perStep,
-                                               layout.getGroupColumns(g));
+                          layout.getStepOffset(plane, within / perStep);
     const int64_t i = within % perStep % 4, j = within % perStep / 4;
     out[column] = (step[4 * row + i] >> (bits * j)) & ((1 << bits) - 1);
   }

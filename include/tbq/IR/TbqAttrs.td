@@ -96,8 +96,8 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     int64_t getSteps(int64_t plane, int64_t columns) const;
     /// Bytes of all planes' steps for getStepColumns() columns.
     int64_t getStrideBytes() const;
-    /// Byte offset of step `step` of plane `plane` within a group of `columns`.
-    int64_t getStepOffset(int64_t plane, int64_t step, int64_t columns) const;
+    /// Byte offset of step `step` of plane `plane` within a group.
+    int64_t getStepOffset(int64_t plane, int64_t step) const;
     /// Byte offset, within a group of `columns`, of term `term`'s coefficients.
     int64_t getCoefficientOffset(int64_t term, int64_t columns) const;
     /// Bytes of a group of `columns` columns.
