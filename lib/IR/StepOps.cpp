@@ -321,8 +321,7 @@ LogicalResult LinearOp::verify() {
 }
 
 namespace {
-/// Ternary with a shift that is the constant zero does not occur by itself;
-/// what does: the mode of activations on a float linear, which has none.
+/// A float linear multiplies f32 activations in every mode: it states none.
 struct DropActivationsOfFloatLinear : OpRewritePattern<LinearOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(LinearOp op,
