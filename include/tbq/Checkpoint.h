@@ -154,6 +154,16 @@ struct QuantizationConfig {
   std::optional<EmbeddingQuantization> embedding;
 };
 
+/// Weights of a binary linear that are kept in 8 bits: under the mask, w =
+/// scale * (value - zero) in place of the binary value.
+struct SalientTensors {
+  const TensorView *mask = nullptr;    // U8 [rows, ceil(columns / 8)]
+  const TensorView *values = nullptr;  // I8 [number], row by row
+  const TensorView *offsets = nullptr; // I32 [rows + 1]: each row's first value
+  const TensorView *scale = nullptr;   // F16 [rows], finite
+  const TensorView *zero = nullptr;    // I16 [rows] in [-128, 127]; null: 0
+};
+
 /// The tensors of one linear layer y = W x + b of shape [rows, columns].
 struct LinearTensors {
   std::string name; // without ".weight"
@@ -175,6 +185,9 @@ struct LinearTensors {
   /// F16 [rows, groups], finite; dual binary: [2, rows, groups].
   const TensorView *scale = nullptr;
   const TensorView *shift = nullptr; // F16 [rows, groups]; null without one
+  /// Binary only, where NAME.salient_mask exists. The mask's bits are those of
+  /// its rows' values, and the plane's bits are 0 there.
+  std::optional<SalientTensors> salient;
 };
 
 class Checkpoint {
@@ -213,7 +226,8 @@ public:
   /// "model.layers.0.mlp.up_proj"), float or as the config says it is
   /// quantised. Errors: tensors missing, of another type or shape, or left
   /// over under this name; codes other than 0, 1, 2; bits past a row's end;
-  /// scales that are not finite; salient weights, which are not read yet.
+  /// scales that are not finite; a salient mask that its offsets, values or
+  /// the plane contradict.
   Result<LinearTensors> linear(const std::string &name, int64_t rows,
                                int64_t columns, bool hasBias) const;
 

@@ -127,8 +127,14 @@ Type LlamaBuilder::elementType(::tbq::DType dtype) {
     return builder.getF16Type();
   case ::tbq::DType::BF16:
     return builder.getBF16Type();
+  case ::tbq::DType::I8:
+    return builder.getI8Type();
+  case ::tbq::DType::I16:
+    return builder.getI16Type();
+  case ::tbq::DType::I32:
+    return builder.getI32Type();
   default:
-    llvm_unreachable("collectTensors lets only float weights through");
+    llvm_unreachable("collectTensors lets no other types through");
   }
 }
 
@@ -197,11 +203,22 @@ Value LlamaBuilder::linear(Value input, const LinearTensors &tensors) {
   SmallVector<Value, 2> scale = matrices(*tensors.scale);
   Value shift = tensors.shift ? weight(*tensors.shift) : Value();
   Value bias = tensors.bias ? weight(*tensors.bias) : Value();
+  SmallVector<Value> salient;
+  if (tensors.salient) {
+    auto maskType = DigitsType::get(context, tensors.rows, tensors.columns,
+                                    Scheme::SalientMask);
+    salient.push_back(
+        WeightOp::create(builder, maskType, tensors.salient->mask->name));
+    for (const TensorView *part :
+         {tensors.salient->values, tensors.salient->offsets,
+          tensors.salient->scale, tensors.salient->zero})
+      if (part)
+        salient.push_back(weight(*part));
+  }
   const int64_t group = tensors.quantization->groupSize;
   return LinearOp::create(
              builder, TypeRange(rows(tensors.rows)), input, digits, scale,
-             shift,
-             /*salient=*/ValueRange(), bias, /*residual=*/Value(),
+             shift, salient, bias, /*residual=*/Value(),
              builder.getI64IntegerAttr(group ? std::min(group, tensors.columns)
                                              : tensors.columns),
              ActivationsAttr::get(context, settings.activations), ValueRange(),

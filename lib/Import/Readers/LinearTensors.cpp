@@ -6,6 +6,8 @@
 // Invariant: a linear's tensors are complete, of the right type and shape, and
 // none under its name is left over; ternary codes are 0, 1 or 2, no bit past
 // the end of a row is set, and scales and shifts are finite.
+#include "LinearTensors.h"
+
 #include "CheckpointState.h"
 
 #include "NamePattern.h"
@@ -82,8 +84,7 @@ static Status checkTernaryCodes(const TensorView &codes) {
   return Status::ok();
 }
 
-/// "[1, 2]" of the element `at`, counted row by row.
-static std::string indexOf(const TensorView &tensor, uint64_t at) {
+std::string tbq::indexOf(const TensorView &tensor, uint64_t at) {
   std::string index = "]";
   for (size_t axis = tensor.shape.size(); axis-- > 0;) {
     const auto size = static_cast<uint64_t>(tensor.shape[axis]);
@@ -93,8 +94,7 @@ static std::string indexOf(const TensorView &tensor, uint64_t at) {
   return index;
 }
 
-/// Bits past the last of `columns` columns in the rows of U8 planes.
-static Status checkUnusedBits(const TensorView &planes, int64_t columns) {
+Status tbq::checkUnusedBits(const TensorView &planes, int64_t columns) {
   const auto rowBytes = static_cast<uint64_t>(planes.shape.back());
   if (columns % 8 == 0)
     return Status::ok();
@@ -106,7 +106,7 @@ static Status checkUnusedBits(const TensorView &planes, int64_t columns) {
   return Status::ok();
 }
 
-static Status checkFiniteF16(const TensorView &tensor) {
+Status tbq::checkFiniteF16(const TensorView &tensor) {
   for (uint64_t at = 0; at < tensor.bytes; at += 2)
     if ((tensor.data[at + 1] & 0x7c) == 0x7c)
       return makeError(tensor.file, tensor.name,
@@ -129,12 +129,12 @@ static Status checkNothingLeft(const Checkpoint &checkpoint,
          tensor->name.compare(0, prefix.size(), prefix) == 0;
        ++tensor) {
     const TensorView *view = &*tensor;
-    if (linear.planes &&
-        tensor->name.compare(prefix.size(), 8, "salient_") == 0)
-      return makeError(view->file, view->name,
-                       "salient weights are not read by this version");
-    if (view != linear.weight && view != linear.bias && view != linear.codes &&
-        view != linear.planes && view != linear.scale && view != linear.shift)
+    const SalientTensors salient = linear.salient.value_or(SalientTensors());
+    const TensorView *known[] = {linear.weight, linear.bias,    linear.codes,
+                                 linear.planes, linear.scale,   linear.shift,
+                                 salient.mask,  salient.values, salient.offsets,
+                                 salient.scale, salient.zero};
+    if (std::find(std::begin(known), std::end(known), view) == std::end(known))
       return makeError(
           view->file, view->name,
           "is not a tensor of this linear, which config.json "
@@ -142,6 +142,7 @@ static Status checkNothingLeft(const Checkpoint &checkpoint,
               std::string(linear.quantization
                               ? schemeName(linear.quantization->scheme)
                               : "float") +
+              (linear.salient ? " with salient weights" : "") +
               (linear.bias ? " with a bias" : " without bias") +
               (linear.quantization && !linear.shift ? " and without shift"
                                                     : ""));
@@ -192,7 +193,11 @@ static Status readQuantized(const Checkpoint &checkpoint,
     if (Status status = checkFiniteF16(**shift); !status)
       return status;
   }
-  return checkFiniteF16(**scale);
+  if (Status status = checkFiniteF16(**scale); !status)
+    return status;
+  return linear.quantization->scheme == Scheme::Binary
+             ? readSalient(checkpoint, linear)
+             : Status::ok();
 }
 
 Result<LinearTensors> Checkpoint::linear(const std::string &name, int64_t rows,

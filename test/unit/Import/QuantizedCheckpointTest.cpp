@@ -3,6 +3,8 @@
 // Our quantised checkpoint: its config, and its linears with their checks.
 #include "TemporaryModel.h"
 
+#include <functional>
+
 using namespace tbq;
 using nlohmann::json;
 
@@ -266,14 +268,117 @@ TEST_F(Bits, RefusesOtherTensors) {
                              dual ? ".scale: element [1, 7, 2] is infinite"
                                   : ".scale: element [7, 2] is infinite"));
     setScheme(scheme);
-    for (const char *kind : {".salient_mask", ".salient_values"}) {
-      model.tensors[downName + kind] = byteTensor({8, 2}, 0);
-      EXPECT_TRUE(isErrorAbout(linearFailure(), model.path(),
-                               downName + kind + ": salient weights are not "));
-      model.tensors.erase(downName + kind);
+    if (dual) { // only binary has a salient part
+      model.tensors[downName + ".salient_mask"] = byteTensor({8, 2}, 0);
+      EXPECT_TRUE(
+          isErrorAbout(linearFailure(), model.path(),
+                       downName + ".salient_mask: is not a tensor of "));
+      model.tensors.erase(downName + ".salient_mask");
     }
     EXPECT_EQ(linearFailure(), "");
   }
+}
+
+/// down_proj [8, 12] with a salient weight in columns 2 and 9 of each row.
+class Salient : public Bits {
+protected:
+  void SetUp() override {
+    Bits::SetUp();
+    setScheme("binary");
+    set("mask", byteTensor({8, 2}, 0));
+    std::string &mask = bytes("salient_mask");
+    for (int row = 0; row < 8; ++row)
+      mask[2 * row] = 1 << 2, mask[2 * row + 1] = 1 << 1;
+    for (char &byte : bytes("planes"))
+      byte &= 0b01011001;
+    std::string offsets;
+    for (int row = 0; row <= 8; ++row)
+      offsets += std::string{char(2 * row), 0, 0, 0};
+    set("offsets", {"I32", {9}, offsets});
+    set("values", {"I8", {16}, std::string(16, '\x85')});
+    set("scale", halfTensor({8}, 0x2001));
+    set("zero", {"I16", {8}, std::string(16, '\xff')}); // -1
+  }
+
+  void set(const std::string &part, const TestTensor &tensor) {
+    model.tensors[downName + ".salient_" + part] = tensor;
+  }
+  std::string &bytes(const std::string &part) {
+    return model.tensors[downName + "." + part].bytes;
+  }
+  /// Whether a change of the tensors is refused with `detail`; it is undone.
+  testing::AssertionResult refuses(const std::function<void()> &change,
+                                   const std::string &detail) {
+    TestTensors saved = model.tensors;
+    change();
+    std::string failure = linearFailure();
+    model.tensors = saved;
+    return isErrorAbout(failure, model.path(), downName + detail);
+  }
+};
+
+TEST_F(Salient, ReadsTheParts) {
+  Checkpoint checkpoint = open();
+  auto linear = checkpoint.linear(downName, 8, 12, false);
+  ASSERT_TRUE(linear) << linear.error().message;
+  ASSERT_TRUE(linear->salient);
+  EXPECT_EQ(linear->salient->mask->name, downName + ".salient_mask");
+  EXPECT_EQ(linear->salient->values->elements(), 16);
+  EXPECT_EQ(linear->salient->offsets->elements(), 9);
+  EXPECT_EQ(linear->salient->scale->dtype, DType::F16);
+  EXPECT_EQ(linear->salient->zero->dtype, DType::I16);
+  model.tensors.erase(downName + ".salient_zero");
+  Checkpoint without = open();
+  EXPECT_EQ(without.linear(downName, 8, 12, false)->salient->zero, nullptr);
+}
+
+TEST_F(Salient, RefusesOtherTensors) {
+  const std::map<std::string, TestTensor> wrong = {
+      {"mask", byteTensor({8, 3}, 0)},
+      {"offsets", {"I32", {8}, std::string(32, 0)}},
+      {"values", {"I8", {15}, std::string(15, 0)}},
+      {"scale", halfTensor({8, 1}, 0)},
+      {"zero", {"I8", {8}, std::string(8, 0)}}};
+  for (const auto &[part, tensor] : wrong) {
+    const std::string name = ".salient_" + part;
+    EXPECT_TRUE(
+        refuses([&, &part = part, &tensor = tensor] { set(part, tensor); },
+                name + ": tensor is "));
+    if (part == "mask") // no mask, no salient part: the rest is left over
+      EXPECT_TRUE(refuses([&] { model.tensors.erase(downName + name); },
+                          ".salient_offsets: is not a tensor of this linear"));
+    else if (part != "zero")
+      EXPECT_TRUE(refuses([&] { model.tensors.erase(downName + name); },
+                          name + ": tensor is missing"));
+  }
+  EXPECT_TRUE(refuses([&] { set("index", byteTensor({8, 2}, 0)); },
+                      ".salient_index: is not a tensor of this linear, which "
+                      "config.json says is binary with salient weights"));
+  EXPECT_EQ(linearFailure(), "");
+}
+
+TEST_F(Salient, RefusesContradictions) {
+  EXPECT_TRUE(refuses([&] { bytes("salient_mask")[5] |= 1 << 4; },
+                      ".salient_mask: byte [2, 1] has bits past the 12"));
+  EXPECT_TRUE(refuses([&] { bytes("planes")[6] |= 1 << 2; },
+                      ".planes: byte 0 of row 3 has bits where the mask"));
+  EXPECT_TRUE(refuses([&] { bytes("salient_offsets")[0] = 1; },
+                      ".salient_offsets: begins with 1, expected 0"));
+  EXPECT_TRUE(
+      refuses([&] { bytes("salient_offsets")[4 * 3] = 7; },
+              ".salient_offsets: element [3] is 7, but the mask has 6"));
+  EXPECT_TRUE(refuses([&] { bytes("salient_offsets")[4 * 3 + 3] = '\x80'; },
+                      ".salient_offsets: element [3] is -2147483642, but"));
+  EXPECT_TRUE(
+      refuses([&] { bytes("salient_mask")[15] = 0; },
+              ".salient_offsets: element [8] is 16, but the mask has "));
+  EXPECT_TRUE(refuses([&] { bytes("salient_scale")[7] = 0x7c; },
+                      ".salient_scale: element [3] is infinite"));
+  EXPECT_TRUE(refuses(
+      [&] { bytes("salient_zero")[4] = 0, bytes("salient_zero")[5] = 1; },
+      ".salient_zero: element [2] is 256, expected -128 to 127"));
+  EXPECT_TRUE(refuses([&] { bytes("salient_zero")[4] = 0x7f; },
+                      ".salient_zero: element [2] is -129, expected"));
 }
 
 TEST_F(Quantized, OverridesByPattern) {
