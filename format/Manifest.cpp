@@ -55,6 +55,7 @@ json tbq::toJson(const Manifest &m) {
                       {"shape", {layer.n, layer.k}},
                       {"group", layer.group},
                       {"shift", layer.shift},
+                      {"salient", layer.salient},
                       {"bits_per_weight", layer.bitsPerWeight},
                       {"bytes", layer.bytes}});
   return {{"abi", m.abi},
@@ -279,6 +280,7 @@ static Manifest::Layer readLayer(Fields f) {
   }
   layer.group = f.integer("group", 0, int64_t(1) << 32);
   layer.shift = f.boolean("shift");
+  layer.salient = f.integer("salient", 0, layer.n * layer.k);
   layer.bitsPerWeight = f.number("bits_per_weight", 0, 64);
   layer.bytes = f.integer("bytes", 0, byteLimit);
   return layer;

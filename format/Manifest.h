@@ -49,6 +49,7 @@ struct Manifest {
     int64_t n = 0, k = 0; // outputs, inputs
     int64_t group = 0;    // columns that share coefficients; 0: a whole row
     bool shift = false;
+    int64_t salient = 0;      // weights kept in 8 bits, at most
     double bitsPerWeight = 0; // codes and coefficients, without padding
     uint64_t bytes = 0;
   };

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 namespace tbq {
 
@@ -38,6 +39,15 @@ GroupFit fitBinary(const float *weights, int64_t count, uint8_t *digits);
 /// of the levels -s, 0, s, 2 s (DB-LLM's initialisation).
 GroupFit fitDualBinary(const float *weights, int64_t count, uint8_t *digits);
 
+/// The magnitude of rank int(count * (1 - fraction)), from 0, among `count`
+/// magnitudes, which are reordered: weights above it are salient (PB-LLM 3.3).
+/// No magnitude may be a NaN.
+float findSalientThreshold(float *magnitudes, int64_t count, double fraction);
+
+/// w ~ scale * (q - zero) with q in 0 .. 255: {scale, least weight}. The range
+/// is that of the whole row and 0; of a row of zeros, -1 to 1 (PB-LLM 3.3).
+GroupFit fitSalientRow(const float *weights, int64_t count);
+
 /// The f16 nearest to `value`, ties to even, in one rounding.
 uint16_t roundToF16(double value);
 
@@ -52,6 +62,16 @@ struct QuantizedMatrix {
   std::array<uint16_t *, 2> coefficients;
 };
 
+/// The salient part of a matrix as a checkpoint stores it.
+struct SalientMatrix {
+  std::vector<float> thresholds; // one for each group of columns
+  uint8_t *mask;                 // [rows, ceil(columns / 8)], low bits first
+  std::vector<uint8_t> values;   // q - 128 in two's complement, row by row
+  int32_t *offsets;              // [rows + 1]: where each row's values begin
+  uint16_t *scale;               // f16 [rows]
+  int16_t *zero;                 // [rows]: zero - 128
+};
+
 /// Each quantises rows [firstRow, firstRow + rows) of `out`; `weights` are
 /// theirs alone. The error names the row and the group whose weights or
 /// coefficients are not finite numbers of f16.
@@ -61,6 +81,10 @@ Status quantizeBinary(const float *weights, int64_t firstRow, int64_t rows,
                       const QuantizedMatrix &out);
 Status quantizeDualBinary(const float *weights, int64_t firstRow, int64_t rows,
                           const QuantizedMatrix &out);
+/// Binary, but for the weights above their group's threshold: their bit is 0
+/// and they count in no mean. Rows must come in order; values are appended.
+Status quantizeSalient(const float *weights, int64_t firstRow, int64_t rows,
+                       const QuantizedMatrix &out, SalientMatrix &salient);
 
 } // namespace tbq
 

@@ -16,7 +16,8 @@ def QuantizePass : Pass<"tbq-quantize"> {
   let description = [{
     Each float linear inside a decoder layer gets digits and coefficients made
     from its weight, as the first rule that matches its name says. A rule is
-    `PATTERN=SCHEME:gN`, `PATTERN=SCHEME:row` or `PATTERN=float`.
+    `PATTERN=SCHEME:gN`, `PATTERN=SCHEME:row` or `PATTERN=float`; a binary one
+    may go on with `,salient=R`.
 
     ```mlir
     %y = tbq.linear %x, %w : (tensor<?x576xf32>, tensor<576x576xbf16>) -> tensor<?x576xf32>

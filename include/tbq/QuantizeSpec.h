@@ -17,10 +17,12 @@ namespace mlir::tbq {
 struct QuantizeSpec {
   std::optional<Scheme> scheme; // none: stays float
   int64_t group = 0;            // columns that share coefficients; 0: the row
+  double salient = 0;           // fraction of binary weights kept in 8 bits
 };
 
 /// Reads "SCHEME:gN" or "SCHEME:row" with SCHEME ternary, binary or
-/// dual-binary, or "float". On failure `error` says what is wrong.
+/// dual-binary, or "float"; after binary's group perhaps ",salient=R" with
+/// 0 < R <= 0.5. On failure `error` says what is wrong.
 FailureOr<QuantizeSpec> parseQuantizeSpec(llvm::StringRef spec,
                                           std::string &error);
 

@@ -55,6 +55,12 @@ Value VectorBuilder::fma(Value x, Value y, Value z) {
     return math::FmaOp::create(b, loc, x, y, z);
   return addf(mulf(x, y), z);
 }
+Value VectorBuilder::countTrue(Value conditions) {
+  Value bits = bitcast(conditions, VectorType::get({1}, b.getI64Type()));
+  Value word = vector::ExtractOp::create(b, loc, bits, 0);
+  return arith::IndexCastUIOp::create(b, loc, b.getIndexType(),
+                                      math::CtPopOp::create(b, loc, word));
+}
 Value VectorBuilder::reduce(vector::CombiningKind kind, Value vector) {
   return vector::ReductionOp::create(b, loc, kind, vector);
 }
@@ -101,6 +107,12 @@ void VectorBuilder::storeFirst(Value vector, Value memref, ValueRange indices,
 Value VectorBuilder::loadBytes(Value bytes, Value offset, VectorType type) {
   int64_t size = type.getNumElements() * type.getElementTypeBitWidth() / 8;
   return bitcast(load(bytes, offset, i8Vector(size)), type);
+}
+
+Value VectorBuilder::loadIndex(Value bytes, Value offset) {
+  Value one = vector::ExtractOp::create(
+      b, loc, loadBytes(bytes, offset, i32Vector(1)), 0);
+  return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), one);
 }
 
 void VectorBuilder::storeBytes(Value vector, Value bytes, Value offset) {

@@ -59,6 +59,8 @@ public:
   Value divf(Value a, Value b) {
     return arith::DivFOp::create(this->b, loc, a, b);
   }
+  /// How many of 64 conditions are true.
+  Value countTrue(Value conditions);
   /// Sum or maximum of the lanes, in the order of the lanes.
   Value reduce(vector::CombiningKind kind, Value vector);
 
@@ -76,6 +78,8 @@ public:
   // Memory of bytes: packed weights and the cache.
   Value loadBytes(Value bytes, Value offset, VectorType type);
   void storeBytes(Value vector, Value bytes, Value offset);
+  /// A u32.
+  Value loadIndex(Value bytes, Value offset);
   /// Elements of `type` (f32, f16 or bf16), as f32.
   Value loadAsF32(Value bytes, Value offset, Type type, int64_t lanes = kLanes);
   void storeF32As(Value vector, Value bytes, Value offset, Type type);

@@ -72,14 +72,17 @@ static Manifest::Layer describeLayer(PlaceOp place, PackOp pack) {
   // A scale and a shift, but for dual binary, which has two scales.
   layer.shift = digits && digits.getScheme() != Scheme::DualBinary &&
                 pack.getCoefficients().size() == 2;
-  layer.bitsPerWeight = layout.getBitsPerWeight();
-  layer.bytes = layout.getBytes();
+  layer.salient = pack.getSalientDigits();
+  layer.bitsPerWeight = layout.getBitsPerWeight(layer.salient);
+  layer.bytes = pack.getBytes();
   return layer;
 }
 
 /// Bytes that carry information in `rows` rows of a layout.
-static uint64_t getInformation(LayoutAttr layout, int64_t rows) {
-  double bits = layout.getBitsPerWeight() * layout.getColumns() * rows;
+static uint64_t getInformation(LayoutAttr layout, int64_t rows,
+                               int64_t salientDigits = 0) {
+  double bits =
+      layout.getBitsPerWeight(salientDigits) * layout.getColumns() * rows;
   return std::llround(bits / 8);
 }
 
@@ -98,7 +101,8 @@ static ::tbq::Status describeWeights(WeightsOp weights, Manifest &manifest) {
       manifest.bytesPerToken += getInformation(layout, 1);
       continue;
     }
-    manifest.bytesPerToken += getInformation(layout, layout.getRows());
+    manifest.bytesPerToken +=
+        getInformation(layout, layout.getRows(), pack.getSalientDigits());
     if (layout.getTile() == 1) // a vector: norm
       continue;
     manifest.layers.push_back(describeLayer(place, pack));

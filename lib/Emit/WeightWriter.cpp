@@ -8,7 +8,8 @@
 
 #include "tbq/WeightWriter.h"
 
-#include "tbq/ClosedForm.h"
+#include "EvaluateQuantize.h"
+
 #include "tbq/IR/PackBytes.h"
 
 #include <cmath>
@@ -32,8 +33,7 @@ struct Source {
   /// Tensors the parts lie in.
   SmallVector<const TensorView *, 4> tensors;
   /// Parts that were computed.
-  std::vector<uint8_t> planes[2];
-  std::vector<uint16_t> coefficients[2];
+  QuantizedWeight quantized;
   std::vector<float> table;
 };
 
@@ -53,6 +53,8 @@ private:
   Result<const TensorView *> use(Value operand, Source &source);
   Status readWeight(PackOp op, Source &source);
   Status readCoefficients(PackOp op, Source &source);
+  Status readSalient(PackOp op, Source &source);
+  Status readBias(PackOp op, Source &source);
   Status quantize(QuantizeOp op, LayoutAttr layout, Source &source);
   Status write(ArrayRef<uint8_t> bytes);
 
@@ -67,10 +69,21 @@ static const uint8_t *bytesOf(const void *memory) {
   return static_cast<const uint8_t *>(memory);
 }
 
-static DType dtypeOf(Type element) {
+/// Of the element types that a tensor of the checkpoint may have here.
+static std::optional<DType> dtypeOf(Type element) {
   if (element.isF32())
     return DType::F32;
-  return element.isF16() ? DType::F16 : DType::BF16;
+  if (element.isF16())
+    return DType::F16;
+  if (element.isBF16())
+    return DType::BF16;
+  if (element.isInteger(8))
+    return DType::I8;
+  if (element.isInteger(16))
+    return DType::I16;
+  if (element.isInteger(32))
+    return DType::I32;
+  return std::nullopt;
 }
 
 static Type elementTypeOf(Value tensor) {
@@ -97,35 +110,23 @@ Status SectionWriter::fillTo(int64_t offset, StringRef what) {
   return Status::ok();
 }
 
-/// Bits of a digit in each of the planes of a scheme's weights.
-static ArrayRef<int64_t> getDigitBits(Scheme scheme) {
-  static constexpr int64_t ternary[] = {2}, dualBinary[] = {1, 1};
-  if (scheme == Scheme::Ternary)
-    return ternary;
-  ArrayRef<int64_t> planes = dualBinary;
-  return scheme == Scheme::DualBinary ? planes : planes.take_front();
-}
-
-static int64_t getRowBytes(int64_t columns, int64_t bits) {
-  return (columns * bits + 7) / 8;
-}
-
 /// The tensor an op names, of the type and shape the op gives it. Ternary
-/// digits are one matrix, planes of bits a tensor of as many matrices.
+/// digits and masks are one matrix, planes of bits a tensor of as many.
 Result<const TensorView *> SectionWriter::find(WeightOp op) {
   const std::string name = op.getName().str();
   if (auto digits = dyn_cast<DigitsType>(op.getType())) {
     ArrayRef<int64_t> bits = getDigitBits(digits.getScheme());
     std::vector<int64_t> shape{digits.getRows(),
                                getRowBytes(digits.getColumns(), bits[0])};
-    if (digits.getScheme() != Scheme::Ternary)
+    if (digits.getScheme() == Scheme::Binary ||
+        digits.getScheme() == Scheme::DualBinary)
       shape.insert(shape.begin(), bits.size());
     return checkpoint.require(name, {DType::U8}, shape);
   }
   auto type = cast<RankedTensorType>(op.getType());
-  Type element = type.getElementType();
-  if (!element.isF32() && !element.isF16() && !element.isBF16())
-    return makeError("", name, "is neither f32, f16 nor bf16");
+  std::optional<DType> dtype = dtypeOf(type.getElementType());
+  if (!dtype)
+    return makeError("", name, "is neither f32, f16, bf16, i8, i16 nor i32");
   std::vector<int64_t> shape = type.getShape().vec();
   if (std::optional<uint64_t> plane = op.getPlane()) {
     const TensorView *stored = checkpoint.find(name);
@@ -137,7 +138,7 @@ Result<const TensorView *> SectionWriter::find(WeightOp op) {
                        "has no plane " + std::to_string(*plane));
     shape.insert(shape.begin(), planes);
   }
-  return checkpoint.require(name, {dtypeOf(element)}, shape);
+  return checkpoint.require(name, {*dtype}, shape);
 }
 
 /// An operand of a pack that must come from the checkpoint as it is.
@@ -175,47 +176,23 @@ void mlir::tbq::fillRopeRow(int64_t position, ArrayRef<float> frequencies,
   }
 }
 
-static auto getQuantizer(Scheme scheme) {
-  if (scheme == Scheme::Ternary)
-    return ::tbq::quantizeTernary;
-  return scheme == Scheme::Binary ? ::tbq::quantizeBinary
-                                  : ::tbq::quantizeDualBinary;
-}
-
-/// Makes digits and coefficients of a float matrix, some rows at a time.
+/// Makes digits, coefficients and salient weights of a float matrix.
 Status SectionWriter::quantize(QuantizeOp op, LayoutAttr layout,
                                Source &source) {
   auto matrix = use(op.getWeight(), source);
   if (!matrix)
     return matrix.error();
-  const TensorView &tensor = **matrix;
   if (int64_t(op.getGroup()) != layout.getGroup())
     return makeError(
-        tensor.file, tensor.name,
+        (*matrix)->file, (*matrix)->name,
         "is quantised in groups of " + std::to_string(op.getGroup()) +
             ", but packed in groups of " + std::to_string(layout.getGroup()));
-  const int64_t rows = layout.getRows(), columns = layout.getColumns();
-  ::tbq::QuantizedMatrix quantized{columns, layout.getGroup(), {}, {}};
-  for (auto [i, bits] : llvm::enumerate(layout.getDigits())) {
-    source.planes[i].resize(rows * getRowBytes(columns, bits));
-    quantized.planes[i] = source.planes[i].data();
-    source.parts.planes.push_back(source.planes[i].data());
-  }
-  for (size_t i = 0; i < 2; ++i) {
-    source.coefficients[i].resize(rows * layout.getNumGroups());
-    quantized.coefficients[i] = source.coefficients[i].data();
-  }
-  const int64_t most = std::max<int64_t>(1, kChunkBytes / (4 * columns));
-  std::vector<float> weights;
-  for (int64_t row = 0; row < rows; row += most) {
-    const int64_t count = std::min(most, rows - row);
-    weights.resize(count * columns);
-    readFloats(tensor, row * columns, count * columns, weights.data());
-    Status status =
-        getQuantizer(op.getScheme())(weights.data(), row, count, quantized);
-    if (!status)
-      return makeError(tensor.file, tensor.name, status.error().message);
-  }
+  auto quantized = evaluate(op, **matrix);
+  if (!quantized)
+    return quantized.error();
+  source.quantized = *std::move(quantized);
+  for (const std::vector<uint8_t> &plane : source.quantized.planes)
+    source.parts.planes.push_back(plane.data());
   return Status::ok();
 }
 
@@ -234,7 +211,9 @@ Status SectionWriter::readWeight(PackOp op, Source &source) {
     return Status::ok();
   }
   if (auto digits = dyn_cast<DigitsType>(op.getWeight().getType());
-      digits && layout.getDigits() != getDigitBits(digits.getScheme()))
+      digits && layout.getDigits().take_front(layout.getNumDensePlanes() -
+                                              layout.getSalient()) !=
+                    getDigitBits(digits.getScheme()))
     return makeError("", "tbq.weights",
                      stringifyScheme(digits.getScheme()).str() +
                          " digits are packed into planes of other widths");
@@ -248,24 +227,34 @@ Status SectionWriter::readWeight(PackOp op, Source &source) {
     source.parts.elementType = elementTypeOf(op.getWeight());
     return Status::ok();
   }
-  for (int64_t bits : layout.getDigits()) {
+  for (int64_t bits :
+       getDigitBits(cast<DigitsType>(op.getWeight().getType()).getScheme())) {
     source.parts.planes.push_back(*matrix);
     *matrix += layout.getRows() * getRowBytes(layout.getColumns(), bits);
   }
   return Status::ok();
 }
 
-/// Coefficients, in the order of the layout's terms, and bias.
+/// Whether an operand of the pack is made by the op that makes its digits.
+static Status checkMaker(PackOp op, Value operand) {
+  if (operand.getDefiningOp() == op.getWeight().getDefiningOp())
+    return Status::ok();
+  return makeError("", "tbq.weights",
+                   "digits and coefficients of one weight come from two "
+                   "quantisations");
+}
+
+/// Coefficients, in the order of the layout's terms.
 Status SectionWriter::readCoefficients(PackOp op, Source &source) {
   for (Value coefficient : op.getCoefficients()) {
     if (auto quantizeOp = coefficient.getDefiningOp<QuantizeOp>()) {
-      if (quantizeOp != op.getWeight().getDefiningOp())
-        return makeError("", "tbq.weights",
-                         "digits and coefficients of one weight come from two "
-                         "quantisations");
-      const bool second = coefficient == quantizeOp.getCoefficients()[1];
-      source.parts.coefficients.push_back(
-          bytesOf(source.coefficients[second].data()));
+      if (Status status = checkMaker(op, coefficient); !status)
+        return status;
+      auto results = quantizeOp.getCoefficients();
+      source.parts.coefficients.push_back(bytesOf(
+          source.quantized
+              .coefficients[llvm::find(results, coefficient) - results.begin()]
+              .data()));
       continue;
     }
     auto matrix = readMatrix(coefficient, source);
@@ -273,6 +262,40 @@ Status SectionWriter::readCoefficients(PackOp op, Source &source) {
       return matrix.error();
     source.parts.coefficients.push_back(*matrix);
   }
+  return Status::ok();
+}
+
+/// The salient weights' mask, as the last dense plane, and what is under it.
+Status SectionWriter::readSalient(PackOp op, Source &source) {
+  if (op.getSalient().empty())
+    return Status::ok();
+  const uint8_t *parts[5] = {};
+  const QuantizedWeight &quantized = source.quantized;
+  const uint8_t *made[] = {quantized.mask.data(), quantized.values.data(),
+                           bytesOf(quantized.offsets.data()),
+                           bytesOf(quantized.valueScale.data()),
+                           bytesOf(quantized.zero.data())};
+  for (auto [i, part] : llvm::enumerate(op.getSalient())) {
+    if (part.getDefiningOp<QuantizeOp>()) {
+      if (Status status = checkMaker(op, part); !status)
+        return status;
+      parts[i] = made[i];
+      continue;
+    }
+    auto tensor = readMatrix(part, source);
+    if (!tensor)
+      return tensor.error();
+    parts[i] = *tensor;
+  }
+  source.parts.planes.push_back(parts[0]);
+  source.parts.salientDigits = parts[1];
+  source.parts.salientOffsets = parts[2];
+  source.parts.rowCoefficients = parts[3];
+  source.parts.zeroPoints = parts[4];
+  return Status::ok();
+}
+
+Status SectionWriter::readBias(PackOp op, Source &source) {
   if (!op.getBias())
     return Status::ok();
   auto bias = readMatrix(op.getBias(), source);
@@ -290,17 +313,26 @@ Status SectionWriter::place(PlaceOp op) {
   if (Status status = fillTo(op.getOffset(), op.getName()); !status)
     return status;
   Source source;
-  if (Status status = readWeight(pack, source); !status)
-    return status;
-  if (Status status = readCoefficients(pack, source); !status)
-    return status;
+  for (auto read :
+       {&SectionWriter::readWeight, &SectionWriter::readCoefficients,
+        &SectionWriter::readSalient, &SectionWriter::readBias})
+    if (Status status = (this->*read)(pack, source); !status)
+      return status;
   LayoutAttr layout = pack.getType().getLayout();
-  const int64_t tiles = layout.getNumTiles(), tileBytes = layout.getTileBytes();
-  const int64_t most = std::max<int64_t>(1, kChunkBytes / tileBytes);
-  for (int64_t tile = 0; tile < tiles; tile += most) {
-    const int64_t count = std::min(most, tiles - tile);
-    chunk.resize(count * tileBytes);
-    packTiles(layout, source.parts, tile, count, chunk.data());
+  if (Status status = write(packTable(layout, source.parts)); !status)
+    return status;
+  const int64_t tiles = layout.getNumTiles();
+  for (int64_t tile = 0; tile < tiles;) {
+    const int64_t first = tile;
+    int64_t bytes = getTileBytes(layout, source.parts, tile++);
+    for (; tile < tiles; ++tile) {
+      const int64_t next = getTileBytes(layout, source.parts, tile);
+      if (bytes + next > kChunkBytes)
+        break;
+      bytes += next;
+    }
+    chunk.resize(bytes);
+    packTiles(layout, source.parts, first, tile - first, chunk.data());
     if (Status status = write(chunk); !status)
       return status;
   }

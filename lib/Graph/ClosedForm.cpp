@@ -82,6 +82,26 @@ GroupFit tbq::fitDualBinary(const float *weights, int64_t count,
   return {alpha1, alpha2};
 }
 
+float tbq::findSalientThreshold(float *magnitudes, int64_t count,
+                                double fraction) {
+  const auto rank =
+      std::min(count - 1, static_cast<int64_t>(static_cast<double>(count) *
+                                               (1 - fraction)));
+  std::nth_element(magnitudes, magnitudes + rank, magnitudes + count);
+  return magnitudes[rank];
+}
+
+GroupFit tbq::fitSalientRow(const float *weights, int64_t count) {
+  double least = 0, most = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    least = std::min(least, static_cast<double>(weights[i]));
+    most = std::max(most, static_cast<double>(weights[i]));
+  }
+  if (least == 0 && most == 0)
+    least = -1, most = 1;
+  return {(most - least) / 255, least};
+}
+
 uint16_t tbq::roundToF16(double value) {
   auto narrowed = static_cast<float>(value);
   // Round to odd: a float that is inexact and has its last bit set is never
@@ -97,6 +117,20 @@ uint16_t tbq::roundToF16(double value) {
 }
 
 static bool isFiniteF16(uint16_t value) { return (value & 0x7c00) != 0x7c00; }
+
+/// The coefficients of a group, rounded, or the error that f16 cannot hold
+/// them.
+static Result<std::array<uint16_t, 2>> roundFit(const GroupFit &fitted,
+                                                int64_t row, int64_t group) {
+  const std::array<uint16_t, 2> rounded{roundToF16(fitted[0]),
+                                        roundToF16(fitted[1])};
+  if (isFiniteF16(rounded[0]) && isFiniteF16(rounded[1]))
+    return rounded;
+  return Error{"row " + std::to_string(row) + ", group " +
+               std::to_string(group) + " has coefficients " +
+               std::to_string(fitted[0]) + " and " + std::to_string(fitted[1]) +
+               ", which f16 cannot hold: are its weights finite?"};
+}
 
 /// Packs bits [low, low + width) of each digit, low bits first.
 static void packPlane(const std::vector<uint8_t> &digits, unsigned low,
@@ -127,15 +161,11 @@ static Status quantizeRows(const float *weights, int64_t firstRow, int64_t rows,
       const GroupFit fitted =
           fit(weights + first, std::min(group, columns - first),
               digits.data() + first);
-      const uint16_t rounded[] = {roundToF16(fitted[0]), roundToF16(fitted[1])};
-      if (!isFiniteF16(rounded[0]) || !isFiniteF16(rounded[1]))
-        return Error{"row " + std::to_string(row) + ", group " +
-                     std::to_string(g) + " has coefficients " +
-                     std::to_string(fitted[0]) + " and " +
-                     std::to_string(fitted[1]) +
-                     ", which f16 cannot hold: are its weights finite?"};
+      const auto rounded = roundFit(fitted, row, g);
+      if (!rounded)
+        return rounded.error();
       for (size_t i = 0; i < 2; ++i)
-        out.coefficients[i][row * groups + g] = rounded[i];
+        out.coefficients[i][row * groups + g] = (*rounded)[i];
     }
     for (unsigned plane = 0; plane < numPlanes; ++plane)
       packPlane(digits, plane * width, width,
@@ -158,4 +188,81 @@ Status tbq::quantizeBinary(const float *weights, int64_t firstRow, int64_t rows,
 Status tbq::quantizeDualBinary(const float *weights, int64_t firstRow,
                                int64_t rows, const QuantizedMatrix &out) {
   return quantizeRows(weights, firstRow, rows, out, fitDualBinary, 2, 1);
+}
+
+/// Fits the binary part of a group: the weights that are not salient.
+static GroupFit fitOthers(const float *weights, int64_t count, float threshold,
+                          uint8_t *digits, uint8_t *mask) {
+  std::vector<float> others;
+  for (int64_t i = 0; i < count; ++i) {
+    mask[i] = std::fabs(weights[i]) > threshold;
+    if (!mask[i])
+      others.push_back(weights[i]);
+  }
+  if (others.empty())
+    return {0, 0};
+  std::vector<uint8_t> bits(others.size());
+  const GroupFit fitted = fitBinary(
+      others.data(), static_cast<int64_t>(others.size()), bits.data());
+  auto bit = bits.begin();
+  for (int64_t i = 0; i < count; ++i)
+    digits[i] = mask[i] ? 0 : *bit++;
+  return fitted;
+}
+
+/// Appends the 8-bit values of a row's salient weights.
+static Status quantizeValues(const float *weights, int64_t row,
+                             const std::vector<uint8_t> &mask,
+                             SalientMatrix &salient) {
+  const GroupFit fitted =
+      fitSalientRow(weights, static_cast<int64_t>(mask.size()));
+  uint16_t scale = roundToF16(fitted[0]);
+  if (!isFiniteF16(scale))
+    return Error{"row " + std::to_string(row) + " has a salient scale of " +
+                 std::to_string(fitted[0]) +
+                 ", which f16 cannot hold: are its weights finite?"};
+  if (scale == 0)
+    scale = 1; // the least there is
+  const double step = f16ToFloat(scale);
+  const double zero = std::min(255.0, std::nearbyint(-fitted[1] / step));
+  for (size_t i = 0; i < mask.size(); ++i) {
+    if (!mask[i])
+      continue;
+    const double code = std::nearbyint(weights[i] / step) + zero;
+    salient.values.push_back(
+        static_cast<uint8_t>(int(std::clamp(code, 0.0, 255.0)) - 128));
+  }
+  salient.scale[row] = scale;
+  salient.zero[row] = static_cast<int16_t>(zero - 128);
+  salient.offsets[row + 1] = static_cast<int32_t>(salient.values.size());
+  return Status::ok();
+}
+
+Status tbq::quantizeSalient(const float *weights, int64_t firstRow,
+                            int64_t rows, const QuantizedMatrix &out,
+                            SalientMatrix &salient) {
+  const int64_t columns = out.columns, group = out.group;
+  const int64_t groups = (columns + group - 1) / group;
+  const int64_t rowBytes = (columns + 7) / 8;
+  std::vector<uint8_t> digits(static_cast<size_t>(columns)), mask(digits);
+  for (int64_t row = firstRow; row < firstRow + rows; ++row) {
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t first = g * group;
+      const auto rounded =
+          roundFit(fitOthers(weights + first, std::min(group, columns - first),
+                             salient.thresholds[g], digits.data() + first,
+                             mask.data() + first),
+                   row, g);
+      if (!rounded)
+        return rounded.error();
+      for (size_t i = 0; i < 2; ++i)
+        out.coefficients[i][row * groups + g] = (*rounded)[i];
+    }
+    packPlane(digits, 0, 1, out.planes[0] + row * rowBytes);
+    packPlane(mask, 0, 1, salient.mask + row * rowBytes);
+    if (Status status = quantizeValues(weights, row, mask, salient); !status)
+      return status;
+    weights += columns;
+  }
+  return Status::ok();
 }

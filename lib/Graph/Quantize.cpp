@@ -17,26 +17,23 @@ namespace mlir::tbq {
 using namespace mlir;
 using namespace mlir::tbq;
 
-static void quantize(LinearOp op, Scheme scheme, int64_t group,
+static void quantize(LinearOp op, const QuantizeSpec &spec,
                      Activations activations) {
-  auto weight = cast<RankedTensorType>(op.getWeight().getType());
-  int64_t rows = weight.getDimSize(0), columns = weight.getDimSize(1);
-  if (group == 0 || group > columns)
-    group = columns;
+  int64_t columns =
+      cast<RankedTensorType>(op.getWeight().getType()).getDimSize(1);
+  int64_t group = spec.group == 0 ? columns : std::min(spec.group, columns);
   OpBuilder b(op);
-  auto digits = DigitsType::get(op.getContext(), rows, columns, scheme);
-  auto coefficients = RankedTensorType::get(
-      {rows, (columns + group - 1) / group}, b.getF16Type());
-  auto quantized = QuantizeOp::create(b, op.getWeight().getLoc(), digits,
-                                      TypeRange{coefficients, coefficients},
-                                      op.getWeight(), scheme, group);
+  auto quantized =
+      QuantizeOp::create(b, op.getWeight().getLoc(), op.getWeight(),
+                         *spec.scheme, group, spec.salient);
   op.getWeightMutable().assign(quantized.getDigits());
-  if (scheme == Scheme::DualBinary) {
+  if (*spec.scheme == Scheme::DualBinary) {
     op.getScaleMutable().assign(quantized.getCoefficients());
   } else {
     op.getScaleMutable().assign(quantized.getCoefficients()[0]);
     op.getShiftMutable().assign(quantized.getCoefficients()[1]);
   }
+  op.getSalientMutable().assign(quantized.getSalient());
   op.setGroup(group);
   op.setActivations(activations);
 }
@@ -47,7 +44,15 @@ struct QuantizePass : tbq::impl::QuantizePassBase<QuantizePass> {
 
   LogicalResult initialize(MLIRContext *context) override {
     policy.clear();
+    SmallVector<std::string> texts;
     for (const std::string &rule : rules) {
+      // The option is a list: the comma of a spec has cut it in two.
+      if (StringRef(rule).starts_with("salient=") && !texts.empty())
+        texts.back() += "," + rule;
+      else
+        texts.push_back(rule);
+    }
+    for (const std::string &rule : texts) {
       std::string error;
       FailureOr<PolicyRule> parsed = parsePolicyRule(rule, error);
       if (failed(parsed))
@@ -74,7 +79,7 @@ struct QuantizePass : tbq::impl::QuantizePassBase<QuantizePass> {
           policy, [&](const PolicyRule &rule) { return rule.matches(name); });
       if (name.empty() || rule == policy.end() || !rule->spec.scheme)
         return;
-      quantize(op, *rule->spec.scheme, rule->spec.group, *mode);
+      quantize(op, rule->spec, *mode);
     });
   }
 

@@ -11,11 +11,25 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
+/// Reads "salient=R" of a binary spec.
+static FailureOr<double> parseSalient(StringRef spec, StringRef text,
+                                      std::string &error) {
+  double fraction = 0;
+  if (spec.starts_with("binary:") && text.consume_front("salient=") &&
+      !text.getAsDouble(fraction) && fraction > 0 && fraction <= 0.5)
+    return fraction;
+  error =
+      ("'" + spec + "': only binary has a second part: salient=R, 0 < R <= 0.5")
+          .str();
+  return failure();
+}
+
 FailureOr<QuantizeSpec> mlir::tbq::parseQuantizeSpec(StringRef spec,
                                                      std::string &error) {
   if (spec == "float")
     return QuantizeSpec();
-  auto [name, group] = spec.split(':');
+  auto [name, parts] = spec.split(':');
+  auto [group, second] = parts.split(',');
   auto scheme = llvm::StringSwitch<std::optional<Scheme>>(name)
                     .Case("ternary", Scheme::Ternary)
                     .Case("binary", Scheme::Binary)
@@ -27,8 +41,15 @@ FailureOr<QuantizeSpec> mlir::tbq::parseQuantizeSpec(StringRef spec,
                 .str();
     return failure();
   }
+  double salient = 0;
+  if (parts.contains(',')) {
+    FailureOr<double> fraction = parseSalient(spec, second, error);
+    if (failed(fraction))
+      return failure();
+    salient = *fraction;
+  }
   if (group == "row")
-    return QuantizeSpec{scheme, 0};
+    return QuantizeSpec{scheme, 0, salient};
   // Groups end with a step of the layout, which is wider for narrower digits.
   int64_t multiple = *scheme == Scheme::Ternary ? 16 : 32, columns = 0;
   if (!group.consume_front("g") || group.getAsInteger(10, columns) ||
@@ -38,7 +59,7 @@ FailureOr<QuantizeSpec> mlir::tbq::parseQuantizeSpec(StringRef spec,
                 .str();
     return failure();
   }
-  return QuantizeSpec{scheme, columns};
+  return QuantizeSpec{scheme, columns, salient};
 }
 
 static llvm::Regex compilePattern(StringRef pattern) {
@@ -51,7 +72,9 @@ bool PolicyRule::matches(StringRef name) const {
 
 FailureOr<PolicyRule> mlir::tbq::parsePolicyRule(StringRef rule,
                                                  std::string &error) {
-  auto [pattern, text] = rule.rsplit('=');
+  // The last '=' but that of "salient=": a pattern may have some.
+  auto [pattern, text] = rule.split(",salient=").first.rsplit('=');
+  text = rule.drop_front(std::min(rule.size(), pattern.size() + 1));
   FailureOr<QuantizeSpec> spec = parseQuantizeSpec(text, error);
   if (failed(spec))
     return failure();

@@ -14,7 +14,13 @@ using namespace mlir::tbq;
 using llvm::divideCeil;
 
 static constexpr int64_t kCoefficientBytes = 2; // f16
+static constexpr int64_t kZeroPointBytes = 2;   // i16
 static constexpr int64_t kBiasBytes = 4;        // f32
+static constexpr int64_t kCountBytes = 4;       // u32
+static constexpr int64_t kTableBytes = 4;       // u32, one a tile
+/// Columns of a group whose integer sums stay exact in int32, whatever the
+/// digits.
+static constexpr int64_t kMostGroupColumns = 32768;
 
 bool LayoutAttr::usesSums() const {
   for (int64_t term = 0; term < getNumTerms(); ++term)
@@ -50,7 +56,7 @@ int64_t LayoutAttr::getSteps(int64_t plane, int64_t columns) const {
 
 int64_t LayoutAttr::getStrideBytes() const {
   int64_t bytes = 0;
-  for (int64_t bits : getDigits())
+  for (int64_t bits : getDigits().take_front(getNumDensePlanes()))
     bytes += getStepColumns() / (32 / bits) * getStepBytes();
   return bytes;
 }
@@ -67,17 +73,34 @@ int64_t LayoutAttr::getStepOffset(int64_t plane, int64_t step) const {
 
 int64_t LayoutAttr::getCoefficientOffset(int64_t term, int64_t columns) const {
   int64_t digits = 0;
-  for (int64_t plane = 0; plane < getNumPlanes(); ++plane)
+  for (int64_t plane = 0; plane < getNumDensePlanes(); ++plane)
     digits += getSteps(plane, columns) * getStepBytes();
   return digits + term * getTile() * kCoefficientBytes;
 }
 
-int64_t LayoutAttr::getGroupBytes(int64_t columns) const {
-  return getCoefficientOffset(getNumTerms(), columns);
+int64_t LayoutAttr::getSalientCountOffset(int64_t columns) const {
+  return getCoefficientOffset(getNumGroupTerms(), columns);
 }
 
-int64_t LayoutAttr::getGroupOffset(int64_t group) const {
-  return group * getGroupBytes(getGroup());
+int64_t LayoutAttr::getGroupBytes(int64_t columns) const {
+  return getSalientCountOffset(columns) + (getSalient() ? kCountBytes : 0);
+}
+
+/// Bytes of a salient tile before its first group.
+static int64_t getHeadBytes(LayoutAttr layout) {
+  if (!layout.getSalient())
+    return 0;
+  return layout.getBiasOffset() +
+         (layout.getBias() ? layout.getTile() * kBiasBytes : 0);
+}
+
+int64_t LayoutAttr::getGroupOffset(int64_t group, int64_t salientDigits) const {
+  return getHeadBytes(*this) + group * getGroupBytes(getGroup()) +
+         salientDigits;
+}
+
+int64_t LayoutAttr::getZeroPointOffset() const {
+  return getTile() * kCoefficientBytes;
 }
 
 int64_t LayoutAttr::getBiasOffset() const {
@@ -85,32 +108,57 @@ int64_t LayoutAttr::getBiasOffset() const {
     int64_t columns = getTile() == 1 ? getPaddedColumns() : getColumns();
     return columns * getTile() * (getElementType().getIntOrFloatBitWidth() / 8);
   }
+  if (getSalient())
+    return getZeroPointOffset() + getTile() * kZeroPointBytes;
   int64_t last = getNumGroups() - 1;
   return getGroupOffset(last) + getGroupBytes(getGroupColumns(last));
 }
 
-int64_t LayoutAttr::getTileBytes() const {
-  return getBiasOffset() + (getBias() ? getTile() * kBiasBytes : 0);
+int64_t LayoutAttr::getTileBytes(int64_t salientDigits) const {
+  if (!getSalient())
+    return getBiasOffset() + (getBias() ? getTile() * kBiasBytes : 0);
+  int64_t last = getNumGroups() - 1;
+  return llvm::alignTo(getGroupOffset(last, salientDigits) +
+                           getGroupBytes(getGroupColumns(last)),
+                       kAlignment);
+}
+
+int64_t LayoutAttr::getTableBytes() const {
+  return getSalient() ? llvm::alignTo(getNumTiles() * kTableBytes, kAlignment)
+                      : 0;
+}
+
+int64_t LayoutAttr::getBytes(int64_t salientDigits) const {
+  // However the digits fall on the tiles, each ends with less than kAlignment
+  // bytes of padding.
+  int64_t padding = getSalient() ? (getNumTiles() - 1) * (kAlignment - 1) : 0;
+  return getTableBytes() +
+         llvm::alignTo(getNumTiles() * getTileBytes() + salientDigits + padding,
+                       getSalient() ? kAlignment : 1);
 }
 
 int64_t LayoutAttr::getPaddedColumns() const {
   return llvm::alignTo(getColumns(), kLanes);
 }
 
-double LayoutAttr::getBitsPerWeight() const {
-  double bits = 0;
+double LayoutAttr::getBitsPerWeight(int64_t salientDigits) const {
+  double bits = 0, columns = getColumns();
   if (isFloat())
     bits = getElementType().getIntOrFloatBitWidth();
-  for (int64_t digit : getDigits())
+  for (int64_t digit : getDigits().take_front(getNumDensePlanes()))
     bits += digit;
   bits +=
-      8.0 * kCoefficientBytes * getNumTerms() * getNumGroups() / getColumns();
-  return bits + (getBias() ? 8.0 * kBiasBytes / getColumns() : 0);
+      8.0 * kCoefficientBytes * getNumGroupTerms() * getNumGroups() / columns;
+  if (getSalient())
+    bits += 8.0 * salientDigits / (getRows() * columns) +
+            8.0 * (kCoefficientBytes + kZeroPointBytes) / columns;
+  return bits + (getBias() ? 8.0 * kBiasBytes / columns : 0);
 }
 
 //===----------------------------------------------------------------------===//
 // Assembly: <576x576, digits [2], terms [[1, -1], [0, 1]], group 128, tile 16>
-//       or: <576x576, bf16, tile 16>
+//       or: <576x576, digits [1, 1, 8], terms [...], salient, group 128, tile
+//       16> or: <576x576, bf16, tile 16>
 //===----------------------------------------------------------------------===//
 
 static void printList(AsmPrinter &printer, ArrayRef<int64_t> values) {
@@ -138,7 +186,8 @@ void LayoutAttr::print(AsmPrinter &printer) const {
       printList(printer,
                 getTerms().slice(t * (getNumPlanes() + 1), getNumPlanes() + 1));
     }
-    printer << "], group " << getGroup();
+    printer << (getSalient() ? "], salient, group " : "], group ")
+            << getGroup();
   }
   printer << ", tile " << getTile() << (getBias() ? ", bias>" : ">");
 }
@@ -148,7 +197,7 @@ Attribute LayoutAttr::parse(AsmParser &parser, Type) {
   SmallVector<int64_t> shape, digits, terms;
   Type elementType;
   int64_t group = 0, tile = 0;
-  bool bias = false;
+  bool bias = false, salient = false;
   if (parser.parseLess() ||
       parser.parseDimensionList(shape, /*allowDynamic=*/false,
                                 /*withTrailingX=*/false) ||
@@ -162,7 +211,10 @@ Attribute LayoutAttr::parse(AsmParser &parser, Type) {
         parser.parseKeyword("terms") ||
         parser.parseCommaSeparatedList(AsmParser::Delimiter::Square,
                                        parseTerm) ||
-        parser.parseComma() || parser.parseKeyword("group") ||
+        parser.parseComma())
+      return {};
+    salient = succeeded(parser.parseOptionalKeyword("salient"));
+    if ((salient && parser.parseComma()) || parser.parseKeyword("group") ||
         parser.parseInteger(group))
       return {};
   } else {
@@ -182,14 +234,15 @@ Attribute LayoutAttr::parse(AsmParser &parser, Type) {
     return {};
   return parser.getChecked<LayoutAttr>(
       loc, parser.getContext(), shape[0], shape[1], elementType,
-      ArrayRef<int64_t>(digits), ArrayRef<int64_t>(terms), group, tile, bias);
+      ArrayRef<int64_t>(digits), ArrayRef<int64_t>(terms), group, tile, bias,
+      salient);
 }
 
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  int64_t rows, int64_t columns,
                                  Type elementType, ArrayRef<int64_t> digits,
                                  ArrayRef<int64_t> terms, int64_t group,
-                                 int64_t tile, bool bias) {
+                                 int64_t tile, bool bias, bool salient) {
   if (rows < 1 || columns < 1)
     return emitError() << "layout of an empty matrix " << rows << "x"
                        << columns;
@@ -217,6 +270,23 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (group < 1 || group > columns)
     return emitError() << "group of " << group << " columns in a row of "
                        << columns;
+  if (group > kMostGroupColumns)
+    return emitError() << "sums of " << group << " columns may not fit int32: "
+                       << "a group has at most " << kMostGroupColumns;
+  if (salient) {
+    if (digits.size() < 2 || digits.back() != 8 ||
+        digits[digits.size() - 2] != 1)
+      return emitError() << "salient digits need a last plane of 8 bits after "
+                            "a mask of 1 bit";
+    const size_t width = digits.size() + 1, numTerms = terms.size() / width;
+    for (size_t i = 0; i < terms.size(); ++i) {
+      const bool lastTerm = i / width + 1 == numTerms;
+      const bool lastPlane = i % width + 1 == digits.size();
+      if (terms[i] != 0 && lastTerm != lastPlane)
+        return emitError() << "the last term, and no other, must be of the "
+                              "salient digits alone";
+    }
+  }
   int64_t step = 4;
   for (int64_t bits : digits)
     step = std::max(step, 32 / bits);

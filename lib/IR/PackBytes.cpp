@@ -83,8 +83,6 @@ template <typename From, typename To>
 static void packFloatTile(LayoutAttr layout, const uint8_t *elements,
                           int64_t rows, uint8_t *out) {
   const int64_t columns = layout.getColumns(), tile = layout.getTile();
-  if (rows < tile || tile == 1)
-    std::memset(out, 0, layout.getBiasOffset());
   // Blocks of columns, so that the rows of a tile meet in the first cache.
   constexpr int64_t kBlock = 256;
   for (int64_t first = 0; first < columns; first += kBlock)
@@ -158,15 +156,81 @@ static void packPlane(LayoutAttr layout, const DigitOrder &order, int64_t plane,
   }
 }
 
+/// Stored values of a salient part are less by this than digits.
+static constexpr int kStoredOffset = 128;
+
+/// Digits of the rows before `row`.
+static int64_t countSalient(LayoutAttr layout, const PackSource &source,
+                            int64_t row) {
+  if (!layout.getSalient())
+    return 0;
+  const int64_t last = std::min(row, layout.getRows());
+  return endian::read32le(source.salientOffsets + 4 * last);
+}
+
+namespace {
+/// The salient digits of a tile's rows, taken from the stream of each row.
+class SalientRows {
+public:
+  SalientRows(LayoutAttr layout, const PackSource &source, int64_t firstRow,
+              int64_t rows)
+      : layout(layout), mask(source.planes.back()),
+        digits(source.salientDigits), firstRow(firstRow) {
+    for (int64_t row = 0; row < rows; ++row)
+      next.push_back(countSalient(layout, source, firstRow + row));
+  }
+
+  /// Writes the digits of group `g` to `out` and gives their number.
+  int64_t packGroup(int64_t g, uint8_t *out) {
+    const int64_t rowBytes = (layout.getColumns() + 7) / 8;
+    const int64_t first = g * layout.getGroup();
+    const int64_t last = first + layout.getGroupColumns(g);
+    uint8_t *to = out;
+    for (int64_t column = first; column < last; column += 4)
+      for (size_t row = 0; row < next.size(); ++row) {
+        const int64_t byte = (firstRow + row) * rowBytes + column / 8;
+        for (unsigned bits = mask[byte] >> (column % 8) & 15; bits;
+             bits &= bits - 1)
+          *to++ = static_cast<uint8_t>(digits[next[row]++] + kStoredOffset);
+      }
+    return to - out;
+  }
+
+private:
+  LayoutAttr layout;
+  const uint8_t *mask, *digits;
+  int64_t firstRow;
+  SmallVector<int64_t> next; // each row's first digit that is not yet packed
+};
+} // namespace
+
+/// Row coefficients and zero points of a salient tile.
+static void packHead(LayoutAttr layout, const PackSource &source,
+                     int64_t firstRow, int64_t rows, uint8_t *tile) {
+  std::memcpy(tile + layout.getRowCoefficientOffset(),
+              source.rowCoefficients + 2 * firstRow, 2 * rows);
+  uint8_t *zeros = tile + layout.getZeroPointOffset();
+  for (int64_t row = 0; row < rows; ++row) {
+    const int stored = source.zeroPoints
+                           ? int16_t(endian::read16le(source.zeroPoints +
+                                                      2 * (firstRow + row)))
+                           : 0;
+    endian::write16le(zeros + 2 * row, stored + kStoredOffset);
+  }
+}
+
 static void packDigitTile(LayoutAttr layout, ArrayRef<DigitOrder> orders,
                           const PackSource &source, int64_t firstRow,
                           int64_t rows, uint8_t *out) {
-  std::memset(out, 0, layout.getBiasOffset());
   const int64_t groups = layout.getNumGroups();
+  SalientRows salient(layout, source, firstRow, layout.getSalient() ? rows : 0);
+  int64_t salientDigits = 0;
+  if (layout.getSalient())
+    packHead(layout, source, firstRow, rows, out);
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t columns = layout.getGroupColumns(g);
-    uint8_t *group = out + layout.getGroupOffset(g);
-    for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane) {
+    uint8_t *group = out + layout.getGroupOffset(g, salientDigits);
+    for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane) {
       const int64_t bits = layout.getDigits()[plane];
       const int64_t rowBytes = (layout.getColumns() * bits + 7) / 8;
       const uint8_t *digits = source.planes[plane] + firstRow * rowBytes +
@@ -174,20 +238,47 @@ static void packDigitTile(LayoutAttr layout, ArrayRef<DigitOrder> orders,
       packPlane(layout, orders[plane], plane, columns, digits, rowBytes, rows,
                 group);
     }
-    for (int64_t term = 0; term < layout.getNumTerms(); ++term) {
+    for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
       uint8_t *to = group + layout.getCoefficientOffset(term, columns);
       const uint8_t *from = source.coefficients[term] + 2 * firstRow * groups;
       for (int64_t row = 0; row < rows; ++row)
         std::memcpy(to + 2 * row, from + 2 * (row * groups + g), 2);
     }
+    if (!layout.getSalient())
+      continue;
+    int64_t count = salient.packGroup(g, group + layout.getGroupBytes(columns));
+    endian::write32le(group + layout.getSalientCountOffset(columns), count);
+    salientDigits += count;
   }
+}
+
+int64_t mlir::tbq::getTileBytes(LayoutAttr layout, const PackSource &source,
+                                int64_t tile) {
+  const int64_t row = tile * layout.getTile();
+  return layout.getTileBytes(
+      countSalient(layout, source, row + layout.getTile()) -
+      countSalient(layout, source, row));
+}
+
+std::vector<uint8_t> mlir::tbq::packTable(LayoutAttr layout,
+                                          const PackSource &source) {
+  std::vector<uint8_t> table(layout.getTableBytes());
+  int64_t offset = table.size();
+  for (int64_t tile = 0; tile < layout.getNumTiles() && !table.empty();
+       ++tile) {
+    endian::write32le(table.data() + 4 * tile, offset / kAlignment);
+    offset += getTileBytes(layout, source, tile);
+  }
+  return table;
 }
 
 void mlir::tbq::packTiles(LayoutAttr layout, const PackSource &source,
                           int64_t firstTile, int64_t numTiles, uint8_t *out) {
   std::vector<DigitOrder> orders(layout.getDigits().begin(),
                                  layout.getDigits().end());
-  for (int64_t i = 0; i < numTiles; ++i, out += layout.getTileBytes()) {
+  for (int64_t i = 0; i < numTiles; ++i) {
+    const int64_t bytes = getTileBytes(layout, source, firstTile + i);
+    std::memset(out, 0, bytes);
     const int64_t firstRow = (firstTile + i) * layout.getTile();
     const int64_t rows =
         std::min(layout.getTile(), layout.getRows() - firstRow);
@@ -203,14 +294,13 @@ void mlir::tbq::packTiles(LayoutAttr layout, const PackSource &source,
       });
     else
       packDigitTile(layout, orders, source, firstRow, rows, out);
-    if (!layout.getBias())
-      continue;
-    uint8_t *bias = out + layout.getBiasOffset();
-    std::memset(bias, 0, 4 * layout.getTile());
-    withFloat(source.biasType, [&](auto from) {
-      using From = decltype(from);
-      copyRow<From, F32>(source.bias + firstRow * From::kBytes, bias, rows, 1);
-    });
+    if (layout.getBias())
+      withFloat(source.biasType, [&](auto from) {
+        using From = decltype(from);
+        copyRow<From, F32>(source.bias + firstRow * From::kBytes,
+                           out + layout.getBiasOffset(), rows, 1);
+      });
+    out += bytes;
   }
 }
 
@@ -218,23 +308,61 @@ void mlir::tbq::packTiles(LayoutAttr layout, const PackSource &source,
 // Back again
 //===----------------------------------------------------------------------===//
 
-/// Digits of one plane and row, one a byte.
-static void unpackDigits(LayoutAttr layout, const uint8_t *tile, int64_t plane,
-                         int64_t row, uint8_t *out) {
+/// Where the groups of a tile begin.
+static SmallVector<const uint8_t *> findGroups(LayoutAttr layout,
+                                               const uint8_t *tile) {
+  SmallVector<const uint8_t *> groups;
+  int64_t salientDigits = 0;
+  for (int64_t g = 0; g < layout.getNumGroups(); ++g) {
+    groups.push_back(tile + layout.getGroupOffset(g, salientDigits));
+    if (layout.getSalient())
+      salientDigits +=
+          endian::read32le(groups.back() + layout.getSalientCountOffset(
+                                               layout.getGroupColumns(g)));
+  }
+  return groups;
+}
+
+/// The digit of a dense plane in a tile's row.
+static uint8_t unpackDigit(LayoutAttr layout, const uint8_t *group,
+                           int64_t plane, int64_t row, int64_t within) {
   const int64_t bits = layout.getDigits()[plane], perStep = 32 / bits;
-  for (int64_t column = 0; column < layout.getColumns(); ++column) {
-    const int64_t g = column / layout.getGroup();
-    const int64_t within = column % layout.getGroup();
-    const uint8_t *step = tile + layout.getGroupOffset(g) +
-                          layout.getStepOffset(plane, within / perStep);
-    const int64_t i = within % perStep % 4, j = within % perStep / 4;
-    out[column] = (step[4 * row + i] >> (bits * j)) & ((1 << bits) - 1);
+  const uint8_t *step = group + layout.getStepOffset(plane, within / perStep);
+  const int64_t i = within % perStep % 4, j = within % perStep / 4;
+  return (step[4 * row + i] >> (bits * j)) & ((1 << bits) - 1);
+}
+
+/// Digits of one dense plane and row, one a byte.
+static void unpackDigits(LayoutAttr layout, ArrayRef<const uint8_t *> groups,
+                         int64_t plane, int64_t row, uint8_t *out) {
+  for (int64_t column = 0; column < layout.getColumns(); ++column)
+    out[column] = unpackDigit(layout, groups[column / layout.getGroup()], plane,
+                              row, column % layout.getGroup());
+}
+
+/// Salient digits of one row, one a byte, by counting the mask's bits before
+/// each in the order of the layout.
+static void unpackSalient(LayoutAttr layout, ArrayRef<const uint8_t *> groups,
+                          int64_t row, uint8_t *out) {
+  const int64_t mask = layout.getNumPlanes() - 2;
+  for (auto [g, group] : llvm::enumerate(groups)) {
+    const int64_t columns = layout.getGroupColumns(g);
+    const uint8_t *digit = group + layout.getGroupBytes(columns);
+    for (int64_t four = 0; four < columns; four += 4)
+      for (int64_t r = 0; r < layout.getTile(); ++r)
+        for (int64_t c = four; c < std::min(four + 4, columns); ++c)
+          if (unpackDigit(layout, group, mask, r, c)) {
+            if (r == row)
+              out[g * layout.getGroup() + c] = *digit;
+            ++digit;
+          }
   }
 }
 
 static void unpackRow(LayoutAttr layout, const uint8_t *tile, int64_t row,
                       UnpackedWeight &weight) {
   const int64_t r = row % layout.getTile(), columns = layout.getColumns();
+  const SmallVector<const uint8_t *> groups = findGroups(layout, tile);
   if (layout.isFloat())
     withFloat(layout.getElementType(), [&](auto type) {
       using Float = decltype(type);
@@ -242,15 +370,22 @@ static void unpackRow(LayoutAttr layout, const uint8_t *tile, int64_t row,
         weight.elements.push_back(
             Float::load(tile + (c * layout.getTile() + r) * Float::kBytes));
     });
-  for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
-    unpackDigits(layout, tile, plane, r,
+  for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
+    unpackDigits(layout, groups, plane, r,
                  weight.planes[plane].data() + row * columns);
-  for (int64_t term = 0; term < layout.getNumTerms(); ++term)
-    for (int64_t g = 0; g < layout.getNumGroups(); ++g)
+  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
+    for (auto [g, group] : llvm::enumerate(groups))
       weight.coefficients[term].push_back(endian::read16le(
-          tile + layout.getGroupOffset(g) +
-          layout.getCoefficientOffset(term, layout.getGroupColumns(g)) +
+          group + layout.getCoefficientOffset(term, layout.getGroupColumns(g)) +
           2 * r));
+  if (layout.getSalient()) {
+    unpackSalient(layout, groups, r,
+                  weight.planes.back().data() + row * columns);
+    weight.coefficients.back().push_back(
+        endian::read16le(tile + layout.getRowCoefficientOffset() + 2 * r));
+    weight.zeroPoints.push_back(
+        endian::read16le(tile + layout.getZeroPointOffset() + 2 * r));
+  }
   if (layout.getBias())
     weight.bias.push_back(F32::load(tile + layout.getBiasOffset() + 4 * r));
 }
@@ -261,8 +396,12 @@ UnpackedWeight mlir::tbq::unpack(LayoutAttr layout, const uint8_t *bytes) {
       layout.getNumPlanes(),
       std::vector<uint8_t>(layout.getRows() * layout.getColumns()));
   weight.coefficients.resize(layout.getNumTerms());
-  for (int64_t row = 0; row < layout.getRows(); ++row)
-    unpackRow(layout, bytes + row / layout.getTile() * layout.getTileBytes(),
-              row, weight);
+  for (int64_t row = 0; row < layout.getRows(); ++row) {
+    const int64_t tile = row / layout.getTile();
+    const int64_t offset = layout.getSalient()
+                               ? kAlignment * endian::read32le(bytes + 4 * tile)
+                               : tile * layout.getTileBytes();
+    unpackRow(layout, bytes + offset, row, weight);
+  }
   return weight;
 }

@@ -256,16 +256,11 @@ static LogicalResult verifyScheme(LinearOp op, DigitsType digits) {
   if (scheme == Scheme::DualBinary && op.getShift())
     return op.emitOpError("dual_binary has no shift");
   if (!op.getSalient().empty()) {
-    auto mask = dyn_cast<DigitsType>(op.getSalient().front().getType());
     if (scheme != Scheme::Binary)
       return op.emitOpError("only binary weights have a salient part");
-    if (op.getSalient().size() < 4 || op.getSalient().size() > 5)
-      return op.emitOpError("salient needs mask, values, offsets, value scale "
-                            "and perhaps zero");
-    if (!mask || mask.getScheme() != Scheme::SalientMask ||
-        mask.getRows() != digits.getRows() ||
-        mask.getColumns() != digits.getColumns())
-      return op.emitOpError("salient mask does not match ") << digits;
+    if (failed(verifySalient(op, op.getSalient().getTypes(), digits.getRows(),
+                             digits.getColumns())))
+      return failure();
   }
   if (!op.getGroup() || int64_t(*op.getGroup()) < 1 ||
       int64_t(*op.getGroup()) > digits.getColumns())

@@ -22,6 +22,75 @@ static bool isMatrix(Type type, int64_t rows, int64_t columns) {
   return tensor && tensor.getShape() == ArrayRef<int64_t>{rows, columns};
 }
 
+static bool isVector(Type type, int64_t size, unsigned bits, bool isFloat) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor && tensor.getShape() == ArrayRef<int64_t>{size} &&
+         (isFloat ? tensor.getElementType().isF16()
+                  : tensor.getElementType().isInteger(bits));
+}
+
+LogicalResult mlir::tbq::verifySalient(Operation *op, TypeRange parts,
+                                       int64_t rows, int64_t columns) {
+  if (parts.size() < 4 || parts.size() > 5)
+    return op->emitOpError("salient needs mask, values, offsets, value scale "
+                           "and perhaps zero");
+  auto mask = dyn_cast<DigitsType>(parts[0]);
+  if (!mask || mask.getScheme() != Scheme::SalientMask ||
+      mask.getRows() != rows || mask.getColumns() != columns)
+    return op->emitOpError("salient mask does not match weights of ")
+           << rows << "x" << columns;
+  auto values = dyn_cast<RankedTensorType>(parts[1]);
+  if (!values || values.getRank() != 1 ||
+      !isVector(values, values.getDimSize(0), 8, false) ||
+      values.getDimSize(0) > rows * columns)
+    return op->emitOpError("salient values must be i8, at most one a weight, "
+                           "not ")
+           << parts[1];
+  if (!isVector(parts[2], rows + 1, 32, false))
+    return op->emitOpError("salient offsets must be ")
+           << rows + 1 << " i32, not " << parts[2];
+  if (!isVector(parts[3], rows, 16, true))
+    return op->emitOpError("salient value scale must be ")
+           << rows << " f16, not " << parts[3];
+  if (parts.size() == 5 && !isVector(parts[4], rows, 16, false))
+    return op->emitOpError("salient zero must be ")
+           << rows << " i16, not " << parts[4];
+  return success();
+}
+
+int64_t QuantizeOp::getMostSalient(int64_t rows, int64_t columns, int64_t group,
+                                   double fraction) {
+  int64_t most = 0;
+  for (int64_t first = 0; first < columns; first += group) {
+    // The weight of rank `kept`, from 0, is the largest that stays binary.
+    const int64_t count = rows * std::min(group, columns - first);
+    const auto kept = static_cast<int64_t>(count * (1 - fraction));
+    most += count - std::min(kept + 1, count);
+  }
+  return most;
+}
+
+void QuantizeOp::build(OpBuilder &b, OperationState &state, Value weight,
+                       Scheme scheme, int64_t group, double salient) {
+  auto matrix = cast<RankedTensorType>(weight.getType());
+  const int64_t rows = matrix.getDimSize(0), columns = matrix.getDimSize(1);
+  auto tensor = [](ArrayRef<int64_t> shape, Type element) {
+    return RankedTensorType::get(shape, element);
+  };
+  Type coefficients = tensor({rows, numGroups(columns, group)}, b.getF16Type());
+  SmallVector<Type> parts;
+  if (salient > 0)
+    parts = {
+        DigitsType::get(b.getContext(), rows, columns, Scheme::SalientMask),
+        tensor({getMostSalient(rows, columns, group, salient)}, b.getI8Type()),
+        tensor({rows + 1}, b.getI32Type()), tensor({rows}, b.getF16Type()),
+        tensor({rows}, b.getI16Type())};
+  build(b, state, DigitsType::get(b.getContext(), rows, columns, scheme),
+        TypeRange{coefficients, coefficients}, parts, weight,
+        SchemeAttr::get(b.getContext(), scheme), b.getI64IntegerAttr(group),
+        salient > 0 ? b.getF64FloatAttr(salient) : FloatAttr());
+}
+
 LogicalResult QuantizeOp::verify() {
   auto weight = cast<RankedTensorType>(getWeight().getType());
   if (weight.getRank() != 2)
@@ -47,7 +116,21 @@ LogicalResult QuantizeOp::verify() {
       return emitOpError("coefficients must be ")
              << digits.getRows() << "x" << groups << ", not "
              << coefficient.getType();
-  return success();
+  if (!getSalientFraction()) {
+    if (!getSalient().empty())
+      return emitOpError("has a salient part but no fraction of it");
+    return success();
+  }
+  const double fraction = getSalientFraction()->convertToDouble();
+  if (getScheme() != Scheme::Binary)
+    return emitOpError("only binary weights have a salient part");
+  if (!(fraction > 0 && fraction <= 0.5))
+    return emitOpError("salient fraction must be above 0 and at most 0.5");
+  if (getSalient().size() != 5)
+    return emitOpError("makes all 5 salient parts, not ")
+           << getSalient().size();
+  return verifySalient(*this, getSalient().getTypes(), digits.getRows(),
+                       digits.getColumns());
 }
 
 /// [1.00000000e+00, ...]: nine digits give every f32 back exactly.
@@ -85,6 +168,12 @@ LogicalResult RopeTableOp::verify() {
   return success();
 }
 
+int64_t PackOp::getSalientDigits() {
+  if (getSalient().empty())
+    return 0;
+  return cast<RankedTensorType>(getSalient()[1].getType()).getDimSize(0);
+}
+
 LogicalResult PackOp::verify() {
   LayoutAttr layout = getResult().getType().getLayout();
   int64_t rows = layout.getRows(), columns = layout.getColumns();
@@ -95,16 +184,21 @@ LogicalResult PackOp::verify() {
       return emitOpError("cannot pack digits into a float layout");
     if (digits.getRows() != rows || digits.getColumns() != columns)
       return emitOpError("digits ") << digits << " do not fit " << layout;
-    if (int64_t(getCoefficients().size()) != layout.getNumTerms())
+    if (int64_t(getCoefficients().size()) != layout.getNumGroupTerms())
       return emitOpError("has ")
              << getCoefficients().size() << " coefficients for "
-             << layout.getNumTerms() << " terms";
+             << layout.getNumGroupTerms() << " terms";
+    if (layout.getSalient() == getSalient().empty())
+      return emitOpError("the layout and the operands disagree on a salient "
+                         "part");
     for (Value coefficient : getCoefficients())
       if (!isMatrix(coefficient.getType(), rows, layout.getNumGroups()))
         return emitOpError("coefficients must be ")
                << rows << "x" << layout.getNumGroups() << ", not "
                << coefficient.getType();
-    return success();
+    if (getSalient().empty())
+      return success();
+    return verifySalient(*this, getSalient().getTypes(), rows, columns);
   }
   if (!layout.isFloat())
     return emitOpError("cannot pack a float weight into digits");

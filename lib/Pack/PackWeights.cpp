@@ -28,9 +28,19 @@ static void getForm(LinearOp op, SmallVectorImpl<int64_t> &digits,
     terms.assign({1, -1});
     break;
   case Scheme::Binary: // bit B, the weight's sign is 2 B - 1: a (2 D - S) + m S
-    digits.assign({1});
-    terms.assign({2, -1});
-    break;
+    if (op.getSalient().empty()) {
+      digits.assign({1});
+      terms.assign({2, -1});
+      break;
+    }
+    // B is 0 where salient, M is 1 there and q counts from the row's zero:
+    // a (2 D - S + D_M) + m (S - D_M) + s D_q
+    digits.assign({1, 1, 8});
+    terms.assign({2, 1, 0, -1});
+    if (op.getShift())
+      terms.append({0, -1, 0, 1});
+    terms.append({0, 0, 1, 0});
+    return;
   case Scheme::DualBinary: // bits b1, b2: alpha1 D1 + alpha2 D2
     digits.assign({1, 1});
     terms.assign({1, 0, 0, 0, 1, 0});
@@ -57,10 +67,12 @@ static Value packFloat(OpBuilder &b, Value weight, bool matrix,
   auto layout =
       LayoutAttr::get(b.getContext(), rows, columns,
                       matrix ? type.getElementType() : Type(b.getF32Type()), {},
-                      {}, columns, matrix ? kLanes : 1, bool(bias));
+                      {}, columns, matrix ? kLanes : 1, bool(bias),
+                      /*salient=*/false);
   return PackOp::create(b, weight.getLoc(),
                         PackedType::get(b.getContext(), layout), weight,
-                        ValueRange(), bias);
+                        /*coefficients=*/ValueRange(),
+                        /*salient=*/ValueRange(), bias);
 }
 
 static RankedTensorType withColumns(Value rows, int64_t columns, Type element) {
@@ -96,8 +108,6 @@ static void addActivations(OpBuilder &b, LinearOp op, LayoutAttr layout,
 static LogicalResult packLinear(LinearOp op) {
   OpBuilder b(op);
   Value input = op.getInput(), sums, scale, packed;
-  if (!op.getSalient().empty())
-    return op.emitOpError("cannot pack salient weights yet");
   if (auto digitsType = dyn_cast<DigitsType>(op.getWeight().getType())) {
     SmallVector<int64_t> digits, terms;
     getForm(op, digits, terms);
@@ -105,15 +115,15 @@ static LogicalResult packLinear(LinearOp op) {
         [&] { return op.emitOpError(); }, b.getContext(), digitsType.getRows(),
         digitsType.getColumns(), Type(), ArrayRef<int64_t>(digits),
         ArrayRef<int64_t>(terms), int64_t(*op.getGroup()), kLanes,
-        bool(op.getBias()));
+        bool(op.getBias()), !op.getSalient().empty());
     if (!layout)
       return failure();
     SmallVector<Value> coefficients(op.getScale());
     if (op.getShift())
       coefficients.push_back(op.getShift());
-    packed = PackOp::create(b, op.getWeight().getLoc(),
-                            PackedType::get(b.getContext(), layout),
-                            op.getWeight(), coefficients, op.getBias());
+    packed = PackOp::create(
+        b, op.getWeight().getLoc(), PackedType::get(b.getContext(), layout),
+        op.getWeight(), coefficients, op.getSalient(), op.getBias());
     addActivations(b, op, layout, input, sums, scale);
   } else {
     packed = packFloat(b, op.getWeight(), /*matrix=*/true, op.getBias());

@@ -81,8 +81,7 @@ struct PlaceWeightsPass : tbq::impl::PlaceWeightsPassBase<PlaceWeightsPass> {
           PlacedWeightOp::create(b, pack.getLoc(), pack.getType(), Value(),
                                  Value(), ArrayRef<int64_t>{offset});
       pack.getResult().replaceAllUsesWith(placed);
-      offset +=
-          llvm::alignTo(pack.getType().getLayout().getBytes(), kAlignment);
+      offset += llvm::alignTo(pack.getBytes(), kAlignment);
     }
     weights.setBytes(offset);
     eraseUnused(module, weights);

@@ -22,8 +22,8 @@ func.func @decode_i8(%x: memref<1x576xi8>, %sums: memref<1x16xi32>, %scale: memr
   // CHECK: %[[BYTES:.*]] = tbq.packed_bytes %{{.*}} -> memref<7872xi8>
   // The worker's tiles, then tokens, then groups.
   // CHECK: scf.for %[[TILE:.*]] = %arg6 to %arg7 step %c1 {
-  // CHECK: scf.for %[[TOKEN:.*]] = %c0 to %arg5 step %c1 {
   // CHECK: arith.muli %[[TILE]], %c2624
+  // CHECK: scf.for %[[TOKEN:.*]] = %c0 to %arg5 step %c1 {
   // CHECK: scf.for %[[GROUP:.*]] = %c0 to %c4 step %c1 iter_args(%[[Y:.*]] = %{{.*}}) -> (vector<16xf32>) {
   // VNNI: %[[CODES:.*]] = vector.load %[[BYTES]][%{{.*}}] : memref<7872xi8>, vector<64xi8>
   // VNNI-NEXT: %[[LANES:.*]] = vector.bitcast %[[CODES]] : vector<64xi8> to vector<16xi32>
@@ -235,5 +235,69 @@ func.func @columns_past_the_last(%x: memref<1x48xi8>, %sums: memref<1x16xi32>, %
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !binary
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<1x48xi8>, !binary, memref<1x16xi32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// Salient digits: the table says where a tile begins, a group where the next
+// one does; the mask's bits spread the 8-bit digits, slot by slot, and the row's
+// zero point, times the masked sum, is taken off their dot product.
+!salient = !tbq.packed<48x64, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, -1, 0, 1], [0, 0, 1, 0]], salient, group 32, tile 16>
+// CHECK-LABEL: func.func @salient_i8(
+func.func @salient_i8(%x: memref<1x64xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x48xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // At most: a table of 64 bytes, three tiles of a 64-byte head and two groups of
+  // 2 x 64 + 2 x 32 + 4, all digits, and what aligns the tiles.
+  // CHECK: %[[BYTES:.*]] = tbq.packed_bytes %{{.*}} -> memref<4800xi8>
+  // CHECK: scf.for %[[TILE:.*]] = %arg6 to %arg7 step %c1 {
+  // CHECK: %[[ENTRY:.*]] = arith.muli %[[TILE]], %c4
+  // CHECK: vector.load %[[BYTES]][%[[ENTRY]]] : memref<4800xi8>, vector<4xi8>
+  // CHECK: %[[UNITS:.*]] = arith.index_castui
+  // CHECK: %[[START:.*]] = arith.muli %[[UNITS]], %c64
+  // CHECK: scf.for %[[TOKEN:.*]] =
+  // The head: coefficients of the rows, their zero points; then the groups.
+  // CHECK: %[[HALVES:.*]] = vector.load %[[BYTES]][%[[START]]] : memref<4800xi8>, vector<32xi8>
+  // CHECK: %[[Z:.*]] = arith.addi %[[START]], %c32
+  // CHECK: vector.load %[[BYTES]][%[[Z]]] : memref<4800xi8>, vector<32xi8>
+  // CHECK: %[[ZERO:.*]] = arith.extsi %{{.*}} : vector<16xi16> to vector<16xi32>
+  // CHECK: %[[FIRST:.*]] = arith.addi %[[START]], %c64
+  // CHECK: scf.for %[[GROUP:.*]] = {{.*}} iter_args(%[[Y:.*]] = %{{.*}}, %[[AT:.*]] = %[[FIRST]]) -> (vector<16xf32>, index) {
+  // CHECK: %[[DIGITS:.*]] = arith.addi %[[AT]], %c196
+  // CHECK: %[[MASK_AT:.*]] = arith.addi %[[AT]], %c64
+  // The mask is a plane like others, then looked at again.
+  // CHECK: vector.load %[[BYTES]][%[[MASK_AT]]] : memref<4800xi8>, vector<64xi8>
+  // CHECK: %[[MASK:.*]] = vector.load %[[BYTES]][%[[MASK_AT]]] : memref<4800xi8>, vector<64xi8>
+  // CHECK: %[[BIT0:.*]] = arith.andi %[[MASK]], %{{.*}} : vector<64xi8>
+  // CHECK: %[[UNDER0:.*]] = arith.cmpi ne, %[[BIT0]],
+  // CHECK: vector.expandload %[[BYTES]][%[[DIGITS]]], %[[UNDER0]],
+  // CHECK: %[[WORD:.*]] = vector.bitcast %[[UNDER0]] : vector<64xi1> to vector<1xi64>
+  // CHECK: math.ctpop
+  // CHECK: %[[NEXT:.*]] = arith.addi %[[DIGITS]], %{{.*}} : index
+  // CHECK: vector.expandload %[[BYTES]][%[[NEXT]]],
+  // CHECK-COUNT-6: vector.expandload
+  // CHECK-NOT: vector.expandload
+  // CHECK: %[[COUNT_AT:.*]] = arith.addi %[[AT]], %c192
+  // CHECK: vector.load %[[BYTES]][%[[COUNT_AT]]] : memref<4800xi8>, vector<4xi8>
+  // CHECK: %[[COUNT:.*]] = arith.index_castui
+  // CHECK: %[[END:.*]] = arith.addi %[[DIGITS]], %[[COUNT]]
+  // CHECK: %[[OFF:.*]] = arith.muli %[[ZERO]], %[[DM:.*]] : vector<16xi32>
+  // CHECK: %[[DQ:.*]] = arith.subi %{{.*}}, %[[OFF]]
+  // CHECK: %[[S:.*]] = vector.broadcast %{{.*}} : i32 to vector<16xi32>
+  // a (2 D - S + D_M), m (S - D_M), s D_q
+  // CHECK: %[[TWICE:.*]] = arith.muli %{{.*}}, %{{.*}} : vector<16xi32>
+  // CHECK: %[[PLUS:.*]] = arith.addi %[[TWICE]], %[[DM]]
+  // CHECK: arith.subi %[[PLUS]], %[[S]]
+  // VNNI: math.fma
+  // CHECK: arith.subi %{{.*}}, %[[DM]]
+  // CHECK: arith.addi %{{.*}}, %[[S]]
+  // VNNI: math.fma
+  // CHECK: %[[FQ:.*]] = arith.sitofp %[[DQ]]
+  // VNNI: %[[Y3:.*]] = math.fma %[[FQ]],
+  // VNNI: scf.yield %[[Y3]], %[[END]]
+  // PLAIN: scf.yield %{{.*}}, %[[END]]
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !salient
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xi8>, !salient, memref<1x16xi32>, memref<1x16xf32>, memref<1x48xf32>, index, index, index) -> ()
   return
 }

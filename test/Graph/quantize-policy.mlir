@@ -3,11 +3,13 @@
 // RUN: not tbq-opt %s --tbq-quantize="rules=.*=binary:g48" 2>&1 | FileCheck %s --check-prefix=GROUP
 // RUN: not tbq-opt %s --tbq-quantize="rules=.*=octal:row" 2>&1 | FileCheck %s --check-prefix=SCHEME
 // RUN: not tbq-opt %s --tbq-quantize="rules=([=float" 2>&1 | FileCheck %s --check-prefix=REGEX
+// RUN: not tbq-opt %s --tbq-quantize="rules=.*q=binary:row,salient=0.1,.*=ternary:row,salient=0.2" 2>&1 | FileCheck %s --check-prefix=SALIENT
 // The first rule that matches a linear's whole name says what becomes of it.
 
 // UNMATCHED: error: no linear is called 'lm_head'
 // GROUP: error: tbq-quantize: 'binary:g48': expected binary:row or binary:gN with N a multiple of 32
 // SCHEME: error: tbq-quantize: unknown scheme 'octal' (supported: ternary, binary, dual-binary)
+// SALIENT: error: tbq-quantize: 'ternary:row,salient=0.2': only binary has a second part: salient=R, 0 < R <= 0.5
 // REGEX: error: tbq-quantize: '([':
 
 !rows = tensor<?x64xf32>

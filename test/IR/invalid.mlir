@@ -68,6 +68,21 @@ func.func private @f() attributes {layout = #tbq.layout<16x64, digits [1, 2], te
 
 // -----
 
+// expected-error @below {{sums of 32784 columns may not fit int32: a group has at most 32768}}
+func.func private @f() attributes {layout = #tbq.layout<16x32784, digits [2], terms [[1, -1]], group 32784, tile 16>}
+
+// -----
+
+// expected-error @below {{salient digits need a last plane of 8 bits after a mask of 1 bit}}
+func.func private @f() attributes {layout = #tbq.layout<16x64, digits [1, 2, 8], terms [[1, 1, 0, 0], [0, 0, 1, 0]], salient, group 64, tile 16>}
+
+// -----
+
+// expected-error @below {{the last term, and no other, must be of the salient digits alone}}
+func.func private @f() attributes {layout = #tbq.layout<16x64, digits [1, 1, 8], terms [[1, 1, 1, 0], [0, 0, 1, 0]], salient, group 64, tile 16>}
+
+// -----
+
 //===- Digits and caches -===//
 
 // expected-error @below {{expected a shape rows x columns}}
@@ -137,6 +152,38 @@ func.func @f(%w: tensor<4x40xf32>) {
 
 // -----
 
+func.func @f(%w: tensor<4x40xf32>) {
+  // expected-error @below {{has a salient part but no fraction of it}}
+  %t, %c:2, %p:5 = tbq.quantize %w binary group 40 : tensor<4x40xf32> -> !tbq.digits<4x40, binary>, tensor<4x1xf16>, tensor<4x1xf16> salient !tbq.digits<4x40, salient_mask>, tensor<15xi8>, tensor<5xi32>, tensor<4xf16>, tensor<4xi16>
+  return
+}
+
+// -----
+
+func.func @f(%w: tensor<4x40xf32>) {
+  // expected-error @below {{only binary weights have a salient part}}
+  %t, %c:2, %p:5 = tbq.quantize %w ternary group 40 salient 0.1 : tensor<4x40xf32> -> !tbq.digits<4x40, ternary>, tensor<4x1xf16>, tensor<4x1xf16> salient !tbq.digits<4x40, salient_mask>, tensor<15xi8>, tensor<5xi32>, tensor<4xf16>, tensor<4xi16>
+  return
+}
+
+// -----
+
+func.func @f(%w: tensor<4x40xf32>) {
+  // expected-error @below {{salient fraction must be above 0 and at most 0.5}}
+  %t, %c:2, %p:5 = tbq.quantize %w binary group 40 salient 0.6 : tensor<4x40xf32> -> !tbq.digits<4x40, binary>, tensor<4x1xf16>, tensor<4x1xf16> salient !tbq.digits<4x40, salient_mask>, tensor<15xi8>, tensor<5xi32>, tensor<4xf16>, tensor<4xi16>
+  return
+}
+
+// -----
+
+func.func @f(%w: tensor<4x40xf32>) {
+  // expected-error @below {{makes all 5 salient parts, not 4}}
+  %t, %c:2, %p:4 = tbq.quantize %w binary group 40 salient 0.1 : tensor<4x40xf32> -> !tbq.digits<4x40, binary>, tensor<4x1xf16>, tensor<4x1xf16> salient !tbq.digits<4x40, salient_mask>, tensor<15xi8>, tensor<5xi32>, tensor<4xf16>
+  return
+}
+
+// -----
+
 func.func @quantize_mask(%w: tensor<4x40xf32>) {
   // expected-error @below {{a salient mask is no scheme of a weight}}
   %t, %c:2 = tbq.quantize %w salient_mask group 32 : tensor<4x40xf32> -> !tbq.digits<4x40, salient_mask>, tensor<4x2xf16>, tensor<4x2xf16>
@@ -156,6 +203,14 @@ func.func @quantize_count(%w: tensor<4x40xf32>) {
 func.func @f() {
   // expected-error @below {{needs a result of positions x 4 f32, not 'tensor<8x2xf32>'}}
   %r = tbq.rope_table [1.0, 0.5] : tensor<8x2xf32>
+  return
+}
+
+// -----
+
+func.func @f(%t: !tbq.digits<4x40, binary>, %a: tensor<4x1xf16>) {
+  // expected-error @below {{the layout and the operands disagree on a salient part}}
+  %p = tbq.pack %t coefficients(%a) : (!tbq.digits<4x40, binary>, tensor<4x1xf16>) -> !tbq.packed<4x40, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, 0, 1, 0]], salient, group 40, tile 16>
   return
 }
 
@@ -517,9 +572,41 @@ func.func @f(%x: tensor<?x40xf32>, %t: !tbq.digits<4x40, binary>, %a: tensor<4x2
 
 // -----
 
-func.func @f(%x: tensor<?x40xf32>, %t: !tbq.digits<4x40, binary>, %a: tensor<4x2xf16>) {
-  // expected-error @below {{salient mask does not match '!tbq.digits<4x40, binary>'}}
-  %r = tbq.linear %x, %t scale(%a) salient(%t, %a, %a, %a) group 32 : (tensor<?x40xf32>, !tbq.digits<4x40, binary>, tensor<4x2xf16>, !tbq.digits<4x40, binary>, tensor<4x2xf16>, tensor<4x2xf16>, tensor<4x2xf16>) -> tensor<?x4xf32>
+func.func @f(%x: tensor<?x40xf32>, %t: !tbq.digits<4x40, binary>, %a: tensor<4x2xf16>, %m: !tbq.digits<4x40, binary>, %v: tensor<15xi8>, %o: tensor<5xi32>, %vs: tensor<4xf16>) {
+  // expected-error @below {{salient mask does not match weights of 4x40}}
+  %r = tbq.linear %x, %t scale(%a) salient(%m, %v, %o, %vs) group 32 : (tensor<?x40xf32>, !tbq.digits<4x40, binary>, tensor<4x2xf16>, !tbq.digits<4x40, binary>, tensor<15xi8>, tensor<5xi32>, tensor<4xf16>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x40xf32>, %t: !tbq.digits<4x40, binary>, %a: tensor<4x2xf16>, %m: !tbq.digits<4x40, salient_mask>, %v: tensor<161xi8>, %o: tensor<5xi32>, %vs: tensor<4xf16>) {
+  // expected-error @below {{salient values must be i8, at most one a weight, not 'tensor<161xi8>'}}
+  %r = tbq.linear %x, %t scale(%a) salient(%m, %v, %o, %vs) group 32 : (tensor<?x40xf32>, !tbq.digits<4x40, binary>, tensor<4x2xf16>, !tbq.digits<4x40, salient_mask>, tensor<161xi8>, tensor<5xi32>, tensor<4xf16>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x40xf32>, %t: !tbq.digits<4x40, binary>, %a: tensor<4x2xf16>, %m: !tbq.digits<4x40, salient_mask>, %v: tensor<15xi8>, %o: tensor<4xi32>, %vs: tensor<4xf16>) {
+  // expected-error @below {{salient offsets must be 5 i32, not 'tensor<4xi32>'}}
+  %r = tbq.linear %x, %t scale(%a) salient(%m, %v, %o, %vs) group 32 : (tensor<?x40xf32>, !tbq.digits<4x40, binary>, tensor<4x2xf16>, !tbq.digits<4x40, salient_mask>, tensor<15xi8>, tensor<4xi32>, tensor<4xf16>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x40xf32>, %t: !tbq.digits<4x40, binary>, %a: tensor<4x2xf16>, %m: !tbq.digits<4x40, salient_mask>, %v: tensor<15xi8>, %o: tensor<5xi32>, %vs: tensor<4xf32>) {
+  // expected-error @below {{salient value scale must be 4 f16, not 'tensor<4xf32>'}}
+  %r = tbq.linear %x, %t scale(%a) salient(%m, %v, %o, %vs) group 32 : (tensor<?x40xf32>, !tbq.digits<4x40, binary>, tensor<4x2xf16>, !tbq.digits<4x40, salient_mask>, tensor<15xi8>, tensor<5xi32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x40xf32>, %t: !tbq.digits<4x40, binary>, %a: tensor<4x2xf16>, %m: !tbq.digits<4x40, salient_mask>, %v: tensor<15xi8>, %o: tensor<5xi32>, %vs: tensor<4xf16>, %z: tensor<4xi8>) {
+  // expected-error @below {{salient zero must be 4 i16, not 'tensor<4xi8>'}}
+  %r = tbq.linear %x, %t scale(%a) salient(%m, %v, %o, %vs, %z) group 32 : (tensor<?x40xf32>, !tbq.digits<4x40, binary>, tensor<4x2xf16>, !tbq.digits<4x40, salient_mask>, tensor<15xi8>, tensor<5xi32>, tensor<4xf16>, tensor<4xi8>) -> tensor<?x4xf32>
   return
 }
 

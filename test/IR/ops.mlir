@@ -52,7 +52,7 @@ tbq.weights @weights_section bytes 256 {
 func.func @linears(%x: tensor<?x64xf32>, %r: tensor<?x48xf32>, %w: tensor<48x64xbf16>, %w16: tensor<48x64xf16>,
                    %b: tensor<48xf32>, %t: !ternary, %s: !tbq.digits<48x64, binary>, %d: !tbq.digits<48x64, dual_binary>,
                    %a: tensor<48x2xf16>, %c: tensor<48x2xf16>, %m: !tbq.digits<48x64, salient_mask>,
-                   %values: tensor<100xi8>, %offsets: tensor<49xi32>, %zero: tensor<48xf16>) {
+                   %values: tensor<100xi8>, %offsets: tensor<49xi32>, %vs: tensor<48xf16>, %zero: tensor<48xi16>) {
   // CHECK: tbq.linear %arg0, %arg2 : (tensor<?x64xf32>, tensor<48x64xbf16>) -> tensor<?x48xf32>
   %0 = tbq.linear %x, %w : (tensor<?x64xf32>, tensor<48x64xbf16>) -> tensor<?x48xf32>
   // CHECK: tbq.linear %arg0, %arg3 bias(%arg4) residual(%arg1) : (tensor<?x64xf32>, tensor<48x64xf16>, tensor<48xf32>, tensor<?x48xf32>) -> tensor<?x48xf32>
@@ -61,10 +61,10 @@ func.func @linears(%x: tensor<?x64xf32>, %r: tensor<?x48xf32>, %w: tensor<48x64x
   %2 = tbq.linear %x, %t scale(%a) shift(%c) group 32 activations i8 : (tensor<?x64xf32>, !ternary, tensor<48x2xf16>, tensor<48x2xf16>) -> tensor<?x48xf32>
   // CHECK: tbq.linear %arg0, %arg5 scale(%arg8) bias(%arg4) residual(%arg1) group 32 activations f32 :
   %3 = tbq.linear %x, %t scale(%a) bias(%b) residual(%r) group 32 activations f32 : (tensor<?x64xf32>, !ternary, tensor<48x2xf16>, tensor<48xf32>, tensor<?x48xf32>) -> tensor<?x48xf32>
-  // CHECK: tbq.linear %arg0, %arg6 scale(%arg8) shift(%arg9) salient(%arg10, %arg11, %arg12, %arg8) group 32 :
-  %4 = tbq.linear %x, %s scale(%a) shift(%c) salient(%m, %values, %offsets, %a) group 32 : (tensor<?x64xf32>, !tbq.digits<48x64, binary>, tensor<48x2xf16>, tensor<48x2xf16>, !tbq.digits<48x64, salient_mask>, tensor<100xi8>, tensor<49xi32>, tensor<48x2xf16>) -> tensor<?x48xf32>
-  // CHECK: tbq.linear %arg0, %arg6 scale(%arg8) salient(%arg10, %arg11, %arg12, %arg8, %arg13) group 32 :
-  %5 = tbq.linear %x, %s scale(%a) salient(%m, %values, %offsets, %a, %zero) group 32 : (tensor<?x64xf32>, !tbq.digits<48x64, binary>, tensor<48x2xf16>, !tbq.digits<48x64, salient_mask>, tensor<100xi8>, tensor<49xi32>, tensor<48x2xf16>, tensor<48xf16>) -> tensor<?x48xf32>
+  // CHECK: tbq.linear %arg0, %arg6 scale(%arg8) shift(%arg9) salient(%arg10, %arg11, %arg12, %arg13) group 32 :
+  %4 = tbq.linear %x, %s scale(%a) shift(%c) salient(%m, %values, %offsets, %vs) group 32 : (tensor<?x64xf32>, !tbq.digits<48x64, binary>, tensor<48x2xf16>, tensor<48x2xf16>, !tbq.digits<48x64, salient_mask>, tensor<100xi8>, tensor<49xi32>, tensor<48xf16>) -> tensor<?x48xf32>
+  // CHECK: tbq.linear %arg0, %arg6 scale(%arg8) salient(%arg10, %arg11, %arg12, %arg13, %arg14) group 32 :
+  %5 = tbq.linear %x, %s scale(%a) salient(%m, %values, %offsets, %vs, %zero) group 32 : (tensor<?x64xf32>, !tbq.digits<48x64, binary>, tensor<48x2xf16>, !tbq.digits<48x64, salient_mask>, tensor<100xi8>, tensor<49xi32>, tensor<48xf16>, tensor<48xi16>) -> tensor<?x48xf32>
   // CHECK: tbq.linear %arg0, %arg7 scale(%arg8, %arg9) group 32 :
   %6 = tbq.linear %x, %d scale(%a, %c) group 32 : (tensor<?x64xf32>, !tbq.digits<48x64, dual_binary>, tensor<48x2xf16>, tensor<48x2xf16>) -> tensor<?x48xf32>
   return

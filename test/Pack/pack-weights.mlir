@@ -96,11 +96,22 @@ func.func @binary(%x: tensor<?x64xf32>, %s: !tbq.digits<8x64, binary>, %a: tenso
 
 // -----
 
-func.func @salient(%x: tensor<?x16xf32>, %s: !tbq.digits<8x16, binary>, %m: !tbq.digits<8x16, salient_mask>, %a: tensor<8x1xf16>) -> tensor<?x8xf32> {
-  // expected-error @below {{cannot pack salient weights yet}}
-  %y = tbq.linear %x, %s scale(%a) salient(%m, %a, %a, %a) group 16
-    : (tensor<?x16xf32>, !tbq.digits<8x16, binary>, tensor<8x1xf16>, !tbq.digits<8x16, salient_mask>, tensor<8x1xf16>, tensor<8x1xf16>, tensor<8x1xf16>) -> tensor<?x8xf32>
-  return %y : tensor<?x8xf32>
+// PB-LLM: the mask is a plane, and the values under it are the digits of the last
+// one, with a coefficient a row. No shift, no term of it.
+// CHECK-DAG: ![[SALIENT:packed[0-9]*]] = !tbq.packed<8x64, digits [1, 1, 8], terms {{\[}}[2, 1, 0, -1], [0, -1, 0, 1], [0, 0, 1, 0]], salient, group 32, tile 16>
+// CHECK-DAG: ![[PLAIN:packed[0-9]*]] = !tbq.packed<8x64, digits [1, 1, 8], terms {{\[}}[2, 1, 0, -1], [0, 0, 1, 0]], salient, group 64, tile 16, bias>
+// CHECK-LABEL: @salient
+// SHARED-LABEL: @salient
+func.func @salient(%x: tensor<?x64xf32>, %s: !tbq.digits<8x64, binary>, %a: tensor<8x2xf16>, %c: tensor<8x2xf16>, %m: !tbq.digits<8x64, salient_mask>,
+                   %v: tensor<50xi8>, %o: tensor<9xi32>, %vs: tensor<8xf16>, %z: tensor<8xi16>, %r: tensor<8x1xf16>, %b: tensor<8xf32>) -> (tensor<?x8xf32>, tensor<?x8xf32>) {
+  // CHECK: tbq.pack %arg1 coefficients(%arg2, %arg3) salient(%arg4, %arg5, %arg6, %arg7, %arg8) : {{.*}} -> ![[SALIENT]]
+  // CHECK: tbq.packed_linear %{{.*}} sums(
+  %0 = tbq.linear %x, %s scale(%a) shift(%c) salient(%m, %v, %o, %vs, %z) group 32 activations i8
+    : (tensor<?x64xf32>, !tbq.digits<8x64, binary>, tensor<8x2xf16>, tensor<8x2xf16>, !tbq.digits<8x64, salient_mask>, tensor<50xi8>, tensor<9xi32>, tensor<8xf16>, tensor<8xi16>) -> tensor<?x8xf32>
+  // CHECK: tbq.pack %arg1 coefficients(%arg9) salient(%arg4, %arg5, %arg6, %arg7) bias(%arg10) : {{.*}} -> ![[PLAIN]]
+  %1 = tbq.linear %x, %s scale(%r) salient(%m, %v, %o, %vs) bias(%b) group 64
+    : (tensor<?x64xf32>, !tbq.digits<8x64, binary>, tensor<8x1xf16>, !tbq.digits<8x64, salient_mask>, tensor<50xi8>, tensor<9xi32>, tensor<8xf16>, tensor<8xf32>) -> tensor<?x8xf32>
+  return %0, %1 : tensor<?x8xf32>, tensor<?x8xf32>
 }
 
 // -----

@@ -73,6 +73,7 @@ static void printLayers(const Manifest &m, bool each) {
     if (layer.scheme != "float") {
       kind += layer.group ? " g" + number(layer.group) : " row";
       kind += layer.shift ? " shift" : "";
+      kind += layer.salient ? " salient" : "";
     }
     auto weights = static_cast<double>(layer.n) * static_cast<double>(layer.k);
     SchemeTotal &total = totals[kind];

@@ -23,15 +23,30 @@ struct PackSource {
   /// Digit layouts: one matrix a plane, of getDigits()[plane] bits a digit, low
   /// bits first, each row on whole bytes; and one f16 matrix of rows x
   /// getNumGroups() a term.
+  /// With salient digits, the dense planes and the terms with a coefficient a
+  /// group.
   SmallVector<const uint8_t *, 2> planes;
   SmallVector<const uint8_t *, 2> coefficients;
+  /// Salient layouts: the digits and zero points, less 128 each, in two's
+  /// complement; digits row by row in the order of the mask's bits, those of
+  /// row r from `salientOffsets[r]` on (rows + 1 numbers of i32); one f16
+  /// coefficient and one i16 zero point a row (none: all are stored as 0).
+  const uint8_t *salientDigits = nullptr;
+  const uint8_t *salientOffsets = nullptr;
+  const uint8_t *rowCoefficients = nullptr;
+  const uint8_t *zeroPoints = nullptr;
   /// `rows` biases of f32, f16 or bf16, widened to f32.
   const uint8_t *bias = nullptr;
   Type biasType;
 };
 
-/// Writes tiles [firstTile, firstTile + numTiles), numTiles * getTileBytes()
-/// bytes, to `out`.
+/// The bytes before the first tile, and those of one tile: what a layout
+/// without salient digits knows by itself.
+std::vector<uint8_t> packTable(LayoutAttr layout, const PackSource &source);
+int64_t getTileBytes(LayoutAttr layout, const PackSource &source, int64_t tile);
+
+/// Writes tiles [firstTile, firstTile + numTiles), one after the other, to
+/// `out`.
 void packTiles(LayoutAttr layout, const PackSource &source, int64_t firstTile,
                int64_t numTiles, uint8_t *out);
 
@@ -39,8 +54,10 @@ void packTiles(LayoutAttr layout, const PackSource &source, int64_t firstTile,
 struct UnpackedWeight {
   std::vector<float> elements;              // rows x columns; float layouts
   std::vector<std::vector<uint8_t>> planes; // a digit a byte
-  std::vector<std::vector<uint16_t>> coefficients; // f16, rows x groups
-  std::vector<float> bias;                         // rows
+  /// f16, rows x groups; a salient plane's: one a row.
+  std::vector<std::vector<uint16_t>> coefficients;
+  std::vector<int16_t> zeroPoints; // rows, salient layouts
+  std::vector<float> bias;         // rows
 };
 
 /// Reads getBytes() bytes by the letter of the layout's description, digit by

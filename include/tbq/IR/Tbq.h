@@ -36,6 +36,11 @@ inline constexpr int64_t kAlignment = 64;
 /// Tokens whose sums a linear keeps in registers at once, for a step that
 /// carries `tokens`. Rows of activations are padded to whole token tiles.
 inline int64_t getTokenTile(int64_t tokens) { return tokens < 8 ? tokens : 8; }
+
+/// Checks the parts of salient weights (mask, values, offsets, value scale and
+/// perhaps zero) of a matrix: what an op that has them must hold.
+LogicalResult verifySalient(Operation *op, TypeRange parts, int64_t rows,
+                            int64_t columns);
 } // namespace mlir::tbq
 
 #endif // TBQ_IR_TBQ_H

@@ -58,7 +58,19 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     With `tile` 1 this is the plain row-major matrix, rows padded to a multiple
     of 16 elements.
 
-    `bias`: after its last group, a tile holds `tile` f32 biases.
+    *Salient digits* (`salient`): the last plane has 8 bits, but a digit only
+    where the plane before it, of 1 bit, has a 1: its mask. A digit counts from
+    the zero point of its row. The last term is this plane's alone, and its
+    coefficients are one a row. Tiles so differ in size: before the first one
+    stands a table of a u32 a tile, where it begins, in units of 64 bytes from
+    the table's first, and a tile begins with `tile` f16 row coefficients and
+    `tile` i16 zero points. A group goes on behind its coefficients with a u32,
+    the number of its salient digits, and then the digits, a byte each, in the
+    order of the mask's steps and within a step by column, then row, of its four
+    columns: 4 j .. 4 j + 3 of row 0, of row 1, ..., for j = 0, 1, ...
+
+    `bias`: after its last group (salient: after its zero points), a tile holds
+    `tile` f32 biases.
 
     Nothing here depends on the host or on the instruction set.
   }];
@@ -67,7 +79,7 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     "::mlir::Type":$elementType, // null: digit planes
     ArrayRefParameter<"int64_t">:$digits,
     ArrayRefParameter<"int64_t">:$terms, // row-major, numTerms x (planes + 1)
-    "int64_t":$group, "int64_t":$tile, "bool":$bias);
+    "int64_t":$group, "int64_t":$tile, "bool":$bias, "bool":$salient);
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
@@ -83,6 +95,10 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     }
     /// Whether any term uses the sum of the activations.
     bool usesSums() const;
+    /// Planes that have a digit for every weight: all but a salient one.
+    int64_t getNumDensePlanes() const { return getNumPlanes() - getSalient(); }
+    /// Terms with a coefficient a group: all but a salient plane's.
+    int64_t getNumGroupTerms() const { return getNumTerms() - getSalient(); }
 
     int64_t getNumTiles() const;
     int64_t getNumGroups() const;
@@ -94,26 +110,38 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     int64_t getStepBytes() const { return 4 * getTile(); }
     /// Steps that plane `plane` takes for `columns` columns.
     int64_t getSteps(int64_t plane, int64_t columns) const;
-    /// Bytes of all planes' steps for getStepColumns() columns.
+    /// Bytes of all dense planes' steps for getStepColumns() columns.
     int64_t getStrideBytes() const;
-    /// Byte offset of step `step` of plane `plane` within a group.
+    /// Byte offset of step `step` of a dense plane within a group.
     int64_t getStepOffset(int64_t plane, int64_t step) const;
     /// Byte offset, within a group of `columns`, of term `term`'s coefficients.
     int64_t getCoefficientOffset(int64_t term, int64_t columns) const;
-    /// Bytes of a group of `columns` columns.
+    /// Byte offset, within a group of `columns`, of the number of its salient
+    /// digits.
+    int64_t getSalientCountOffset(int64_t columns) const;
+    /// Bytes of a group of `columns` columns, before its salient digits.
     int64_t getGroupBytes(int64_t columns) const;
-    /// Byte offset of group `group` within its tile.
-    int64_t getGroupOffset(int64_t group) const;
+    /// Byte offset of group `group` within its tile, before whose salient
+    /// digits there are `salientDigits` in the tile.
+    int64_t getGroupOffset(int64_t group, int64_t salientDigits = 0) const;
+    /// Byte offset of the row coefficients and zero points of a salient tile.
+    int64_t getRowCoefficientOffset() const { return 0; }
+    int64_t getZeroPointOffset() const;
     /// Byte offset of the biases within a tile.
     int64_t getBiasOffset() const;
-    int64_t getTileBytes() const;
-    int64_t getBytes() const { return getNumTiles() * getTileBytes(); }
+    /// Bytes of a tile that has this many salient digits.
+    int64_t getTileBytes(int64_t salientDigits = 0) const;
+    /// Bytes before the first tile: the table of a salient layout.
+    int64_t getTableBytes() const;
+    /// The most bytes that a weight with this many salient digits can take.
+    int64_t getBytes(int64_t salientDigits = 0) const;
     /// Columns of a float row with tile 1, or of an activation row that meets
     /// this layout, rounded up to whole vectors of 16.
     int64_t getPaddedColumns() const;
-    /// Bits of information a weight carries: digits, coefficients, bias;
-    /// without padding.
-    double getBitsPerWeight() const;
+    /// Bits of information a weight carries, if `salientDigits` of all are
+    /// salient: digits, coefficients, zero points, bias; without padding, tables
+    /// and counts.
+    double getBitsPerWeight(int64_t salientDigits = 0) const;
   }];
 }
 

@@ -20,6 +20,9 @@ class Tbq_Op<string mnemonic, list<Trait> traits = []>
 // Weights: named, external, never constants.
 //===----------------------------------------------------------------------===//
 
+def Tbq_SalientPart : AnyTypeOf<[AnyStaticShapeTensor, Tbq_DigitsType],
+    "mask, values, offsets, value scale or zero of salient weights">;
+
 def Tbq_WeightOp : Tbq_Op<"weight", [Pure]> {
   let summary = "a tensor of the checkpoint, by name";
   let description = [{
@@ -39,7 +42,7 @@ def Tbq_WeightOp : Tbq_Op<"weight", [Pure]> {
   }]>];
 }
 
-def Tbq_QuantizeOp : Tbq_Op<"quantize", [Pure]> {
+def Tbq_QuantizeOp : Tbq_Op<"quantize", [Pure, AttrSizedResultSegments]> {
   let summary = "digits and coefficients of a float weight, in closed form";
   let description = [{
     Post-training, per row and group of `group` columns, in float64, rounded to
@@ -47,7 +50,12 @@ def Tbq_QuantizeOp : Tbq_Op<"quantize", [Pure]> {
 
     - ternary: scale, shift. T from the TWN threshold 0.7 mean|W|, then the
       least-squares pair for that T (TernaryLLM).
-    - binary: scale = mean|w - mean|, shift = mean (PB-LLM, section 3.3).
+    - binary: scale = mean|w - mean|, shift = mean (PB-LLM, section 3.3). With
+      `salient r`, the r largest magnitudes of each block of `group` columns
+      leave the binary part for 8 bits with a scale and zero point a row: mask,
+      values, offsets, value scale, zero, as a `tbq.linear` takes them. The type
+      of the values is their largest possible number: weights that tie with
+      the threshold stay binary.
     - dual_binary: alpha1 = 2 s, alpha2 = -s with s = max|w| / 2, each weight at
       its nearest level (DB-LLM's initialisation).
 
@@ -59,12 +67,22 @@ def Tbq_QuantizeOp : Tbq_Op<"quantize", [Pure]> {
     ```
   }];
   let arguments = (ins AnyStaticShapeTensor:$weight, Tbq_SchemeAttr:$scheme,
-                       I64Attr:$group);
+                       I64Attr:$group, OptionalAttr<F64Attr>:$salient_fraction);
   let results = (outs Tbq_DigitsType:$digits,
-                      Variadic<AnyStaticShapeTensor>:$coefficients);
+                      Variadic<AnyStaticShapeTensor>:$coefficients,
+                      Variadic<Tbq_SalientPart>:$salient);
   let assemblyFormat = [{
-    $weight $scheme `group` $group attr-dict `:` type($weight) `->`
-    type($digits) `,` type($coefficients)
+    $weight $scheme `group` $group (`salient` $salient_fraction^)? attr-dict
+    `:` type($weight) `->` type($digits) `,` type($coefficients)
+    (`salient` type($salient)^)?
+  }];
+  let builders = [OpBuilder<(ins "Value":$weight, "Scheme":$scheme,
+                                 "int64_t":$group, CArg<"double", "0">:$salient)>];
+  let extraClassDeclaration = [{
+    /// The most weights of a matrix that are salient, the fraction of them in
+    /// each block of `group` columns: those above the weight of that rank.
+    static int64_t getMostSalient(int64_t rows, int64_t columns, int64_t group,
+                                  double fraction);
   }];
   let hasVerifier = 1;
 }
@@ -91,17 +109,29 @@ def Tbq_PackOp : Tbq_Op<"pack", [Pure, AttrSizedOperandSegments]> {
 
     ```mlir
     %p = tbq.pack %t coefficients(%a, %c) : (...) -> !tbq.packed<576x576, digits [2], ...>
+    %q = tbq.pack %s coefficients(%a, %m) salient(%mask, %values, %offsets, %scale, %zero)
+      : (...) -> !tbq.packed<576x576, digits [1, 1, 8], terms [...], salient, ...>
     ```
   }];
   let arguments = (ins AnyTypeOf<[AnyStaticShapeTensor, Tbq_DigitsType]>:$weight,
                        Variadic<AnyStaticShapeTensor>:$coefficients,
+                       Variadic<Tbq_SalientPart>:$salient,
                        Optional<AnyStaticShapeTensor>:$bias);
   let results = (outs Tbq_PackedType:$result);
   let assemblyFormat = [{
     $weight (`coefficients` `(` $coefficients^ `)`)?
-    (`bias` `(` $bias^ `)`)? attr-dict `:` functional-type(operands, results)
+    (`salient` `(` $salient^ `)`)? (`bias` `(` $bias^ `)`)?
+    attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// How many salient digits there are at most.
+    int64_t getSalientDigits();
+    /// Bytes in the weights section: the most it can take.
+    int64_t getBytes() {
+      return getType().getLayout().getBytes(getSalientDigits());
+    }
+  }];
 }
 
 def Tbq_WeightsOp : Tbq_Op<"weights", [SingleBlock, NoTerminator, Symbol,
@@ -166,7 +196,7 @@ def Tbq_LinearOp : Tbq_StepOp<"linear",
          AnyTypeOf<[AnyStaticShapeTensor, Tbq_DigitsType]>:$weight,
          Variadic<AnyStaticShapeTensor>:$scale,
          Optional<AnyStaticShapeTensor>:$shift,
-         Variadic<AnyType>:$salient,
+         Variadic<Tbq_SalientPart>:$salient,
          Optional<AnyStaticShapeTensor>:$bias,
          Optional<AnyRankedTensor>:$residual,
          OptionalAttr<I64Attr>:$group,
@@ -181,7 +211,7 @@ def Tbq_LinearOp : Tbq_StepOp<"linear",
     // ternary: scale * T + shift
     %y = tbq.linear %x, %t scale(%a) shift(%c) group 128 activations i8 : ...
     // partially binary: scale * (+-1) + shift, but value_scale * (q - zero) under the mask
-    %y = tbq.linear %x, %signs scale(%a) shift(%m) salient(%mask, %values, %offsets, %value_scale) group 128 : ...
+    %y = tbq.linear %x, %signs scale(%a) shift(%m) salient(%mask, %values, %offsets, %value_scale, %zero) group 128 : ...
     // dual binary: alpha1 * b1 + alpha2 * b2
     %y = tbq.linear %x, %planes scale(%alpha1, %alpha2) group 64 : ...
     ```

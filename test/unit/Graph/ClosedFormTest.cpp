@@ -218,6 +218,83 @@ TEST(ClosedForm, BitPlanesInCheckpointOrder) {
   EXPECT_EQ(f16ToFloat(shift[3]), -1.5f);
 }
 
+TEST(ClosedForm, SalientThresholdAndRow) {
+  // Of eight magnitudes the one of rank int(8 * 0.75) is the largest that stays
+  // binary: seven do, and only 1.2 is salient.
+  float magnitudes[] = {0.9f, 0.3f, 0.05f, 1.2f, 0.4f, 0.02f, 0.45f, 0.7f};
+  EXPECT_EQ(findSalientThreshold(magnitudes, 8, 0.25), 0.9f);
+  EXPECT_EQ(findSalientThreshold(magnitudes, 8, 1e-12), 1.2f);
+  EXPECT_EQ(findSalientThreshold(magnitudes, 8, 0.5), 0.45f);
+  const float row[] = {0.9f, -0.3f, 0.05f, -1.2f};
+  GroupFit fit = fitSalientRow(row, 4);
+  EXPECT_NEAR(fit[0], 0.00823529, 1e-8);
+  EXPECT_EQ(fit[1], -1.2f);
+  const float positive[] = {0.5f, 0.25f}, zeros[] = {0.0f, 0.0f};
+  EXPECT_EQ(fitSalientRow(positive, 2), (GroupFit{0.5 / 255, 0.0}));
+  EXPECT_EQ(fitSalientRow(zeros, 2), (GroupFit{2.0 / 255, -1.0}));
+}
+
+TEST(ClosedForm, SalientMatrix) {
+  // Groups of two; the salient weights are -1.2 and, in row 1, both of the
+  // first group, which leaves nothing for a mean.
+  const float weights[] = {0.25f, -0.5f, 0.125f, -1.2f, //
+                           1.0f,  -2.0f, 0.5f,   0.25f};
+  uint8_t planes[2], mask[2];
+  uint16_t scale[4], shift[4], valueScale[2];
+  int32_t offsets[3] = {0, -1, -1};
+  int16_t zero[2];
+  SalientMatrix salient{{0.75f, 0.75f}, mask, {}, offsets, valueScale, zero};
+  QuantizedMatrix out{4, 2, {planes}, {scale, shift}};
+  ASSERT_TRUE(bool(quantizeSalient(weights, 0, 1, out, salient)));
+  ASSERT_TRUE(bool(quantizeSalient(weights + 4, 1, 1, out, salient)));
+  EXPECT_EQ(mask[0], 0b1000);
+  EXPECT_EQ(mask[1], 0b0011);
+  EXPECT_EQ(planes[0], 0b0101); // 0 where salient
+  EXPECT_EQ(planes[1], 0b0100);
+  EXPECT_EQ(f16ToFloat(scale[0]), 0.375f);
+  EXPECT_EQ(f16ToFloat(shift[0]), -0.125f);
+  EXPECT_EQ(f16ToFloat(scale[1]), 0.0f); // 0.125 alone
+  EXPECT_EQ(f16ToFloat(shift[1]), 0.125f);
+  EXPECT_EQ(scale[2] | shift[2], 0); // no weight left
+  EXPECT_EQ(f16ToFloat(scale[3]), 0.125f);
+  EXPECT_EQ(f16ToFloat(shift[3]), 0.375f);
+  EXPECT_EQ(offsets[0], 0);
+  EXPECT_EQ(offsets[1], 1);
+  EXPECT_EQ(offsets[2], 3);
+  // Row 0: step 1.45 / 255, zero round(1.2 / step) = 211, -1.2 is code 0.
+  EXPECT_EQ(valueScale[0], roundToF16(1.45 / 255));
+  EXPECT_EQ(zero[0], 211 - 128);
+  EXPECT_EQ(salient.values[0], uint8_t(0 - 128));
+  // Row 1: step 3 / 255, zero 170; 1.0 is code 255, -2.0 code 0.
+  EXPECT_EQ(zero[1], 170 - 128);
+  EXPECT_EQ(salient.values[1], uint8_t(255 - 128));
+  EXPECT_EQ(salient.values[2], uint8_t(0 - 128));
+}
+
+TEST(ClosedForm, SalientLimits) {
+  uint8_t planes[1], mask[1];
+  uint16_t scale[1], shift[1], valueScale[1];
+  int32_t offsets[2] = {0, 0};
+  int16_t zero[1];
+  SalientMatrix salient{{1e4f}, mask, {}, offsets, valueScale, zero};
+  QuantizedMatrix out{2, 2, {planes}, {scale, shift}};
+  const float large[] = {1.0f, 2e7f}; // its scale is no f16
+  Status status = quantizeSalient(large, 0, 1, out, salient);
+  ASSERT_FALSE(bool(status));
+  EXPECT_NE(status.error().message.find("row 0 has a salient scale of 78431"),
+            std::string::npos);
+  const float infinite[] = {std::numeric_limits<float>::infinity(), 0.0f};
+  salient.thresholds = {std::numeric_limits<float>::infinity()};
+  EXPECT_FALSE(bool(quantizeSalient(infinite, 0, 1, out, salient)));
+  // A range below f16's least step: the least there is, and codes in range.
+  const float tiny[] = {1e-6f, -1e-6f};
+  salient.thresholds = {0.0f};
+  ASSERT_TRUE(bool(quantizeSalient(tiny, 0, 1, out, salient)));
+  EXPECT_EQ(valueScale[0], 1);
+  EXPECT_EQ(zero[0], 17 - 128);
+  EXPECT_EQ(salient.values.end()[-2], uint8_t(34 - 128));
+}
+
 TEST(ClosedForm, RefusesWhatF16CannotHold) {
   uint8_t first[2], second[2];
   uint16_t scale[2], shift[2];

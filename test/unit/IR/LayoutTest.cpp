@@ -26,7 +26,8 @@ TEST(Layout, FloatElementsHaveNoDigits) {
   int64_t size = 16, digits[] = {2}, terms[] = {1, -1};
   auto layout = LayoutAttr::getChecked(
       [&] { return emitError(loc); }, &context, size, size, element,
-      ArrayRef<int64_t>(digits), ArrayRef<int64_t>(terms), size, size, false);
+      ArrayRef<int64_t>(digits), ArrayRef<int64_t>(terms), size, size, false,
+      false);
   EXPECT_FALSE(layout);
   EXPECT_EQ(message, "a float layout has no digits and no terms");
 }

@@ -30,12 +30,12 @@ protected:
   LayoutAttr digits(Matrix shape, ArrayRef<int64_t> bits,
                     ArrayRef<int64_t> terms, bool bias = false) {
     return LayoutAttr::get(&context, shape.rows, shape.columns, Type(), bits,
-                           terms, shape.group, 16, bias);
+                           terms, shape.group, 16, bias, false);
   }
   LayoutAttr floats(int64_t rows, int64_t columns, Type type, int64_t tile,
                     bool bias = false) {
     return LayoutAttr::get(&context, rows, columns, type, ArrayRef<int64_t>(),
-                           ArrayRef<int64_t>(), columns, tile, bias);
+                           ArrayRef<int64_t>(), columns, tile, bias, false);
   }
   Type f32() { return Float32Type::get(&context); }
   Type f16() { return Float16Type::get(&context); }
@@ -55,11 +55,16 @@ protected:
 /// All tiles, `perCall` at a time, over memory that was not zero before.
 std::vector<uint8_t> packAll(LayoutAttr layout, const PackSource &source,
                              int64_t perCall) {
-  std::vector<uint8_t> bytes(layout.getBytes(), 0xff);
-  for (int64_t tile = 0; tile < layout.getNumTiles(); tile += perCall)
-    packTiles(layout, source, tile,
-              std::min(perCall, layout.getNumTiles() - tile),
-              bytes.data() + tile * layout.getTileBytes());
+  std::vector<uint8_t> bytes = packTable(layout, source);
+  for (int64_t tile = 0; tile < layout.getNumTiles(); tile += perCall) {
+    const int64_t end = std::min(tile + perCall, layout.getNumTiles());
+    const size_t written = bytes.size();
+    size_t size = written;
+    for (int64_t i = tile; i < end; ++i)
+      size += getTileBytes(layout, source, i);
+    bytes.resize(size, 0xff);
+    packTiles(layout, source, tile, end - tile, bytes.data() + written);
+  }
   return bytes;
 }
 
@@ -183,6 +188,154 @@ TEST_F(PackBytes, ShapesPlanesAndTails) {
         EXPECT_EQ(countBits(bytes), set)
             << "padding is not zero: " << shape.rows << "x" << shape.columns;
       }
+}
+
+/// Random planes, coefficients and values of a layout with salient digits,
+/// about `share` of all.
+struct SalientSource {
+  SalientSource(LayoutAttr layout, double share, std::mt19937 &random) {
+    const int64_t rows = layout.getRows(), columns = layout.getColumns();
+    const int64_t rowBytes = (columns + 7) / 8;
+    std::bernoulli_distribution isSalient(share);
+    signs.resize(rows * rowBytes);
+    mask.resize(rows * rowBytes);
+    offsets.push_back(0);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t c = 0; c < columns; ++c) {
+        const bool salient = isSalient(random);
+        mask[row * rowBytes + c / 8] |= salient << (c % 8);
+        signs[row * rowBytes + c / 8] |= (!salient && random() % 2) << (c % 8);
+        if (salient)
+          values.push_back(static_cast<uint8_t>(random()));
+      }
+      offsets.push_back(static_cast<int32_t>(values.size()));
+      rowScale.push_back(static_cast<uint16_t>(random()));
+      zero.push_back(static_cast<int16_t>(int(random() % 256) - 128));
+    }
+    for (int64_t i = 0; i < layout.getNumGroupTerms(); ++i) {
+      coefficients.emplace_back();
+      for (int64_t j = 0; j < 2 * rows * layout.getNumGroups(); ++j)
+        coefficients.back().push_back(static_cast<uint8_t>(random()));
+      source.coefficients.push_back(coefficients.back().data());
+    }
+    source.planes = {signs.data(), mask.data()};
+    source.salientDigits = values.data();
+    source.salientOffsets = reinterpret_cast<uint8_t *>(offsets.data());
+    source.rowCoefficients = reinterpret_cast<uint8_t *>(rowScale.data());
+    source.zeroPoints = reinterpret_cast<uint8_t *>(zero.data());
+  }
+
+  std::vector<uint8_t> signs, mask, values;
+  std::vector<int32_t> offsets;
+  std::vector<uint16_t> rowScale;
+  std::vector<int16_t> zero;
+  std::vector<std::vector<uint8_t>> coefficients;
+  PackSource source;
+};
+
+TEST_F(PackBytes, SalientDigits) {
+  const int64_t terms[] = {2, 1, 0, -1, 0, -1, 0, 1, 0, 0, 1, 0};
+  const Matrix shapes[] = {{1, 1, 1},     {16, 64, 64},  {17, 65, 65},
+                           {33, 96, 32},  {31, 100, 64}, {48, 129, 128},
+                           {5, 576, 128}, {20, 172, 64}, {16, 33, 32},
+                           {100, 31, 31}};
+  for (Matrix shape : shapes)
+    for (double share : {0.0, 0.1, 0.5, 1.0})
+      for (bool bias : {false, true}) {
+        LayoutAttr layout = LayoutAttr::get(&context, shape.rows, shape.columns,
+                                            Type(), ArrayRef<int64_t>{1, 1, 8},
+                                            ArrayRef<int64_t>(terms),
+                                            shape.group, 16, bias, true);
+        SalientSource made(layout, share, random);
+        std::vector<float> biases(shape.rows);
+        for (float &value : biases)
+          value = float(random() % 1000);
+        made.source.bias = reinterpret_cast<uint8_t *>(biases.data());
+        made.source.biasType = f32();
+        std::vector<uint8_t> bytes = packAll(layout, made.source, 2);
+        EXPECT_EQ(bytes, packAll(layout, made.source, 1));
+        EXPECT_LE(int64_t(bytes.size()), layout.getBytes(made.values.size()));
+        EXPECT_EQ(bytes.size() % 64, 0u);
+        UnpackedWeight weight = unpack(layout, bytes.data());
+        uint64_t counts = 0, set = 0;
+        const uint8_t *value = made.values.data();
+        for (int64_t row = 0; row < shape.rows; ++row)
+          for (int64_t c = 0; c < shape.columns; ++c) {
+            const int64_t i = row * shape.columns + c;
+            ASSERT_EQ(weight.planes[0][i],
+                      digitAt(made.signs, 1, shape.columns, row, c));
+            const uint8_t salient =
+                digitAt(made.mask, 1, shape.columns, row, c);
+            ASSERT_EQ(weight.planes[1][i], salient);
+            // Stored less 128: the digit is the code itself.
+            const uint8_t digit = salient ? *value++ ^ 0x80 : 0;
+            ASSERT_EQ(weight.planes[2][i], digit) << row << ", " << c;
+            set += std::bitset<8>(digit).count();
+          }
+        EXPECT_EQ(weight.coefficients[2], made.rowScale);
+        for (int64_t row = 0; row < shape.rows; ++row)
+          EXPECT_EQ(weight.zeroPoints[row], made.zero[row] + 128);
+        EXPECT_EQ(weight.bias.size(), bias ? size_t(shape.rows) : 0);
+        // Nothing else is set but the table and the counts of the groups.
+        set += countBits(made.signs) + countBits(made.mask);
+        for (const auto &plane : weight.coefficients)
+          set += countBits(plane);
+        for (int16_t zero : weight.zeroPoints)
+          set += std::bitset<16>(zero).count();
+        for (float b : weight.bias)
+          set += std::bitset<32>(::tbq::floatToBits(b)).count();
+        for (int64_t i = 0; i < layout.getTableBytes(); ++i)
+          counts += std::bitset<8>(bytes[i]).count();
+        for (int64_t tile = 0; tile < layout.getNumTiles(); ++tile)
+          for (int64_t g = 0; g < layout.getNumGroups(); ++g) {
+            uint64_t number = 0;
+            const int64_t last = std::min(16 * tile + 16, shape.rows);
+            for (int64_t row = 16 * tile; row < last; ++row)
+              for (int64_t c = 0; c < layout.getGroupColumns(g); ++c)
+                number +=
+                    weight.planes[1][row * shape.columns + g * shape.group + c];
+            counts += std::bitset<64>(number).count();
+          }
+        EXPECT_EQ(countBits(bytes), set + counts) << "padding is not zero";
+      }
+}
+
+// Row 2 of 16, columns 1, 6 and 34 of 40: offsets and order written out.
+TEST_F(PackBytes, SalientTileByHand) {
+  LayoutAttr layout = LayoutAttr::get(
+      &context, 3, 40, Type(), ArrayRef<int64_t>{1, 1, 8},
+      ArrayRef<int64_t>{2, 1, 0, -1, 0, 0, 1, 0}, 32, 16, false, true);
+  std::vector<uint8_t> signs(15), mask(15), scale(3 * 2 * 2);
+  mask[10] = 1 << 1 | 1 << 6;                        // row 2, columns 1 and 6
+  mask[14] = 1 << 2;                                 // column 34
+  mask[5] = 1 << 7;                                  // row 1, column 7
+  const uint8_t values[] = {0x91, 0x80, 0x7f, 0x00}; // row 1; row 2
+  const int32_t offsets[] = {0, 0, 1, 4};
+  const uint16_t rowScale[] = {1, 2, 3};
+  PackSource source;
+  source.planes = {signs.data(), mask.data()};
+  source.coefficients = {scale.data()};
+  source.salientDigits = values;
+  source.salientOffsets = reinterpret_cast<const uint8_t *>(offsets);
+  source.rowCoefficients = reinterpret_cast<const uint8_t *>(rowScale);
+  std::vector<uint8_t> bytes = packAll(layout, source, 1);
+  // Table 64; head 64; groups of 2 x 64 + 32 + 4 and their digits.
+  ASSERT_EQ(bytes.size(), 64u + 448); // 64 + 164 + 3 + 164 + 1 = 396
+  EXPECT_EQ(bytes[0], 1);             // the tile begins at 64
+  const uint8_t *tile = bytes.data() + 64;
+  EXPECT_EQ(tile[4], 3);    // the row coefficient of row 2
+  EXPECT_EQ(tile[32], 128); // zero points that are not stored
+  EXPECT_EQ(tile[32 + 2 * 2], 128);
+  const uint8_t *group = tile + 64;
+  EXPECT_EQ(group[64 + 8 + 1], 1 << 0); // column 1: byte 1, slot 0
+  EXPECT_EQ(group[64 + 8 + 2], 1 << 1); // column 6: byte 2, slot 1
+  EXPECT_EQ(group[160], 3);
+  EXPECT_EQ(group[164], 0x00); // slot 0, row 2: column 1, 0x80 less 128
+  EXPECT_EQ(group[165], 0x11); // slot 1, row 1: column 7
+  EXPECT_EQ(group[166], 0xff); // slot 1, row 2: column 6
+  group += 167;
+  EXPECT_EQ(group[160], 1);
+  EXPECT_EQ(group[164], 0x80); // column 34
 }
 
 TEST_F(PackBytes, FloatTiles) {

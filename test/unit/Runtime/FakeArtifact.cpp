@@ -28,8 +28,8 @@ Manifest tbq::test::fakeManifest() {
   m.activations = "f32";
   m.kvCache = "f32";
   m.weights.bytes = TEST_WEIGHTS_BYTES;
-  m.layers = {
-      {"model.layers.0.mlp.up_proj", "ternary", 128, 64, 32, true, 3.0, 3072}};
+  m.layers = {{"model.layers.0.mlp.up_proj", "ternary", 128, 64, 32, true, 0,
+               3.0, 3072}};
   m.generation.eos = {2, 7};
   m.generation.temperature = 0.5;
   m.bytesPerToken = 4096;

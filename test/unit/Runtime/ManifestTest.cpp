@@ -110,7 +110,7 @@ TEST(Manifest, EveryFieldIsRequiredAndTyped) {
 TEST(Manifest, LayerFieldsAreRequiredAndTyped) {
   json good = toJson(fullManifest());
   for (const char *key : {"name", "scheme", "shape", "group", "shift",
-                          "bits_per_weight", "bytes"}) {
+                          "salient", "bits_per_weight", "bytes"}) {
     json bad = good;
     bad["layers"][0].erase(key);
     expectRefused(bad, std::string("layers[0].") + key);

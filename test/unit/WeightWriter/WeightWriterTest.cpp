@@ -171,6 +171,49 @@ const char *const dualRecipe = R"mlir(
   tbq.place %p at 0 "down" : !tbq.packed<8x12, digits [1, 1], terms [[1, 0, 0], [0, 1, 0]], group 12, tile 16>
 )mlir";
 
+const char *const salientRecipe = R"mlir(
+  %b = tbq.weight "model.layers.0.mlp.down_proj.planes" : !tbq.digits<8x12, binary>
+  %a = tbq.weight "model.layers.0.mlp.down_proj.scale" : tensor<8x1xf16>
+  %m = tbq.weight "model.layers.0.mlp.down_proj.salient_mask" : !tbq.digits<8x12, salient_mask>
+  %v = tbq.weight "model.layers.0.mlp.down_proj.salient_values" : tensor<8xi8>
+  %o = tbq.weight "model.layers.0.mlp.down_proj.salient_offsets" : tensor<9xi32>
+  %s = tbq.weight "model.layers.0.mlp.down_proj.salient_scale" : tensor<8xf16>
+  %z = tbq.weight "model.layers.0.mlp.down_proj.salient_zero" : tensor<8xi16>
+  %p = tbq.pack %b coefficients(%a) salient(%m, %v, %o, %s, %z)
+    : (!tbq.digits<8x12, binary>, tensor<8x1xf16>, !tbq.digits<8x12, salient_mask>, tensor<8xi8>, tensor<9xi32>, tensor<8xf16>, tensor<8xi16>)
+    -> !tbq.packed<8x12, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, 0, 1, 0]], salient, group 12, tile 16>
+  tbq.place %p at 64 "down" : !tbq.packed<8x12, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, 0, 1, 0]], salient, group 12, tile 16>
+)mlir";
+
+TEST_F(WeightWriter, SalientOfTheCheckpoint) {
+  const std::string name = "model.layers.0.mlp.down_proj";
+  model.tensors[name + ".planes"] = ::tbq::byteTensor({1, 8, 2}, 0x05);
+  model.tensors[name + ".scale"] = ::tbq::halfTensor({8, 1}, 0x3801);
+  TestTensor mask = ::tbq::byteTensor({8, 2}, 0);
+  std::string offsets;
+  for (int row = 0; row <= 8; ++row) {
+    if (row < 8)
+      mask.bytes[2 * row + 1] = 1 << 3; // column 11
+    offsets += std::string{char(row), 0, 0, 0};
+  }
+  model.tensors[name + ".salient_mask"] = mask;
+  model.tensors[name + ".salient_values"] = {
+      "I8", {8}, "\x80\x81\x7f\x01\x02\x03\x04\x05"};
+  model.tensors[name + ".salient_offsets"] = {"I32", {9}, offsets};
+  model.tensors[name + ".salient_scale"] = ::tbq::halfTensor({8}, 0x2003);
+  model.tensors[name + ".salient_zero"] = {"I16", {8}, std::string(16, '\xff')};
+  ASSERT_EQ(write(512, salientRecipe), "");
+  UnpackedWeight weight = placed("down");
+  const uint8_t codes[] = {0, 1, 255, 129, 130, 131, 132, 133};
+  for (size_t i = 0; i < 96; ++i) {
+    ASSERT_EQ(weight.planes[0][i], 0x0505 >> (i % 12) & 1) << i;
+    ASSERT_EQ(weight.planes[1][i], i % 12 == 11) << i;
+    ASSERT_EQ(weight.planes[2][i], i % 12 == 11 ? codes[i / 12] : 0) << i;
+  }
+  EXPECT_EQ(weight.coefficients[1], std::vector<uint16_t>(8, 0x2003));
+  EXPECT_EQ(weight.zeroPoints, std::vector<int16_t>(8, 127));
+}
+
 /// A tensor of two, where the second half differs.
 TestTensor halves(std::vector<int64_t> shape, TestTensor first,
                   const TestTensor &second) {

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Dot products of a packed linear: from the digits of a group's planes to the
+// integer brackets of its terms. See LinearGenerator.h.
+// Invariant: with i8 activations every sum is exact in int32.
+
+#include "LinearGenerator.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+/// One plane's steps of a stride, of whose columns the first `valid` exist:
+/// what lies past them are neither weights nor activations.
+SmallVector<Value> LinearGenerator::generateStride(Value offset, Value column,
+                                                   int64_t plane, int64_t valid,
+                                                   Value token,
+                                                   ValueRange dots) {
+  int64_t stepColumns = 32 / layout.getDigits()[plane];
+  SmallVector<Value> next(dots);
+  for (int64_t step = 0; step * stepColumns < valid; ++step)
+    next = generateStep(v.add(offset, layout.getStepOffset(plane, step)),
+                        v.add(column, step * stepColumns), plane,
+                        std::min(valid - step * stepColumns, stepColumns),
+                        token, next);
+  return next;
+}
+
+/// 64 bytes of digits: every slot and byte of a lane is one column.
+SmallVector<Value> LinearGenerator::generateStep(Value offset, Value column,
+                                                 int64_t plane, int64_t valid,
+                                                 Value token, ValueRange dots) {
+  int64_t bits = layout.getDigits()[plane];
+  int64_t number = getAccumulators(plane);
+  prefetch(offset);
+  Value codes = v.loadBytes(bytes, offset, v.i32Vector());
+  SmallVector<Value> next(dots);
+  for (int64_t slot = 0; 4 * slot < valid; ++slot)
+    next = generateDots(codes, bits, slot, v.add(column, 4 * slot), token, next,
+                        slot % number, number);
+  return next;
+}
+
+/// The salient digits under one step of their mask, at byte `offset` of the
+/// group: the mask's bits spread them to the places of their weights, and from
+/// there on they are digits like others. Last carried: the next digit's place.
+SmallVector<Value> LinearGenerator::generateSalient(Value offset, Value column,
+                                                    int64_t valid, Value token,
+                                                    ValueRange carried) {
+  int64_t plane = layout.getNumPlanes() - 1, number = getAccumulators(plane);
+  SmallVector<Value> dots(carried.drop_back());
+  Value from = carried.back();
+  prefetch(from);
+  VectorType bytesType = v.i8Vector(4 * kLanes);
+  Value mask = v.loadBytes(
+      bytes, v.add(offset, layout.getStepOffset(plane - 1, 0)), bytesType);
+  Value zeros =
+      arith::ConstantOp::create(v.b, v.loc, v.b.getZeroAttr(bytesType));
+  for (int64_t slot = 0; 4 * slot < valid; ++slot) {
+    Value bit = arith::ConstantOp::create(
+        v.b, v.loc, DenseElementsAttr::get(bytesType, int8_t(1 << slot)));
+    Value under = arith::CmpIOp::create(
+        v.b, v.loc, arith::CmpIPredicate::ne,
+        arith::AndIOp::create(v.b, v.loc, mask, bit), zeros);
+    Value digits = vector::ExpandLoadOp::create(v.b, v.loc, bytesType, bytes,
+                                                from, under, zeros);
+    dots = generateDots(v.bitcast(digits, v.i32Vector()), /*bits=*/8,
+                        /*slot=*/0, v.add(column, 4 * slot), token, dots,
+                        slot % number, number);
+    from = v.add(from, v.countTrue(under));
+  }
+  dots.push_back(from);
+  return dots;
+}
+
+/// The dot product of salient digits as their rows' zero points count them.
+Value LinearGenerator::countFromZero(Value dot, Value masked) {
+  if (!integer)
+    return v.subf(dot, v.mulf(zeroPoint, masked));
+  return arith::SubIOp::create(v.b, v.loc, dot, v.mul(zeroPoint, masked));
+}
+
+/// The digits of one slot, one in each byte. With one accumulator a slot they
+/// stay where they are, scaled by 2^(bits * slot); finishDot shifts the sum.
+Value LinearGenerator::getDigits(Value codes, int64_t bits, int64_t slot) {
+  bool inPlace = tokens == 1;
+  if (bits == 8)
+    return codes;
+  if (!inPlace && slot != 0)
+    codes = arith::ShRUIOp::create(v.b, v.loc, codes, v.splatI32(bits * slot));
+  uint32_t mask = ((1u << bits) - 1) << (inPlace ? bits * slot : 0);
+  return arith::AndIOp::create(v.b, v.loc, codes,
+                               v.splatI32(int32_t(mask * 0x01010101u)));
+}
+
+/// Adds one slot's four columns to the dot products of all tokens. `first` is
+/// the slot's accumulator, of `stride` that a token has.
+SmallVector<Value> LinearGenerator::generateDots(Value codes, int64_t bits,
+                                                 int64_t slot, Value column,
+                                                 Value token, ValueRange dots,
+                                                 int64_t first,
+                                                 int64_t stride) {
+  SmallVector<Value> next(dots);
+  if (vnni) {
+    VectorType bytesType = v.i8Vector(4 * kLanes);
+    Value digits = v.bitcast(getDigits(codes, bits, slot), bytesType);
+    for (int64_t t = 0; t < tokens; ++t) {
+      Value four =
+          v.bitcast(v.load(input, {row(token, t), column}, v.i8Vector(4)),
+                    v.i32Vector(1));
+      Value scalar = vector::ExtractOp::create(v.b, v.loc, four, 0);
+      Value x = v.bitcast(v.splat(scalar), bytesType);
+      Value &dot = next[t * stride + first];
+      // x86vector has no such op; the intrinsic is the instruction.
+      dot = LLVM::CallIntrinsicOp::create(
+                v.b, v.loc, Type(v.i32Vector()),
+                v.b.getStringAttr("llvm.x86.avx512.vpdpbusd.512"),
+                ValueRange{dot, digits, x})
+                .getResult(0);
+    }
+    return next;
+  }
+  uint32_t mask = bits == 8 ? 0xff : (1u << bits) - 1;
+  for (int64_t byte = 0; byte < 4; ++byte) {
+    Value digit = codes;
+    if (int64_t shift = 8 * byte + bits * slot)
+      digit = arith::ShRUIOp::create(v.b, v.loc, digit, v.splatI32(shift));
+    digit = arith::AndIOp::create(v.b, v.loc, digit, v.splatI32(mask));
+    if (!integer)
+      digit = arith::SIToFPOp::create(v.b, v.loc, v.f32Vector(), digit);
+    for (int64_t t = 0; t < tokens; ++t) {
+      Value x = v.load(input, {row(token, t), v.add(column, byte)});
+      Value &dot = next[integer ? t : 2 * t + byte % 2];
+      if (integer) {
+        Value wide = arith::ExtSIOp::create(v.b, v.loc, v.b.getI32Type(), x);
+        dot =
+            v.add(dot, arith::MulIOp::create(v.b, v.loc, digit, v.splat(wide)));
+      } else {
+        dot = v.fma(digit, v.splat(x), dot);
+      }
+    }
+  }
+  return next;
+}
+
+/// One dot product from a token's accumulators.
+Value LinearGenerator::finishDot(ValueRange dots, int64_t plane) {
+  if (!integer)
+    return v.addf(dots[0], dots[1]);
+  Value total = dots[0];
+  // Each slot's sum is a multiple of its scale: the shift is exact. Digits of 8
+  // bits have one slot, whatever the number of accumulators.
+  int64_t bits = layout.getDigits()[plane];
+  for (int64_t slot = 1; slot < int64_t(dots.size()); ++slot)
+    total = v.add(total,
+                  bits == 8
+                      ? dots[slot]
+                      : Value(arith::ShRSIOp::create(v.b, v.loc, dots[slot],
+                                                     v.splatI32(slot * bits))));
+  return total;
+}
+
+/// The integer combination of a term, exact in int32, converted once.
+Value LinearGenerator::getBracket(int64_t term, ArrayRef<Value> planes,
+                                  Value sum) {
+  Value total;
+  for (int64_t i = 0; i <= layout.getNumPlanes(); ++i) {
+    int64_t factor = layout.getTerm(term, i);
+    if (factor == 0)
+      continue;
+    Value part = i < layout.getNumPlanes() ? planes[i] : sum;
+    if (integer) {
+      if (std::abs(factor) != 1)
+        part = v.mul(part, v.splatI32(std::abs(factor)));
+      if (!total)
+        total =
+            factor > 0
+                ? part
+                : Value(arith::SubIOp::create(v.b, v.loc, v.splatI32(0), part));
+      else if (factor > 0)
+        total = v.add(total, part);
+      else
+        total = arith::SubIOp::create(v.b, v.loc, total, part);
+    } else {
+      part = factor == 1 ? part : v.mulf(part, v.splat(float(factor)));
+      total = total ? v.addf(total, part) : part;
+    }
+  }
+  return integer
+             ? Value(arith::SIToFPOp::create(v.b, v.loc, v.f32Vector(), total))
+             : total;
+}

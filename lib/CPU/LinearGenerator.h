@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// The generator of a packed linear's loops. One for every scheme: it reads
+// planes, groups and terms from the layout (#tbq.layout) and knows no scheme by
+// name. A tile of 16 rows is 16 lanes, so a row's sums never leave their lane.
+// Tiles and groups are in LowerLinear.cpp, dot products in LinearDots.cpp.
+#ifndef TBQ_CPU_LINEARGENERATOR_H
+#define TBQ_CPU_LINEARGENERATOR_H
+
+#include "VectorBuilder.h"
+
+namespace mlir::tbq {
+
+/// Lowers one packed linear.
+class LinearGenerator {
+public:
+  LinearGenerator(PackedLinearOp op, OpBuilder &b, bool vnni, bool fused)
+      : op(op), v(b, op.getLoc(), fused),
+        layout(op.getWeight().getType().getLayout()), input(op.getInput()),
+        integer(!isF32(input)), vnni(vnni && integer) {
+    tokens = getTokenTile(cast<MemRefType>(input.getType()).getDimSize(0));
+  }
+
+  void run();
+
+private:
+  /// How far ahead of its stream of weights one token's kernel prefetches.
+  static constexpr int64_t kPrefetchBytes = 8192;
+  static constexpr int64_t kSalientAccumulators = 4;
+
+  static bool isF32(Value rows) {
+    return cast<MemRefType>(rows.getType()).getElementType().isF32();
+  }
+  SmallVector<Value> generateFloatTile(Value token);
+  SmallVector<Value> generateDigitTile(Value token);
+  Value getTileOffset(Value tile);
+  void loadRowCoefficients();
+  Value generateGroup(Value offset, Value group, int64_t columns, Value token,
+                      SmallVectorImpl<Value> &sums);
+  SmallVector<Value> generatePlane(Value offset, Value group, int64_t columns,
+                                   int64_t plane, Value token,
+                                   Value salientDigits);
+  SmallVector<Value> generateStride(Value offset, Value column, int64_t plane,
+                                    int64_t valid, Value token,
+                                    ValueRange dots);
+  SmallVector<Value> generateStep(Value offset, Value column, int64_t plane,
+                                  int64_t valid, Value token, ValueRange dots);
+  SmallVector<Value> generateSalient(Value offset, Value column, int64_t valid,
+                                     Value token, ValueRange carried);
+  Value getDigits(Value codes, int64_t bits, int64_t slot);
+  SmallVector<Value> generateDots(Value digits, int64_t bits, int64_t slot,
+                                  Value column, Value token, ValueRange dots,
+                                  int64_t first, int64_t stride);
+  Value countFromZero(Value dot, Value masked);
+  Value finishDot(ValueRange dots, int64_t plane);
+  Value getBracket(int64_t term, ArrayRef<Value> planes, Value sum);
+  void finish(Value tile, Value token, ValueRange sums);
+
+  /// Accumulators that plane `plane` has for one token. With one token, each
+  /// bit slot of a VNNI digit has its own, so that no digit is shifted; float
+  /// sums have two, to hide the latency of additions, as salient digits have
+  /// more than one.
+  int64_t getAccumulators(int64_t plane) const {
+    if (!integer)
+      return 2;
+    if (!vnni || tokens != 1)
+      return 1;
+    return isSalient(plane) ? kSalientAccumulators
+                            : 8 / layout.getDigits()[plane];
+  }
+  bool isSalient(int64_t plane) const {
+    return plane >= layout.getNumDensePlanes();
+  }
+  /// One token reads each weight once, in order: ask for what comes later.
+  void prefetch(Value offset) {
+    if (tokens == 1)
+      memref::PrefetchOp::create(v.b, v.loc, bytes,
+                                 v.add(offset, kPrefetchBytes),
+                                 /*isWrite=*/false, /*localityHint=*/3,
+                                 /*isDataCache=*/true);
+  }
+  Value row(Value token, int64_t offset) { return v.add(token, offset); }
+
+  PackedLinearOp op;
+  VectorBuilder v;
+  LayoutAttr layout;
+  Value input, bytes;
+  Value tileOffset;                // of the tile at work
+  Value rowCoefficient, zeroPoint; // of its rows, with salient digits
+  bool integer, vnni;
+  int64_t tokens; // whose sums are kept in registers at once
+};
+
+} // namespace mlir::tbq
+
+#endif // TBQ_CPU_LINEARGENERATOR_H

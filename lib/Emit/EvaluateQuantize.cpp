@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Calls the closed forms (tbq/ClosedForm.h) on a mapped float matrix.
+// Invariant: beside the results, memory for some rows, or for one block of
+// columns where thresholds are sought, is all that is taken.
+
+#include "EvaluateQuantize.h"
+
+#include "tbq/ClosedForm.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace mlir::tbq;
+using ::tbq::makeError;
+using ::tbq::QuantizedMatrix;
+using ::tbq::Result;
+using ::tbq::SalientMatrix;
+using ::tbq::Status;
+using ::tbq::TensorView;
+
+/// Bytes of floats read at a time, unless one row is larger.
+static constexpr int64_t kChunkBytes = 1 << 20;
+
+ArrayRef<int64_t> mlir::tbq::getDigitBits(Scheme scheme) {
+  static constexpr int64_t ternary[] = {2}, dualBinary[] = {1, 1};
+  if (scheme == Scheme::Ternary)
+    return ternary;
+  ArrayRef<int64_t> planes = dualBinary;
+  return scheme == Scheme::DualBinary ? planes : planes.take_front();
+}
+
+int64_t mlir::tbq::getRowBytes(int64_t columns, int64_t bits) {
+  return (columns * bits + 7) / 8;
+}
+
+static auto getQuantizer(Scheme scheme) {
+  if (scheme == Scheme::Ternary)
+    return ::tbq::quantizeTernary;
+  return scheme == Scheme::Binary ? ::tbq::quantizeBinary
+                                  : ::tbq::quantizeDualBinary;
+}
+
+/// The threshold of one block of columns, over all rows.
+static Result<float> findThreshold(const TensorView &matrix, int64_t first,
+                                   int64_t count, double fraction) {
+  const int64_t rows = matrix.shape[0], columns = matrix.shape[1];
+  std::vector<float> magnitudes(rows * count);
+  for (int64_t row = 0; row < rows; ++row) {
+    float *out = magnitudes.data() + row * count;
+    readFloats(matrix, row * columns + first, count, out);
+    for (int64_t i = 0; i < count; ++i) {
+      out[i] = std::fabs(out[i]);
+      if (!std::isfinite(out[i]))
+        return makeError(matrix.file, matrix.name,
+                         "element [" + std::to_string(row) + ", " +
+                             std::to_string(first + i) +
+                             "] is infinite or not a number");
+    }
+  }
+  return ::tbq::findSalientThreshold(magnitudes.data(), magnitudes.size(),
+                                     fraction);
+}
+
+/// Calls `quantize(weights, firstRow, rows)` with all rows, in order.
+static Status forEachRows(
+    const TensorView &matrix,
+    llvm::function_ref<Status(const float *, int64_t, int64_t)> quantize) {
+  const int64_t rows = matrix.shape[0], columns = matrix.shape[1];
+  const int64_t most = std::max<int64_t>(1, kChunkBytes / (4 * columns));
+  std::vector<float> weights;
+  for (int64_t row = 0; row < rows; row += most) {
+    const int64_t count = std::min(most, rows - row);
+    weights.resize(count * columns);
+    readFloats(matrix, row * columns, count * columns, weights.data());
+    if (Status status = quantize(weights.data(), row, count); !status)
+      return makeError(matrix.file, matrix.name, status.error().message);
+  }
+  return Status::ok();
+}
+
+static Status evaluateSalient(QuantizeOp op, const TensorView &matrix,
+                              const QuantizedMatrix &binary,
+                              QuantizedWeight &weight) {
+  const int64_t rows = matrix.shape[0], columns = matrix.shape[1];
+  weight.mask.resize(rows * getRowBytes(columns, 1));
+  weight.offsets.resize(rows + 1);
+  weight.valueScale.resize(rows);
+  weight.zero.resize(rows);
+  SalientMatrix salient{{},
+                        weight.mask.data(),
+                        {},
+                        weight.offsets.data(),
+                        weight.valueScale.data(),
+                        weight.zero.data()};
+  for (int64_t first = 0; first < columns; first += binary.group) {
+    auto threshold =
+        findThreshold(matrix, first, std::min(binary.group, columns - first),
+                      op.getSalientFraction()->convertToDouble());
+    if (!threshold)
+      return threshold.error();
+    salient.thresholds.push_back(*threshold);
+  }
+  Status status = forEachRows(
+      matrix, [&](const float *weights, int64_t row, int64_t count) {
+        return quantizeSalient(weights, row, count, binary, salient);
+      });
+  weight.values = std::move(salient.values);
+  return status;
+}
+
+Result<QuantizedWeight> mlir::tbq::evaluate(QuantizeOp op,
+                                            const TensorView &matrix) {
+  const int64_t rows = matrix.shape[0], columns = matrix.shape[1];
+  const int64_t group = op.getGroup();
+  QuantizedWeight weight;
+  QuantizedMatrix out{columns, group, {}, {}};
+  for (auto [i, bits] : llvm::enumerate(getDigitBits(op.getScheme()))) {
+    weight.planes.emplace_back(rows * getRowBytes(columns, bits));
+    out.planes[i] = weight.planes.back().data();
+  }
+  for (size_t i = 0; i < op.getCoefficients().size(); ++i) {
+    weight.coefficients.emplace_back(rows * ((columns + group - 1) / group));
+    out.coefficients[i] = weight.coefficients.back().data();
+  }
+  Status status =
+      op.getSalientFraction()
+          ? evaluateSalient(op, matrix, out, weight)
+          : forEachRows(
+                matrix, [&](const float *weights, int64_t row, int64_t count) {
+                  return getQuantizer(op.getScheme())(weights, row, count, out);
+                });
+  if (!status)
+    return status.error();
+  return weight;
+}
