@@ -415,6 +415,12 @@ LogicalResult PackedLinearOp::verify() {
     return emitOpError("a float weight needs no sums and no activation scale");
   if (isF32(getInput()) == bool(getActivationScale()))
     return emitOpError("integer activations, and only they, have a scale");
+  // Digits of 255 times activations of -128 are exact in int32 so far.
+  constexpr int64_t kMostColumns = 1 << 16;
+  if (!isF32(getInput()) && layout.getGroup() > kMostColumns)
+    return emitOpError("integer sums are exact over ")
+           << kMostColumns << " columns, not over a group of "
+           << layout.getGroup();
   if (layout.usesSums() != bool(getSums()))
     return emitOpError("the layout's terms ")
            << (getSums() ? "use no sums" : "need sums of the activations");

@@ -767,6 +767,15 @@ func.func @f(%x: tensor<1x40xi8>, %p: !tbq.packed<4x40, digits [2], terms [[1, -
 
 // -----
 
+!long = !tbq.packed<4x65540, digits [8], terms [[1, -128]], group 65540, tile 16>
+func.func @f(%x: tensor<1x65540xi8>, %p: !long, %s: tensor<1x1xi32>, %a: tensor<1x1xf32>) {
+  // expected-error @below {{integer sums are exact over 65536 columns, not over a group of 65540}}
+  %r = tbq.packed_linear %x, %p sums(%s) activation_scale(%a) : (tensor<1x65540xi8>, !long, tensor<1x1xi32>, tensor<1x1xf32>) -> tensor<1x4xf32>
+  return
+}
+
+// -----
+
 func.func @f(%x: tensor<1x40xf32>, %p: !tbq.packed<4x40, digits [2], terms [[1, -1], [0, 1]], group 32, tile 16>) {
   // expected-error @below {{the layout's terms need sums of the activations}}
   %r = tbq.packed_linear %x, %p : (tensor<1x40xf32>, !tbq.packed<4x40, digits [2], terms [[1, -1], [0, 1]], group 32, tile 16>) -> tensor<1x4xf32>
