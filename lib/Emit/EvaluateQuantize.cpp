@@ -23,11 +23,22 @@ using ::tbq::TensorView;
 static constexpr int64_t kChunkBytes = 1 << 20;
 
 ArrayRef<int64_t> mlir::tbq::getDigitBits(Scheme scheme) {
-  static constexpr int64_t ternary[] = {2}, dualBinary[] = {1, 1};
-  if (scheme == Scheme::Ternary)
-    return ternary;
-  ArrayRef<int64_t> planes = dualBinary;
-  return scheme == Scheme::DualBinary ? planes : planes.take_front();
+  static constexpr int64_t one[] = {1, 1}, two[] = {2}, four[] = {4},
+                           eight[] = {8};
+  switch (scheme) {
+  case Scheme::Ternary:
+    return two;
+  case Scheme::DualBinary:
+    return one;
+  case Scheme::Binary:
+  case Scheme::SalientMask:
+    return ArrayRef(one).take_front();
+  case Scheme::Int8:
+    return eight;
+  case Scheme::Int4:
+    return four;
+  }
+  llvm_unreachable("all schemes are named");
 }
 
 int64_t mlir::tbq::getRowBytes(int64_t columns, int64_t bits) {
@@ -35,10 +46,21 @@ int64_t mlir::tbq::getRowBytes(int64_t columns, int64_t bits) {
 }
 
 static auto getQuantizer(Scheme scheme) {
-  if (scheme == Scheme::Ternary)
+  switch (scheme) {
+  case Scheme::Ternary:
     return ::tbq::quantizeTernary;
-  return scheme == Scheme::Binary ? ::tbq::quantizeBinary
-                                  : ::tbq::quantizeDualBinary;
+  case Scheme::Binary:
+    return ::tbq::quantizeBinary;
+  case Scheme::DualBinary:
+    return ::tbq::quantizeDualBinary;
+  case Scheme::Int8:
+    return ::tbq::quantizeInt8;
+  case Scheme::Int4:
+    return ::tbq::quantizeInt4;
+  case Scheme::SalientMask:
+    break;
+  }
+  llvm_unreachable("the verifier of tbq.quantize refuses a mask");
 }
 
 /// The threshold of one block of columns, over all rows.

@@ -110,8 +110,8 @@ Status SectionWriter::fillTo(int64_t offset, StringRef what) {
   return Status::ok();
 }
 
-/// The tensor an op names, of the type and shape the op gives it. Ternary
-/// digits and masks are one matrix, planes of bits a tensor of as many.
+/// The tensor an op names, of the type and shape the op gives it. Digits of
+/// several bits and masks are one matrix, planes of bits a tensor of as many.
 Result<const TensorView *> SectionWriter::find(WeightOp op) {
   const std::string name = op.getName().str();
   if (auto digits = dyn_cast<DigitsType>(op.getType())) {
@@ -121,7 +121,8 @@ Result<const TensorView *> SectionWriter::find(WeightOp op) {
     if (digits.getScheme() == Scheme::Binary ||
         digits.getScheme() == Scheme::DualBinary)
       shape.insert(shape.begin(), bits.size());
-    return checkpoint.require(name, {DType::U8}, shape);
+    const bool isSigned = digits.getScheme() == Scheme::Int8;
+    return checkpoint.require(name, {isSigned ? DType::I8 : DType::U8}, shape);
   }
   auto type = cast<RankedTensorType>(op.getType());
   std::optional<DType> dtype = dtypeOf(type.getElementType());
@@ -247,14 +248,13 @@ static Status checkMaker(PackOp op, Value operand) {
 /// Coefficients, in the order of the layout's terms.
 Status SectionWriter::readCoefficients(PackOp op, Source &source) {
   for (Value coefficient : op.getCoefficients()) {
-    if (auto quantizeOp = coefficient.getDefiningOp<QuantizeOp>()) {
+    if (coefficient.getDefiningOp<QuantizeOp>()) {
       if (Status status = checkMaker(op, coefficient); !status)
         return status;
-      auto results = quantizeOp.getCoefficients();
-      source.parts.coefficients.push_back(bytesOf(
-          source.quantized
-              .coefficients[llvm::find(results, coefficient) - results.begin()]
-              .data()));
+      // The digits are result 0.
+      const unsigned number = cast<OpResult>(coefficient).getResultNumber() - 1;
+      source.parts.coefficients.push_back(
+          bytesOf(source.quantized.coefficients[number].data()));
       continue;
     }
     auto matrix = readMatrix(coefficient, source);

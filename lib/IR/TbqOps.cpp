@@ -86,8 +86,9 @@ void QuantizeOp::build(OpBuilder &b, OperationState &state, Value weight,
         tensor({rows + 1}, b.getI32Type()), tensor({rows}, b.getF16Type()),
         tensor({rows}, b.getI16Type())};
   build(b, state, DigitsType::get(b.getContext(), rows, columns, scheme),
-        TypeRange{coefficients, coefficients}, parts, weight,
-        SchemeAttr::get(b.getContext(), scheme), b.getI64IntegerAttr(group),
+        SmallVector<Type, 2>(isInteger(scheme) ? 1 : 2, coefficients), parts,
+        weight, SchemeAttr::get(b.getContext(), scheme),
+        b.getI64IntegerAttr(group),
         salient > 0 ? b.getF64FloatAttr(salient) : FloatAttr());
 }
 
@@ -106,10 +107,11 @@ LogicalResult QuantizeOp::verify() {
            << getGroup() << " in rows of " << digits.getColumns();
   if (getScheme() == Scheme::SalientMask)
     return emitOpError("a salient mask is no scheme of a weight");
-  if (getCoefficients().size() != 2)
-    return emitOpError() << stringifyScheme(getScheme())
-                         << " has 2 coefficients, not "
-                         << getCoefficients().size();
+  size_t count = isInteger(getScheme()) ? 1 : 2;
+  if (getCoefficients().size() != count)
+    return emitOpError("coefficients of ")
+           << stringifyScheme(getScheme()) << ": " << count << " a group, not "
+           << getCoefficients().size();
   int64_t groups = numGroups(digits.getColumns(), getGroup());
   for (Value coefficient : getCoefficients())
     if (!isMatrix(coefficient.getType(), digits.getRows(), groups))

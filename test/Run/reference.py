@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Hugging Face transformers in float32: what every artifact is compared with.
 
-Input:  a checkpoint's directory, float or ours, and optionally a quantiser for its linears.
+Input:  a checkpoint's directory, float or ours, and optionally quantisers for its linears and for
+        its embedding and head.
 Output: a LlamaForCausalLM whose weights are the dequantised ones; its logits and greedy tokens.
 Holds:  every tensor of the checkpoint is used, and every parameter comes from it.
 """
@@ -15,11 +16,13 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import binary
+import integer
 import ternary
 
 LINEAR = re.compile(r"layers\.\d+\.(self_attn|mlp)\.\w+_proj\.weight$")
 TIED = ("model.embed_tokens.weight", "lm_head.weight")
 PARTS = ("codes", "planes", "scale", "shift")
+TABLES = [name.removesuffix(".weight") for name in TIED]
 
 
 def readTensors(directory):
@@ -30,10 +33,17 @@ def readTensors(directory):
 
 
 def dequantise(tensors, config, quantization):
-    """Replaces NAME.codes or NAME.planes, NAME.scale and NAME.shift by NAME.weight."""
-    result = {name: t for name, t in tensors.items() if name.split(".")[-1] not in PARTS}
+    """Replaces NAME.codes, NAME.planes or NAME.q, NAME.scale and NAME.shift by NAME.weight."""
+    stored = (*PARTS, "q")
+    result = {name: t for name, t in tensors.items() if name.split(".")[-1] not in stored}
     sizes = {"down": config.intermediate_size, "o": config.num_attention_heads * config.head_dim}
     for name in [name.removesuffix(".scale") for name in tensors if name.endswith(".scale")]:
+        if name in TABLES:
+            codes, scale = (tensors[f"{name}.{part}"].numpy() for part in ("q", "scale"))
+            group = quantization["embedding"]["group_size"]
+            matrix = integer.readTable(codes, scale, config.hidden_size, group)
+            result[f"{name}.weight"] = torch.from_numpy(matrix)
+            continue
         kind = name.split(".")[-1].removesuffix("_proj")
         parts = [tensors.get(f"{name}.{part}") for part in PARTS]
         codes, planes, *rest = [None if part is None else part.numpy() for part in parts]
@@ -46,8 +56,9 @@ def dequantise(tensors, config, quantization):
     return result
 
 
-def loadModel(directory, quantise=None):
-    """The checkpoint in float32; quantise maps a linear's float32 [N, K] to another."""
+def loadModel(directory, quantise=None, quantiseTable=None):
+    """The checkpoint in float32; quantise maps a linear's float32 [N, K] to another, quantiseTable
+    that of the embedding and the head."""
     settings = json.loads((directory / "config.json").read_text())
     quantization = settings.pop("quantization_config", None)
     config = LlamaConfig.from_dict(settings)
@@ -60,6 +71,10 @@ def loadModel(directory, quantise=None):
         for name, tensor in tensors.items():
             if LINEAR.search(name):
                 tensors[name] = torch.from_numpy(quantise(tensor.numpy()))
+    if quantiseTable:
+        for name in TIED:
+            if name in tensors:
+                tensors[name] = torch.from_numpy(quantiseTable(tensors[name].numpy()))
     if config.tie_word_embeddings:
         # A tied checkpoint stores the matrix once, under either name.
         stored = [tensors[name] for name in TIED if name in tensors]
@@ -86,15 +101,16 @@ def greedyChoices(model, prompt, tokens, banned=()):
     return logits.argmax(axis=1).tolist()
 
 
-def roundActivations(model):
-    """From now on the inputs of the model's linears are int8: 127 steps to a token's largest."""
+def roundActivations(model, linears=True, head=False):
+    """From now on the inputs of the layers' linears, and of the head, are int8: 127 steps to a
+    token's largest."""
 
     def toSteps(linear, inputs):
         largest = inputs[0].abs().amax(-1, keepdim=True).clamp(min=1e-5)
         return ((inputs[0] * (127 / largest)).round() * (largest / 127),)
 
     for name, module in model.named_modules():
-        if LINEAR.search(f"{name}.weight"):
+        if (linears and LINEAR.search(f"{name}.weight")) or (head and name == "lm_head"):
             module.register_forward_pre_hook(toSteps)
 
 

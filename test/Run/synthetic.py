@@ -10,11 +10,12 @@ import json
 import pathlib
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import binary
+import integer
 import ternary
 from tbq import checkpoint
 
@@ -62,7 +63,29 @@ STORED = {
         "stored": {"scheme": "dual-binary", "group_size": 64, "shift": False}
     },
 }
-VARIANTS = {**FLOAT, **STORED}
+# The embedding in 8 or 4 bits too, or alone. A row of 69 columns is an odd number of nibbles.
+EMBEDDED = {
+    "stored-int8-g32": {
+        "stored": {"scheme": "ternary", "group_size": 64, "shift": True},
+        "embedding": {"bits": 8, "group_size": 32},
+    },
+    "stored-int8-g20-untied": {
+        "hidden_size": 72,
+        "tie_word_embeddings": False,
+        "embedding": {"bits": 8, "group_size": 20},
+    },
+    "stored-int4-row-odd": {
+        "hidden_size": 69,
+        "num_attention_heads": 3,
+        "num_key_value_heads": 1,
+        "head_dim": 20,
+        "vocab_size": 331,
+        "tie_word_embeddings": False,
+        "embedding": {"bits": 4, "group_size": "row"},
+    },
+    "stored-int4-g8-tied": {"embedding": {"bits": 4, "group_size": 8}},
+}
+VARIANTS = {**FLOAT, **STORED, **EMBEDDED}
 
 
 def makeTokenizer(vocabulary):
@@ -134,8 +157,38 @@ def store(directory, scheme, group_size, shift):
     checkpoint.write_checkpoint(directory, written)
 
 
+def storeEmbedding(directory, bits, group_size):
+    """Replaces the embedding and, where it is stored, the head by codes and scales."""
+    config = json.loads((directory / "config.json").read_text())
+    linears = {
+        "quant_method": "tbq",
+        "scheme": "ternary",
+        "group_size": "row",
+        "shift": True,
+        "modules_to_not_convert": ["layers"],
+    }
+    quantization = config.setdefault("quantization_config", linears)
+    quantization["embedding"] = {"bits": bits, "group_size": group_size}
+    (directory / "config.json").write_text(json.dumps(config))
+    tensors = load_file(directory / checkpoint.WEIGHTS)
+    for name in ("model.embed_tokens", "lm_head"):
+        if f"{name}.weight" in tensors:
+            table = tensors.pop(f"{name}.weight").numpy()
+            codes, scale = integer.fit(table, bits, group_size)
+            stored = integer.store(codes, bits)
+            tensors[f"{name}.q"] = torch.from_numpy(stored)
+            tensors[f"{name}.scale"] = torch.from_numpy(scale)
+    save_file(tensors, directory / checkpoint.WEIGHTS)
+
+
 def makeCheckpoint(
-    directory, dtype=torch.float32, shardSize="1GB", olderConfig=False, stored=None, **changes
+    directory,
+    dtype=torch.float32,
+    shardSize="1GB",
+    olderConfig=False,
+    stored=None,
+    embedding=None,
+    **changes,
 ):
     shape = {
         "hidden_size": 64,
@@ -160,3 +213,5 @@ def makeCheckpoint(
         toOlderConfig(directory / "config.json")
     if stored:
         store(directory, **stored)
+    if embedding:
+        storeEmbedding(directory, **embedding)

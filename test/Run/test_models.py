@@ -71,7 +71,7 @@ def checkFloats(artifact, model, windows, logits_of, measure):
     return found
 
 
-def checkIntegers(name, artifact, model, windows, logits_of, measure, floats):
+def checkIntegers(name, artifact, model, windows, logits_of, measure, floats, **rounded):
     """Against the model with rounded activations, and how far from the one with float ones.
 
     The last bit of a float may decide a rounding, and a rounding decides many after it: in later
@@ -83,13 +83,25 @@ def checkIntegers(name, artifact, model, windows, logits_of, measure, floats):
     measure("KL of i8 to f32", divergence)
     assert divergence > 0
 
-    reference.roundActivations(model)
+    reference.roundActivations(model, **rounded)
     length = 1 if name == "smollm2" else 8
     starts = range(0, 16 * length, length)
     short = [windows[0][start : start + length] for start in starts]
     errors = reference.errors(*logitsOfBoth(artifact, model, short, logits_of))
     measure("median error of i8", numpy.median(errors))
     assert numpy.median(errors) <= SAME
+
+
+def checkBits(artifact, ids, logits_of):
+    """The same bits for every number of workers, every chunk, and every order of fibers."""
+    expected = logits_of(artifact, ids, chunk=64, workers=1).tobytes()
+    for workers, chunk in itertools.product((1, 2, 5), (1, 7, 64)):
+        found = logits_of(artifact, ids, chunk=chunk, workers=workers)
+        assert found.tobytes() == expected, (workers, chunk)
+    for fibers in ("forward", "backward", "random:1", "random:2"):
+        for chunk in (1, 64):
+            found = logits_of(artifact, ids, chunk=chunk, workers=5, fibers=fibers)
+            assert found.tobytes() == expected, (fibers, chunk)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -152,20 +164,12 @@ def test_cache_of_halves(name, model_directory, compile_model, logits_of, measur
     ],
 )
 def test_bitwise_equal(name, spec, flags, model_directory, compile_model, logits_of):
-    """The same bits for every number of workers, every chunk, and every order of fibers."""
     directory = model_directory(name)
     if spec:
         flags = (f"--quantize={spec}", *(flags or ("--activations=f32",)))
     artifact = compile_model(directory, *flags)
     ids = windowsOf(name, directory)[0][: 70 if name == "smollm2" else 150]
-    expected = logits_of(artifact, ids, chunk=64, workers=1).tobytes()
-    for workers, chunk in itertools.product((1, 2, 5), (1, 7, 64)):
-        found = logits_of(artifact, ids, chunk=chunk, workers=workers)
-        assert found.tobytes() == expected, (workers, chunk)
-    for fibers in ("forward", "backward", "random:1", "random:2"):
-        for chunk in (1, 64):
-            found = logits_of(artifact, ids, chunk=chunk, workers=5, fibers=fibers)
-            assert found.tobytes() == expected, (fibers, chunk)
+    checkBits(artifact, ids, logits_of)
 
 
 @pytest.mark.parametrize("name", ["tied-f32", "tinystories", "default", "smollm2"])

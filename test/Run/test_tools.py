@@ -11,8 +11,8 @@ TOOLS = ["tbqc", "tbq-run", "tbq-bench", "tbq-inspect", "tbq-logits"]
 NAME = "tied-f32"
 
 FLAGS = {
-    "tbqc": ["-o", "--mcpu", "--mtriple", "--mattr", "--activations", "--quantize", "--context",
-             "--prefill-chunk", "--kv-cache", "--stop-after", "--emit", "--save-temps"],
+    "tbqc": ["-o", "--mcpu", "--mtriple", "--mattr", "--activations", "--quantize", "--embedding",
+             "--context", "--prefill-chunk", "--kv-cache", "--stop-after", "--emit", "--save-temps"],
     "tbq-run": ["-m", "-p", "-f", "-n", "-c", "-t", "--seed", "--temp", "--top-k", "--top-p",
                 "--min-p", "--repeat-penalty", "--ignore-eos", "-cnv", "-sys", "--json",
                 "--show-timings", "--no-display-prompt"],

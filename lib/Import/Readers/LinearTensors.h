@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Checks that the readers of a linear's tensors share.
-#ifndef TBQ_READERS_LINEARTENSORS_H
-#define TBQ_READERS_LINEARTENSORS_H
+// Checks that the tensors of a linear and those of the embedding share.
+#ifndef TBQ_IMPORT_READERS_LINEARTENSORS_H
+#define TBQ_IMPORT_READERS_LINEARTENSORS_H
 
 #include "tbq/Checkpoint.h"
 
@@ -11,10 +11,15 @@ namespace tbq {
 /// "[1, 2]" of the element `at`, counted row by row.
 std::string indexOf(const TensorView &tensor, uint64_t at);
 
-/// Bits past the last of `columns` columns in the rows of U8 planes.
-Status checkUnusedBits(const TensorView &planes, int64_t columns);
+/// Bits past the last of `columns` digits of `bits` bits in the rows of a U8
+/// tensor must be 0.
+Status checkUnusedBits(const TensorView &digits, int64_t columns, int64_t bits);
 
 Status checkFiniteF16(const TensorView &tensor);
+
+/// Every tensor called LINEAR.something must be one of the linear's own.
+Status checkNothingLeft(const Checkpoint &checkpoint,
+                        const LinearTensors &linear);
 
 /// Reads the salient part of a binary linear whose planes are read already, if
 /// NAME.salient_mask exists.
@@ -22,4 +27,4 @@ Status readSalient(const Checkpoint &checkpoint, LinearTensors &linear);
 
 } // namespace tbq
 
-#endif // TBQ_READERS_LINEARTENSORS_H
+#endif // TBQ_IMPORT_READERS_LINEARTENSORS_H

@@ -92,7 +92,8 @@ Status tbq::readSalient(const Checkpoint &checkpoint, LinearTensors &linear) {
       return tensor.error();
     part.tensor = *tensor;
   }
-  if (Status status = checkUnusedBits(*salient.mask, linear.columns); !status)
+  if (Status status = checkUnusedBits(*salient.mask, linear.columns, 1);
+      !status)
     return status;
   if (Status status = checkRows(salient, linear); !status)
     return status;
