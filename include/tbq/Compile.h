@@ -37,6 +37,7 @@ struct CompileOptions {
   std::string quantize; // empty, or what parseQuantizeSpec reads
   std::string policy;   // empty, or a file of lines PATTERN SPEC
   int64_t prefillTokens = 64;
+  bool sidecar = false;    // weights in a file beside the artifact
   std::string temporaries; // a folder for what each stage leaves; may be empty
   bool verbose = false;    // times and memory
 };

@@ -7,6 +7,7 @@
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Location.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <sys/resource.h>
@@ -54,9 +55,29 @@ void Progress::clearLine() {
     llvm::errs() << "\r\033[K";
 }
 
-void Progress::begin(StringRef name) {
+MemoryUse mlir::tbq::measureMemory() {
+  MemoryUse use;
+  rusage usage;
+  if (getrusage(RUSAGE_SELF, &usage) == 0)
+    use.peak = uint64_t(usage.ru_maxrss) << 10;
+  use.now = use.peak;
+  auto text = llvm::MemoryBuffer::getFileAsStream("/proc/self/statm");
+  uint64_t pages; // the second number: resident
+  if (text && !(*text)->getBuffer().split(' ').second.consumeInteger(10, pages))
+    use.now = pages * sysconf(_SC_PAGESIZE);
+  return use;
+}
+
+void Progress::announce(StringRef text, bool isLong) {
+  end();
+  if (isLong || verbose)
+    llvm::errs() << "tbqc: " << text << "\n";
+}
+
+void Progress::begin(StringRef name, bool isLong) {
   end();
   step = name.str();
+  longStep = isLong;
   percent = -1;
   begun = std::chrono::steady_clock::now();
   if (terminal)
@@ -65,7 +86,9 @@ void Progress::begin(StringRef name) {
 
 void Progress::update(double share) {
   int now = static_cast<int>(100 * share);
-  if (!terminal || now == percent)
+  if (!terminal)
+    now -= now % 25;
+  if (now == percent || (!terminal && (!longStep || now % 100 == 0)))
     return;
   percent = now;
   clearLine();
@@ -76,6 +99,8 @@ void Progress::update(double share) {
   if (seconds > 1 && share > 0)
     llvm::errs() << llvm::format(", %.0f s left",
                                  seconds * (1 - share) / share);
+  if (!terminal)
+    llvm::errs() << "\n";
 }
 
 void Progress::end() {
@@ -99,7 +124,6 @@ void Progress::note(StringRef text) {
 
 Progress::~Progress() {
   end();
-  rusage usage;
-  if (verbose && getrusage(RUSAGE_SELF, &usage) == 0)
-    llvm::errs() << "peak memory: " << usage.ru_maxrss / 1024 << " MiB\n";
+  if (verbose)
+    llvm::errs() << "peak memory: " << (measureMemory().peak >> 20) << " MiB\n";
 }

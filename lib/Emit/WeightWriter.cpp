@@ -11,6 +11,8 @@
 #include "tbq/ClosedForm.h"
 #include "tbq/IR/PackBytes.h"
 
+#include "llvm/ADT/SetVector.h"
+
 #include <cmath>
 
 using namespace mlir;
@@ -307,6 +309,40 @@ Status SectionWriter::place(PlaceOp op) {
   for (const TensorView *tensor : source.tensors)
     checkpoint.dropPages(*tensor);
   return Status::ok();
+}
+
+/// What one weight is made of, in memory at once.
+static int64_t getSourceBytes(PackOp pack, const Checkpoint &checkpoint) {
+  LayoutAttr layout = pack.getType().getLayout();
+  const int64_t rows = layout.getRows(), columns = layout.getColumns();
+  llvm::SetVector<Operation *> sources;
+  for (Value operand : pack->getOperands())
+    sources.insert(operand.getDefiningOp());
+  int64_t bytes = 0;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (auto weight = dyn_cast_or_null<WeightOp>(sources[i])) {
+      if (const TensorView *tensor = checkpoint.find(weight.getName().str()))
+        bytes += tensor->bytes;
+    } else if (isa_and_nonnull<RopeTableOp>(sources[i])) {
+      bytes += rows * columns * sizeof(float);
+    } else if (auto quantized = dyn_cast_or_null<QuantizeOp>(sources[i])) {
+      sources.insert(quantized.getWeight().getDefiningOp());
+      for (int64_t bits : layout.getDigits())
+        bytes += rows * getRowBytes(columns, bits);
+      bytes += 2 * rows * layout.getNumGroups() * sizeof(uint16_t);
+    }
+  }
+  return bytes;
+}
+
+int64_t mlir::tbq::getWritingMemory(WeightsOp weights,
+                                    const Checkpoint &checkpoint) {
+  int64_t largest = 0, chunk = kChunkBytes;
+  for (PackOp pack : weights.getBody().getOps<PackOp>()) {
+    largest = std::max(largest, getSourceBytes(pack, checkpoint));
+    chunk = std::max(chunk, pack.getType().getLayout().getTileBytes());
+  }
+  return largest + 2 * chunk; // rows as floats, tiles
 }
 
 Status

@@ -74,7 +74,8 @@ struct Flags {
       cl::desc("f32 or f16 (default f32 with f32 activations, else f16)"),
       cl::cat(all)};
   Text weights{"weights",
-               cl::desc("embed (default); sidecar is not supported yet"),
+               cl::desc("embed (default), or sidecar: in a file FILE.weights "
+                        "beside the artifact"),
                cl::init("embed"), cl::cat(all)};
   Text checkpoint{"checkpoint",
                   cl::desc("where the weights of a MODULE.mlir are"),
@@ -148,14 +149,10 @@ static Status refuseForNow(const Flags::Text &flag, StringRef word) {
 Status Flags::checkFixed() const {
   StringRef unused;
   for (auto [flag, word] : {std::pair<const Text *, StringRef>(&target, "cuda"),
-                            {&activations, "i16"},
-                            {&weights, "sidecar"}})
+                            {&activations, "i16"}})
     if (Status status = refuseForNow(*flag, word); !status)
       return status;
   if (Status status = setWord<StringRef>(target, {{"cpu", ""}}, unused);
-      !status)
-    return status;
-  if (Status status = setWord<StringRef>(weights, {{"embed", ""}}, unused);
       !status)
     return status;
   if (batch != 1)
@@ -233,6 +230,12 @@ Status Flags::setKind(CompileOptions &options) const {
     return makeError("--emit", "",
                      "'" + emit + "' needs every stage, but --stop-after=" +
                          stopAfter + " was given");
+  if (Status status = setWord<bool>(
+          weights, {{"embed", false}, {"sidecar", true}}, options.sidecar);
+      !status)
+    return status;
+  if (weights.getNumOccurrences() && options.kind != OutputKind::Artifact)
+    return makeError("--weights", "", "is for an artifact");
   options.output = output;
   if (output.empty())
     options.output = options.kind == OutputKind::Artifact ? "model.so" : "-";

@@ -215,6 +215,11 @@ Result<LinearTensors> Checkpoint::linear(const std::string &name, int64_t rows,
     linear.groups = (*scheme)->groupsPerRow(columns);
     if (Status status = readQuantized(*this, linear); !status)
       return status.error();
+    // The checks read all of them; they are read again when they are packed.
+    for (const TensorView *tensor :
+         {linear.codes, linear.planes, linear.scale, linear.shift})
+      if (tensor)
+        dropPages(*tensor);
   } else {
     auto weight = requireFloat(name + ".weight", {rows, columns});
     if (!weight)
@@ -264,8 +269,12 @@ Result<const TensorView *> Checkpoint::head() const {
   const TensorView *copy = find(headName);
   if (!shared || !copy || copy == *shared)
     return shared;
-  if (copy->dtype != (*shared)->dtype || copy->bytes != (*shared)->bytes ||
-      std::memcmp(copy->data, (*shared)->data, copy->bytes) != 0)
+  const bool same = copy->dtype == (*shared)->dtype &&
+                    copy->bytes == (*shared)->bytes &&
+                    std::memcmp(copy->data, (*shared)->data, copy->bytes) == 0;
+  dropPages(*copy);
+  dropPages(**shared);
+  if (!same)
     return makeError(copy->file, headName,
                      "differs from model.embed_tokens.weight, but "
                      "config.json's tie_word_embeddings is true");
