@@ -7,6 +7,7 @@
 #include "tbq/Compile.h"
 
 #include "Diagnostics.h"
+#include "Remarks.h"
 
 #include "tbq/ChatTemplate.h"
 #include "tbq/Pipelines.h"
@@ -33,7 +34,7 @@ using ::tbq::Status;
 /// Weights that take seconds to write.
 static constexpr int64_t kLongWeights = int64_t(256) << 20;
 /// For buffers of files and whatever the allocator holds back.
-static constexpr uint64_t kMemoryReserve = uint64_t(16) << 20;
+static constexpr uint64_t kMemoryReserve = uint64_t(32) << 20;
 
 StringRef mlir::tbq::stageName(Stage stage) {
   const StringRef names[] = {"import", "graph", "pack", "lower", "cpu"};
@@ -169,6 +170,9 @@ Status Compilation::makeModule() {
   registerDialects(registry);
   context.appendDialectRegistry(registry);
   context.loadAllAvailableDialects();
+  if (!options.remarks.empty())
+    enableRemarks(context, options.remarks,
+                  [this](StringRef line) { progress.say(line); });
   progress.begin("import");
   Result<OwningOpRef<ModuleOp>> made =
       isText() ? readModule(context, options.input)

@@ -16,8 +16,7 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// The first name or file position inside a location.
-static std::string describe(Location location) {
+std::string mlir::tbq::describeLocation(Location location) {
   std::string text;
   location->walk([&](Location inner) {
     if (auto name = dyn_cast<NameLoc>(inner))
@@ -34,7 +33,7 @@ FirstError::FirstError(MLIRContext &context)
     : handler(&context, [this](Diagnostic &diagnostic) {
         if (message.empty() &&
             diagnostic.getSeverity() == DiagnosticSeverity::Error) {
-          place = describe(diagnostic.getLocation());
+          place = describeLocation(diagnostic.getLocation());
           message = diagnostic.str();
         }
         return success(); // warnings, notes and what follows from the first
@@ -71,7 +70,7 @@ MemoryUse mlir::tbq::measureMemory() {
 void Progress::announce(StringRef text, bool isLong) {
   end();
   if (isLong || verbose)
-    llvm::errs() << "tbqc: " << text << "\n";
+    say(("tbqc: " + text).str());
 }
 
 void Progress::begin(StringRef name, bool isLong) {
@@ -115,11 +114,14 @@ void Progress::end() {
   step.clear();
 }
 
-void Progress::note(StringRef text) {
-  if (!verbose)
-    return;
+void Progress::say(StringRef line) {
   clearLine();
-  llvm::errs() << "note: " << text << "\n";
+  llvm::errs() << line << "\n";
+}
+
+void Progress::note(StringRef text) {
+  if (verbose)
+    say(("note: " + text).str());
 }
 
 Progress::~Progress() {

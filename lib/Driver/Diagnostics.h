@@ -16,6 +16,9 @@
 
 namespace mlir::tbq {
 
+/// The first name or file position inside a location; empty if it has none.
+std::string describeLocation(Location location);
+
 /// Keeps the first error that MLIR emits while it lives, as "PLACE: message":
 /// the place is the model's name for the layer or tensor, or file and line.
 class FirstError {
@@ -48,7 +51,9 @@ public:
   /// each quarter of a long step, with the time that is left.
   void update(double share);
   void end();
-  /// A line of its own, if verbose; the step goes on.
+  /// A line of its own; the step goes on.
+  void say(llvm::StringRef line);
+  /// The same, if verbose.
   void note(llvm::StringRef text);
 
 private:

@@ -9,6 +9,7 @@
 #include "mlir/IR/Remarks.h"
 #include "mlir/Support/DebugStringHelper.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace mlir::tbq {
 #define GEN_PASS_DEF_PACKWEIGHTSPASS
@@ -93,6 +94,20 @@ static void addActivations(OpBuilder &b, LinearOp op, LayoutAttr layout,
   }
 }
 
+/// Says what became of a layer: scheme, true size, layout.
+static void remarkLayer(Location location, Value weight, Value packed) {
+  auto type = cast<PackedType>(packed.getType());
+  LayoutAttr layout = type.getLayout();
+  auto digits = dyn_cast<DigitsType>(weight.getType());
+  remark::analysis(location,
+                   remark::RemarkOpts::name("layout").category("pack"))
+      << (digits ? stringifyScheme(digits.getScheme()) : "float")
+      << llvm::formatv(": {0:F3} bits a weight, {1} bytes, ",
+                       layout.getBitsPerWeight(), layout.getBytes())
+             .str()
+      << debugString(type);
+}
+
 static LogicalResult packLinear(LinearOp op) {
   OpBuilder b(op);
   Value input = op.getInput(), sums, scale, packed;
@@ -118,9 +133,7 @@ static LogicalResult packLinear(LinearOp op) {
   } else {
     packed = packFloat(b, op.getWeight(), /*matrix=*/true, op.getBias());
   }
-  remark::analysis(op.getLoc(),
-                   remark::RemarkOpts::name("layout").category("pack"))
-      << "packed as " << debugString(packed.getType());
+  remarkLayer(op.getLoc(), op.getWeight(), packed);
   auto linear = PackedLinearOp::create(
       b, op.getLoc(), op->getResultTypes(), input, packed, sums, scale,
       op.getResidual(), ValueRange(), Value(), ValueRange());
@@ -143,8 +156,10 @@ struct PackWeightsPass : tbq::impl::PackWeightsPassBase<PackWeightsPass> {
           llvm::TypeSwitch<Operation *, LogicalResult>(op)
               .Case([&](LinearOp linear) { return packLinear(linear); })
               .Case([&](EmbeddingOp embedding) {
-                embedding.getTableMutable().assign(
-                    packFloat(b, embedding.getTable(), /*matrix=*/true));
+                Value table = embedding.getTable();
+                Value packed = packFloat(b, table, /*matrix=*/true);
+                remarkLayer(embedding.getLoc(), table, packed);
+                embedding.getTableMutable().assign(packed);
                 return success();
               })
               .Case([&](RmsNormOp norm) {

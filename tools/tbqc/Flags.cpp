@@ -10,6 +10,7 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Config/llvm-config.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/Regex.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace llvm;
@@ -93,6 +94,10 @@ struct Flags {
   Text temporaries{"save-temps",
                    cl::desc("keep what each stage leaves (default: no)"),
                    cl::value_desc("dir"), cl::cat(all)};
+  Text remarks{"remarks", cl::ValueOptional,
+               cl::desc("say what became of each layer and why: graph, pack, "
+                        "or a regular expression (default none; alone: all)"),
+               cl::value_desc("categories"), cl::cat(all)};
   Switch verbose{"v", cl::desc("show times and peak memory (default: no)"),
                  cl::cat(all)};
   Switch printTargets{"print-targets",
@@ -258,6 +263,10 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.policy = policy;
   options.temporaries = temporaries;
   options.verbose = verbose;
+  if (remarks.getNumOccurrences())
+    options.remarks = remarks.empty() ? ".*" : remarks.getValue();
+  if (std::string problem; !remarks.empty() && !Regex(remarks).isValid(problem))
+    return makeError("--remarks", "", "'" + remarks + "': " + problem);
   if (Status status = checkFixed(); !status)
     return status;
   if (Status status = setWord<Activations>(
