@@ -134,7 +134,9 @@ def writeTokenizer(directory):
     alphabet = {byte: chr(byte) for byte in kept} | {b: chr(256 + i) for i, b in enumerate(moved)}
     tokens = ["<|end|>", *(alphabet[byte] for byte in range(256))]
     tokens += [f"<|{number}|>" for number in range(len(tokens), VOCABULARY)]
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    level = {
+        "type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True,
+    }  # fmt: skip
     end = {
         "id": 0, "content": "<|end|>", "special": True, "single_word": False, "lstrip": False,
         "rstrip": False, "normalized": False,

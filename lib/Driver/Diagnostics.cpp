@@ -7,10 +7,10 @@
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Location.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/LineIterator.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 using namespace mlir;
@@ -56,14 +56,18 @@ void Progress::clearLine() {
 
 MemoryUse mlir::tbq::measureMemory() {
   MemoryUse use;
-  rusage usage;
-  if (getrusage(RUSAGE_SELF, &usage) == 0)
-    use.peak = uint64_t(usage.ru_maxrss) << 10;
-  use.now = use.peak;
-  auto text = llvm::MemoryBuffer::getFileAsStream("/proc/self/statm");
-  uint64_t pages; // the second number: resident
-  if (text && !(*text)->getBuffer().split(' ').second.consumeInteger(10, pages))
-    use.now = pages * sysconf(_SC_PAGESIZE);
+  // Not getrusage: its peak begins with that of the program that started us.
+  auto status = llvm::MemoryBuffer::getFileAsStream("/proc/self/status");
+  if (!status)
+    return use;
+  for (llvm::line_iterator line(**status); !line.is_at_end(); ++line) {
+    auto [name, value] = line->split(':');
+    uint64_t *field = name == "VmRSS"   ? &use.now
+                      : name == "VmHWM" ? &use.peak
+                                        : nullptr;
+    if (field && !value.ltrim().consumeInteger(10, *field))
+      *field <<= 10; // "1234 kB"
+  }
   return use;
 }
 
