@@ -149,7 +149,7 @@ Status tbq::sealArtifact(const std::string &path) {
         return found.error();
       if (*found)
         *range = **found;
-      else if (name != tokenizerSectionName)
+      else if (name == manifestSectionName)
         return makeError(path, name, "no such ELF section");
     }
     if (trailer.weights.offset % artifactWeightsAlignment)

@@ -52,8 +52,8 @@ Status checkImageHash(const ArtifactTrailer &trailer, const uint8_t *data,
                       const std::string &file);
 
 /// Turns the linked shared object at `path` into an artifact: finds the three
-/// sections (only the tokenizer's may be absent) and appends the trailer. The
-/// caller renames the finished file.
+/// sections (the tokenizer's may be absent, and the weights' where they are in
+/// a sidecar) and appends the trailer. The caller renames the finished file.
 Status sealArtifact(const std::string &path);
 
 } // namespace tbq

@@ -7,6 +7,7 @@
 
 #include "format/CheckedSize.h"
 #include "format/Json.h"
+#include "format/Sidecar.h"
 
 #include <algorithm>
 #include <xxhash.h>
@@ -45,10 +46,20 @@ static json toJson(const Manifest::Generation &g) {
   return object;
 }
 
-json tbq::toJson(const Manifest &m) {
-  json hashes = json::array(), layers = json::array();
-  for (uint64_t hash : m.weights.hashes)
+static json toJson(const Manifest::Weights &w) {
+  json hashes = json::array();
+  for (uint64_t hash : w.hashes)
     hashes.push_back(hashText(hash));
+  json object = {{"bytes", w.bytes},
+                 {"hash_block", w.hashBlock},
+                 {"hashes", std::move(hashes)},
+                 {"sha256", w.sha256}};
+  put(object, "sidecar", w.sidecar);
+  return object;
+}
+
+json tbq::toJson(const Manifest &m) {
+  json layers = json::array();
   for (const Manifest::Layer &layer : m.layers)
     layers.push_back({{"name", layer.name},
                       {"scheme", layer.scheme},
@@ -84,11 +95,7 @@ json tbq::toJson(const Manifest &m) {
             {"logits_stride", m.steps.logitsStride}}},
           {"activations", m.activations},
           {"kv_cache", m.kvCache},
-          {"weights",
-           {{"bytes", m.weights.bytes},
-            {"hash_block", m.weights.hashBlock},
-            {"hashes", std::move(hashes)},
-            {"sha256", m.weights.sha256}}},
+          {"weights", ::toJson(m.weights)},
           {"layers", std::move(layers)},
           {"generation", ::toJson(m.generation)},
           {"chat", m.chat},
@@ -248,6 +255,12 @@ static Manifest::Weights readWeights(Fields f) {
                    weights.sha256.find_first_not_of("0123456789abcdef") !=
                        std::string::npos))
     f.refuse("sha256", "must be 64 hexadecimal digits");
+  if (f.has("sidecar")) {
+    weights.sidecar = f.string("sidecar");
+    if (f.good() && !isSidecarName(*weights.sidecar))
+      f.refuse("sidecar",
+               "must be a plain file name (got \"" + *weights.sidecar + "\")");
+  }
   const json *hashes = f.array("hashes");
   if (!f.good())
     return weights;

@@ -42,6 +42,9 @@ struct Manifest {
     uint64_t hashBlock = uint64_t(1) << 20;
     std::vector<uint64_t> hashes; // XXH64, seed 0, of each block
     std::string sha256;           // of all, 64 hexadecimal digits
+    /// The file beside the artifact that holds them (format/Sidecar.h);
+    /// nothing: they are a section of the artifact.
+    std::optional<std::string> sidecar;
   };
   struct Layer {
     std::string name;

@@ -87,6 +87,11 @@ void MappedFile::swap(MappedFile &other) noexcept {
   std::swap(name, other.name);
 }
 
+void MappedFile::readAhead() const {
+  if (bytes)
+    ::madvise(const_cast<uint8_t *>(bytes), length, MADV_WILLNEED);
+}
+
 void MappedFile::dropPages(uint64_t offset, uint64_t size) const {
   const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   if (offset >= length)

@@ -53,6 +53,9 @@ public:
   uint64_t size() const { return length; }
   const std::string &path() const { return name; }
 
+  /// Asks the system to read the file soon: a hint, which changes no result.
+  void readAhead() const;
+
   /// Returns the pages inside [offset, offset + size) to the system; a later
   /// read brings them back from the file. A range outside the file is clipped.
   void dropPages(uint64_t offset, uint64_t size) const;

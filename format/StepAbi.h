@@ -42,7 +42,8 @@ typedef struct tbq_team {
 
 /* Run by every worker of the team, with equal arguments but for `team`.
  *   arena    arena_bytes, 64-byte aligned, zero-filled once at creation
- *   weights  the artifact's weights section, 64-byte aligned
+ *   weights  weights_bytes, of the artifact's section or its sidecar, on a
+ *            page
  *   cache    cache_bytes of one sequence, 64-byte aligned, zero-filled once
  *   tokens   count token ids, each in [0, vocab)
  *   logits   (count - first_logits_row) rows of logits_stride floats: row i

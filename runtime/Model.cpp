@@ -11,7 +11,7 @@
 #include "format/CheckedSize.h"
 #include "format/Cpu.h"
 #include "format/Json.h"
-#include "format/MappedFile.h"
+#include "format/Sidecar.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -119,12 +119,29 @@ static Outcome judge(const MappedFile &file, Manifest &manifest,
   if (!parsed)
     return refuse(parsed.error());
   manifest = std::move(*parsed);
-  if (manifest.weights.bytes != trailer.weights.size)
+  const uint64_t embedded =
+      manifest.weights.sidecar ? 0 : manifest.weights.bytes;
+  if (trailer.weights.size != embedded)
     return refuse(makeError(path, "manifest.weights.bytes",
-                            "must be " + std::to_string(trailer.weights.size) +
-                                ", the size of the section (got " +
-                                std::to_string(manifest.weights.bytes) + ")"));
+                            std::to_string(embedded) +
+                                " of them are embedded, but the section has " +
+                                std::to_string(trailer.weights.size)));
   return checkTarget(manifest.target, path);
+}
+
+/// Maps the weights that lie beside the artifact, if its manifest says so.
+static Outcome openSidecar(const std::string &path, const Manifest &manifest,
+                           std::optional<MappedFile> &sidecar) {
+  if (!manifest.weights.sidecar)
+    return Outcome::ok();
+  Result<MappedFile> file = mapSidecar(path, manifest.weights);
+  if (!file)
+    return Outcome::failure(TBQ_ERROR_FILE, file.error());
+  if (Status checked = checkSidecar(*file, manifest.weights); !checked)
+    return refuse(checked.error());
+  file->readAhead();
+  sidecar = std::move(*file);
+  return Outcome::ok();
 }
 
 /// What the code says of itself against what the manifest said of it.
@@ -147,7 +164,7 @@ static Outcome checkTable(const tbq_model_table &table,
       {"size", table.size, sizeof(tbq_model_table)},
       {"manifest_bytes", table.manifest_bytes, trailer.manifest.size},
       {"tokenizer_bytes", table.tokenizer_bytes, trailer.tokenizer.size},
-      {"weights_bytes", table.weights_bytes, trailer.weights.size},
+      {"weights_bytes", table.weights_bytes, manifest.weights.bytes},
       {"arena_bytes", table.arena_bytes, steps.arenaBytes},
       {"cache_bytes", table.cache_bytes, steps.cacheBytes},
       {"decode_tokens", uint64_t(table.decode_tokens),
@@ -162,13 +179,18 @@ static Outcome checkTable(const tbq_model_table &table,
       return same;
   const std::pair<const char *, const void *> pointers[] = {
       {"manifest", table.manifest},
-      {"weights", table.weights},
       {"decode", reinterpret_cast<const void *>(table.decode)},
       {"prefill", reinterpret_cast<const void *>(table.prefill)}};
   for (auto [field, pointer] : pointers)
     if (!pointer)
       return refuse(
           makeError(file.path(), std::string("table.") + field, "is null"));
+  const bool beside = manifest.weights.sidecar.has_value();
+  if ((table.weights == nullptr) != beside)
+    return refuse(makeError(file.path(), "table.weights",
+                            beside ? "is not null, but the weights are in a "
+                                     "sidecar"
+                                   : "is null"));
   if (std::memcmp(table.manifest, file.data() + trailer.manifest.offset,
                   table.manifest_bytes) != 0)
     return refuse(makeError(file.path(), "table.manifest",
@@ -223,9 +245,13 @@ void Registry::release(const Key &key) {
 }
 
 Model::Model(std::string path, Manifest manifest,
-             std::shared_ptr<LoadedObject> object)
+             std::shared_ptr<LoadedObject> object,
+             std::optional<MappedFile> sidecar)
     : name(std::move(path)), description(std::move(manifest)),
-      object(std::move(object)), entries(this->object->table) {}
+      object(std::move(object)), entries(this->object->table),
+      sidecar(std::move(sidecar)),
+      weightBytes(this->sidecar ? this->sidecar->data() + sidecarHeaderBytes
+                                : entries->weights) {}
 
 Outcome Model::open(const std::string &path, const ModelOptions &options,
                     std::shared_ptr<const Model> &model) {
@@ -239,6 +265,9 @@ Outcome Model::open(const std::string &path, const ModelOptions &options,
   ArtifactTrailer trailer;
   if (Outcome judged = judge(*file, manifest, trailer); !judged)
     return judged;
+  std::optional<MappedFile> sidecar;
+  if (Outcome found = openSidecar(path, manifest, sidecar); !found)
+    return found;
   std::shared_ptr<LoadedObject> object;
   if (Outcome done =
           Registry::get().acquire(std::move(*descriptor), path, object);
@@ -247,8 +276,8 @@ Outcome Model::open(const std::string &path, const ModelOptions &options,
   if (Outcome agrees = checkTable(*object->table, manifest, *file, trailer);
       !agrees)
     return agrees;
-  std::shared_ptr<Model> opened(
-      new Model(path, std::move(manifest), std::move(object)));
+  std::shared_ptr<Model> opened(new Model(
+      path, std::move(manifest), std::move(object), std::move(sidecar)));
   if (Outcome understood = opened->openText(); !understood)
     return understood;
   if (options.verifyWeights)
@@ -293,14 +322,14 @@ bool Model::isEnd(int32_t token) const {
 Outcome Model::verifyWeights() const {
   const Manifest::Weights &weights = description.weights;
   std::vector<uint64_t> hashes =
-      hashWeightBlocks(entries->weights, weights.bytes, weights.hashBlock);
+      hashWeightBlocks(weightBytes, weights.bytes, weights.hashBlock);
   for (size_t i = 0; i < hashes.size(); ++i)
     if (hashes[i] != weights.hashes[i])
       return Outcome::failure(
           TBQ_ERROR_VERIFICATION,
-          makeError(name, "weights",
+          makeError(sidecar ? sidecar->path() : name, "weights",
                     "damaged: block " + std::to_string(i) + " (from byte " +
                         std::to_string(i * weights.hashBlock) +
-                        " of the section) does not have the recorded hash"));
+                        " of them) does not have the recorded hash"));
   return Outcome::ok();
 }

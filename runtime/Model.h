@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // A model.so, opened: judged first (trailer, ELF header, hash, manifest, ABI,
-// CPU), then loaded, then compared with what its code says of itself.
+// CPU, sidecar), then loaded, then compared with what its code says of itself.
 // Invariant: no code of the file runs before all checks on its bytes passed;
 // a Model's table and manifest agree.
 #ifndef TBQ_RUNTIME_MODEL_H
@@ -9,6 +9,7 @@
 
 #include "format/ChatFormat.h"
 #include "format/Manifest.h"
+#include "format/MappedFile.h"
 #include "format/StepAbi.h"
 #include "runtime/Outcome.h"
 #include "runtime/Tokenizer.h"
@@ -38,6 +39,8 @@ public:
   std::string_view manifestJson() const {
     return {entries->manifest, entries->manifest_bytes};
   }
+  /// manifest().weights.bytes, on a page: the artifact's or the sidecar's.
+  const uint8_t *weights() const { return weightBytes; }
   int64_t vocab() const { return description.model.vocab; }
   int64_t context() const { return description.model.context; }
   bool isEnd(int32_t token) const;
@@ -55,13 +58,16 @@ public:
 
 private:
   Model(std::string path, Manifest manifest,
-        std::shared_ptr<LoadedObject> object);
+        std::shared_ptr<LoadedObject> object,
+        std::optional<MappedFile> sidecar);
   Outcome openText();
 
   std::string name;
   Manifest description;
   std::shared_ptr<LoadedObject> object;
   const tbq_model_table *entries;
+  std::optional<MappedFile> sidecar; // nothing: the weights are embedded
+  const uint8_t *weightBytes;
   std::optional<Tokenizer> text; // borrows the object's tables
   std::optional<ChatFormat> conversation;
 };

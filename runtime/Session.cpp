@@ -81,7 +81,7 @@ Outcome Session::eval(const int32_t *tokens, int64_t count, float *rows) {
     int64_t firstRow = rows ? 0 : chunk == left ? chunk - 1 : chunk;
     StepCall call = {decode ? table.decode : table.prefill,
                      arena.data(),
-                     table.weights,
+                     loaded->weights(),
                      cache.data(),
                      tokens + done,
                      logits,

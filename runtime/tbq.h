@@ -67,8 +67,9 @@ typedef struct tbq_model_options {
 
 TBQ_API tbq_model_options tbq_model_defaults(void);
 
-/* Checks trailer, hash, manifest, ABI and CPU, and only then runs code of the
- * file. `options` may be null. */
+/* Checks trailer, hash, manifest, ABI and CPU, and the file of weights beside
+ * the artifact if it has one, and only then runs code of the file. `options`
+ * may be null. */
 TBQ_API tbq_status tbq_model_load(const char *path,
                                   const tbq_model_options *options,
                                   tbq_model **model);

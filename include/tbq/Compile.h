@@ -38,8 +38,10 @@ struct CompileOptions {
   std::string policy;    // empty, or a file of lines PATTERN SPEC
   std::string embedding; // empty, or what parseEmbeddingSpec reads
   int64_t prefillTokens = 64;
+  bool sidecar = false;    // weights in a file beside the artifact
   std::string temporaries; // a folder for what each stage leaves; may be empty
-  bool verbose = false;    // times and memory
+  std::string remarks;  // categories shown, a regular expression; may be empty
+  bool verbose = false; // times and memory
 };
 
 /// The program's exit code: 0 done, 1 the input or an option was wrong, 2 a

@@ -110,11 +110,14 @@ struct ArtifactParts {
   std::string code; // StepCode::object
   std::vector<uint8_t> tokenizer;
   ::tbq::Manifest manifest; // its `weights` but for bytes are filled in here
+  bool sidecar = false;     // weights in a file beside the artifact
+  /// Called once, last: what may fail early has succeeded by then.
   llvm::function_ref<::tbq::Status(WeightSink)> writeWeights;
 };
 
-/// Writes, links and seals `path`. It appears whole or stays what it was.
-/// `manifestText`, if not null, receives the manifest as written.
+/// Links, writes and seals `path`, and `path`.weights if asked for. They appear
+/// whole or stay what they were. `manifestText`, if not null, receives the
+/// manifest as written.
 ::tbq::Status writeArtifact(const std::string &path, ArtifactParts parts,
                             const CodeTarget &target,
                             std::string *manifestText = nullptr);

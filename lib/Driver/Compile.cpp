@@ -7,14 +7,19 @@
 #include "tbq/Compile.h"
 
 #include "Diagnostics.h"
+#include "Remarks.h"
 
 #include "tbq/ChatTemplate.h"
 #include "tbq/Pipelines.h"
 #include "tbq/TokenizerCompiler.h"
 #include "tbq/WeightWriter.h"
 
+#include "format/Sidecar.h"
+
 #include "mlir/Pass/PassManager.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/MathExtras.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -25,6 +30,11 @@ using ::tbq::makeError;
 using ::tbq::Manifest;
 using ::tbq::Result;
 using ::tbq::Status;
+
+/// Weights that take seconds to write.
+static constexpr int64_t kLongWeights = int64_t(256) << 20;
+/// For buffers of files and whatever the allocator holds back.
+static constexpr uint64_t kMemoryReserve = uint64_t(32) << 20;
 
 StringRef mlir::tbq::stageName(Stage stage) {
   const StringRef names[] = {"import", "graph", "pack", "lower", "cpu"};
@@ -52,6 +62,7 @@ private:
   Status runStage(Stage stage);
   Status runStages();
   Status emit();
+  std::string describeWriting(WeightsOp weights);
   Status emitArtifact(WeightsOp weights, std::string object);
   /// A failure that no input should cause.
   Status ours(::tbq::Error error) {
@@ -98,6 +109,10 @@ Status Compilation::openInputs() {
   }
   if (isArtifact())
     if (Status status = checkOutput(options.output); !status)
+      return status;
+  if (options.sidecar)
+    if (Status status = checkOutput(::tbq::sidecarPath(options.output));
+        !status)
       return status;
   if (!options.temporaries.empty())
     if (auto code = llvm::sys::fs::create_directories(options.temporaries))
@@ -159,6 +174,9 @@ Status Compilation::makeModule() {
   registerDialects(registry);
   context.appendDialectRegistry(registry);
   context.loadAllAvailableDialects();
+  if (!options.remarks.empty())
+    enableRemarks(context, options.remarks,
+                  [this](StringRef line) { progress.say(line); });
   progress.begin("import");
   Result<OwningOpRef<ModuleOp>> made =
       isText() ? readModule(context, options.input)
@@ -329,6 +347,20 @@ Status Compilation::emit() {
   return emitArtifact(*weights, std::move(object));
 }
 
+/// What writing the weights will take. Everything before it has shown what it
+/// needs; on top of what is held now comes what the writer says.
+std::string Compilation::describeWriting(WeightsOp weights) {
+  const MemoryUse memory = measureMemory();
+  const uint64_t peak = std::max(
+      memory.peak,
+      memory.now + getWritingMemory(weights, *checkpoint) + kMemoryReserve);
+  return llvm::formatv(
+      "writing {0:F1} MB of weights to {1}; peak memory at most {2} MiB",
+      weights.getBytes() / 1e6,
+      options.sidecar ? ::tbq::sidecarPath(options.output) : options.output,
+      llvm::divideCeil(peak, 1 << 20));
+}
+
 Status Compilation::emitArtifact(WeightsOp weights, std::string object) {
   Result<Manifest> manifest = describeModel(*module, weights, target);
   if (!manifest)
@@ -336,9 +368,12 @@ Status Compilation::emitArtifact(WeightsOp weights, std::string object) {
   manifest->generation = describeGeneration(checkpoint->generation());
   manifest->chat = chat;
 
-  progress.begin("write weights");
+  progress.begin("link");
   uint64_t done = 0, all = std::max<int64_t>(weights.getBytes(), 1);
   auto writer = [&](WeightSink sink) {
+    const bool isLong = weights.getBytes() > kLongWeights;
+    progress.announce(describeWriting(weights), isLong);
+    progress.begin("write weights", isLong);
     return writeWeights(weights, *checkpoint, [&](ArrayRef<uint8_t> bytes) {
       done += bytes.size();
       progress.update(double(done) / all);
@@ -346,10 +381,10 @@ Status Compilation::emitArtifact(WeightsOp weights, std::string object) {
     });
   };
   std::string text;
-  Status status = writeArtifact(
-      options.output,
-      {std::move(object), std::move(tokenizer), std::move(*manifest), writer},
-      target, &text);
+  Status status = writeArtifact(options.output,
+                                {std::move(object), std::move(tokenizer),
+                                 std::move(*manifest), options.sidecar, writer},
+                                target, &text);
   return status ? keepTemporary("manifest.json", text) : status;
 }
 

@@ -7,16 +7,16 @@
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/Location.h"
 #include "llvm/Support/Format.h"
+#include "llvm/Support/LineIterator.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// The first name or file position inside a location.
-static std::string describe(Location location) {
+std::string mlir::tbq::describeLocation(Location location) {
   std::string text;
   location->walk([&](Location inner) {
     if (auto name = dyn_cast<NameLoc>(inner))
@@ -33,7 +33,7 @@ FirstError::FirstError(MLIRContext &context)
     : handler(&context, [this](Diagnostic &diagnostic) {
         if (message.empty() &&
             diagnostic.getSeverity() == DiagnosticSeverity::Error) {
-          place = describe(diagnostic.getLocation());
+          place = describeLocation(diagnostic.getLocation());
           message = diagnostic.str();
         }
         return success(); // warnings, notes and what follows from the first
@@ -54,9 +54,33 @@ void Progress::clearLine() {
     llvm::errs() << "\r\033[K";
 }
 
-void Progress::begin(StringRef name) {
+MemoryUse mlir::tbq::measureMemory() {
+  MemoryUse use;
+  // Not getrusage: its peak begins with that of the program that started us.
+  auto status = llvm::MemoryBuffer::getFileAsStream("/proc/self/status");
+  if (!status)
+    return use;
+  for (llvm::line_iterator line(**status); !line.is_at_end(); ++line) {
+    auto [name, value] = line->split(':');
+    uint64_t *field = name == "VmRSS"   ? &use.now
+                      : name == "VmHWM" ? &use.peak
+                                        : nullptr;
+    if (field && !value.ltrim().consumeInteger(10, *field))
+      *field <<= 10; // "1234 kB"
+  }
+  return use;
+}
+
+void Progress::announce(StringRef text, bool isLong) {
+  end();
+  if (isLong || verbose)
+    say(("tbqc: " + text).str());
+}
+
+void Progress::begin(StringRef name, bool isLong) {
   end();
   step = name.str();
+  longStep = isLong;
   percent = -1;
   begun = std::chrono::steady_clock::now();
   if (terminal)
@@ -65,7 +89,9 @@ void Progress::begin(StringRef name) {
 
 void Progress::update(double share) {
   int now = static_cast<int>(100 * share);
-  if (!terminal || now == percent)
+  if (!terminal)
+    now -= now % 25;
+  if (now == percent || (!terminal && (!longStep || now % 100 == 0)))
     return;
   percent = now;
   clearLine();
@@ -76,6 +102,8 @@ void Progress::update(double share) {
   if (seconds > 1 && share > 0)
     llvm::errs() << llvm::format(", %.0f s left",
                                  seconds * (1 - share) / share);
+  if (!terminal)
+    llvm::errs() << "\n";
 }
 
 void Progress::end() {
@@ -90,16 +118,18 @@ void Progress::end() {
   step.clear();
 }
 
-void Progress::note(StringRef text) {
-  if (!verbose)
-    return;
+void Progress::say(StringRef line) {
   clearLine();
-  llvm::errs() << "note: " << text << "\n";
+  llvm::errs() << line << "\n";
+}
+
+void Progress::note(StringRef text) {
+  if (verbose)
+    say(("note: " + text).str());
 }
 
 Progress::~Progress() {
   end();
-  rusage usage;
-  if (verbose && getrusage(RUSAGE_SELF, &usage) == 0)
-    llvm::errs() << "peak memory: " << usage.ru_maxrss / 1024 << " MiB\n";
+  if (verbose)
+    llvm::errs() << "peak memory: " << (measureMemory().peak >> 20) << " MiB\n";
 }

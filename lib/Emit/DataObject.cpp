@@ -40,7 +40,7 @@ Result<DataObject> DataObject::create(OutputFile &file,
 
 Status DataObject::append(llvm::ArrayRef<uint8_t> bytes) {
   position += bytes.size();
-  if (!sections.empty())
+  if (inSection)
     sections.back().size += bytes.size();
   return file->write(bytes);
 }
@@ -57,7 +57,20 @@ Status DataObject::beginSection(std::string name, std::string symbol,
     return status;
   sections.push_back(
       {std::move(name), std::move(symbol), alignment, position, 0});
+  inSection = true;
   return Status::ok();
+}
+
+void DataObject::addMemory(std::string name, std::string symbol,
+                           uint64_t alignment, uint64_t size) {
+  sections.push_back({std::move(name), std::move(symbol), alignment, position,
+                      size, /*isMemory=*/true});
+  inSection = false;
+}
+
+void DataObject::addAbsent(std::string symbol, uint64_t size) {
+  sections.push_back({"", std::move(symbol), 1, position, size});
+  inSection = false;
 }
 
 Status DataObject::finish() {
@@ -95,9 +108,16 @@ Status DataObject::finish() {
   if (machine == elf::EM_X86_64)
     flags |= elf::SHF_X86_64_LARGE;
   for (const Section &section : sections) {
-    addSymbol(section.symbol, headers.size(), 0, section.size);
+    const bool absent = section.name.empty();
+    addSymbol(section.symbol, absent ? uint16_t(elf::SHN_ABS) : headers.size(),
+              0, absent ? 0 : section.size);
     addSymbol(section.symbol + "_bytes", elf::SHN_ABS, section.size, 0);
-    addHeader(section.name, elf::SHT_PROGBITS, flags, section.offset,
+    if (absent)
+      continue;
+    // Writable memory goes behind everything else.
+    addHeader(section.name,
+              section.isMemory ? elf::SHT_NOBITS : elf::SHT_PROGBITS,
+              section.isMemory ? flags | elf::SHF_WRITE : flags, section.offset,
               section.size, section.alignment);
   }
   addHeader(".note.GNU-stack", elf::SHT_PROGBITS, 0, position, 0, 1);
@@ -115,7 +135,7 @@ Status DataObject::finish() {
             position + symbolBytes + strings.size(), 0, 1);
   headers.back().sh_size = names.size();
 
-  sections.clear(); // what follows belongs to none
+  inSection = false;
   for (const Elf::Sym &symbol : symbols)
     if (Status status = append(bytesOf(symbol)); !status)
       return status;

@@ -123,6 +123,8 @@ static Status evaluateSalient(QuantizeOp op, const TensorView &matrix,
       return threshold.error();
     salient.thresholds.push_back(*threshold);
   }
+  salient.values.reserve(QuantizeOp::getMostSalient(
+      rows, columns, binary.group, op.getSalientFraction()->convertToDouble()));
   Status status = forEachRows(
       matrix, [&](const float *weights, int64_t row, int64_t count) {
         return quantizeSalient(weights, row, count, binary, salient);

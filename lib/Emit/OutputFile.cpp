@@ -10,6 +10,7 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Errno.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/Signals.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <cerrno>
@@ -84,6 +85,26 @@ Status OutputFile::keep() {
   if (error)
     return makeError(path, "", llvm::toString(std::move(error)));
   return Status::ok();
+}
+
+Status OutputFile::keepBoth(OutputFile &first, OutputFile &last) {
+  const std::string path = first.path, older = first.temporaryPath() + ".old";
+  const bool hadOlder = ::link(path.c_str(), older.c_str()) == 0;
+  if (hadOlder)
+    llvm::sys::RemoveFileOnSignal(older);
+  Status kept = first.keep();
+  if (kept) {
+    kept = last.keep();
+    if (!kept && hadOlder)
+      ::rename(older.c_str(), path.c_str());
+    else if (!kept)
+      ::unlink(path.c_str());
+  }
+  if (hadOlder) {
+    ::unlink(older.c_str());
+    llvm::sys::DontRemoveFileOnSignal(older);
+  }
+  return kept;
 }
 
 Status mlir::tbq::checkOutput(const std::string &path) {

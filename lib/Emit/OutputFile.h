@@ -32,6 +32,11 @@ public:
   /// Gives the file its name.
   ::tbq::Status keep();
 
+  /// Both or neither: `last` has its name only if `first` has, and if `last`
+  /// cannot get it, the file that `first` replaced is there again, where the
+  /// file system has hard links.
+  static ::tbq::Status keepBoth(OutputFile &first, OutputFile &last);
+
 private:
   OutputFile(std::string path, llvm::sys::fs::TempFile file)
       : path(std::move(path)), file(std::move(file)) {}

@@ -12,6 +12,8 @@
 
 #include "tbq/IR/PackBytes.h"
 
+#include "llvm/ADT/SetVector.h"
+
 #include <cmath>
 
 using namespace mlir;
@@ -339,6 +341,55 @@ Status SectionWriter::place(PlaceOp op) {
   for (const TensorView *tensor : source.tensors)
     checkpoint.dropPages(*tensor);
   return Status::ok();
+}
+
+/// Bytes of a value that tbq.quantize makes.
+static int64_t getMadeBytes(Type type) {
+  if (auto tensor = dyn_cast<RankedTensorType>(type))
+    return tensor.getNumElements() * tensor.getElementTypeBitWidth() / 8;
+  auto digits = cast<DigitsType>(type);
+  int64_t bytes = 0;
+  for (int64_t bits : getDigitBits(digits.getScheme()))
+    bytes += digits.getRows() * getRowBytes(digits.getColumns(), bits);
+  return bytes;
+}
+
+/// What one weight is made of, in memory at once.
+static int64_t getSourceBytes(PackOp pack, const Checkpoint &checkpoint) {
+  LayoutAttr layout = pack.getType().getLayout();
+  llvm::SetVector<Operation *> sources;
+  for (Value operand : pack->getOperands())
+    sources.insert(operand.getDefiningOp());
+  int64_t bytes = 0;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (auto weight = dyn_cast_or_null<WeightOp>(sources[i])) {
+      if (const TensorView *tensor = checkpoint.find(weight.getName().str()))
+        bytes += tensor->bytes;
+    } else if (isa_and_nonnull<RopeTableOp>(sources[i])) {
+      bytes += layout.getRows() * layout.getColumns() * sizeof(float);
+    } else if (auto quantized = dyn_cast_or_null<QuantizeOp>(sources[i])) {
+      sources.insert(quantized.getWeight().getDefiningOp());
+      for (Type made : quantized->getResultTypes())
+        bytes += getMadeBytes(made);
+      if (layout
+              .getSalient()) // a block of columns, where thresholds are sought
+        bytes += layout.getRows() * layout.getGroup() * sizeof(float);
+    }
+  }
+  return bytes;
+}
+
+int64_t mlir::tbq::getWritingMemory(WeightsOp weights,
+                                    const Checkpoint &checkpoint) {
+  int64_t largest = 0, chunk = kChunkBytes;
+  for (PackOp pack : weights.getBody().getOps<PackOp>()) {
+    largest = std::max(largest, getSourceBytes(pack, checkpoint));
+    LayoutAttr layout = pack.getType().getLayout();
+    const int64_t most =
+        layout.getSalient() ? layout.getTile() * layout.getColumns() : 0;
+    chunk = std::max(chunk, layout.getTileBytes(most));
+  }
+  return largest + 2 * chunk; // rows as floats, tiles
 }
 
 Status

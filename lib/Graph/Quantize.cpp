@@ -9,6 +9,8 @@
 #include "tbq/Passes.h"
 #include "tbq/QuantizeSpec.h"
 
+#include "mlir/IR/Remarks.h"
+
 namespace mlir::tbq {
 #define GEN_PASS_DEF_QUANTIZEPASS
 #include "tbq/Passes.h.inc"
@@ -128,14 +130,29 @@ struct QuantizePass : tbq::impl::QuantizePassBase<QuantizePass> {
       StringRef name = getQuantizableName(op);
       const PolicyRule *rule = llvm::find_if(
           policy, [&](const PolicyRule &rule) { return rule.matches(name); });
-      if (name.empty() || rule == policy.end() || !rule->spec.scheme)
+      const bool named = !name.empty() && rule != policy.end();
+      if (!named || !rule->spec.scheme) {
+        if (isa<RankedTensorType>(op.getWeight().getType()))
+          remark::missed(op.getLoc(), remarkOptions())
+              << "stays float: "
+              << (!op->getParentOfType<LayerOp>()
+                      ? std::string("it is no part of a decoder layer")
+                  : named ? "rule '" + rule->text + "'"
+                          : "no rule matches its name");
         return;
+      }
       OpBuilder b(op);
       useQuantized(op, createQuantize(b, op.getWeight(), rule->spec), *mode);
+      remark::passed(op.getLoc(), remarkOptions())
+          << "quantised: rule '" << rule->text << "'";
     });
     if (embeddingSpec.scheme &&
         failed(quantizeEmbedding(getOperation(), embeddingSpec, *mode)))
       signalPassFailure();
+  }
+
+  static remark::RemarkOpts remarkOptions() {
+    return remark::RemarkOpts::name("quantize").category("graph");
   }
 
   SmallVector<PolicyRule> policy;

@@ -9,6 +9,7 @@
 #include "mlir/IR/Remarks.h"
 #include "mlir/Support/DebugStringHelper.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/FormatVariadic.h"
 
 namespace mlir::tbq {
 #define GEN_PASS_DEF_PACKWEIGHTSPASS
@@ -137,6 +138,21 @@ static void addActivations(OpBuilder &b, LinearOp op, LayoutAttr layout,
   }
 }
 
+/// Says what became of a layer: scheme, true size, layout.
+static void remarkLayer(Location location, Value weight, Value packed) {
+  auto pack = packed.getDefiningOp<PackOp>();
+  LayoutAttr layout = pack.getType().getLayout();
+  auto digits = dyn_cast<DigitsType>(weight.getType());
+  remark::analysis(location,
+                   remark::RemarkOpts::name("layout").category("pack"))
+      << (digits ? stringifyScheme(digits.getScheme()) : "float")
+      << llvm::formatv(": {0:F3} bits a weight, {1} bytes, ",
+                       layout.getBitsPerWeight(pack.getSalientDigits()),
+                       pack.getBytes())
+             .str()
+      << debugString(pack.getType());
+}
+
 static LogicalResult packLinear(LinearOp op) {
   OpBuilder b(op);
   Value input = op.getInput(), sums, scale, packed;
@@ -150,9 +166,7 @@ static LogicalResult packLinear(LinearOp op) {
   } else {
     packed = packFloat(b, op.getWeight(), /*matrix=*/true, op.getBias());
   }
-  remark::analysis(op.getLoc(),
-                   remark::RemarkOpts::name("layout").category("pack"))
-      << "packed as " << debugString(packed.getType());
+  remarkLayer(op.getLoc(), op.getWeight(), packed);
   auto linear = PackedLinearOp::create(
       b, op.getLoc(), op->getResultTypes(), input, packed, sums, scale,
       op.getResidual(), ValueRange(), Value(), ValueRange());
@@ -164,15 +178,15 @@ static LogicalResult packLinear(LinearOp op) {
 /// Packed like a linear's weight, so that a tied head may use the same bytes.
 static LogicalResult packEmbedding(EmbeddingOp op) {
   OpBuilder b(op);
-  if (!isa<DigitsType>(op.getTable().getType())) {
-    op.getTableMutable().assign(packFloat(b, op.getTable(), /*matrix=*/true));
-    return success();
-  }
-  Value packed = packDigits(op, op.getTable(), *op.getGroup(), op.getScale(),
-                            /*shift=*/Value(), /*salient=*/ValueRange(),
-                            /*bias=*/Value());
+  Value table = op.getTable();
+  Value packed = isa<DigitsType>(table.getType())
+                     ? packDigits(op, table, *op.getGroup(), op.getScale(),
+                                  /*shift=*/Value(), /*salient=*/ValueRange(),
+                                  /*bias=*/Value())
+                     : packFloat(b, table, /*matrix=*/true);
   if (!packed)
     return failure();
+  remarkLayer(op.getLoc(), table, packed);
   op.getTableMutable().assign(packed);
   op.getScaleMutable().clear();
   op.removeGroupAttr();

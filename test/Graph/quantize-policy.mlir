@@ -4,7 +4,13 @@
 // RUN: not tbq-opt %s --tbq-quantize="rules=.*=octal:row" 2>&1 | FileCheck %s --check-prefix=SCHEME
 // RUN: not tbq-opt %s --tbq-quantize="rules=([=float" 2>&1 | FileCheck %s --check-prefix=REGEX
 // RUN: not tbq-opt %s --tbq-quantize="rules=.*q=binary:row,salient=0.1,.*=ternary:row,salient=0.2" 2>&1 | FileCheck %s --check-prefix=SALIENT
+// RUN: tbq-opt %s --tbq-quantize="rules=.*q=float,.*mlp.*=dual-binary:g32" --remarks-filter=graph -o /dev/null 2>&1 | FileCheck %s --check-prefix=REMARK
 // The first rule that matches a linear's whole name says what becomes of it.
+
+// REMARK: remark: [Missed] {{.*}}stays float: {{.*}}rule '.*q=float'
+// REMARK: remark: [Passed] {{.*}}quantised: {{.*}}.*mlp.*=dual-binary:g32
+// REMARK: remark: [Missed] {{.*}}stays float: {{.*}}no rule matches its name
+// REMARK: remark: [Missed] {{.*}}stays float: {{.*}}it is no part of a decoder layer
 
 // UNMATCHED: error: no linear is called 'lm_head'
 // GROUP: error: tbq-quantize: 'binary:g48': expected binary:row or binary:gN with N a multiple of 32

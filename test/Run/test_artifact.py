@@ -2,6 +2,7 @@
 """What an artifact is: self-contained, one symbol, reproducible, portable where asked."""
 
 import json
+import re
 import subprocess
 
 import numpy
@@ -97,7 +98,18 @@ def test_inspect(model_directory, compile_model):
         assert layer["shift"] and layer["bits_per_weight"] >= 2.25
     assert {layer["group"] for layer in linears} == {0, 128}
     text = runGood("tbq-inspect", artifact).stdout
-    assert "ternary" in text and "llama" in text
+    assert "ternary" in text and "llama" in text and "in the file" in text
+    # One line for all layers, and the share of the head, from the layers' own figures.
+    count = sum(layer["shape"][0] * layer["shape"][1] for layer in manifest["layers"])
+    bits = sum(bitsOf(layer) for layer in manifest["layers"]) / count
+    total = rf"all +{len(manifest['layers'])} layers, {count / 1e6:.2f} M weights, {bits:.3f} bits"
+    assert re.search(total, text)
+    head = bitsOf(manifest["layers"][0]) / 8  # tied: the embedding
+    assert f"{100 * head / manifest['bytes_per_token']:.1f} % of it the head" in text
+
+
+def bitsOf(layer):
+    return layer["shape"][0] * layer["shape"][1] * layer["bits_per_weight"]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,19 @@ def ids(model):
     return tokens[:150]
 
 
+def test_sidecar(tbq_runtime, model_directory, tmp_path, artifact, ids):
+    """Weights beside the artifact give the same logits; without them it does not open."""
+    path = tmp_path / "model.so"
+    flags = ("--activations=f32", "--weights=sidecar")
+    runGood("tbqc", model_directory("default"), "-o", path, *flags)
+    found = tbq_runtime.evaluate(tbq_runtime.Model(str(path), verify_weights=True), ids)
+    expected = tbq_runtime.evaluate(tbq_runtime.Model(str(artifact)), ids)
+    assert found.tobytes() == expected.tobytes()
+    (tmp_path / "model.so.weights").unlink()
+    with pytest.raises(tbq_runtime.Error, match="model.so.weights: cannot open"):
+        tbq_runtime.Model(str(path))
+
+
 def test_logits(tbq_runtime, model, artifact, ids, logits_of):
     """Bit for bit those of tbq-logits: all at once, in parts, and after a rollback."""
     expected = logits_of(artifact, ids)

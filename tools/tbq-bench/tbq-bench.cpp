@@ -127,10 +127,10 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
         continue;
       // Before and after, because neighbours come and go.
       ReadLimit before = measureReadLimit(
-          team, table.weights, table.weights_bytes, options.limitSeconds);
+          team, model->weights(), table.weights_bytes, options.limitSeconds);
       Row row = measure(bench, "tg", count, options.repetitions);
       ReadLimit after = measureReadLimit(
-          team, table.weights, table.weights_bytes, options.limitSeconds);
+          team, model->weights(), table.weights_bytes, options.limitSeconds);
       ReadLimit limit =
           before.bytesPerSecond > after.bytesPerSecond ? before : after;
       row.limitBytesPerSecond = limit.bytesPerSecond;

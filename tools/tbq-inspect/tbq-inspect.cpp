@@ -8,6 +8,7 @@
 #include "format/Cpu.h"
 #include "format/Manifest.h"
 #include "format/MappedFile.h"
+#include "format/Sidecar.h"
 
 #include <cstdio>
 #include <map>
@@ -21,14 +22,28 @@ struct Options {
   bool json = false, layers = false, verify = false;
 };
 
-/// Sums over the layers of one scheme.
-struct SchemeTotal {
+/// Sums over layers.
+struct Total {
   int64_t count = 0;
   uint64_t bytes = 0;
   double weights = 0, bits = 0;
+
+  void add(const Manifest::Layer &layer);
+  void print(const std::string &name) const;
 };
 
 } // namespace
+
+static double weightsOf(const Manifest::Layer &layer) {
+  return static_cast<double>(layer.n) * static_cast<double>(layer.k);
+}
+
+void Total::add(const Manifest::Layer &layer) {
+  ++count;
+  bytes += layer.bytes;
+  weights += weightsOf(layer);
+  bits += weightsOf(layer) * layer.bitsPerWeight;
+}
 
 static void row(const char *name, const std::string &value) {
   std::printf("%-14s %s\n", name, value.c_str());
@@ -39,6 +54,12 @@ static std::string megabytes(uint64_t bytes) {
   std::snprintf(text, sizeof(text), "%.2f MB",
                 static_cast<double>(bytes) / 1e6);
   return text;
+}
+
+void Total::print(const std::string &name) const {
+  std::printf("%-19s %lld layers, %.2f M weights, %.3f bits each, %s\n",
+              name.c_str(), static_cast<long long>(count), weights / 1e6,
+              bits / weights, megabytes(bytes).c_str());
 }
 
 static std::string number(int64_t value) { return std::to_string(value); }
@@ -67,7 +88,8 @@ static void printGeneration(const Manifest::Generation &g) {
 }
 
 static void printLayers(const Manifest &m, bool each) {
-  std::map<std::string, SchemeTotal> totals;
+  std::map<std::string, Total> totals;
+  Total all;
   for (const Manifest::Layer &layer : m.layers) {
     std::string kind = layer.scheme;
     if (layer.scheme != "float") {
@@ -75,12 +97,8 @@ static void printLayers(const Manifest &m, bool each) {
       kind += layer.shift ? " shift" : "";
       kind += layer.salient ? " salient" : "";
     }
-    auto weights = static_cast<double>(layer.n) * static_cast<double>(layer.k);
-    SchemeTotal &total = totals[kind];
-    total.count++;
-    total.bytes += layer.bytes;
-    total.weights += weights;
-    total.bits += weights * layer.bitsPerWeight;
+    totals[kind].add(layer);
+    all.add(layer);
     if (each)
       std::printf("  %-44s %-20s %6lld x %-6lld %6.3f bits %12s\n",
                   layer.name.c_str(), kind.c_str(),
@@ -89,10 +107,25 @@ static void printLayers(const Manifest &m, bool each) {
                   megabytes(layer.bytes).c_str());
   }
   for (const auto &[kind, total] : totals)
-    std::printf("%-14s %lld layers, %.2f M weights, %.3f bits each, %s\n",
-                kind.c_str(), static_cast<long long>(total.count),
-                total.weights / 1e6, total.bits / total.weights,
-                megabytes(total.bytes).c_str());
+    total.print(kind);
+  if (totals.size() > 1)
+    all.print("all");
+}
+
+/// What a token reads, and how much of it the output projection is: the last
+/// layer, or the embedding where that serves as the head too.
+static std::string describeReading(const Manifest &m) {
+  std::string text = megabytes(m.bytesPerToken);
+  if (m.layers.empty() || m.bytesPerToken == 0)
+    return text;
+  const Manifest::Layer &last = m.layers.back();
+  const bool untied = last.n == m.model.vocab && last.k == m.model.hidden;
+  const Manifest::Layer &head = untied ? last : m.layers.front();
+  const double bytes = weightsOf(head) * head.bitsPerWeight / 8;
+  char share[64];
+  std::snprintf(share, sizeof(share), ", %.1f %% of it the head",
+                100 * bytes / static_cast<double>(m.bytesPerToken));
+  return text + share;
 }
 
 static void printSummary(const Manifest &m, uint64_t fileBytes, bool layers) {
@@ -105,8 +138,11 @@ static void printSummary(const Manifest &m, uint64_t fileBytes, bool layers) {
                    ", vocabulary " + number(model.vocab));
   row("context", number(model.context));
   row("numbers", "activations " + m.activations + ", KV cache " + m.kvCache);
-  row("file", megabytes(fileBytes) + ", weights " + megabytes(m.weights.bytes) +
-                  ", read per token " + megabytes(m.bytesPerToken));
+  row("file", megabytes(fileBytes));
+  row("weights", megabytes(m.weights.bytes) +
+                     (m.weights.sidecar ? " in " + *m.weights.sidecar
+                                        : std::string(" in the file")));
+  row("a token reads", describeReading(m));
   row("memory", "arena " + megabytes(m.steps.arenaBytes) + ", KV cache " +
                     megabytes(m.steps.cacheBytes) + " a session");
   row("steps", "decode " + number(m.steps.decodeTokens) + ", prefill " +
@@ -130,6 +166,33 @@ static void printSummary(const Manifest &m, uint64_t fileBytes, bool layers) {
   printLayers(m, layers);
 }
 
+/// The weights' blocks against their hashes. A sidecar that is missing, cut or
+/// another model's is the user's error, damage in it a failed verification.
+static void verifyWeights(const MappedFile &file,
+                          const ArtifactTrailer &trailer,
+                          const Manifest &manifest) {
+  const Manifest::Weights &weights = manifest.weights;
+  const uint8_t *data = file.data() + trailer.weights.offset;
+  uint64_t size = trailer.weights.size;
+  std::optional<MappedFile> sidecar;
+  if (weights.sidecar) {
+    Result<MappedFile> mapped = mapSidecar(file.path(), weights);
+    if (!mapped)
+      failUser(mapped.error());
+    if (Status checked = checkSidecar(*mapped, weights); !checked)
+      failUser(checked.error());
+    sidecar = std::move(*mapped);
+    data = sidecar->data() + sidecarHeaderBytes;
+    size = weights.bytes;
+  }
+  if (weights.bytes != size ||
+      weights.hashes != hashWeightBlocks(data, size, weights.hashBlock))
+    throw ToolFailure{exitVerification,
+                      makeError(sidecar ? sidecar->path() : file.path(),
+                                "weights", "do not have the recorded hashes")
+                          .message};
+}
+
 static ExitCode inspect(const Options &options) {
   Result<MappedFile> file = MappedFile::open(options.path);
   if (!file)
@@ -146,17 +209,8 @@ static ExitCode inspect(const Options &options) {
   Result<Manifest> manifest = parseManifest(text, options.path);
   if (!manifest)
     failUser(manifest.error());
-  if (options.verify) {
-    const Manifest::Weights &weights = manifest->weights;
-    if (weights.bytes != trailer->weights.size ||
-        weights.hashes !=
-            hashWeightBlocks(file->data() + trailer->weights.offset,
-                             trailer->weights.size, weights.hashBlock))
-      throw ToolFailure{
-          exitVerification,
-          makeError(options.path, "weights", "do not have the recorded hashes")
-              .message};
-  }
+  if (options.verify)
+    verifyWeights(*file, *trailer, *manifest);
   if (options.json)
     std::printf("%s\n", toJson(*manifest).dump(2).c_str());
   else

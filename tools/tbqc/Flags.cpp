@@ -10,6 +10,7 @@
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Config/llvm-config.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/Regex.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace llvm;
@@ -79,7 +80,8 @@ struct Flags {
       cl::desc("f32 or f16 (default f32 with f32 activations, else f16)"),
       cl::cat(all)};
   Text weights{"weights",
-               cl::desc("embed (default); sidecar is not supported yet"),
+               cl::desc("embed (default), or sidecar: in a file FILE.weights "
+                        "beside the artifact"),
                cl::init("embed"), cl::cat(all)};
   Text checkpoint{"checkpoint",
                   cl::desc("where the weights of a MODULE.mlir are"),
@@ -97,6 +99,10 @@ struct Flags {
   Text temporaries{"save-temps",
                    cl::desc("keep what each stage leaves (default: no)"),
                    cl::value_desc("dir"), cl::cat(all)};
+  Text remarks{"remarks", cl::ValueOptional,
+               cl::desc("say what became of each layer and why: graph, pack, "
+                        "or a regular expression (default none; alone: all)"),
+               cl::value_desc("categories"), cl::cat(all)};
   Switch verbose{"v", cl::desc("show times and peak memory (default: no)"),
                  cl::cat(all)};
   Switch printTargets{"print-targets",
@@ -153,14 +159,10 @@ static Status refuseForNow(const Flags::Text &flag, StringRef word) {
 Status Flags::checkFixed() const {
   StringRef unused;
   for (auto [flag, word] : {std::pair<const Text *, StringRef>(&target, "cuda"),
-                            {&activations, "i16"},
-                            {&weights, "sidecar"}})
+                            {&activations, "i16"}})
     if (Status status = refuseForNow(*flag, word); !status)
       return status;
   if (Status status = setWord<StringRef>(target, {{"cpu", ""}}, unused);
-      !status)
-    return status;
-  if (Status status = setWord<StringRef>(weights, {{"embed", ""}}, unused);
       !status)
     return status;
   if (batch != 1)
@@ -239,6 +241,12 @@ Status Flags::setKind(CompileOptions &options) const {
     return makeError("--emit", "",
                      "'" + emit + "' needs every stage, but --stop-after=" +
                          stopAfter + " was given");
+  if (Status status = setWord<bool>(
+          weights, {{"embed", false}, {"sidecar", true}}, options.sidecar);
+      !status)
+    return status;
+  if (weights.getNumOccurrences() && options.kind != OutputKind::Artifact)
+    return makeError("--weights", "", "is for an artifact");
   options.output = output;
   if (output.empty())
     options.output = options.kind == OutputKind::Artifact ? "model.so" : "-";
@@ -262,6 +270,10 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.embedding = embedding;
   options.temporaries = temporaries;
   options.verbose = verbose;
+  if (remarks.getNumOccurrences())
+    options.remarks = remarks.empty() ? ".*" : remarks.getValue();
+  if (std::string problem; !remarks.empty() && !Regex(remarks).isValid(problem))
+    return makeError("--remarks", "", "'" + remarks + "': " + problem);
   if (Status status = checkFixed(); !status)
     return status;
   if (Status status = setWord<Activations>(

@@ -88,12 +88,12 @@ Result<LinearTensors> Checkpoint::embedding() const {
 }
 
 /// An error if two parts of what should be one matrix differ.
-static Status checkEqual(const TensorView *part, const TensorView *copy) {
-  if (!part || (copy->dtype == part->dtype && copy->bytes == part->bytes &&
-                std::memcmp(copy->data, part->data, copy->bytes) == 0))
+static Status checkEqual(const TensorView &part, const TensorView &copy) {
+  if (copy.dtype == part.dtype && copy.bytes == part.bytes &&
+      std::memcmp(copy.data, part.data, copy.bytes) == 0)
     return Status::ok();
-  return makeError(copy->file, copy->name,
-                   "differs from " + part->name +
+  return makeError(copy.file, copy.name,
+                   "differs from " + part.name +
                        ", but config.json's tie_word_embeddings is true");
 }
 
@@ -107,8 +107,14 @@ Result<LinearTensors> Checkpoint::head() const {
   if (!copy)
     return copy;
   for (auto part :
-       {&LinearTensors::weight, &LinearTensors::codes, &LinearTensors::scale})
-    if (Status status = checkEqual((*shared).*part, (*copy).*part); !status)
+       {&LinearTensors::weight, &LinearTensors::codes, &LinearTensors::scale}) {
+    if (!((*shared).*part))
+      continue;
+    Status status = checkEqual(*((*shared).*part), *((*copy).*part));
+    dropPages(*((*shared).*part));
+    dropPages(*((*copy).*part));
+    if (!status)
       return status.error();
+  }
   return shared;
 }

@@ -219,6 +219,13 @@ Result<LinearTensors> Checkpoint::linear(const std::string &name, int64_t rows,
     linear.groups = (*scheme)->groupsPerRow(columns);
     if (Status status = readQuantized(*this, linear); !status)
       return status.error();
+    // The checks read all of them; they are read again when they are packed.
+    const SalientTensors salient = linear.salient.value_or(SalientTensors());
+    for (const TensorView *tensor :
+         {linear.codes, linear.planes, linear.scale, linear.shift, salient.mask,
+          salient.offsets, salient.scale, salient.zero})
+      if (tensor)
+        dropPages(*tensor);
   } else {
     auto weight = requireFloat(name + ".weight", {rows, columns});
     if (!weight)

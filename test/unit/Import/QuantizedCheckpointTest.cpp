@@ -3,6 +3,7 @@
 // Our quantised checkpoint: its config, and its linears with their checks.
 #include "TemporaryModel.h"
 
+#include <fstream>
 #include <functional>
 
 using namespace tbq;
@@ -473,4 +474,31 @@ TEST_F(Quantized, BadEmbeddingConfigsAreRefused) {
                       {{"bits", 8}, {"group_size", 8}, {"zero", 1}},
                       ".embedding.zero: unknown field"));
   EXPECT_TRUE(refuses("scheme", "int8", ".scheme: unsupported scheme 'int8'"));
+}
+
+/// Bytes of this process that come from files.
+static uint64_t residentFileBytes() {
+  std::ifstream status("/proc/self/status");
+  std::string name;
+  uint64_t kilobytes = 0;
+  while (status >> name)
+    if (name == "RssFile:") {
+      status >> kilobytes;
+      break;
+    }
+  return kilobytes << 10;
+}
+
+TEST_F(Quantized, GivesCheckedPagesBack) {
+  const int64_t rows = 1 << 20; // 3 MiB of codes, 6 MiB each of the others
+  model.tensors[downName + ".codes"] = byteTensor({rows, 3}, 0x91);
+  model.tensors[downName + ".scale"] = halfTensor({rows, 3}, 0x3800);
+  model.tensors[downName + ".shift"] = halfTensor({rows, 3}, 0xb400);
+  Checkpoint checkpoint = open();
+  const uint64_t before = residentFileBytes();
+  ASSERT_GT(before, 0u);
+  auto linear = checkpoint.linear(downName, rows, 12, false);
+  ASSERT_TRUE(linear) << linear.error().message;
+  EXPECT_LT(residentFileBytes(), before + (1 << 20));
+  EXPECT_EQ(linear->codes->data[3 * rows - 1], 0x91) << "they come back";
 }

@@ -5,6 +5,7 @@
 
 #include "format/Artifact.h"
 #include "format/Cpu.h"
+#include "format/Sidecar.h"
 
 #include <cstdlib>
 #include <cstring>
@@ -83,19 +84,30 @@ static void resizeSection(std::vector<uint8_t> &image, const uint8_t *start,
 std::string FakeArtifact::write(const std::string &name) const {
   std::string path = temporaryPath(name);
   std::vector<uint8_t> image =
-      readBytes(missingBarrier ? TEST_DOUBLE_MISSING_BARRIER : TEST_DOUBLE);
+      readBytes(missingBarrier ? TEST_DOUBLE_MISSING_BARRIER
+                : sidecar      ? TEST_DOUBLE_SIDECAR
+                               : TEST_DOUBLE);
   auto section = [&](const char *sectionName) {
     auto range = findElfSection(image.data(), image.size(), path, sectionName);
     return image.data() + (**range).offset;
   };
 
-  uint8_t *weights = section(".tbq.weights");
-  for (size_t i = 0; i < TEST_WEIGHTS_BYTES; ++i)
+  std::vector<uint8_t> weights(TEST_WEIGHTS_BYTES);
+  for (size_t i = 0; i < weights.size(); ++i)
     weights[i] = static_cast<uint8_t>(weightsSeed + i * 7);
+  Sha256Digest digest = sha256(weights.data(), weights.size());
   Manifest manifest = fakeManifest();
-  manifest.weights.hashes =
-      hashWeightBlocks(weights, TEST_WEIGHTS_BYTES, manifest.weights.hashBlock);
-  manifest.weights.sha256 = toHex(sha256(weights, TEST_WEIGHTS_BYTES));
+  manifest.weights.hashes = hashWeightBlocks(weights.data(), weights.size(),
+                                             manifest.weights.hashBlock);
+  manifest.weights.sha256 = toHex(digest);
+  if (sidecar) {
+    manifest.weights.sidecar = sidecarPath(name);
+    auto header = encodeSidecarHeader({weights.size(), digest});
+    weights.insert(weights.begin(), header.begin(), header.end());
+    writeBytes(sidecarPath(path), weights);
+  } else {
+    std::copy(weights.begin(), weights.end(), section(".tbq.weights"));
+  }
   if (editManifest)
     editManifest(manifest);
   std::string text = manifestText(manifest);

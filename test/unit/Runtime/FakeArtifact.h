@@ -25,6 +25,7 @@ struct FakeArtifact {
   std::vector<uint8_t> tokenizer; // tables; empty: the model has none
   uint8_t weightsSeed = 1; // the first byte of the weights, seen in all logits
   bool missingBarrier = false;
+  bool sidecar = false; // the weights lie in NAME.weights
 
   /// Writes the artifact and returns its path, in a folder of this process.
   std::string write(const std::string &name) const;

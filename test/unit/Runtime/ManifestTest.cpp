@@ -16,6 +16,7 @@ Manifest fullManifest() {
   Manifest m = fakeManifest();
   m.weights.hashes = {0x0123456789abcdef, 0xfedcba9876543210};
   m.weights.sha256 = std::string(64, 'a');
+  m.weights.sidecar = "m.so.weights";
   m.generation.bos = 1;
   m.generation.pad = 0;
   m.generation.topK = 50;
@@ -42,7 +43,8 @@ const char *optionalFields[] = {"generation.bos",
                                 "generation.min_p",
                                 "chat",
                                 "generation.repetition_penalty",
-                                "generation.do_sample"};
+                                "generation.do_sample",
+                                "weights.sidecar"};
 
 /// Calls visit(path, pointer) for every field that is no object itself.
 template <class Visit>
@@ -67,6 +69,7 @@ TEST(Manifest, RoundTrip) {
   EXPECT_EQ(manifestText(*read), text);
   EXPECT_EQ(toJson(*read), toJson(m));
   EXPECT_EQ(read->weights.hashes, m.weights.hashes);
+  EXPECT_EQ(read->weights.sidecar, "m.so.weights");
   EXPECT_EQ(read->layers[0].k, 64);
   EXPECT_EQ(read->generation.topK, 50);
   EXPECT_EQ(read->chat["format"], "chatml");
@@ -104,7 +107,7 @@ TEST(Manifest, EveryFieldIsRequiredAndTyped) {
               bad[at] = good[at].is_string() ? json(7) : json("seven");
               expectRefused(bad, path);
             });
-  EXPECT_GE(visited, 38);
+  EXPECT_GE(visited, 39);
 }
 
 TEST(Manifest, LayerFieldsAreRequiredAndTyped) {

@@ -6,9 +6,11 @@
 
 #include "format/Artifact.h"
 #include "format/Cpu.h"
+#include "format/Sidecar.h"
 #include "runtime/Session.h"
 
 #include <fcntl.h>
+#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <link.h>
@@ -32,16 +34,18 @@ int loadedObjects() {
   return count;
 }
 
-/// Opening fails, with this status, naming the file and these words, in one
-/// line, and nothing is loaded.
+/// Opening fails, with this status, naming the file (the artifact if nothing
+/// else is said) and these words, in one line, and nothing is loaded.
 void expectRefused(const std::string &path, tbq_status status,
-                   const std::vector<std::string> &words) {
+                   const std::vector<std::string> &words,
+                   const std::string &file = "") {
   int before = loadedObjects();
   std::shared_ptr<const Model> model;
   Outcome opened = Model::open(path, {}, model);
   EXPECT_EQ(opened.status, status) << opened.message;
   EXPECT_EQ(model, nullptr);
-  EXPECT_EQ(opened.message.rfind(path + ":", 0), 0u) << opened.message;
+  EXPECT_EQ(opened.message.rfind((file.empty() ? path : file) + ":", 0), 0u)
+      << opened.message;
   EXPECT_EQ(opened.message.find('\n'), std::string::npos);
   for (const std::string &word : words)
     EXPECT_NE(opened.message.find(word), std::string::npos)
@@ -156,6 +160,93 @@ TEST(Model, DamagedWeightsAreFoundOnRequest) {
   EXPECT_NE(opened.message.find("weights: damaged: block 1 (from byte 1048576"),
             std::string::npos)
       << opened.message;
+}
+
+TEST(Model, OpensASidecar) {
+  FakeArtifact fake;
+  fake.sidecar = true;
+  fake.weightsSeed = 9;
+  auto model = openGood(fake.write("beside.so"));
+  EXPECT_EQ(model->table().weights, nullptr);
+  EXPECT_EQ(model->manifest().weights.sidecar, "beside.so.weights");
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(model->weights()) % 4096, 0u);
+  EXPECT_TRUE(model->verifyWeights());
+  EXPECT_EQ(firstLogits(model), expectedLogits({3}, 9));
+  // It is found by the manifest's name, in the folder of the artifact.
+  std::string other = temporaryPath("renamed.so");
+  writeBytes(other, readBytes(temporaryPath("beside.so")));
+  EXPECT_EQ(firstLogits(openGood(other)), expectedLogits({3}, 9));
+}
+
+TEST(Model, RefusesSidecarsThatAreNotItsOwn) {
+  FakeArtifact fake;
+  fake.sidecar = true;
+  const std::string path = fake.write("side.so"), sidecar = sidecarPath(path);
+  const std::vector<uint8_t> good = readBytes(sidecar);
+  auto refuses = [&](tbq_status status, const std::vector<std::string> &words) {
+    expectRefused(path, status, words, sidecar);
+  };
+  std::filesystem::remove(sidecar);
+  refuses(TBQ_ERROR_FILE, {"cannot open", "it holds the model's weights"});
+  writeBytes(sidecar, {});
+  refuses(TBQ_ERROR_ARTIFACT, {"empty file"});
+  writeBytes(sidecar, readBytes(path)); // a foreign file
+  refuses(TBQ_ERROR_ARTIFACT, {"sidecar.magic"});
+  for (uint64_t size : {100ul, sidecarHeaderBytes, good.size() - 1}) {
+    writeBytes(sidecar, {good.begin(), good.begin() + size});
+    refuses(TBQ_ERROR_ARTIFACT, {"cut short"});
+  }
+  for (size_t i = 0; i < sidecarHeaderBytes; i += 61) {
+    std::vector<uint8_t> flipped = good;
+    flipped[i] ^= 4;
+    writeBytes(sidecar, flipped);
+    refuses(TBQ_ERROR_ARTIFACT, {"sidecar."});
+  }
+  FakeArtifact other = fake;
+  other.weightsSeed = 2;
+  writeBytes(sidecar, readBytes(sidecarPath(other.write("other-side.so"))));
+  refuses(TBQ_ERROR_ARTIFACT, {"sidecar.weights", "are another model's"});
+  writeBytes(sidecar, good);
+  EXPECT_NE(openGood(path), nullptr);
+}
+
+TEST(Model, DamagedSidecarWeightsAreFoundOnRequest) {
+  FakeArtifact fake;
+  fake.sidecar = true;
+  const std::string path = fake.write("flip.so"), sidecar = sidecarPath(path);
+  std::vector<uint8_t> bytes = readBytes(sidecar);
+  bytes[sidecarHeaderBytes + 5] ^= 1;
+  writeBytes(sidecar, bytes);
+  EXPECT_NE(openGood(path), nullptr);
+  std::shared_ptr<const Model> model;
+  Outcome opened = Model::open(path, {true}, model);
+  EXPECT_EQ(opened.status, TBQ_ERROR_VERIFICATION);
+  EXPECT_EQ(opened.message.rfind(sidecar + ": weights: damaged: block 0", 0),
+            0u)
+      << opened.message;
+}
+
+TEST(Model, RefusesWeightsInTwoPlacesOrNone) {
+  FakeArtifact fake;
+  fake.sidecar = true;
+  fake.editManifest = [](Manifest &m) { m.weights.sidecar.reset(); };
+  expectRefused(fake.write("none.so"), TBQ_ERROR_ARTIFACT,
+                {"manifest.weights.bytes", "the section has 0"});
+  FakeArtifact embedded;
+  embedded.editManifest = [](Manifest &m) {
+    m.weights.sidecar = "none.so.weights";
+  };
+  expectRefused(embedded.write("both.so"), TBQ_ERROR_ARTIFACT,
+                {"manifest.weights.bytes", "0 of them are embedded"});
+  fake.editManifest = nullptr;
+  fake.editTable = [](tbq_model_table &t) {
+    t.weights = reinterpret_cast<const uint8_t *>(8);
+  };
+  expectRefused(fake.write("code.so"), TBQ_ERROR_ARTIFACT,
+                {"table.weights", "the weights are in a sidecar"});
+  fake.editManifest = [](Manifest &m) { m.weights.sidecar = "../x"; };
+  expectRefused(fake.write("out.so"), TBQ_ERROR_ARTIFACT,
+                {"manifest.weights.sidecar", "plain file name"});
 }
 
 TEST(Model, RefusesWhatIsNoArtifact) {

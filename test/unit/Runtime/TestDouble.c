@@ -10,8 +10,12 @@ __attribute__((section(".tbq.manifest")))
 const char manifest[TEST_MANIFEST_BYTES] = {' '};
 __attribute__((section(".tbq.tokenizer"), aligned(8)))
 const uint8_t tokenizerBytes[TEST_TOKENIZER_BYTES] = {1};
+#ifdef TEST_SIDECAR
+#define weightBytes 0
+#else
 __attribute__((section(".tbq.weights"), aligned(4096)))
 const uint8_t weightBytes[TEST_WEIGHTS_BYTES] = {1};
+#endif
 
 static void barrier(const tbq_team *team) {
   tbq_barrier *b = team->barrier;

@@ -64,6 +64,7 @@ protected:
       return Status::ok();
     };
     auto weights = *module->getOps<WeightsOp>().begin();
+    memory = getWritingMemory(weights, *checkpoint);
     Status status = writeWeights(weights, *checkpoint, sink);
     return status ? "" : status.error().message;
   }
@@ -85,6 +86,7 @@ protected:
   OwningOpRef<ModuleOp> module;
   std::vector<uint8_t> section;
   size_t largest = 0;
+  int64_t memory = 0;
 };
 
 const char *const normRecipe = R"mlir(
@@ -307,6 +309,8 @@ TEST_F(WeightWriter, QuantisesInClosedForm) {
   std::vector<float> matrix = waves(9000 * 40);
   model.tensors["lm_head.weight"] = floats({9000, 40}, matrix);
   ASSERT_EQ(write(quantizedBytes, quantizeRecipe), "");
+  // Floats, digits, two coefficients; a chunk of rows and one of tiles.
+  EXPECT_EQ(memory, 9000 * 40 * 4 + 9000 * 10 + 2 * 9000 * 3 * 2 + (2 << 20));
   UnpackedWeight weight = placed("head");
   std::vector<uint8_t> digits(16);
   for (int64_t row = 0; row < 9000; ++row)

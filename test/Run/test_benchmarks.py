@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""The random llamas that are measured: real checkpoints, the same ones every time."""
+
+import json
+import sys
+
+import numpy
+import pytest
+from safetensors import safe_open
+
+from conftest import REPOSITORY, runGood
+
+TINY = {"hidden": 64, "layers": 2, "ffn": 96, "heads": 4, "kv_heads": 2}
+
+
+@pytest.fixture
+def make_llama(monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    import make_llama
+
+    monkeypatch.setitem(make_llama.SIZES, "tiny", TINY)
+    monkeypatch.setattr(make_llama, "VOCABULARY", 500)
+
+    def make(directory, *flags):
+        monkeypatch.setattr(sys, "argv", ["make_llama.py", "tiny", str(directory), *flags])
+        make_llama.main()
+        return directory
+
+    return make
+
+
+def readTensors(directory):
+    index = json.loads((directory / "model.safetensors.index.json").read_text())
+    tensors = {}
+    for shard in set(index["weight_map"].values()):
+        with safe_open(directory / shard, framework="pt") as file:
+            tensors |= {name: file.get_tensor(name).float().numpy() for name in file.keys()}
+    assert set(tensors) == set(index["weight_map"])
+    return tensors
+
+
+def test_random_llama(make_llama, tmp_path):
+    """The seed decides, not the shards; the weights are normal(0, 0.02); tbqc takes it."""
+    whole = readTensors(make_llama(tmp_path / "whole"))
+    sharded = make_llama(tmp_path / "sharded", "--shard-bytes", "40000")
+    assert len(list(sharded.glob("*.safetensors"))) > 2
+    again = readTensors(sharded)
+    assert all(numpy.array_equal(whole[name], again[name]) for name in whole)
+    other = readTensors(make_llama(tmp_path / "other", "--seed", "2"))
+    assert not numpy.array_equal(whole["lm_head.weight"], other["lm_head.weight"])
+    values = numpy.concatenate([v.ravel() for v in whole.values() if v.ndim == 2])
+    assert abs(values.mean()) < 5e-4 and abs(values.std() - 0.02) < 5e-4
+    assert (whole["model.norm.weight"] == 1).all()
+    artifact = tmp_path / "model.so"
+    runGood("tbqc", sharded, "-o", artifact, "--quantize=ternary:g32", "--activations=i8")
+    runGood("tbq-run", "-m", artifact, "-p", "a", "-n", 2, "--temp", 0)
