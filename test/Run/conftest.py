@@ -9,6 +9,7 @@ TBQ_LONG=1 (make check-long) widens the sweeps.
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -126,3 +127,13 @@ def model_directory(tmp_path_factory):
         return directory
 
     return find
+
+
+@pytest.fixture
+def copy_of(model_directory, tmp_path):
+    """copy_of(name) -> a copy of a synthetic checkpoint that a test may damage."""
+
+    def copy(name):
+        return pathlib.Path(shutil.copytree(model_directory(name), tmp_path / name))
+
+    return copy
