@@ -21,7 +21,7 @@ import synthetic
 import ternary
 from conftest import DATA, LONG, REPOSITORY, runGood
 
-FLOAT_MODELS = [*synthetic.FLOAT, "tinystories", "smollm2"]
+FLOAT_MODELS = [*synthetic.FLOAT, "stories260k", "tinystories", "smollm2"]
 MODELS = [*FLOAT_MODELS, *synthetic.STORED, "default"]
 SPECS = [
     "ternary:g128", "ternary:row", "binary:g128", "binary:row", "dual-binary:g64",
@@ -38,7 +38,7 @@ CHAT_ANSWER = "The capital of France is Paris."
 
 def sampleText(name):
     story = DATA / "corpora/tinystories-200kb.txt"
-    source = story if name == "tinystories" and story.exists() else REPOSITORY / "LICENSE"
+    source = story if name in ("stories260k", "tinystories") and story.exists() else REPOSITORY / "LICENSE"
     return source.read_text(encoding="utf-8")[:20000]
 
 
@@ -178,7 +178,7 @@ def test_bitwise_equal(name, spec, flags, model_directory, compile_model, logits
             assert found.tobytes() == expected, (fibers, chunk)
 
 
-@pytest.mark.parametrize("name", ["tied-f32", "tinystories", "default", "smollm2"])
+@pytest.mark.parametrize("name", ["tied-f32", "stories260k", "tinystories", "default", "smollm2"])
 def test_greedy_text(name, model_directory, compile_model):
     """200 greedy tokens of a story, the end of text ignored, as transformers continues it."""
     directory = model_directory(name)
