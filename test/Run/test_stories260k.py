@@ -11,11 +11,14 @@ import stories260k
 from conftest import DATA, runGood
 from stories260k import SPACE
 
-# What `run stories260K.bin -z tok512.bin -t 0 -i "Once upon a time"` prints.
+# What llama2.c's own test expects of 200 steps at temperature 0.
 STORY = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "
     "One day, she saw a big, red ball. She wanted to play with it, but it was too high.\n"
-    "Lily's mom said, \"Lily, let's go to the park.\""
+    "Lily's mom said, \"Lily, let's go to the park.\" Lily was sad and didn't know what to do. "
+    "She said, \"I want to play with your ball, but I can't find it.\"\n"
+    "Lily was sad and didn't know what to do. She said, \"I'm sorry, Lily. I didn't know what to do."
+    "\"\nLily didn't want to help her mom, so she"
 )
 
 
@@ -55,6 +58,6 @@ def test_tokens_of_llama2c(directory, measure):
 
 def test_it_tells_its_story(directory, compile_model):
     artifact = compile_model(directory, "--activations=f32")
-    flags = ("--temp", 0, "--repeat-penalty", 1, "-n", 100)
+    flags = ("--temp", 0, "--repeat-penalty", 1, "-n", 200)
     text = runGood("tbq-run", "-m", artifact, "-p", "Once upon a time", *flags).stdout
     assert text.startswith(STORY)
