@@ -169,6 +169,22 @@ def test_shards_are_filled_up_to_their_size(tmp_path):
     assert [s.name for s in tmp_path.glob("model*")] == ["model.safetensors"]
 
 
+@pytest.mark.parametrize("names", [["lm_head"], ["model.embed_tokens", "lm_head"]])
+def test_a_tied_table_under_either_name(tmp_path, names):
+    original = some.checkpoint(*ALL["embedding-8"])
+    (table,) = original.embeddings.values()
+    copies = {name: some.embedding(8, 4) for name in names}
+    stored = ck.QuantizedCheckpoint(original.config, original.linears,
+                                    original.floats, copies)
+    ck.write_checkpoint(tmp_path / "q", stored)
+    read = ck.read_checkpoint(tmp_path / "q")
+    assert list(read.embeddings) == names
+    assert all(same(other, table) for other in read.embeddings.values())
+    ck.dequantize_directory(tmp_path / "q", tmp_path / "f")
+    tensors = load_file(tmp_path / "f" / "model.safetensors")
+    assert torch.equal(tensors["model.embed_tokens.weight"], table.dequantize())
+
+
 def test_layers_are_stored_each_in_their_own_way(tmp_path):
     """Overrides by pattern, and modules that stay float."""
     settings = some.config("binary", layers={

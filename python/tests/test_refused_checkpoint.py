@@ -53,6 +53,20 @@ def with_tensor(part, change, module=UP):
     return damage
 
 
+def with_copies(**shifts):
+    """The tied table stored twice, the copy's parts moved by so many rows."""
+
+    def damage(directory):
+        path = directory / "model.safetensors"
+        tensors = load_file(path)
+        for part in ("q", "scale"):
+            tensor = tensors[f"model.embed_tokens.{part}"]
+            tensors[f"lm_head.{part}"] = tensor.roll(shifts.get(part, 0), 0)
+        save_file(tensors, path)
+
+    return damage
+
+
 def put(index, value):
     def change(tensor):
         tensor[index] = value
@@ -161,7 +175,9 @@ CASES = [
      "model.embed_tokens.scale: holds an infinity"),
     (EMBEDDING, with_tensor("weight", extra, "model.embed_tokens"),
      f"model.embed_tokens.weight: {MODULE} quantised"),
-    (EMBEDDING, with_tensor("q", extra, "lm_head"), f"lm_head.q: {MODULE} float"),
+    (EMBEDDING, with_tensor("q", extra, "lm_head"), "lm_head.scale: missing"),
+    (EMBEDDING, with_copies(q=1), "lm_head.q: differs from model.embed_tokens.q"),
+    (EMBEDDING, with_copies(scale=1), "lm_head.scale: differs from model.embed_"),
 ]
 
 

@@ -76,6 +76,20 @@ def cast(dtype):
     return lambda tensor: tensor.to(dtype)
 
 
+def twice(part):
+    """The tied table under the head's name too, but for one part of one token."""
+
+    def damage(directory):
+        def edit(tensors):
+            for copied in ("q", "scale"):
+                tensors[f"lm_head.{copied}"] = tensors[f"{TABLE}.{copied}"].clone()
+            tensors[f"lm_head.{part}"][319, 0] += 1
+
+        editTensors(directory / "model.safetensors", edit)
+
+    return damage
+
+
 def signUnderMask(directory):
     def edit(tensors):
         mask, planes = tensors[f"{LINEAR}.salient_mask"], tensors[f"{LINEAR}.planes"]
@@ -271,14 +285,17 @@ INT8_TENSORS = {
     "table-scale-nan": inTable("scale", changed(f"{TABLE}.scale", put((319, 1), NAN))),
     "table-scale-infinite": inTable("scale", changed(f"{TABLE}.scale", put((0, 0), INFINITY))),
     "table-weight-too": inTable("weight", extra(f"{TABLE}.weight")),
+    "head-of-other-codes": (twice("q"), "model.safetensors", "lm_head.q"),
+    "head-of-other-scales": (twice("scale"), "model.safetensors", "lm_head.scale"),
+    "half-a-head": (changed("lm_head.q", cast(torch.int8)), "model.safetensors", "lm_head."),
     "table-shift": inTable("shift", extra(f"{TABLE}.shift")),
-}
+}  # fmt: skip
 INT4_TENSORS = {
     "signed-nibbles": inTable("q", changed(f"{TABLE}.q", cast(torch.int8))),
     "nibbles-of-fewer-bytes": inTable("q", changed(f"{TABLE}.q", lambda t: t[:, :-1])),
     "a-byte-a-nibble": inTable("q", changed(f"{TABLE}.q", lambda t: t.repeat(1, 2))),
     "q-of-8-bits-said": inTable("q", config(embedding={"bits": 8, "group_size": 32})),
-}
+}  # fmt: skip
 ODD_INT4_TENSORS = {
     "nibble-past-the-row": inTable("q", changed(f"{TABLE}.q", lambda t: put((330, 37), t[330, 37] | 0x10)(t))),
 }  # fmt: skip

@@ -13,13 +13,15 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from tbq.checkpoint.errors import CheckpointError
 from tbq.checkpoint.files import (INDEX, StoredTensors, read_json, read_model,
                                   write_json, write_model)
 from tbq.checkpoint.linears import Linear, QuantizedEmbedding
-from tbq.checkpoint.settings import TABLES, read_quantization
+from tbq.checkpoint.settings import (TABLES, EmbeddingScheme,
+                                     read_quantization)
 from tbq.checkpoint.tensors import read_embedding, read_linear
 
 
@@ -83,11 +85,28 @@ class _Shapes:
                 for layer in range(self.layers)
                 for name, shape in self.of_layer.items()}
 
-    def tables(self) -> dict[str, tuple[int, int]]:
-        """A tied model has the one table."""
-        tied = self.config.get("tie_word_embeddings", False)
-        return dict.fromkeys(TABLES[:1] if tied else TABLES,
-                             (self.vocabulary, self.hidden))
+    def tied(self) -> bool:
+        return self.config.get("tie_word_embeddings", False) is True
+
+
+def _embeddings(stored: StoredTensors, scheme: EmbeddingScheme,
+                shapes: _Shapes) -> dict[str, QuantizedEmbedding]:
+    """A tied model stores its one matrix under either name, or twice."""
+    names = TABLES
+    if shapes.tied():
+        present = {name.rpartition(".")[0] for name in stored.tensors}
+        names = [name for name in TABLES if name in present] or TABLES[:1]
+    read = {name: read_embedding(stored, name, scheme, shapes.vocabulary,
+                                 shapes.hidden) for name in names}
+    if shapes.tied() and len(read) == 2:
+        first, second = (read[name].tensors() for name in names)
+        for part in first:
+            if not torch.equal(first[part], second[part]):
+                copy = f"{names[1]}.{part}"
+                raise CheckpointError(
+                    stored.file[copy], copy, f"differs from {names[0]}.{part}, "
+                    "but config.json's tie_word_embeddings is true")
+    return read
 
 
 def _check_floats(stored: StoredTensors,
@@ -116,11 +135,8 @@ def read_checkpoint(directory: Path) -> QuantizedCheckpoint:
     stored = read_model(directory)
     linears = {name: read_linear(stored, name, schemes[name], *shape)
                for name, shape in shapes.linears().items() if schemes[name]}
-    embeddings = {}
-    if quantization.embedding:
-        embeddings = {
-            name: read_embedding(stored, name, quantization.embedding, *shape)
-            for name, shape in shapes.tables().items()}
+    embeddings = (_embeddings(stored, quantization.embedding, shapes)
+                  if quantization.embedding else {})
     _check_floats(stored, {**linears, **embeddings})
     return QuantizedCheckpoint(config, linears, stored.tensors, embeddings)
 
@@ -139,6 +155,9 @@ def dequantize_directory(source: Path, destination: Path,
                for name, tensor in checkpoint.floats.items()}
     for name, module in checkpoint.quantized().items():
         tensors[f"{name}.weight"] = module.dequantize()
+    embedding, head = (f"{name}.weight" for name in TABLES)
+    if embedding not in tensors and head in tensors:
+        tensors[embedding] = tensors.pop(head)  # the name transformers looks for
     for file in sorted(source.iterdir()):
         if (file.suffix in (".json", ".jinja", ".model", ".txt")
                 and file.name not in ("config.json", INDEX)):
