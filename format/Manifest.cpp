@@ -266,8 +266,8 @@ static bool isIntegerIn(const json &value, int64_t minimum, int64_t maximum) {
 static Manifest::Layer readLayer(Fields f) {
   Manifest::Layer layer;
   layer.name = f.string("name");
-  layer.scheme =
-      f.oneOf("scheme", {"float", "ternary", "binary", "dual-binary", "int"});
+  layer.scheme = f.oneOf(
+      "scheme", {"float", "ternary", "binary", "dual-binary", "int8", "int4"});
   const json *shape = f.array("shape");
   if (shape && shape->size() == 2 &&
       isIntegerIn((*shape)[0], 1, int64_t(1) << 32) &&

@@ -113,12 +113,13 @@ struct LlamaConfig {
   std::string name;           // "_name_or_path" if stated, else the directory
 };
 
-enum class Scheme { Ternary, Binary, DualBinary };
+/// The last two are of the embedding and the head alone.
+enum class Scheme { Ternary, Binary, DualBinary, Int8, Int4 };
 
 /// The name in config.json, for example "dual-binary".
 const char *schemeName(Scheme scheme);
 
-/// How one linear is stored.
+/// How one linear, or the embedding, is stored.
 struct LinearScheme {
   Scheme scheme = Scheme::Ternary;
   int64_t groupSize = 0; // elements along K; 0: one group per row
@@ -164,10 +165,12 @@ struct LinearTensors {
 
   /// Set instead of `weight`: a quantised linear of `groups` groups a row.
   /// Ternary: w = scale * T + shift with T in {-1, 0, 1}; binary: w = scale *
-  /// (2 B - 1) + shift; dual binary: w = scale[0] * B0 + scale[1] * B1.
+  /// (2 B - 1) + shift; dual binary: w = scale[0] * B0 + scale[1] * B1; int8
+  /// and int4: w = scale * q.
   std::optional<LinearScheme> quantization;
   int64_t groups = 0;
-  /// Ternary: U8 [rows, ceil(columns / 4)], T + 1.
+  /// Ternary: U8 [rows, ceil(columns / 4)], T + 1; int8: I8 [rows, columns], q;
+  /// int4: U8 [rows, ceil(columns / 2)], q + 8, low bits first.
   const TensorView *codes = nullptr;
   /// Binary: U8 [1, rows, ceil(columns / 8)]; dual binary: [2, ...]. The bits
   /// that no column fills are 0.
@@ -217,10 +220,11 @@ public:
   Result<LinearTensors> linear(const std::string &name, int64_t rows,
                                int64_t columns, bool hasBias) const;
 
-  /// The token embedding, float [vocab, hidden].
-  Result<const TensorView *> embedding() const;
-  /// The output projection [vocab, hidden]: the embedding itself if tied.
-  Result<const TensorView *> head() const;
+  /// The token embedding [vocab, hidden], float or, as the config says, int8 or
+  /// int4. Errors: as of linear().
+  Result<LinearTensors> embedding() const;
+  /// The output projection [vocab, hidden]: the embedding's tensors if tied.
+  Result<LinearTensors> head() const;
 
   /// Text of another file of the directory ("tokenizer.json",
   /// "tokenizer_config.json", "generation_config.json",

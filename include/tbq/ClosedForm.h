@@ -15,7 +15,8 @@
 
 namespace tbq {
 
-/// The two coefficients of one group of weights, before they are rounded.
+/// The coefficients of one group of weights, before they are rounded; of int8
+/// and int4 the first alone.
 using GroupFit = std::array<double, 2>;
 
 /// Each of these fits one group of `count` >= 1 weights and writes a byte of
@@ -38,6 +39,16 @@ GroupFit fitBinary(const float *weights, int64_t count, uint8_t *digits);
 /// of the levels -s, 0, s, 2 s (DB-LLM's initialisation).
 GroupFit fitDualBinary(const float *weights, int64_t count, uint8_t *digits);
 
+/// w ~ scale * q with q from -127 to 127; the digit is q in two's complement.
+/// The scale is max|w| / 127 and q the weight in steps of the scale as f16,
+/// rounded to even: 0 where that scale is 0.
+GroupFit fitInt8(const float *weights, int64_t count, uint8_t *digits);
+
+/// w ~ scale * q with q from -8 to 7; the digit is q + 8. The scale is e / -8
+/// for the first of the weights of largest magnitude, e, which so becomes -8;
+/// q is found as in fitInt8.
+GroupFit fitInt4(const float *weights, int64_t count, uint8_t *digits);
+
 /// The f16 nearest to `value`, ties to even, in one rounding.
 uint16_t roundToF16(double value);
 
@@ -45,7 +56,8 @@ uint16_t roundToF16(double value);
 struct QuantizedMatrix {
   int64_t columns, group;
   /// [rows, ceil(columns * bits / 8)] each, low bits first. Ternary: one of 2
-  /// bits; binary: one of 1 bit; dual binary: two of 1 bit, b1 and b2.
+  /// bits; binary: one of 1 bit; dual binary: two of 1 bit, b1 and b2; int8 and
+  /// int4: one of 8 or 4 bits.
   std::array<uint8_t *, 2> planes;
   /// f16 [rows, ceil(columns / group)] each, in the order of the GroupFit; the
   /// last group may be shorter.
@@ -61,6 +73,10 @@ Status quantizeBinary(const float *weights, int64_t firstRow, int64_t rows,
                       const QuantizedMatrix &out);
 Status quantizeDualBinary(const float *weights, int64_t firstRow, int64_t rows,
                           const QuantizedMatrix &out);
+Status quantizeInt8(const float *weights, int64_t firstRow, int64_t rows,
+                    const QuantizedMatrix &out);
+Status quantizeInt4(const float *weights, int64_t firstRow, int64_t rows,
+                    const QuantizedMatrix &out);
 
 } // namespace tbq
 

@@ -34,8 +34,9 @@ struct CompileOptions {
   Stage stopAfter = Stage::CPU;
   TargetFlags target;
   ImportOptions import;
-  std::string quantize; // empty, or what parseQuantizeSpec reads
-  std::string policy;   // empty, or a file of lines PATTERN SPEC
+  std::string quantize;  // empty, or what parseQuantizeSpec reads
+  std::string policy;    // empty, or a file of lines PATTERN SPEC
+  std::string embedding; // empty, or what parseEmbeddingSpec reads
   int64_t prefillTokens = 64;
   std::string temporaries; // a folder for what each stage leaves; may be empty
   bool verbose = false;    // times and memory

@@ -12,11 +12,13 @@ include "mlir/Pass/PassBase.td"
 //===----------------------------------------------------------------------===//
 
 def QuantizePass : Pass<"tbq-quantize"> {
-  let summary = "quantise the decoder's float linears after training";
+  let summary = "quantise a float model's linears and embedding after training";
   let description = [{
     Each float linear inside a decoder layer gets digits and coefficients made
     from its weight, as the first rule that matches its name says. A rule is
-    `PATTERN=SCHEME:gN`, `PATTERN=SCHEME:row` or `PATTERN=float`.
+    `PATTERN=SCHEME:gN`, `PATTERN=SCHEME:row` or `PATTERN=float`. With
+    `embedding`, the embedding and the head, one weight if they are tied, become
+    int8 or int4.
 
     ```mlir
     %y = tbq.linear %x, %w : (tensor<?x576xf32>, tensor<576x576xbf16>) -> tensor<?x576xf32>
@@ -27,6 +29,8 @@ def QuantizePass : Pass<"tbq-quantize"> {
   }];
   let options = [
     ListOption<"rules", "rules", "std::string", "PATTERN=SPEC, first match wins">,
+    Option<"embedding", "embedding", "std::string", "\"float\"",
+           "int8:gN, int4:gN, int8:row, int4:row or float">,
     Option<"activations", "activations", "std::string", "\"f32\"", "f32 or i8">];
   let dependentDialects = ["::mlir::tbq::TbqDialect"];
 }

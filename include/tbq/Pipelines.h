@@ -25,6 +25,10 @@ struct GraphOptions : PassPipelineOptions<GraphOptions> {
   /// The same for some: rules as tbq-quantize takes them.
   ListOption<std::string> policy{*this, "policy",
                                  llvm::cl::desc("PATTERN=SPEC, ...")};
+  /// The embedding and the head; see parseEmbeddingSpec.
+  Option<std::string> embedding{*this, "embedding",
+                                llvm::cl::desc("scheme of embedding and head"),
+                                llvm::cl::init("float")};
   Option<std::string> activations{
       *this, "activations", llvm::cl::desc("f32 or i8"), llvm::cl::init("f32")};
 };

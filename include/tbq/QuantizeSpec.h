@@ -24,6 +24,11 @@ struct QuantizeSpec {
 FailureOr<QuantizeSpec> parseQuantizeSpec(llvm::StringRef spec,
                                           std::string &error);
 
+/// Reads what the embedding and the head become: "SCHEME:gN" or "SCHEME:row"
+/// with SCHEME int8 or int4, or "float".
+FailureOr<QuantizeSpec> parseEmbeddingSpec(llvm::StringRef spec,
+                                           std::string &error);
+
 /// One line of a policy: linears whose whole name an extended regular
 /// expression matches ("model\.layers\.[0-9]+\.mlp\..*") become what the spec
 /// says.

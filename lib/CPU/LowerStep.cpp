@@ -33,29 +33,6 @@ static SmallVector<Value> forEachVector(VectorBuilder &v, int64_t columns,
   return v.loop(v.index(0), v.index(columns), kLanes, init, body);
 }
 
-void mlir::tbq::lowerEmbedding(VectorBuilder &v, EmbeddingOp op) {
-  LayoutAttr layout = cast<PackedType>(op.getTable().getType()).getLayout();
-  Type element = layout.getElementType();
-  int64_t elementBytes = element.getIntOrFloatBitWidth() / 8;
-  Value bytes = getBytes(v, op.getTable());
-  Value into = op.getInto().front();
-  forEachUnit(v, op, [&](Value token, Value) {
-    Value id = arith::IndexCastUIOp::create(v.b, v.loc, v.b.getIndexType(),
-                                            v.load(op.getTokens(), {token}));
-    // The row's lane in its tile: one element a column.
-    Value lane = v.add(v.mul(v.div(id, kLanes), layout.getTileBytes()),
-                       v.mul(v.rem(id, kLanes), elementBytes));
-    v.loop(v.index(0), v.index(layout.getColumns()), [&](Value column) {
-      Value offset = v.add(lane, v.mul(column, kLanes * elementBytes));
-      v.storeFirst(v.loadAsF32(bytes, offset, element, 1), into,
-                   {token, column}, 1);
-    });
-    Value zero = v.constant(0);
-    for (int64_t pad = layout.getColumns(); pad < getColumns(into); ++pad)
-      v.storeScalar(zero, into, {token, v.index(pad)});
-  });
-}
-
 void mlir::tbq::lowerRmsNorm(VectorBuilder &v, RmsNormOp op) {
   Value input = op.getInput(), into = op.getInto().front();
   Value weight = getBytes(v, op.getWeight());
@@ -114,15 +91,34 @@ void mlir::tbq::lowerGatedActivation(VectorBuilder &v, GatedActivationOp op) {
   });
 }
 
-/// Runs `body(group, columns)` for every group of a row; the last may be
-/// shorter.
+/// Runs `body(group, columns)` for every group of a row. The last may be
+/// shorter and goes on to the end of the row's padding.
 static void forEachGroup(VectorBuilder &v, int64_t columns, int64_t group,
                          llvm::function_ref<void(Value, int64_t)> body) {
-  int64_t whole = columns / group;
-  v.loop(v.index(0), v.index(whole),
-         [&](Value number) { body(number, group); });
-  if (columns % group)
-    body(v.index(whole), llvm::alignTo(columns % group, kLanes));
+  int64_t padded = llvm::alignTo(columns, kLanes);
+  // Groups that fill the row leave no padding.
+  int64_t whole = columns == padded && columns % group == 0
+                      ? columns / group
+                      : (columns - 1) / group;
+  if (whole)
+    v.loop(v.index(0), v.index(whole),
+           [&](Value number) { body(number, group); });
+  if (whole * group < padded)
+    body(v.index(whole), padded - whole * group);
+}
+
+/// Adds up `body(offset, valid, sum)` over the vectors of a group of `columns`,
+/// of whose last one only the first `valid` lanes belong to it.
+static Value sumVectors(VectorBuilder &v, int64_t columns, Value zero,
+                        llvm::function_ref<Value(Value, int64_t, Value)> body) {
+  int64_t whole = columns / kLanes * kLanes;
+  Value sum = zero;
+  if (whole)
+    sum =
+        forEachVector(v, whole, {zero}, [&](Value offset, ValueRange carried) {
+          return SmallVector<Value>{body(offset, kLanes, carried[0])};
+        })[0];
+  return whole < columns ? body(v.index(whole), columns - whole, sum) : sum;
 }
 
 void mlir::tbq::lowerGroupSums(VectorBuilder &v, GroupSumsOp op) {
@@ -131,13 +127,11 @@ void mlir::tbq::lowerGroupSums(VectorBuilder &v, GroupSumsOp op) {
   forEachUnit(v, op, [&](Value token, Value) {
     forEachGroup(v, columns, group, [&](Value number, int64_t size) {
       Value first = v.mul(number, group);
-      Value lanes =
-          forEachVector(v, llvm::alignTo(size, kLanes), {v.splat(0.0f)},
-                        [&](Value column, ValueRange carried) {
-                          Value x = v.load(input, {token, v.add(first, column)},
-                                           v.f32Vector());
-                          return SmallVector<Value>{v.addf(carried[0], x)};
-                        })[0];
+      Value lanes = sumVectors(
+          v, size, v.splat(0.0f), [&](Value offset, int64_t valid, Value sum) {
+            Value at[] = {token, v.add(first, offset)};
+            return v.addf(sum, v.loadFirst(input, at, v.f32Vector(), valid));
+          });
       v.storeScalar(v.reduce(vector::CombiningKind::ADD, lanes),
                     op.getInto().front(), {token, number});
     });
@@ -169,19 +163,19 @@ void mlir::tbq::lowerQuantizeActivations(VectorBuilder &v,
     Value factor = v.splat(v.divf(v.constant(127.0f), largest));
     forEachGroup(v, columns, group, [&](Value number, int64_t size) {
       Value first = v.mul(number, group);
-      Value sum = forEachVector(
-          v, llvm::alignTo(size, kLanes), {v.splatI32(0)},
-          [&](Value offset, ValueRange carried) {
+      Value sum = sumVectors(
+          v, size, v.splatI32(0), [&](Value offset, int64_t valid, Value sum) {
             Value at[] = {token, v.add(first, offset)};
-            Value x = v.load(input, at, v.f32Vector());
+            Value x = v.loadFirst(input, at, v.f32Vector(), valid);
             Value rounded = v.addf(v.mulf(x, factor), v.splat(kRound));
             Value q = arith::SubIOp::create(
                 v.b, v.loc, v.bitcast(rounded, v.i32Vector()),
                 v.bitcast(v.splat(kRound), v.i32Vector()));
-            v.store(arith::TruncIOp::create(v.b, v.loc, v.i8Vector(kLanes), q),
-                    digits, at);
-            return SmallVector<Value>{v.add(carried[0], q)};
-          })[0];
+            v.storeFirst(
+                arith::TruncIOp::create(v.b, v.loc, v.i8Vector(kLanes), q),
+                digits, at, valid);
+            return v.add(sum, q);
+          });
       v.storeScalar(v.reduce(vector::CombiningKind::ADD, sum), sums,
                     {token, number});
     });

@@ -87,6 +87,9 @@ Status Compilation::openInputs() {
   if (!options.quantize.empty() &&
       failed(parseQuantizeSpec(options.quantize, error)))
     return makeError("--quantize", "", error);
+  if (!options.embedding.empty() &&
+      failed(parseEmbeddingSpec(options.embedding, error)))
+    return makeError("--embedding", "", error);
   if (!options.policy.empty()) {
     Result<std::vector<PolicyRule>> rules = readPolicy(options.policy);
     if (!rules)
@@ -114,10 +117,11 @@ Status Compilation::openInputs() {
     return opened.error();
   checkpoint = std::move(*opened);
   if (checkpoint->quantization() &&
-      !(options.quantize.empty() && options.policy.empty()))
+      !(options.quantize.empty() && options.policy.empty() &&
+        options.embedding.empty()))
     return makeError(directory + "/config.json", "quantization_config",
-                     "the model is quantised already; --quantize and --policy "
-                     "are for float checkpoints");
+                     "the model is quantised already; --quantize, --policy and "
+                     "--embedding are for float checkpoints");
   return isArtifact() ? readTokenizer() : Status::ok();
 }
 
@@ -193,6 +197,8 @@ Status Compilation::runStage(Stage stage) {
     graph.quantize = options.quantize;
     for (const PolicyRule &rule : policy)
       graph.policy.push_back(rule.text);
+    if (!options.embedding.empty())
+      graph.embedding = options.embedding;
     graph.activations = getActivations(options, *module);
     buildGraphPipeline(manager, graph);
     break;

@@ -30,8 +30,9 @@ void mlir::tbq::buildGraphPipeline(OpPassManager &manager,
   quantize.rules.assign(options.policy.begin(), options.policy.end());
   if (!options.quantize.empty())
     quantize.rules.push_back(".*=" + options.quantize);
+  quantize.embedding = options.embedding;
   quantize.activations = options.activations;
-  if (!quantize.rules.empty())
+  if (!quantize.rules.empty() || options.embedding != "float")
     manager.addPass(createQuantizePass(quantize));
   manager.addPass(createFuseResidualPass());
   manager.addPass(createCanonicalizerPass());

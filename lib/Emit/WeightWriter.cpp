@@ -99,28 +99,40 @@ Status SectionWriter::fillTo(int64_t offset, StringRef what) {
 
 /// Bits of a digit in each of the planes of a scheme's weights.
 static ArrayRef<int64_t> getDigitBits(Scheme scheme) {
-  static constexpr int64_t ternary[] = {2}, dualBinary[] = {1, 1};
-  if (scheme == Scheme::Ternary)
-    return ternary;
-  ArrayRef<int64_t> planes = dualBinary;
-  return scheme == Scheme::DualBinary ? planes : planes.take_front();
+  static constexpr int64_t one[] = {1, 1}, two[] = {2}, four[] = {4},
+                           eight[] = {8};
+  switch (scheme) {
+  case Scheme::Ternary:
+    return two;
+  case Scheme::DualBinary:
+    return one;
+  case Scheme::Binary:
+  case Scheme::SalientMask:
+    return ArrayRef(one).take_front();
+  case Scheme::Int8:
+    return eight;
+  case Scheme::Int4:
+    return four;
+  }
+  llvm_unreachable("all schemes are named");
 }
 
 static int64_t getRowBytes(int64_t columns, int64_t bits) {
   return (columns * bits + 7) / 8;
 }
 
-/// The tensor an op names, of the type and shape the op gives it. Ternary
-/// digits are one matrix, planes of bits a tensor of as many matrices.
+/// The tensor an op names, of the type and shape the op gives it. Digits of
+/// several bits are one matrix, planes of bits a tensor of as many matrices.
 Result<const TensorView *> SectionWriter::find(WeightOp op) {
   const std::string name = op.getName().str();
   if (auto digits = dyn_cast<DigitsType>(op.getType())) {
     ArrayRef<int64_t> bits = getDigitBits(digits.getScheme());
     std::vector<int64_t> shape{digits.getRows(),
                                getRowBytes(digits.getColumns(), bits[0])};
-    if (digits.getScheme() != Scheme::Ternary)
+    if (bits[0] == 1)
       shape.insert(shape.begin(), bits.size());
-    return checkpoint.require(name, {DType::U8}, shape);
+    const bool isSigned = digits.getScheme() == Scheme::Int8;
+    return checkpoint.require(name, {isSigned ? DType::I8 : DType::U8}, shape);
   }
   auto type = cast<RankedTensorType>(op.getType());
   Type element = type.getElementType();
@@ -176,10 +188,21 @@ void mlir::tbq::fillRopeRow(int64_t position, ArrayRef<float> frequencies,
 }
 
 static auto getQuantizer(Scheme scheme) {
-  if (scheme == Scheme::Ternary)
+  switch (scheme) {
+  case Scheme::Ternary:
     return ::tbq::quantizeTernary;
-  return scheme == Scheme::Binary ? ::tbq::quantizeBinary
-                                  : ::tbq::quantizeDualBinary;
+  case Scheme::Binary:
+    return ::tbq::quantizeBinary;
+  case Scheme::DualBinary:
+    return ::tbq::quantizeDualBinary;
+  case Scheme::Int8:
+    return ::tbq::quantizeInt8;
+  case Scheme::Int4:
+    return ::tbq::quantizeInt4;
+  case Scheme::SalientMask:
+    break;
+  }
+  llvm_unreachable("the verifier of tbq.quantize refuses a mask");
 }
 
 /// Makes digits and coefficients of a float matrix, some rows at a time.
@@ -201,7 +224,7 @@ Status SectionWriter::quantize(QuantizeOp op, LayoutAttr layout,
     quantized.planes[i] = source.planes[i].data();
     source.parts.planes.push_back(source.planes[i].data());
   }
-  for (size_t i = 0; i < 2; ++i) {
+  for (size_t i = 0; i < op.getCoefficients().size(); ++i) {
     source.coefficients[i].resize(rows * layout.getNumGroups());
     quantized.coefficients[i] = source.coefficients[i].data();
   }
@@ -263,9 +286,10 @@ Status SectionWriter::readCoefficients(PackOp op, Source &source) {
         return makeError("", "tbq.weights",
                          "digits and coefficients of one weight come from two "
                          "quantisations");
-      const bool second = coefficient == quantizeOp.getCoefficients()[1];
+      // The digits are result 0.
+      const unsigned number = cast<OpResult>(coefficient).getResultNumber() - 1;
       source.parts.coefficients.push_back(
-          bytesOf(source.coefficients[second].data()));
+          bytesOf(source.coefficients[number].data()));
       continue;
     }
     auto matrix = readMatrix(coefficient, source);

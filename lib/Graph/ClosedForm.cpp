@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // The closed forms: ternary by TWN's threshold and least squares, binary by
-// mean and mean deviation, dual binary by the largest weight.
+// mean and mean deviation, dual binary, int8 and int4 by the largest weight.
 // Input: rows of float weights; output: planes of digits, f16 coefficients.
 // Invariant: no expression is contracted to a fused multiply-add, so that every
 // host makes the same digits.
@@ -64,14 +64,20 @@ GroupFit tbq::fitBinary(const float *weights, int64_t count, uint8_t *digits) {
   return {deviation / static_cast<double>(count), mean};
 }
 
-GroupFit tbq::fitDualBinary(const float *weights, int64_t count,
-                            uint8_t *digits) {
+/// The first of the weights of largest magnitude; NaN if there is one.
+static double findLargest(const float *weights, int64_t count) {
   double largest = 0;
   for (int64_t i = 0; i < count; ++i) {
-    const double size = std::fabs(static_cast<double>(weights[i]));
-    if (size > largest || std::isnan(size)) // nothing is above a NaN
-      largest = size;
+    const double weight = weights[i];
+    if (std::fabs(weight) > std::fabs(largest) || std::isnan(weight))
+      largest = weight; // nothing is above a NaN
   }
+  return largest;
+}
+
+GroupFit tbq::fitDualBinary(const float *weights, int64_t count,
+                            uint8_t *digits) {
+  const double largest = std::fabs(findLargest(weights, count));
   const double alpha1 = largest, alpha2 = -largest / 2;
   for (int64_t i = 0; i < count; ++i) {
     const double weight = weights[i];
@@ -98,6 +104,31 @@ uint16_t tbq::roundToF16(double value) {
 
 static bool isFiniteF16(uint16_t value) { return (value & 0x7c00) != 0x7c00; }
 
+/// Writes q + offset for each weight, q in steps of the scale that is stored.
+static void roundToSteps(const float *weights, int64_t count, double scale,
+                         int least, int most, int offset, uint8_t *digits) {
+  const uint16_t stored = roundToF16(scale);
+  const double step = f16ToFloat(stored);
+  const bool determined = isFiniteF16(stored) && step != 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const double q = determined ? std::nearbyint(weights[i] / step) : 0;
+    digits[i] = static_cast<uint8_t>(
+        static_cast<int>(std::clamp<double>(q, least, most)) + offset);
+  }
+}
+
+GroupFit tbq::fitInt8(const float *weights, int64_t count, uint8_t *digits) {
+  const double scale = std::fabs(findLargest(weights, count)) / 127;
+  roundToSteps(weights, count, scale, -127, 127, 0, digits);
+  return {scale, 0};
+}
+
+GroupFit tbq::fitInt4(const float *weights, int64_t count, uint8_t *digits) {
+  const double scale = findLargest(weights, count) / -8;
+  roundToSteps(weights, count, scale, -8, 7, 8, digits);
+  return {scale, 0};
+}
+
 /// Packs bits [low, low + width) of each digit, low bits first.
 static void packPlane(const std::vector<uint8_t> &digits, unsigned low,
                       unsigned width, uint8_t *plane) {
@@ -111,34 +142,40 @@ static void packPlane(const std::vector<uint8_t> &digits, unsigned low,
   }
 }
 
-using Fit = GroupFit(const float *weights, int64_t count, uint8_t *digits);
+namespace {
+/// How a scheme's groups are fitted and stored.
+struct Form {
+  GroupFit (*fit)(const float *weights, int64_t count, uint8_t *digits);
+  unsigned planes, width; // bits of a digit in each
+  unsigned coefficients;
+};
+} // namespace
 
-/// Fits the groups of some rows into `numPlanes` planes of `width` bits.
+/// Fits the groups of some rows.
 static Status quantizeRows(const float *weights, int64_t firstRow, int64_t rows,
-                           const QuantizedMatrix &out, Fit *fit,
-                           unsigned numPlanes, unsigned width) {
+                           const QuantizedMatrix &out, const Form &form) {
   const int64_t columns = out.columns, group = out.group;
   const int64_t groups = (columns + group - 1) / group;
-  const int64_t rowBytes = (columns * width + 7) / 8;
+  const int64_t rowBytes = (columns * form.width + 7) / 8;
   std::vector<uint8_t> digits(static_cast<size_t>(columns));
   for (int64_t row = firstRow; row < firstRow + rows; ++row) {
     for (int64_t g = 0; g < groups; ++g) {
       const int64_t first = g * group;
       const GroupFit fitted =
-          fit(weights + first, std::min(group, columns - first),
-              digits.data() + first);
-      const uint16_t rounded[] = {roundToF16(fitted[0]), roundToF16(fitted[1])};
-      if (!isFiniteF16(rounded[0]) || !isFiniteF16(rounded[1]))
-        return Error{"row " + std::to_string(row) + ", group " +
-                     std::to_string(g) + " has coefficients " +
-                     std::to_string(fitted[0]) + " and " +
-                     std::to_string(fitted[1]) +
-                     ", which f16 cannot hold: are its weights finite?"};
-      for (size_t i = 0; i < 2; ++i)
-        out.coefficients[i][row * groups + g] = rounded[i];
+          form.fit(weights + first, std::min(group, columns - first),
+                   digits.data() + first);
+      for (unsigned i = 0; i < form.coefficients; ++i) {
+        const uint16_t rounded = roundToF16(fitted[i]);
+        if (!isFiniteF16(rounded))
+          return Error{"row " + std::to_string(row) + ", group " +
+                       std::to_string(g) + " has a coefficient " +
+                       std::to_string(fitted[i]) +
+                       ", which f16 cannot hold: are its weights finite?"};
+        out.coefficients[i][row * groups + g] = rounded;
+      }
     }
-    for (unsigned plane = 0; plane < numPlanes; ++plane)
-      packPlane(digits, plane * width, width,
+    for (unsigned plane = 0; plane < form.planes; ++plane)
+      packPlane(digits, plane * form.width, form.width,
                 out.planes[plane] + row * rowBytes);
     weights += columns;
   }
@@ -147,15 +184,25 @@ static Status quantizeRows(const float *weights, int64_t firstRow, int64_t rows,
 
 Status tbq::quantizeTernary(const float *weights, int64_t firstRow,
                             int64_t rows, const QuantizedMatrix &out) {
-  return quantizeRows(weights, firstRow, rows, out, fitTernary, 1, 2);
+  return quantizeRows(weights, firstRow, rows, out, {fitTernary, 1, 2, 2});
 }
 
 Status tbq::quantizeBinary(const float *weights, int64_t firstRow, int64_t rows,
                            const QuantizedMatrix &out) {
-  return quantizeRows(weights, firstRow, rows, out, fitBinary, 1, 1);
+  return quantizeRows(weights, firstRow, rows, out, {fitBinary, 1, 1, 2});
 }
 
 Status tbq::quantizeDualBinary(const float *weights, int64_t firstRow,
                                int64_t rows, const QuantizedMatrix &out) {
-  return quantizeRows(weights, firstRow, rows, out, fitDualBinary, 2, 1);
+  return quantizeRows(weights, firstRow, rows, out, {fitDualBinary, 2, 1, 2});
+}
+
+Status tbq::quantizeInt8(const float *weights, int64_t firstRow, int64_t rows,
+                         const QuantizedMatrix &out) {
+  return quantizeRows(weights, firstRow, rows, out, {fitInt8, 1, 8, 1});
+}
+
+Status tbq::quantizeInt4(const float *weights, int64_t firstRow, int64_t rows,
+                         const QuantizedMatrix &out) {
+  return quantizeRows(weights, firstRow, rows, out, {fitInt4, 1, 4, 1});
 }

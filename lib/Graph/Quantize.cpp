@@ -2,9 +2,9 @@
 //
 // tbq-quantize: post-training quantisation of a float checkpoint. Each float
 // linear inside a decoder layer becomes what the first rule that matches its
-// name says; what no rule matches stays float, as do embedding, head and norms
-// keep their type. Weights are not touched here: the tbq.quantize op says what
-// is made of them when they are written.
+// name says, embedding and head what their own spec says; what none speaks of
+// stays float. Weights are not touched here: the tbq.quantize op says what is
+// made of them when they are written.
 
 #include "tbq/Passes.h"
 #include "tbq/QuantizeSpec.h"
@@ -17,28 +17,74 @@ namespace mlir::tbq {
 using namespace mlir;
 using namespace mlir::tbq;
 
-static void quantize(LinearOp op, Scheme scheme, int64_t group,
-                     Activations activations) {
-  auto weight = cast<RankedTensorType>(op.getWeight().getType());
-  int64_t rows = weight.getDimSize(0), columns = weight.getDimSize(1);
-  if (group == 0 || group > columns)
-    group = columns;
-  OpBuilder b(op);
-  auto digits = DigitsType::get(op.getContext(), rows, columns, scheme);
+static QuantizeOp createQuantize(OpBuilder &b, Value weight,
+                                 const QuantizeSpec &spec) {
+  auto type = cast<RankedTensorType>(weight.getType());
+  int64_t rows = type.getDimSize(0), columns = type.getDimSize(1);
+  int64_t group = spec.group == 0 ? columns : std::min(spec.group, columns);
+  auto digits = DigitsType::get(b.getContext(), rows, columns, *spec.scheme);
   auto coefficients = RankedTensorType::get(
       {rows, (columns + group - 1) / group}, b.getF16Type());
-  auto quantized = QuantizeOp::create(b, op.getWeight().getLoc(), digits,
-                                      TypeRange{coefficients, coefficients},
-                                      op.getWeight(), scheme, group);
+  SmallVector<Type, 2> types(isInteger(*spec.scheme) ? 1 : 2, coefficients);
+  return QuantizeOp::create(b, weight.getLoc(), digits, types, weight,
+                            *spec.scheme, group);
+}
+
+static void useQuantized(LinearOp op, QuantizeOp quantized,
+                         Activations activations) {
   op.getWeightMutable().assign(quantized.getDigits());
-  if (scheme == Scheme::DualBinary) {
-    op.getScaleMutable().assign(quantized.getCoefficients());
-  } else {
-    op.getScaleMutable().assign(quantized.getCoefficients()[0]);
-    op.getShiftMutable().assign(quantized.getCoefficients()[1]);
-  }
-  op.setGroup(group);
+  ValueRange coefficients = quantized.getCoefficients();
+  bool hasShift = quantized.getScheme() == Scheme::Ternary ||
+                  quantized.getScheme() == Scheme::Binary;
+  op.getScaleMutable().assign(coefficients.drop_back(hasShift));
+  if (hasShift)
+    op.getShiftMutable().assign(coefficients.back());
+  op.setGroup(quantized.getGroup());
   op.setActivations(activations);
+}
+
+/// The float weight of the embedding or of the head, which is the linear
+/// outside the decoder layers; else null.
+static Value getTableOrHead(Operation *op) {
+  Value weight;
+  if (auto embedding = dyn_cast<EmbeddingOp>(op))
+    weight = embedding.getTable();
+  else if (auto linear = dyn_cast<LinearOp>(op);
+           linear && !op->getParentOfType<LayerOp>())
+    weight = linear.getWeight();
+  return weight && weight.getDefiningOp<WeightOp>() &&
+                 isa<RankedTensorType>(weight.getType())
+             ? weight
+             : Value();
+}
+
+/// A weight that both use is quantised once.
+static LogicalResult quantizeEmbedding(Operation *root,
+                                       const QuantizeSpec &spec,
+                                       Activations activations) {
+  DenseMap<Value, QuantizeOp> made;
+  root->walk([&](Operation *op) {
+    Value weight = getTableOrHead(op);
+    if (!weight)
+      return;
+    QuantizeOp &quantized = made[weight];
+    if (!quantized) {
+      OpBuilder b(op->getContext());
+      b.setInsertionPointAfterValue(weight);
+      quantized = createQuantize(b, weight, spec);
+    }
+    if (auto linear = dyn_cast<LinearOp>(op)) {
+      useQuantized(linear, quantized, activations);
+      return;
+    }
+    auto embedding = cast<EmbeddingOp>(op);
+    embedding.getTableMutable().assign(quantized.getDigits());
+    embedding.getScaleMutable().assign(quantized.getCoefficients());
+    embedding.setGroup(quantized.getGroup());
+  });
+  if (made.empty())
+    return root->emitError("no float embedding to quantise");
+  return success();
 }
 
 namespace {
@@ -54,6 +100,12 @@ struct QuantizePass : tbq::impl::QuantizePassBase<QuantizePass> {
         return emitError(UnknownLoc::get(context)) << "tbq-quantize: " << error;
       policy.push_back(std::move(*parsed));
     }
+    std::string error;
+    FailureOr<QuantizeSpec> parsed = parseEmbeddingSpec(embedding, error);
+    if (failed(parsed))
+      return emitError(UnknownLoc::get(context))
+             << "tbq-quantize: embedding: " << error;
+    embeddingSpec = *parsed;
     return success();
   }
 
@@ -74,10 +126,15 @@ struct QuantizePass : tbq::impl::QuantizePassBase<QuantizePass> {
           policy, [&](const PolicyRule &rule) { return rule.matches(name); });
       if (name.empty() || rule == policy.end() || !rule->spec.scheme)
         return;
-      quantize(op, *rule->spec.scheme, rule->spec.group, *mode);
+      OpBuilder b(op);
+      useQuantized(op, createQuantize(b, op.getWeight(), rule->spec), *mode);
     });
+    if (embeddingSpec.scheme &&
+        failed(quantizeEmbedding(getOperation(), embeddingSpec, *mode)))
+      signalPassFailure();
   }
 
   SmallVector<PolicyRule> policy;
+  QuantizeSpec embeddingSpec;
 };
 } // namespace

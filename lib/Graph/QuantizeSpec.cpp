@@ -4,33 +4,43 @@
 
 #include "tbq/QuantizeSpec.h"
 
-#include "llvm/ADT/StringSwitch.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/Twine.h"
 #include "llvm/Support/Regex.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
 
-FailureOr<QuantizeSpec> mlir::tbq::parseQuantizeSpec(StringRef spec,
-                                                     std::string &error) {
+namespace {
+/// A scheme that a spec may name. Groups end with a step of the layout, which
+/// is wider for narrower digits.
+struct SchemeName {
+  StringRef name;
+  Scheme scheme;
+  int64_t groupMultiple;
+};
+} // namespace
+
+static FailureOr<QuantizeSpec>
+parseSpec(StringRef spec, ArrayRef<SchemeName> known, std::string &error) {
   if (spec == "float")
     return QuantizeSpec();
   auto [name, group] = spec.split(':');
-  auto scheme = llvm::StringSwitch<std::optional<Scheme>>(name)
-                    .Case("ternary", Scheme::Ternary)
-                    .Case("binary", Scheme::Binary)
-                    .Case("dual-binary", Scheme::DualBinary)
-                    .Default(std::nullopt);
-  if (!scheme) {
+  const SchemeName *found =
+      llvm::find_if(known, [name = name](const SchemeName &entry) {
+        return entry.name == name;
+      });
+  if (found == known.end()) {
+    auto names = llvm::map_range(
+        known, [](const SchemeName &entry) { return entry.name; });
     error = ("unknown scheme '" + name +
-             "' (supported: ternary, binary, dual-binary)")
+             "' (supported: " + llvm::join(names, ", ") + ")")
                 .str();
     return failure();
   }
   if (group == "row")
-    return QuantizeSpec{scheme, 0};
-  // Groups end with a step of the layout, which is wider for narrower digits.
-  int64_t multiple = *scheme == Scheme::Ternary ? 16 : 32, columns = 0;
+    return QuantizeSpec{found->scheme, 0};
+  int64_t multiple = found->groupMultiple, columns = 0;
   if (!group.consume_front("g") || group.getAsInteger(10, columns) ||
       columns < multiple || columns % multiple != 0) {
     error = ("'" + spec + "': expected " + name + ":row or " + name +
@@ -38,7 +48,22 @@ FailureOr<QuantizeSpec> mlir::tbq::parseQuantizeSpec(StringRef spec,
                 .str();
     return failure();
   }
-  return QuantizeSpec{scheme, columns};
+  return QuantizeSpec{found->scheme, columns};
+}
+
+FailureOr<QuantizeSpec> mlir::tbq::parseQuantizeSpec(StringRef spec,
+                                                     std::string &error) {
+  return parseSpec(spec,
+                   {{"ternary", Scheme::Ternary, 16},
+                    {"binary", Scheme::Binary, 32},
+                    {"dual-binary", Scheme::DualBinary, 32}},
+                   error);
+}
+
+FailureOr<QuantizeSpec> mlir::tbq::parseEmbeddingSpec(StringRef spec,
+                                                      std::string &error) {
+  return parseSpec(spec, {{"int8", Scheme::Int8, 4}, {"int4", Scheme::Int4, 8}},
+                   error);
 }
 
 static llvm::Regex compilePattern(StringRef pattern) {

@@ -142,6 +142,12 @@ static uint32_t loadBits(const uint8_t *from, int64_t bits) {
   return value & ((1u << bits) - 1);
 }
 
+/// The sign bits of the 8-bit digits among `bits` bits: a stored byte is two's
+/// complement, its digit stored + 128.
+static uint32_t getSignBits(int64_t bits) {
+  return bits >= 32 ? 0x80808080 : 0x80808080 & ((1u << bits) - 1);
+}
+
 /// One plane of one group of a tile. `digits`: the tile's first row at the
 /// group's first column, rows `rowBytes` apart.
 static void packPlane(LayoutAttr layout, const DigitOrder &order, int64_t plane,
@@ -152,9 +158,10 @@ static void packPlane(LayoutAttr layout, const DigitOrder &order, int64_t plane,
     uint8_t *out = group + layout.getStepOffset(plane, step);
     const int64_t left = std::max<int64_t>(0, columns * bits - step * 32);
     const uint8_t *from = digits + step * 4;
+    const uint32_t flipped = bits == 8 ? getSignBits(left) : 0;
     for (int64_t row = 0; row < rows && left > 0; ++row)
       endian::write32le(out + 4 * row,
-                        order(loadBits(from + row * rowBytes, left)));
+                        order(loadBits(from + row * rowBytes, left) ^ flipped));
   }
 }
 

@@ -97,15 +97,37 @@ TBQ_EFFECTS(PackedLinearOp)
 // Row by row
 //===----------------------------------------------------------------------===//
 
-/// Rows and columns of a table or vector, as stored or packed.
+/// Rows and columns of a matrix, table or vector, as stored or packed.
 static std::pair<int64_t, int64_t> getShape(Value weight) {
   if (auto packed = dyn_cast<PackedType>(weight.getType()))
     return {packed.getLayout().getRows(), packed.getLayout().getColumns()};
+  if (auto digits = dyn_cast<DigitsType>(weight.getType()))
+    return {digits.getRows(), digits.getColumns()};
   auto tensor = cast<RankedTensorType>(weight.getType());
   if (tensor.getRank() == 0)
     return {1, 1};
   return {tensor.getRank() == 1 ? 1 : tensor.getDimSize(0),
           tensor.getShape().back()};
+}
+
+/// What a weight of digits needs beside them: a group, and coefficients for
+/// each.
+template <typename OpType>
+static LogicalResult verifyCoefficients(OpType op, DigitsType digits,
+                                        ValueRange coefficients) {
+  std::optional<uint64_t> group = op.getGroup();
+  int64_t columns = digits.getColumns();
+  if (!group || int64_t(*group) < 1 || int64_t(*group) > columns)
+    return op.emitOpError("needs a group of 1 to ") << columns << " columns";
+  int64_t groups = llvm::divideCeil(columns, int64_t(*group));
+  for (Value coefficient : coefficients) {
+    auto type = cast<RankedTensorType>(coefficient.getType());
+    if (type.getShape() != ArrayRef<int64_t>{digits.getRows(), groups} ||
+        !type.getElementType().isF16())
+      return op.emitOpError("scales and shift must be ")
+             << digits.getRows() << "x" << groups << " f16, not " << type;
+  }
+  return success();
 }
 
 int64_t EmbeddingOp::getUnitsPerToken() { return 1; }
@@ -115,6 +137,17 @@ LogicalResult EmbeddingOp::verify() {
     return failure();
   if (!cast<ShapedType>(getTokens().getType()).getElementType().isInteger(32))
     return emitOpError("tokens are i32 numbers, not ") << getTokens().getType();
+  if (auto digits = dyn_cast<DigitsType>(getTable().getType())) {
+    if (!isInteger(digits.getScheme()))
+      return emitOpError("digits of a table are int8 or int4, not ")
+             << stringifyScheme(digits.getScheme());
+    if (!getScale())
+      return emitOpError("a table of digits needs a scale");
+    if (failed(verifyCoefficients(*this, digits, getScale())))
+      return failure();
+  } else if (getScale() || getGroup()) {
+    return emitOpError("only a table of digits has a scale and a group");
+  }
   if (!hasColumns(getOutput(*this), getShape(getTable()).second))
     return emitOpError("gives rows of ")
            << getShape(getTable()).second << " columns, not "
@@ -253,8 +286,8 @@ static LogicalResult verifyScheme(LinearOp op, DigitsType digits) {
   if (op.getScale().size() != scales)
     return op.emitOpError() << stringifyScheme(scheme) << " needs " << scales
                             << " scale tensors, not " << op.getScale().size();
-  if (scheme == Scheme::DualBinary && op.getShift())
-    return op.emitOpError("dual_binary has no shift");
+  if ((scheme == Scheme::DualBinary || isInteger(scheme)) && op.getShift())
+    return op.emitOpError() << stringifyScheme(scheme) << " has no shift";
   if (!op.getSalient().empty()) {
     auto mask = dyn_cast<DigitsType>(op.getSalient().front().getType());
     if (scheme != Scheme::Binary)
@@ -267,23 +300,10 @@ static LogicalResult verifyScheme(LinearOp op, DigitsType digits) {
         mask.getColumns() != digits.getColumns())
       return op.emitOpError("salient mask does not match ") << digits;
   }
-  if (!op.getGroup() || int64_t(*op.getGroup()) < 1 ||
-      int64_t(*op.getGroup()) > digits.getColumns())
-    return op.emitOpError("needs a group of 1 to ")
-           << digits.getColumns() << " columns";
-  int64_t groups =
-      (digits.getColumns() + *op.getGroup() - 1) / int64_t(*op.getGroup());
   SmallVector<Value> coefficients(op.getScale());
   if (op.getShift())
     coefficients.push_back(op.getShift());
-  for (Value coefficient : coefficients) {
-    auto type = cast<RankedTensorType>(coefficient.getType());
-    if (type.getShape() != ArrayRef<int64_t>{digits.getRows(), groups} ||
-        !type.getElementType().isF16())
-      return op.emitOpError("scales and shift must be ")
-             << digits.getRows() << "x" << groups << " f16, not " << type;
-  }
-  return success();
+  return verifyCoefficients(op, digits, coefficients);
 }
 
 LogicalResult LinearOp::verify() {

@@ -37,10 +37,11 @@ LogicalResult QuantizeOp::verify() {
            << getGroup() << " in rows of " << digits.getColumns();
   if (getScheme() == Scheme::SalientMask)
     return emitOpError("a salient mask is no scheme of a weight");
-  if (getCoefficients().size() != 2)
-    return emitOpError() << stringifyScheme(getScheme())
-                         << " has 2 coefficients, not "
-                         << getCoefficients().size();
+  size_t count = isInteger(getScheme()) ? 1 : 2;
+  if (getCoefficients().size() != count)
+    return emitOpError("coefficients of ")
+           << stringifyScheme(getScheme()) << ": " << count << " a group, not "
+           << getCoefficients().size();
   int64_t groups = numGroups(digits.getColumns(), getGroup());
   for (Value coefficient : getCoefficients())
     if (!isMatrix(coefficient.getType(), digits.getRows(), groups))

@@ -100,11 +100,20 @@ private:
   DictionaryAttr describe();
   func::FuncOp buildFunction();
 
+  /// The values that a linear, or the embedding, is made of.
+  struct Weights {
+    Value matrix; // float, or digits
+    SmallVector<Value, 2> scale;
+    Value shift, bias;
+    IntegerAttr group;
+  };
+
   Value weight(const TensorView &tensor);
   SmallVector<Value, 2> matrices(const TensorView &tensor);
   Value norm(Value input, const TensorView &tensor);
   Value linear(Value input, const LinearTensors &tensors);
-  Value floatLinear(Value input, Value matrix, int64_t columns, Value bias);
+  Weights weights(const LinearTensors &tensors);
+  Value linear(Value input, const Weights &weights, int64_t columns);
   Value rotate(Value input, int64_t heads);
   Value add(Value lhs, Value rhs);
   Value attention(Value input, const LayerTensors &tensors, Value layer);
@@ -159,6 +168,10 @@ static Scheme schemeOf(const LinearTensors &tensors) {
     return Scheme::Binary;
   case ::tbq::Scheme::DualBinary:
     return Scheme::DualBinary;
+  case ::tbq::Scheme::Int8:
+    return Scheme::Int8;
+  case ::tbq::Scheme::Int4:
+    return Scheme::Int4;
   }
   llvm_unreachable("all schemes are named");
 }
@@ -172,41 +185,44 @@ Value LlamaBuilder::norm(Value input, const TensorView &tensor) {
       ->getResult(0);
 }
 
-Value LlamaBuilder::floatLinear(Value input, Value matrix, int64_t columns,
-                                Value bias) {
-  return LinearOp::create(builder, TypeRange(rows(columns)), input, matrix,
-                          /*scale=*/ValueRange(), /*shift=*/Value(),
-                          /*salient=*/ValueRange(), bias, /*residual=*/Value(),
-                          /*group=*/IntegerAttr(), ActivationsAttr(),
+LlamaBuilder::Weights LlamaBuilder::weights(const LinearTensors &tensors) {
+  Weights result;
+  if (tensors.quantization) {
+    auto type = DigitsType::get(builder.getContext(), tensors.rows,
+                                tensors.columns, schemeOf(tensors));
+    const TensorView &stored = tensors.codes ? *tensors.codes : *tensors.planes;
+    result.matrix = WeightOp::create(builder, type, stored.name);
+    result.scale = matrices(*tensors.scale);
+    if (tensors.shift)
+      result.shift = weight(*tensors.shift);
+    const int64_t group = tensors.quantization->groupSize;
+    result.group = builder.getI64IntegerAttr(
+        group ? std::min(group, tensors.columns) : tensors.columns);
+  } else {
+    result.matrix = weight(*tensors.weight);
+  }
+  if (tensors.bias)
+    result.bias = weight(*tensors.bias);
+  return result;
+}
+
+Value LlamaBuilder::linear(Value input, const Weights &weights,
+                           int64_t columns) {
+  ActivationsAttr activations;
+  if (isa<DigitsType>(weights.matrix.getType()))
+    activations =
+        ActivationsAttr::get(builder.getContext(), settings.activations);
+  return LinearOp::create(builder, TypeRange(rows(columns)), input,
+                          weights.matrix, weights.scale, weights.shift,
+                          /*salient=*/ValueRange(), weights.bias,
+                          /*residual=*/Value(), weights.group, activations,
                           ValueRange(), Value(), ValueRange())
       ->getResult(0);
 }
 
 Value LlamaBuilder::linear(Value input, const LinearTensors &tensors) {
   at(tensors.name);
-  if (!tensors.quantization) {
-    Value matrix = weight(*tensors.weight);
-    Value bias = tensors.bias ? weight(*tensors.bias) : Value();
-    return floatLinear(input, matrix, tensors.rows, bias);
-  }
-  MLIRContext *context = builder.getContext();
-  auto type = DigitsType::get(context, tensors.rows, tensors.columns,
-                              schemeOf(tensors));
-  const TensorView &stored = tensors.codes ? *tensors.codes : *tensors.planes;
-  Value digits = WeightOp::create(builder, type, stored.name);
-  SmallVector<Value, 2> scale = matrices(*tensors.scale);
-  Value shift = tensors.shift ? weight(*tensors.shift) : Value();
-  Value bias = tensors.bias ? weight(*tensors.bias) : Value();
-  const int64_t group = tensors.quantization->groupSize;
-  return LinearOp::create(
-             builder, TypeRange(rows(tensors.rows)), input, digits, scale,
-             shift,
-             /*salient=*/ValueRange(), bias, /*residual=*/Value(),
-             builder.getI64IntegerAttr(group ? std::min(group, tensors.columns)
-                                             : tensors.columns),
-             ActivationsAttr::get(context, settings.activations), ValueRange(),
-             Value(), ValueRange())
-      ->getResult(0);
+  return linear(input, weights(tensors), tensors.rows);
 }
 
 Value LlamaBuilder::rotate(Value input, int64_t heads) {
@@ -327,7 +343,7 @@ OwningOpRef<ModuleOp> LlamaBuilder::build(const ModelTensors &tensors) {
   builder.setInsertionPointToStart(&function.getBody().front());
 
   at("model.embed_tokens");
-  Value table = weight(*tensors.embedding);
+  Weights table = weights(tensors.embedding);
   at("model.rotary_emb");
   ropeTable = RopeTableOp::create(
       builder,
@@ -335,10 +351,11 @@ OwningOpRef<ModuleOp> LlamaBuilder::build(const ModelTensors &tensors) {
                             builder.getF32Type()),
       ArrayRef<float>(computeRopeFrequencies(config)));
   at("model.embed_tokens");
-  Value hidden =
-      EmbeddingOp::create(builder, TypeRange(rows(config.hidden)), tokens,
-                          table, ValueRange(), Value(), ValueRange())
-          ->getResult(0);
+  Value scale = table.scale.empty() ? Value() : table.scale.front();
+  Value hidden = EmbeddingOp::create(builder, TypeRange(rows(config.hidden)),
+                                     tokens, table.matrix, scale, table.group,
+                                     ValueRange(), Value(), ValueRange())
+                     ->getResult(0);
   for (auto [number, layerTensors] : llvm::enumerate(tensors.layers))
     hidden = layer(hidden, layerTensors, number);
 
@@ -348,9 +365,8 @@ OwningOpRef<ModuleOp> LlamaBuilder::build(const ModelTensors &tensors) {
                ->getResult(0);
   hidden = norm(hidden, *tensors.norm);
   at("lm_head");
-  Value head =
-      tensors.head == tensors.embedding ? table : weight(*tensors.head);
-  Value logits = floatLinear(hidden, head, config.vocab, /*bias=*/Value());
+  Weights head = config.tieEmbeddings ? table : weights(tensors.head);
+  Value logits = linear(hidden, head, config.vocab);
   func::ReturnOp::create(builder, logits);
   return module;
 }

@@ -22,17 +22,33 @@ std::string mlir::tbq::configFile(const Checkpoint &checkpoint) {
   return checkpoint.directory() + "/config.json";
 }
 
-/// Groups that end within a row must end with a whole step of digits, which is
-/// 16 columns of 2 bits, or 32 of one.
+/// Columns of a step of digits, the 4 bytes that a row has in it.
+static int64_t getStepColumns(::tbq::Scheme scheme) {
+  switch (scheme) {
+  case ::tbq::Scheme::Ternary:
+    return 16;
+  case ::tbq::Scheme::Binary:
+  case ::tbq::Scheme::DualBinary:
+    return 32;
+  case ::tbq::Scheme::Int8:
+    return 4;
+  case ::tbq::Scheme::Int4:
+    return 8;
+  }
+  llvm_unreachable("all schemes are named");
+}
+
+/// Groups that end within a row must end with a whole step of digits. `field`:
+/// what of the config says how long they are.
 static Status checkGroup(const Checkpoint &checkpoint,
-                         const LinearTensors &linear) {
+                         const LinearTensors &linear, const char *field) {
   if (!linear.quantization)
     return Status::ok();
   const int64_t group = linear.quantization->groupSize;
-  const int64_t step = linear.codes ? kLanes : 2 * kLanes;
+  const int64_t step = getStepColumns(linear.quantization->scheme);
   if (group == 0 || group >= linear.columns || group % step == 0)
     return Status::ok();
-  return makeError(configFile(checkpoint), "quantization_config.group_size",
+  return makeError(configFile(checkpoint), field,
                    linear.name + " has groups of " + std::to_string(group) +
                        " weights (supported: multiples of " +
                        std::to_string(step) + ", or \"row\")");
@@ -47,7 +63,7 @@ static Status readLinear(const Checkpoint &checkpoint,
   if (!found)
     return found.error();
   linear = *std::move(found);
-  return checkGroup(checkpoint, linear);
+  return checkGroup(checkpoint, linear, "quantization_config.group_size");
 }
 
 static Status readVector(const Checkpoint &checkpoint, const std::string &name,
@@ -98,20 +114,24 @@ Result<ModelTensors> mlir::tbq::collectTensors(const Checkpoint &checkpoint) {
   auto embedding = checkpoint.embedding();
   if (!embedding)
     return embedding.error();
-  tensors.embedding = *embedding;
+  tensors.embedding = *std::move(embedding);
+  Status status = checkGroup(checkpoint, tensors.embedding,
+                             "quantization_config.embedding.group_size");
+  if (!status)
+    return status.error();
   for (int64_t i = 0; i < config.layers; ++i) {
     LayerTensors &layer = tensors.layers.emplace_back();
     layer.name = "model.layers." + std::to_string(i);
-    if (Status status = readLayer(checkpoint, layer); !status)
+    if (status = readLayer(checkpoint, layer); !status)
       return status.error();
   }
-  Status status =
+  status =
       readVector(checkpoint, "model.norm.weight", config.hidden, tensors.norm);
   if (!status)
     return status.error();
   auto head = checkpoint.head();
   if (!head)
     return head.error();
-  tensors.head = *head;
+  tensors.head = *std::move(head);
   return tensors;
 }

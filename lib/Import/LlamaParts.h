@@ -18,13 +18,14 @@ struct LayerTensors {
 };
 
 struct ModelTensors {
-  const ::tbq::TensorView *embedding = nullptr, *norm = nullptr;
-  const ::tbq::TensorView *head = nullptr; // == embedding if tied
+  const ::tbq::TensorView *norm = nullptr;
+  ::tbq::LinearTensors embedding;
+  ::tbq::LinearTensors head; // the embedding's tensors if tied
   std::vector<LayerTensors> layers;
 };
 
 /// Finds every tensor that the config asks for and checks type and shape, and
-/// that the groups of quantised linears are ones that can be packed.
+/// that the groups of what is quantised are ones that can be packed.
 ::tbq::Result<ModelTensors> collectTensors(const ::tbq::Checkpoint &checkpoint);
 
 /// The path of its config.json, for messages.

@@ -20,9 +20,9 @@ using namespace mlir::tbq;
 
 /// The form of a scheme: digit widths, and for each coefficient the integers
 /// its bracket is made of (planes, then the sum).
-static void getForm(LinearOp op, SmallVectorImpl<int64_t> &digits,
+static void getForm(Scheme scheme, bool shift, SmallVectorImpl<int64_t> &digits,
                     SmallVectorImpl<int64_t> &terms) {
-  switch (cast<DigitsType>(op.getWeight().getType()).getScheme()) {
+  switch (scheme) {
   case Scheme::Ternary: // code T + 1: a (D - S) + c S
     digits.assign({2});
     terms.assign({1, -1});
@@ -35,11 +35,41 @@ static void getForm(LinearOp op, SmallVectorImpl<int64_t> &digits,
     digits.assign({1, 1});
     terms.assign({1, 0, 0, 0, 1, 0});
     break;
+  case Scheme::Int8: // code q + 128: a (D - 128 S)
+    digits.assign({8});
+    terms.assign({1, -128});
+    break;
+  case Scheme::Int4: // code q + 8: a (D - 8 S)
+    digits.assign({4});
+    terms.assign({1, -8});
+    break;
   case Scheme::SalientMask:
-    llvm_unreachable("the verifier of tbq.linear refuses a mask");
+    llvm_unreachable("the verifiers refuse a mask");
   }
-  if (op.getShift())
+  if (shift)
     terms.append({0, 1});
+}
+
+/// Digits in the form of their scheme, for `user`; null, with an error, if the
+/// layout cannot hold its groups.
+static Value packDigits(Operation *user, Value weight, int64_t group,
+                        ValueRange scale, Value shift, Value bias) {
+  OpBuilder b(user);
+  auto type = cast<DigitsType>(weight.getType());
+  SmallVector<int64_t> digits, terms;
+  getForm(type.getScheme(), bool(shift), digits, terms);
+  auto layout = LayoutAttr::getChecked(
+      [&] { return user->emitOpError(); }, b.getContext(), type.getRows(),
+      type.getColumns(), Type(), ArrayRef<int64_t>(digits),
+      ArrayRef<int64_t>(terms), group, kLanes, bool(bias));
+  if (!layout)
+    return {};
+  SmallVector<Value> coefficients(scale);
+  if (shift)
+    coefficients.push_back(shift);
+  return PackOp::create(b, weight.getLoc(),
+                        PackedType::get(b.getContext(), layout), weight,
+                        coefficients, bias);
 }
 
 /// A float weight in the layout of a table (one row after the other, f32) or of
@@ -98,23 +128,13 @@ static LogicalResult packLinear(LinearOp op) {
   Value input = op.getInput(), sums, scale, packed;
   if (!op.getSalient().empty())
     return op.emitOpError("cannot pack salient weights yet");
-  if (auto digitsType = dyn_cast<DigitsType>(op.getWeight().getType())) {
-    SmallVector<int64_t> digits, terms;
-    getForm(op, digits, terms);
-    auto layout = LayoutAttr::getChecked(
-        [&] { return op.emitOpError(); }, b.getContext(), digitsType.getRows(),
-        digitsType.getColumns(), Type(), ArrayRef<int64_t>(digits),
-        ArrayRef<int64_t>(terms), int64_t(*op.getGroup()), kLanes,
-        bool(op.getBias()));
-    if (!layout)
+  if (isa<DigitsType>(op.getWeight().getType())) {
+    packed = packDigits(op, op.getWeight(), *op.getGroup(), op.getScale(),
+                        op.getShift(), op.getBias());
+    if (!packed)
       return failure();
-    SmallVector<Value> coefficients(op.getScale());
-    if (op.getShift())
-      coefficients.push_back(op.getShift());
-    packed = PackOp::create(b, op.getWeight().getLoc(),
-                            PackedType::get(b.getContext(), layout),
-                            op.getWeight(), coefficients, op.getBias());
-    addActivations(b, op, layout, input, sums, scale);
+    addActivations(b, op, cast<PackedType>(packed.getType()).getLayout(), input,
+                   sums, scale);
   } else {
     packed = packFloat(b, op.getWeight(), /*matrix=*/true, op.getBias());
   }
@@ -126,6 +146,23 @@ static LogicalResult packLinear(LinearOp op) {
       op.getResidual(), ValueRange(), Value(), ValueRange());
   op->replaceAllUsesWith(linear);
   op.erase();
+  return success();
+}
+
+/// Packed like a linear's weight, so that a tied head may use the same bytes.
+static LogicalResult packEmbedding(EmbeddingOp op) {
+  OpBuilder b(op);
+  if (!isa<DigitsType>(op.getTable().getType())) {
+    op.getTableMutable().assign(packFloat(b, op.getTable(), /*matrix=*/true));
+    return success();
+  }
+  Value packed = packDigits(op, op.getTable(), *op.getGroup(), op.getScale(),
+                            /*shift=*/Value(), /*bias=*/Value());
+  if (!packed)
+    return failure();
+  op.getTableMutable().assign(packed);
+  op.getScaleMutable().clear();
+  op.removeGroupAttr();
   return success();
 }
 
@@ -143,9 +180,7 @@ struct PackWeightsPass : tbq::impl::PackWeightsPassBase<PackWeightsPass> {
           llvm::TypeSwitch<Operation *, LogicalResult>(op)
               .Case([&](LinearOp linear) { return packLinear(linear); })
               .Case([&](EmbeddingOp embedding) {
-                embedding.getTableMutable().assign(
-                    packFloat(b, embedding.getTable(), /*matrix=*/true));
-                return success();
+                return packEmbedding(embedding);
               })
               .Case([&](RmsNormOp norm) {
                 norm.getWeightMutable().assign(

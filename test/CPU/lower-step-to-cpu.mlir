@@ -216,3 +216,29 @@ func.func @quantize(%x: memref<1x80xf32>, %q: memref<1x80xi8>, %a: memref<1x16xf
   tbq.quantize_activations %x columns 72 group 32 into(%q, %a, %s) count(%n) range(%b, %e) : (memref<1x80xf32>, memref<1x80xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
   return
 }
+
+// Groups of an 8-bit head may be no whole vectors: of 20 columns, the second
+// vector has 4. The last group takes the row's padding along.
+// CHECK-LABEL: func.func @short_groups(
+// CHECK: scf.for %[[GROUP:.*]] = %c0 to %c2 step %c1
+// CHECK: %[[FIRST:.*]] = arith.muli %[[GROUP]], %c20
+// CHECK: vector.load %arg0[%{{.*}}, %[[FIRST]]]
+// CHECK: vector.store %{{.*}}, %arg1[%{{.*}}, %[[FIRST]]]
+// CHECK: %[[SECOND:.*]] = arith.addi %[[FIRST]], %c16
+// CHECK: %[[MASK:.*]] = vector.constant_mask [4] : vector<16xi1>
+// CHECK: vector.maskedload %arg0[%{{.*}}, %[[SECOND]]], %[[MASK]]
+// CHECK: vector.maskedstore %arg1[%{{.*}}, %[[SECOND]]], %[[MASK]]
+// CHECK: memref.store %{{.*}}, %arg3[%{{.*}}, %[[GROUP]]]
+// CHECK: vector.load %arg0[%{{.*}}, %c40]
+// CHECK: %[[REST:.*]] = vector.constant_mask [8] : vector<16xi1>
+// CHECK: vector.maskedload %arg0[%{{.*}}, %c56], %[[REST]]
+// CHECK: memref.store %{{.*}}, %arg3[%{{.*}}, %c2]
+// CHECK: scf.for %{{.*}} = %c0 to %c2 step %c1
+// CHECK: %[[FOUR:.*]] = vector.constant_mask [4] : vector<16xi1>
+// CHECK: vector.maskedload %arg0[%{{.*}}, %{{.*}}], %[[FOUR]]
+// CHECK: vector.reduction <add>
+func.func @short_groups(%x: memref<1x64xf32>, %q: memref<1x64xi8>, %a: memref<1x16xf32>, %s: memref<1x16xi32>, %f: memref<1x16xf32>, %n: index, %b: index, %e: index) {
+  tbq.quantize_activations %x columns 60 group 20 into(%q, %a, %s) count(%n) range(%b, %e) : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  tbq.group_sums %x columns 60 group 20 into(%f) count(%n) range(%b, %e) : (memref<1x64xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}

@@ -73,3 +73,47 @@ func.func @row(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memref<1x
     : (memref<1x2048xi8>, !row, memref<1x16xi32>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
   return
 }
+
+// The head in 8 bits by groups of 64: a load of 64 bytes of codes is one dot
+// product as it is, without a mask or a shift.
+// DOTS-LABEL: {{^}}head8:
+// DOTS: Inner Loop Header: Depth=3
+// DOTS-COUNT-16: vpdpbusd {{.*}}%zmm
+// DOTS-NOT: vpdpbusd
+// DOTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// SHIFTS-LABEL: {{^}}head8:
+// SHIFTS: Inner Loop Header: Depth=3
+// SHIFTS-NOT: {{vps[rl].*zmm|vpand}}
+// SHIFTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// NOTHING-ELSE-LABEL: {{^}}head8:
+// NOTHING-ELSE: Inner Loop Header: Depth=3
+// NOTHING-ELSE-NOT: {{%[er]sp|vph?add[wd].*xmm|hadd|vperm|vpshuf|vextract|vpmul|call}}
+// NOTHING-ELSE: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+!head8 = !tbq.packed<64x2048, digits [8], terms [[1, -128]], group 64, tile 16>
+func.func @head8(%x: memref<1x2048xi8>, %sums: memref<1x32xi32>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
+                 %section: memref<262144xi8>, %count: index, %begin: index, %end: index) {
+  %w = tbq.placed_weight [0] in %section : memref<262144xi8> : !head8
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x2048xi8>, !head8, memref<1x32xi32>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// In 4 bits: two dot products a load.
+// DOTS-LABEL: {{^}}head4:
+// DOTS: Inner Loop Header: Depth=3
+// DOTS-COUNT-16: vpdpbusd {{.*}}%zmm
+// DOTS-NOT: vpdpbusd
+// DOTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// LOADS-LABEL: {{^}}head4:
+// LOADS: Inner Loop Header: Depth=3
+// LOADS-COUNT-8: vmovdqu{{[0-9]*}} {{.*}}(%r{{.*}}), %zmm
+// LOADS-NOT: vmovdq
+// LOADS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+!head4 = !tbq.packed<64x2048, digits [4], terms [[1, -8]], group 64, tile 16>
+func.func @head4(%x: memref<1x2048xi8>, %sums: memref<1x32xi32>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
+                 %section: memref<262144xi8>, %count: index, %begin: index, %end: index) {
+  %w = tbq.placed_weight [0] in %section : memref<262144xi8> : !head4
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x2048xi8>, !head4, memref<1x32xi32>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}

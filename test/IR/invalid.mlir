@@ -146,8 +146,16 @@ func.func @quantize_mask(%w: tensor<4x40xf32>) {
 // -----
 
 func.func @quantize_count(%w: tensor<4x40xf32>) {
-  // expected-error @below {{dual_binary has 2 coefficients, not 1}}
+  // expected-error @below {{coefficients of dual_binary: 2 a group, not 1}}
   %t, %c = tbq.quantize %w dual_binary group 32 : tensor<4x40xf32> -> !tbq.digits<4x40, dual_binary>, tensor<4x2xf16>
+  return
+}
+
+// -----
+
+func.func @quantize_count(%w: tensor<4x40xf32>) {
+  // expected-error @below {{coefficients of int8: 1 a group, not 2}}
+  %q, %c:2 = tbq.quantize %w int8 group 32 : tensor<4x40xf32> -> !tbq.digits<4x40, int8>, tensor<4x2xf16>, tensor<4x2xf16>
   return
 }
 
@@ -377,6 +385,62 @@ func.func @f(%t: tensor<?xi32>, %w: tensor<9x16xf32>) {
 
 // -----
 
+func.func @f(%t: tensor<?xi32>, %q: !tbq.digits<9x16, int8>, %a: tensor<9x1xf16>) {
+  // expected-error @below {{gives rows of 16 columns, not 'tensor<?x9xf32>'}}
+  %r = tbq.embedding %t, %q scale(%a) group 16 : (tensor<?xi32>, !tbq.digits<9x16, int8>, tensor<9x1xf16>) -> tensor<?x9xf32>
+  return
+}
+
+// -----
+
+func.func @f(%t: tensor<?xi32>, %q: !tbq.digits<9x16, ternary>, %a: tensor<9x1xf16>) {
+  // expected-error @below {{digits of a table are int8 or int4, not ternary}}
+  %r = tbq.embedding %t, %q scale(%a) group 16 : (tensor<?xi32>, !tbq.digits<9x16, ternary>, tensor<9x1xf16>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%t: tensor<?xi32>, %q: !tbq.digits<9x16, int4>) {
+  // expected-error @below {{a table of digits needs a scale}}
+  %r = tbq.embedding %t, %q group 16 : (tensor<?xi32>, !tbq.digits<9x16, int4>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%t: tensor<?xi32>, %q: !tbq.digits<9x16, int8>, %a: tensor<9x1xf16>) {
+  // expected-error @below {{needs a group of 1 to 16 columns}}
+  %r = tbq.embedding %t, %q scale(%a) group 17 : (tensor<?xi32>, !tbq.digits<9x16, int8>, tensor<9x1xf16>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%t: tensor<?xi32>, %q: !tbq.digits<9x16, int8>, %a: tensor<9x1xf16>) {
+  // expected-error @below {{scales and shift must be 9x2 f16, not 'tensor<9x1xf16>'}}
+  %r = tbq.embedding %t, %q scale(%a) group 8 : (tensor<?xi32>, !tbq.digits<9x16, int8>, tensor<9x1xf16>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%t: tensor<?xi32>, %w: tensor<9x16xf32>, %a: tensor<9x1xf16>) {
+  // expected-error @below {{only a table of digits has a scale and a group}}
+  %r = tbq.embedding %t, %w scale(%a) : (tensor<?xi32>, tensor<9x16xf32>, tensor<9x1xf16>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%t: tensor<?xi32>, %w: tensor<9x16xf32>) {
+  // expected-error @below {{only a table of digits has a scale and a group}}
+  %r = tbq.embedding %t, %w group 16 : (tensor<?xi32>, tensor<9x16xf32>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
 func.func @f(%x: tensor<?x16xf32>, %w: tensor<8xf32>) {
   // expected-error @below {{input, weight and output need 16 features}}
   %r = tbq.rms_norm %x, %w epsilon 1.0e-05 features 16 : (tensor<?x16xf32>, tensor<8xf32>) -> tensor<?x16xf32>
@@ -496,6 +560,22 @@ func.func @f(%x: tensor<?x40xf32>, %t: !tbq.digits<4x40, ternary>) {
 func.func @f(%x: tensor<?x40xf32>, %t: !tbq.digits<4x40, dual_binary>, %a: tensor<4x2xf16>) {
   // expected-error @below {{dual_binary has no shift}}
   %r = tbq.linear %x, %t scale(%a, %a) shift(%a) group 32 : (tensor<?x40xf32>, !tbq.digits<4x40, dual_binary>, tensor<4x2xf16>, tensor<4x2xf16>, tensor<4x2xf16>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x40xf32>, %q: !tbq.digits<4x40, int8>, %a: tensor<4x2xf16>) {
+  // expected-error @below {{int8 needs 1 scale tensors, not 2}}
+  %r = tbq.linear %x, %q scale(%a, %a) group 32 : (tensor<?x40xf32>, !tbq.digits<4x40, int8>, tensor<4x2xf16>, tensor<4x2xf16>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x40xf32>, %q: !tbq.digits<4x40, int4>, %a: tensor<4x2xf16>) {
+  // expected-error @below {{int4 has no shift}}
+  %r = tbq.linear %x, %q scale(%a) shift(%a) group 32 : (tensor<?x40xf32>, !tbq.digits<4x40, int4>, tensor<4x2xf16>, tensor<4x2xf16>) -> tensor<?x4xf32>
   return
 }
 

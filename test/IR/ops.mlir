@@ -70,6 +70,18 @@ func.func @linears(%x: tensor<?x64xf32>, %r: tensor<?x48xf32>, %w: tensor<48x64x
   return
 }
 
+// The embedding and the head in 8 and 4 bits.
+// CHECK-LABEL: @integers
+func.func @integers(%tokens: tensor<?xi32>, %x: tensor<?x64xf32>, %w: tensor<48x64xbf16>, %q: !tbq.digits<48x64, int8>, %a: tensor<48x2xf16>) {
+  // CHECK: tbq.embedding %arg0, %arg3 scale(%arg4) group 32 : (tensor<?xi32>, !tbq.digits<48x64, int8>, tensor<48x2xf16>) -> tensor<?x64xf32>
+  %0 = tbq.embedding %tokens, %q scale(%a) group 32 : (tensor<?xi32>, !tbq.digits<48x64, int8>, tensor<48x2xf16>) -> tensor<?x64xf32>
+  // CHECK: %[[Q:.*]], %[[A:.*]] = tbq.quantize %arg2 int4 group 64 : tensor<48x64xbf16> -> <48x64, int4>, tensor<48x1xf16>
+  %n, %row = tbq.quantize %w int4 group 64 : tensor<48x64xbf16> -> !tbq.digits<48x64, int4>, tensor<48x1xf16>
+  // CHECK: tbq.linear %arg1, %[[Q]] scale(%[[A]]) group 64 activations i8 : (tensor<?x64xf32>, !tbq.digits<48x64, int4>, tensor<48x1xf16>) -> tensor<?x48xf32>
+  %1 = tbq.linear %x, %n scale(%row) group 64 activations i8 : (tensor<?x64xf32>, !tbq.digits<48x64, int4>, tensor<48x1xf16>) -> tensor<?x48xf32>
+  return
+}
+
 // CHECK-LABEL: @step_on_tensors
 func.func @step_on_tensors(%tokens: tensor<?xi32>, %h: tensor<?x64xf32>, %k: tensor<?x32xf32>, %cache: !kv,
                            %table: tensor<60x64xbf16>, %n: tensor<64xf32>, %rope: tensor<40x16xf32>, %i: index) {

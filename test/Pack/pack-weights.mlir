@@ -96,6 +96,40 @@ func.func @binary(%x: tensor<?x64xf32>, %s: !tbq.digits<8x64, binary>, %a: tenso
 
 // -----
 
+// Embedding and head in 8 bits, q + 128, or 4, q + 8. A tied table is packed
+// once, and its row needs no group sums.
+// CHECK-DAG: ![[INT8:packed[0-9]*]] = !tbq.packed<50x24, digits [8], terms {{\[}}[1, -128]], group 4, tile 16>
+// CHECK-DAG: ![[INT4:packed[0-9]*]] = !tbq.packed<50x24, digits [4], terms {{\[}}[1, -8]], group 24, tile 16>
+// CHECK-LABEL: @integers
+// SHARED-LABEL: @integers
+func.func @integers(%tokens: tensor<?xi32>, %q: !tbq.digits<50x24, int8>, %a: tensor<50x6xf16>, %n: !tbq.digits<50x24, int4>, %row: tensor<50x1xf16>)
+    -> (tensor<?x50xf32>, tensor<?x50xf32>) {
+  // CHECK: %[[P:.*]] = tbq.pack %arg1 coefficients(%arg2) : (!tbq.digits<50x24, int8>, tensor<50x6xf16>) -> ![[INT8]]
+  // CHECK-NEXT: tbq.embedding %arg0, %[[P]] : (tensor<?xi32>, ![[INT8]]) -> tensor<?x24xf32>
+  %0 = tbq.embedding %tokens, %q scale(%a) group 4 : (tensor<?xi32>, !tbq.digits<50x24, int8>, tensor<50x6xf16>) -> tensor<?x24xf32>
+  // CHECK: %[[Q:.*]]:3 = tbq.quantize_activations %{{.*}} columns 24 group 4
+  // CHECK: tbq.packed_linear %[[Q]]#0, %{{.*}} sums(%[[Q]]#2) activation_scale(%[[Q]]#1) : (tensor<?x24xi8>, ![[INT8]], tensor<?x6xi32>, tensor<?x1xf32>) -> tensor<?x50xf32>
+  %1 = tbq.linear %0, %q scale(%a) group 4 activations i8 : (tensor<?x24xf32>, !tbq.digits<50x24, int8>, tensor<50x6xf16>) -> tensor<?x50xf32>
+  // CHECK: %[[S:.*]] = tbq.group_sums %{{.*}} columns 24 group 24
+  // CHECK: tbq.packed_linear %{{.*}}, %{{.*}} sums(%[[S]]) : (tensor<?x24xf32>, ![[INT4]], tensor<?x1xf32>) -> tensor<?x50xf32>
+  %2 = tbq.linear %0, %n scale(%row) group 24 activations f32 : (tensor<?x24xf32>, !tbq.digits<50x24, int4>, tensor<50x1xf16>) -> tensor<?x50xf32>
+  // SHARED: %[[P:.*]] = tbq.pack %arg1
+  // SHARED-NOT: tbq.pack %arg1
+  // SHARED: tbq.embedding %arg0, %[[P]]
+  // SHARED: tbq.packed_linear %{{.*}}, %[[P]]
+  return %1, %2 : tensor<?x50xf32>, tensor<?x50xf32>
+}
+
+// -----
+
+func.func @embedding_group(%tokens: tensor<?xi32>, %n: !tbq.digits<50x24, int4>, %a: tensor<50x2xf16>) -> tensor<?x24xf32> {
+  // expected-error @below {{'tbq.embedding' op groups of 12 columns do not end with a step of 8}}
+  %0 = tbq.embedding %tokens, %n scale(%a) group 12 : (tensor<?xi32>, !tbq.digits<50x24, int4>, tensor<50x2xf16>) -> tensor<?x24xf32>
+  return %0 : tensor<?x24xf32>
+}
+
+// -----
+
 func.func @salient(%x: tensor<?x16xf32>, %s: !tbq.digits<8x16, binary>, %m: !tbq.digits<8x16, salient_mask>, %a: tensor<8x1xf16>) -> tensor<?x8xf32> {
   // expected-error @below {{cannot pack salient weights yet}}
   %y = tbq.linear %x, %s scale(%a) salient(%m, %a, %a, %a) group 16

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Hugging Face transformers in float32: what every artifact is compared with.
 
-Input:  a checkpoint's directory, float or ours, and optionally a quantiser for its linears.
+Input:  a checkpoint's directory, float or ours, and optionally quantisers for its linears and for
+        its embedding and head.
 Output: a LlamaForCausalLM whose weights are the dequantised ones; its logits and greedy tokens.
 Holds:  every tensor of the checkpoint is used, and every parameter comes from it.
 """
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 import binary
-import embedding
+import integer
 import salient
 import ternary
 
@@ -48,10 +49,8 @@ def readModule(name, parts, config, quantization):
     sizes = {"down": config.intermediate_size, "o": config.num_attention_heads * config.head_dim}
     columns = sizes.get(kind, config.hidden_size)
     if "q" in parts:
-        stated = quantization["embedding"]
-        return embedding.readTable(
-            parts["q"], parts["scale"], columns, stated["bits"], stated["group_size"]
-        )
+        group = quantization["embedding"]["group_size"]
+        return integer.readTable(parts["q"], parts["scale"], columns, group)
     group = groupSizeOf(name, quantization)
     rest = (parts["scale"], parts.get("shift"), columns, group)
     if "codes" in parts:
@@ -77,8 +76,9 @@ def dequantise(tensors, config, quantization):
     return result
 
 
-def loadModel(directory, quantise=None):
-    """The checkpoint in float32; quantise maps a linear's float32 [N, K] to another."""
+def loadModel(directory, quantise=None, quantiseTable=None):
+    """The checkpoint in float32; quantise maps a linear's float32 [N, K] to another, quantiseTable
+    that of the embedding and the head."""
     settings = json.loads((directory / "config.json").read_text())
     quantization = settings.pop("quantization_config", None)
     config = LlamaConfig.from_dict(settings)
@@ -91,6 +91,10 @@ def loadModel(directory, quantise=None):
         for name, tensor in tensors.items():
             if LINEAR.search(name):
                 tensors[name] = torch.from_numpy(quantise(tensor.numpy()))
+    if quantiseTable:
+        for name in TIED:
+            if name in tensors:
+                tensors[name] = torch.from_numpy(quantiseTable(tensors[name].numpy()))
     if config.tie_word_embeddings:
         # A tied checkpoint stores the matrix once, under either name.
         stored = [tensors[name] for name in TIED if name in tensors]
@@ -117,15 +121,16 @@ def greedyChoices(model, prompt, tokens, banned=()):
     return logits.argmax(axis=1).tolist()
 
 
-def roundActivations(model):
-    """From now on the inputs of the model's linears are int8: 127 steps to a token's largest."""
+def roundActivations(model, linears=True, head=False):
+    """From now on the inputs of the layers' linears, and of the head, are int8: 127 steps to a
+    token's largest."""
 
     def toSteps(linear, inputs):
         largest = inputs[0].abs().amax(-1, keepdim=True).clamp(min=1e-5)
         return ((inputs[0] * (127 / largest)).round() * (largest / 127),)
 
     for name, module in model.named_modules():
-        if LINEAR.search(f"{name}.weight"):
+        if (linears and LINEAR.search(f"{name}.weight")) or (head and name == "lm_head"):
             module.register_forward_pre_hook(toSteps)
 
 

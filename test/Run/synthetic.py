@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import binary
-import embedding
+import integer
 import salient
 import ternary
 from tbq import checkpoint
@@ -82,14 +82,6 @@ ODD = {
     "head_dim": 20,
     "vocab_size": 331,
 }
-UNTIED = {"tie_word_embeddings": False}
-
-
-def tables(bits, group_size):
-    """The embedding and head in so many bits, the linears ternary."""
-    return {**TERNARY, "embedding": {"bits": bits, "group_size": group_size}}
-
-
 # Our quantised checkpoint; a row of 192 columns is one group of 128 and a half.
 STORED = {
     "stored-ternary-g128": {"stored": TERNARY},
@@ -108,15 +100,29 @@ SALIENT = {
     "stored-odd-salient-g64": {"stored": {**BINARY, "fraction": 0.2}, **ODD},
     "stored-mixed-salient": {"stored": {**MIXED, "fraction": 0.2}},
 }
+# The embedding in 8 or 4 bits too, or alone. A row of 69 columns is an odd number of nibbles.
+FLOAT_LINEARS = {**TERNARY, "group_size": "row", "modules_to_not_convert": ["layers"]}
 EMBEDDED = {
-    "stored-embedding-int8": {"stored": tables(8, 32)},
-    "stored-embedding-int8-untied": {"stored": tables(8, "row"), **UNTIED},
-    "stored-embedding-int4": {"stored": tables(4, 32)},
-    "stored-embedding-int4-untied": {"stored": tables(4, "row"), **UNTIED},
-    "stored-odd-embedding-int4": {"stored": {**tables(4, 32), "group_size": "row"}, **ODD},
+    "stored-int8-g32": {
+        "stored": {**TERNARY, "group_size": 64, "embedding": {"bits": 8, "group_size": 32}},
+    },
+    "stored-int8-g20-untied": {
+        "hidden_size": 72,
+        "tie_word_embeddings": False,
+        "stored": {**FLOAT_LINEARS, "embedding": {"bits": 8, "group_size": 20}},
+    },
+    "stored-int4-row-odd": {
+        **ODD,
+        "hidden_size": 69,
+        "tie_word_embeddings": False,
+        "stored": {**FLOAT_LINEARS, "embedding": {"bits": 4, "group_size": "row"}},
+    },
+    "stored-int4-g8-tied": {
+        "stored": {**FLOAT_LINEARS, "embedding": {"bits": 4, "group_size": 8}},
+    },
 }
-STORED |= SALIENT | EMBEDDED
-VARIANTS = {**FLOAT, **STORED}
+STORED |= SALIENT
+VARIANTS = {**FLOAT, **STORED, **EMBEDDED}
 
 
 def makeTokenizer(vocabulary):
@@ -207,7 +213,7 @@ def quantise(weights, scheme, group_size, shift):
 
 def quantiseTable(weights, bits, group_size):
     columns = weights.shape[1] if group_size == "row" else group_size
-    codes, scale = map(torch.from_numpy, embedding.fit(weights, bits, group_size))
+    codes, scale = map(torch.from_numpy, integer.fit(weights, bits, group_size))
     return checkpoint.QuantizedEmbedding(codes, scale, columns, bits)
 
 

@@ -146,11 +146,11 @@ def test_bad_flag(case, model_directory, tmp_path):
     assertCompileRefused(model_directory(SINGLE), tmp_path, *words, flags=flags)
 
 
-def test_quantise_what_is_quantised(model_directory, tmp_path):
-    """--quantize is for float checkpoints, not for one of codes."""
-    flags = ["--quantize=ternary:g128"]
-    words = ("--quantize", "config.json")
-    assertCompileRefused(model_directory(STORED), tmp_path, *words, flags=flags)
+@pytest.mark.parametrize("flag", ["--quantize=ternary:g128", "--embedding=int8:g64"])
+def test_quantise_what_is_quantised(flag, model_directory, tmp_path):
+    """Both are for float checkpoints, not for one of codes."""
+    words = (flag.split("=")[0], "config.json")
+    assertCompileRefused(model_directory(STORED), tmp_path, *words, flags=[flag])
 
 
 def test_output_in_no_folder(model_directory, tmp_path):

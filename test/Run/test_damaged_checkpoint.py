@@ -16,8 +16,7 @@ LINEAR = "model.layers.1.mlp.down_proj"  # [64, 192]; of the odd models [75, 203
 TABLE = "model.embed_tokens"
 TERNARY, DUAL, ODD = "stored-ternary-g128", "stored-dual-binary-g64", "stored-odd-binary-row"
 SALIENT, ODD_SALIENT = "stored-salient-g64", "stored-odd-salient-g64"
-INT8, INT4, ODD_INT4 = "stored-embedding-int8", "stored-embedding-int4", "stored-odd-embedding-int4"
-INT4_UNTIED = "stored-embedding-int4-untied"
+INT8, INT4, UNTIED = "stored-int8-g32", "stored-int4-g8-tied", "stored-int4-row-odd"
 
 
 def config(**changes):
@@ -296,14 +295,12 @@ INT4_TENSORS = {
     "a-byte-a-nibble": inTable("q", changed(f"{TABLE}.q", lambda t: t.repeat(1, 2))),
     "q-of-8-bits-said": inTable("q", config(embedding={"bits": 8, "group_size": 32})),
 }  # fmt: skip
-ODD_INT4_TENSORS = {
-    "nibble-past-the-row": inTable("q", changed(f"{TABLE}.q", lambda t: put((330, 37), t[330, 37] | 0x10)(t))),
-}  # fmt: skip
 UNTIED_TENSORS = {
+    "nibble-past-the-row": inTable("q", changed(f"{TABLE}.q", lambda t: put((330, 34), t[330, 34] | 0x10)(t))),
     "no-head": (missing("lm_head.q"), "model.safetensors", "lm_head.q"),
     "no-head-scale": (missing("lm_head.scale"), "model.safetensors", "lm_head.scale"),
     "head-scale-nan": (changed("lm_head.scale", put((319, 0), NAN)), "lm_head.scale"),
-}
+}  # fmt: skip
 CASES = {
     TERNARY: {**CONFIG, **TERNARY_TENSORS},
     DUAL: DUAL_TENSORS,
@@ -312,8 +309,7 @@ CASES = {
     ODD_SALIENT: ODD_SALIENT_TENSORS,
     INT8: INT8_TENSORS,
     INT4: INT4_TENSORS,
-    ODD_INT4: ODD_INT4_TENSORS,
-    INT4_UNTIED: UNTIED_TENSORS,
+    UNTIED: UNTIED_TENSORS,
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 from transformers import AutoTokenizer
 
 import binary
-import embedding
+import integer
 import reference
 import salient
 import synthetic
@@ -79,7 +79,7 @@ def checkFloats(artifact, model, windows, logits_of, measure):
     return found
 
 
-def checkIntegers(name, artifact, model, windows, logits_of, measure, floats):
+def checkIntegers(name, artifact, model, windows, logits_of, measure, floats, **rounded):
     """Against the model with rounded activations, and how far from the one with float ones.
 
     The last bit of a float may decide a rounding, and a rounding decides many after it: in later
@@ -91,13 +91,25 @@ def checkIntegers(name, artifact, model, windows, logits_of, measure, floats):
     measure("KL of i8 to f32", divergence)
     assert divergence > 0
 
-    reference.roundActivations(model)
+    reference.roundActivations(model, **rounded)
     length = 1 if name == "smollm2" else 8
     starts = range(0, 16 * length, length)
     short = [windows[0][start : start + length] for start in starts]
     errors = reference.errors(*logitsOfBoth(artifact, model, short, logits_of))
     measure("median error of i8", numpy.median(errors))
     assert numpy.median(errors) <= SAME
+
+
+def checkBits(artifact, ids, logits_of):
+    """The same bits for every number of workers, every chunk, and every order of fibers."""
+    expected = logits_of(artifact, ids, chunk=64, workers=1).tobytes()
+    for workers, chunk in itertools.product((1, 2, 5), (1, 7, 64)):
+        found = logits_of(artifact, ids, chunk=chunk, workers=workers)
+        assert found.tobytes() == expected, (workers, chunk)
+    for fibers in ("forward", "backward", "random:1", "random:2"):
+        for chunk in (1, 64):
+            found = logits_of(artifact, ids, chunk=chunk, workers=5, fibers=fibers)
+            assert found.tobytes() == expected, (fibers, chunk)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -162,20 +174,12 @@ def test_cache_of_halves(name, model_directory, compile_model, logits_of, measur
     ],
 )
 def test_bitwise_equal(name, spec, flags, model_directory, compile_model, logits_of):
-    """The same bits for every number of workers, every chunk, and every order of fibers."""
     directory = model_directory(name)
     if spec:
         flags = (f"--quantize={spec}", *(flags or ("--activations=f32",)))
     artifact = compile_model(directory, *flags)
     ids = windowsOf(name, directory)[0][: 70 if name == "smollm2" else 150]
-    expected = logits_of(artifact, ids, chunk=64, workers=1).tobytes()
-    for workers, chunk in itertools.product((1, 2, 5), (1, 7, 64)):
-        found = logits_of(artifact, ids, chunk=chunk, workers=workers)
-        assert found.tobytes() == expected, (workers, chunk)
-    for fibers in ("forward", "backward", "random:1", "random:2"):
-        for chunk in (1, 64):
-            found = logits_of(artifact, ids, chunk=chunk, workers=5, fibers=fibers)
-            assert found.tobytes() == expected, (fibers, chunk)
+    checkBits(artifact, ids, logits_of)
 
 
 @pytest.mark.parametrize("name", ["tied-f32", "stories260k", "tinystories", "default", "smollm2"])
@@ -295,17 +299,17 @@ def test_quantiser_of_the_embedding():
     table = numpy.random.default_rng(3).normal(0, 1, (5, 70))
     table[4, 32:64] = 0
     for bits, low, high in ((8, -127, 127), (4, -8, 7)):
-        codes, scale = embedding.fit(table, bits, 32)
+        codes, scale = integer.fit(table, bits, 32)
         assert codes.min() == low and codes.max() == high and scale.shape == (5, 3)
         assert (codes[4, 32:64] == 0).all() and scale[4, 1] == 0
-        error = numpy.abs(embedding.expand(codes, scale, 32) - table)
+        error = numpy.abs(integer.expand(codes, scale, 32) - table)
         steps = numpy.abs(scale.astype(float)).repeat(32, 1)[:, :70]
         # The end of 4 bits that the largest weight does not take is a step short.
         assert (error <= (0.51 if bits == 8 else 1.01) * steps + 1e-9).all()
     row = numpy.array([[0.5, -2.0, 2.0, 0.3]])
-    codes, scale = embedding.fit(row, 4, "row")
+    codes, scale = integer.fit(row, 4, "row")
     assert codes.tolist() == [[2, -8, 7, 1]] and scale.tolist() == [[0.25]]
-    codes, scale = embedding.fit(-row, 4, "row")
+    codes, scale = integer.fit(-row, 4, "row")
     assert codes.tolist() == [[2, -8, 7, 1]] and scale.tolist() == [[-0.25]]
     packed = numpy.array([[0x0A | 0 << 4, 0xF | 9 << 4]], numpy.uint8)
-    assert embedding.readTable(packed, scale, 4, 4, "row").tolist() == [[-0.5, 2.0, -1.75, -0.25]]
+    assert integer.readTable(packed, scale, 4, "row").tolist() == [[-0.5, 2.0, -1.75, -0.25]]

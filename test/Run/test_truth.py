@@ -68,7 +68,7 @@ def swapNibbles(tensors):
         ("stored-salient-g64", moveMask),
         ("stored-salient-g64", dropZero),
         ("stored-salient-g64", moveValues),
-        ("stored-embedding-int4", swapNibbles),
+        ("stored-int4-g8-tied", swapNibbles),
     ],
 )
 def test_a_wrong_weight_is_seen(name, change, copy_of, compile_model, logits_of, measure):

@@ -59,6 +59,11 @@ struct Flags {
                "expression matches get that spec, or 'float'; first match "
                "wins, before --quantize (default none)"),
       cl::value_desc("file"), cl::cat(all)};
+  Text embedding{
+      "embedding",
+      cl::desc("quantise the embedding and the head of a float checkpoint: "
+               "int8:gN, int8:row, int4:gN, int4:row or float (default float)"),
+      cl::value_desc("spec"), cl::cat(all)};
   Number context{"context",
                  cl::desc("positions the cache has room for (default: the "
                           "model's maximum, at most 4096)"),
@@ -204,6 +209,7 @@ Status Flags::setStages(CompileOptions &options) const {
   const std::pair<const cl::Option *, Stage> used[] = {
       {&quantize, Stage::Graph},
       {&policy, Stage::Graph},
+      {&embedding, Stage::Graph},
       {&chunk, Stage::Pack}};
   for (auto [flag, stage] : used)
     if (flag->getNumOccurrences() && options.startAfter >= stage)
@@ -253,6 +259,7 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.target.attributes = mattr;
   options.quantize = quantize;
   options.policy = policy;
+  options.embedding = embedding;
   options.temporaries = temporaries;
   options.verbose = verbose;
   if (Status status = checkFixed(); !status)

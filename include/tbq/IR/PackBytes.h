@@ -22,7 +22,8 @@ struct PackSource {
   Type elementType;
   /// Digit layouts: one matrix a plane, of getDigits()[plane] bits a digit, low
   /// bits first, each row on whole bytes; and one f16 matrix of rows x
-  /// getNumGroups() a term.
+  /// getNumGroups() a term. Digits of 8 bits come as two's complement bytes, as
+  /// checkpoints store them, and are packed as stored + 128.
   SmallVector<const uint8_t *, 2> planes;
   SmallVector<const uint8_t *, 2> coefficients;
   /// `rows` biases of f32, f16 or bf16, widened to f32.

@@ -33,6 +33,11 @@ inline constexpr int64_t kLanes = 16;
 /// Alignment of buffers in the arena and of weights in their section, bytes.
 inline constexpr int64_t kAlignment = 64;
 
+/// int8 and int4: w = scale * q, without a shift.
+inline bool isInteger(Scheme scheme) {
+  return scheme == Scheme::Int8 || scheme == Scheme::Int4;
+}
+
 /// Tokens whose sums a linear keeps in registers at once, for a step that
 /// carries `tokens`. Rows of activations are padded to whole token tiles.
 inline int64_t getTokenTile(int64_t tokens) { return tokens < 8 ? tokens : 8; }

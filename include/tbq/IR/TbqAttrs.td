@@ -14,11 +14,13 @@ class Tbq_Attr<string name, string attrMnemonic, list<Trait> traits = []>
   let mnemonic = attrMnemonic;
 }
 
-def Tbq_Scheme : I32EnumAttr<"Scheme", "how a linear's weights are quantised", [
+def Tbq_Scheme : I32EnumAttr<"Scheme", "how a weight is quantised", [
     I32EnumAttrCase<"Ternary", 0, "ternary">,
     I32EnumAttrCase<"Binary", 1, "binary">,
     I32EnumAttrCase<"DualBinary", 2, "dual_binary">,
-    I32EnumAttrCase<"SalientMask", 3, "salient_mask">]> {
+    I32EnumAttrCase<"SalientMask", 3, "salient_mask">,
+    I32EnumAttrCase<"Int8", 4, "int8">,
+    I32EnumAttrCase<"Int4", 5, "int4">]> {
   let cppNamespace = "::mlir::tbq";
   let genSpecializedAttr = 0;
 }
@@ -52,7 +54,8 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     integers for each coefficient: P for the planes' dot products D_p, one for
     the sum S of the activations:
     y += sum over terms t of coefficient[t] * (sum_p terms[t][p] D_p + terms[t][P] S).
-    So ternary with scale and shift is `digits [2], terms [[1, -1], [0, 1]]`.
+    So ternary with scale and shift is `digits [2], terms [[1, -1], [0, 1]]`,
+    and int8 with a scale, q + 128 in a digit, `digits [8], terms [[1, -128]]`.
 
     *Float* (an element type): for each column, `tile` elements, one a row.
     With `tile` 1 this is the plain row-major matrix, rows padded to a multiple

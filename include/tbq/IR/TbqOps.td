@@ -50,6 +50,8 @@ def Tbq_QuantizeOp : Tbq_Op<"quantize", [Pure]> {
     - binary: scale = mean|w - mean|, shift = mean (PB-LLM, section 3.3).
     - dual_binary: alpha1 = 2 s, alpha2 = -s with s = max|w| / 2, each weight at
       its nearest level (DB-LLM's initialisation).
+    - int8: scale = max|w| / 127; int4: scale = e / -8, where e is the weight of
+      largest magnitude. q is the weight in steps of the scale, rounded.
 
     Evaluated when the weights are written; it never runs in a step.
 
@@ -149,9 +151,21 @@ defvar BufferForm = [{ (`into` `(` $into^ `)`)? (`count` `(` $count^ `)`)?
 }];
 
 def Tbq_EmbeddingOp : Tbq_StepOp<"embedding",
-    (ins Tbq_Rows:$tokens, Tbq_FloatWeight:$table)> {
-  let summary = "the table's row of each token";
-  let assemblyFormat = !strconcat("$tokens `,` $table", BufferForm);
+    (ins Tbq_Rows:$tokens,
+         AnyTypeOf<[AnyStaticShapeTensor, Tbq_DigitsType, Tbq_PackedType]>:$table,
+         Optional<AnyStaticShapeTensor>:$scale,
+         OptionalAttr<I64Attr>:$group)> {
+  let summary = "the table's row of each token, float or int8 or int4";
+  let description = [{
+    A row of a quantised table is scale * q, in f32.
+
+    ```mlir
+    %h = tbq.embedding %ids, %table : (tensor<?xi32>, tensor<320x64xbf16>) -> tensor<?x64xf32>
+    %h = tbq.embedding %ids, %q scale(%a) group 64 : ...
+    ```
+  }];
+  let assemblyFormat = !strconcat([{
+    $tokens `,` $table (`scale` `(` $scale^ `)`)? (`group` $group^)?}], BufferForm);
 }
 
 def Tbq_RmsNormOp : Tbq_StepOp<"rms_norm",
@@ -184,6 +198,8 @@ def Tbq_LinearOp : Tbq_StepOp<"linear",
     %y = tbq.linear %x, %signs scale(%a) shift(%m) salient(%mask, %values, %offsets, %value_scale) group 128 : ...
     // dual binary: alpha1 * b1 + alpha2 * b2
     %y = tbq.linear %x, %planes scale(%alpha1, %alpha2) group 64 : ...
+    // int8 or int4 (the head): scale * q
+    %y = tbq.linear %x, %q scale(%a) group 64 activations i8 : ...
     ```
   }];
   let assemblyFormat = !strconcat([{

@@ -18,8 +18,9 @@ def Tbq_DigitsType : Tbq_Type<"Digits", "digits"> {
   let description = [{
     `!tbq.digits<576x1536, ternary>`: one digit a weight, row by row. Ternary
     digits are T + 1 in two bits; binary, dual binary and a salient mask have
-    one bit a weight and plane. It is not an integer tensor: only a layout says
-    where a digit lies.
+    one bit a weight and plane; int8 digits are q in two's complement, int4
+    digits q + 8. It is not an integer tensor: only a layout says where a digit
+    lies.
   }];
   let parameters = (ins "int64_t":$rows, "int64_t":$columns, "Scheme":$scheme);
   let hasCustomAssemblyFormat = 1;

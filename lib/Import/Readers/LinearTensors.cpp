@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The tensors of one linear, float or quantised, and of the embedding and the
-// output projection.
+// The tensors of one linear, float or quantised.
 // Input: an open Checkpoint and the shape config.json gives; output: views.
 // Invariant: a linear's tensors are complete, of the right type and shape, and
 // none under its name is left over; ternary codes are 0, 1 or 2, no bit past
 // the end of a row is set, and scales and shifts are finite.
-#include "CheckpointState.h"
+#include "LinearTensors.h"
 
+#include "CheckpointState.h"
 #include "NamePattern.h"
 #include "Tensor.h"
 
@@ -93,20 +93,21 @@ static std::string indexOf(const TensorView &tensor, uint64_t at) {
   return index;
 }
 
-/// Bits past the last of `columns` columns in the rows of U8 planes.
-static Status checkUnusedBits(const TensorView &planes, int64_t columns) {
-  const auto rowBytes = static_cast<uint64_t>(planes.shape.back());
-  if (columns % 8 == 0)
+Status tbq::checkUnusedBits(const TensorView &digits, int64_t columns,
+                            int64_t bits) {
+  const auto rowBytes = static_cast<uint64_t>(digits.shape.back());
+  const int64_t used = columns * bits % 8;
+  if (used == 0)
     return Status::ok();
-  for (uint64_t at = rowBytes - 1; at < planes.bytes; at += rowBytes)
-    if (planes.data[at] >> (columns % 8))
-      return makeError(planes.file, planes.name,
-                       "byte " + indexOf(planes, at) + " has bits past the " +
+  for (uint64_t at = rowBytes - 1; at < digits.bytes; at += rowBytes)
+    if (digits.data[at] >> used)
+      return makeError(digits.file, digits.name,
+                       "byte " + indexOf(digits, at) + " has bits past the " +
                            std::to_string(columns) + " columns of its row");
   return Status::ok();
 }
 
-static Status checkFiniteF16(const TensorView &tensor) {
+Status tbq::checkFiniteF16(const TensorView &tensor) {
   for (uint64_t at = 0; at < tensor.bytes; at += 2)
     if ((tensor.data[at + 1] & 0x7c) == 0x7c)
       return makeError(tensor.file, tensor.name,
@@ -115,9 +116,8 @@ static Status checkFiniteF16(const TensorView &tensor) {
   return Status::ok();
 }
 
-/// Every tensor called LINEAR.something must be one of the linear's own.
-static Status checkNothingLeft(const Checkpoint &checkpoint,
-                               const LinearTensors &linear) {
+Status tbq::checkNothingLeft(const Checkpoint &checkpoint,
+                             const LinearTensors &linear) {
   const std::string prefix = linear.name + ".";
   const auto &tensors = checkpoint.tensors();
   auto tensor =
@@ -167,7 +167,7 @@ static Status readDigits(const Checkpoint &checkpoint, LinearTensors &linear) {
   if (!planes)
     return planes.error();
   linear.planes = *planes;
-  return checkUnusedBits(**planes, linear.columns);
+  return checkUnusedBits(**planes, linear.columns, 1);
 }
 
 static Status readQuantized(const Checkpoint &checkpoint,
@@ -224,50 +224,4 @@ Result<LinearTensors> Checkpoint::linear(const std::string &name, int64_t rows,
   if (Status status = checkNothingLeft(*this, linear); !status)
     return status.error();
   return linear;
-}
-
-static const char *const embeddingName = "model.embed_tokens.weight";
-static const char *const headName = "lm_head.weight";
-
-/// A float [vocab, hidden] matrix with nothing else stored under its module.
-static Result<const TensorView *> requireTable(const Checkpoint &checkpoint,
-                                               const std::string &module) {
-  const LlamaConfig &config = checkpoint.config();
-  LinearTensors table;
-  table.name = module;
-  auto weight = checkpoint.requireFloat(module + ".weight",
-                                        {config.vocab, config.hidden});
-  if (!weight)
-    return weight;
-  table.weight = *weight;
-  if (Status status = checkNothingLeft(checkpoint, table); !status)
-    return status.error();
-  return weight;
-}
-
-Result<const TensorView *> Checkpoint::embedding() const {
-  if (state->quantization && state->quantization->embedding)
-    return makeError(state->directory.pathOf("config.json"),
-                     "quantization_config.embedding",
-                     "a quantised embedding is not read by this version; "
-                     "store it as F16 or BF16");
-  // Tied checkpoints store the one matrix under either name.
-  if (state->config.tieEmbeddings && !find(embeddingName) && find(headName))
-    return requireTable(*this, "lm_head");
-  return requireTable(*this, "model.embed_tokens");
-}
-
-Result<const TensorView *> Checkpoint::head() const {
-  if (!state->config.tieEmbeddings)
-    return requireTable(*this, "lm_head");
-  auto shared = embedding();
-  const TensorView *copy = find(headName);
-  if (!shared || !copy || copy == *shared)
-    return shared;
-  if (copy->dtype != (*shared)->dtype || copy->bytes != (*shared)->bytes ||
-      std::memcmp(copy->data, (*shared)->data, copy->bytes) != 0)
-    return makeError(copy->file, headName,
-                     "differs from model.embed_tokens.weight, but "
-                     "config.json's tie_word_embeddings is true");
-  return shared;
 }

@@ -19,9 +19,12 @@ static constexpr size_t moduleLimit = 8192;
 static constexpr struct {
   Scheme scheme;
   const char *name;
-} schemes[] = {{Scheme::Ternary, "ternary"},
-               {Scheme::Binary, "binary"},
-               {Scheme::DualBinary, "dual-binary"}};
+  bool isOfLinears;
+} schemes[] = {{Scheme::Ternary, "ternary", true},
+               {Scheme::Binary, "binary", true},
+               {Scheme::DualBinary, "dual-binary", true},
+               {Scheme::Int8, "int8", false},
+               {Scheme::Int4, "int4", false}};
 
 const char *tbq::schemeName(Scheme scheme) {
   for (const auto &entry : schemes)
@@ -60,7 +63,7 @@ static Result<Scheme> readScheme(const JsonObject &object) {
   if (!name)
     return name.error();
   for (const auto &entry : schemes)
-    if (*name == entry.name)
+    if (entry.isOfLinears && *name == entry.name)
       return entry.scheme;
   return object.error("scheme",
                       "unsupported scheme '" + *name +

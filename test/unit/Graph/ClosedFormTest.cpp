@@ -218,11 +218,93 @@ TEST(ClosedForm, BitPlanesInCheckpointOrder) {
   EXPECT_EQ(f16ToFloat(shift[3]), -1.5f);
 }
 
+TEST(ClosedForm, Int8Groups) {
+  // The scale is 1, exactly: codes are the weights, ties go to even.
+  const float weights[] = {-127, 127, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, 100.25f};
+  const int8_t expected[] = {-127, 127, 0, 2, 2, 0, -2, 100};
+  uint8_t digits[8];
+  EXPECT_EQ(fitInt8(weights, 8, digits), (GroupFit{1.0, 0.0}));
+  for (int i = 0; i < 8; ++i)
+    EXPECT_EQ(static_cast<int8_t>(digits[i]), expected[i]) << i;
+  // 1 / 127 is stored as 0x2008, a little below: 1 is 126.99 steps, and of the
+  // stored scale, not of the exact one.
+  EXPECT_NEAR(fitInt8(kGroup, 8, digits)[0], 1.2 / 127, 1e-9);
+  const int8_t group[] = {95, -32, 5, -127, 42, 0, -48, 74};
+  for (int i = 0; i < 8; ++i)
+    EXPECT_EQ(static_cast<int8_t>(digits[i]), group[i]) << i;
+}
+
+TEST(ClosedForm, Int8CodesAreClampedAndZerosStayZero) {
+  uint8_t digits[4];
+  // A subnormal scale that is rounded down: 1.4 * 2^-24 to 2^-24, so that the
+  // largest weights are 178 steps.
+  const float step = std::ldexp(1.0f, -24);
+  const float tiny[] = {1.4f * 127 * step, -1.4f * 127 * step, step, 0};
+  EXPECT_EQ(roundToF16(fitInt8(tiny, 4, digits)[0]), 1);
+  const int8_t clamped[] = {127, -127, 1, 0};
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(static_cast<int8_t>(digits[i]), clamped[i]) << i;
+  // A scale that rounds to 0, and one that is 0.
+  for (float largest : {40 * step, 0.0f}) {
+    const float weights[] = {largest, -largest, 0, -0.0f};
+    EXPECT_EQ(roundToF16(fitInt8(weights, 4, digits)[0]), 0);
+    for (uint8_t digit : digits)
+      EXPECT_EQ(digit, 0);
+  }
+}
+
+TEST(ClosedForm, Int4Groups) {
+  // The largest weight becomes -8, whatever its sign; of two, the first.
+  uint8_t digits[8];
+  const float positive[] = {8, -8, 7.5f, 0.5f, -1.5f, -2.5f, 1, 0};
+  EXPECT_EQ(fitInt4(positive, 8, digits), (GroupFit{-1.0, 0.0}));
+  // q = -8, 8 clamped to 7, -7.5 to even -8, -0.5 to 0, 1.5 to 2, 2.5 to 2.
+  const int codes[] = {-8, 7, -8, 0, 2, 2, -1, 0};
+  for (int i = 0; i < 8; ++i)
+    EXPECT_EQ(digits[i] - 8, codes[i]) << i;
+  const float negative[] = {-8, 8, 3.5f};
+  EXPECT_EQ(fitInt4(negative, 3, digits), (GroupFit{1.0, 0.0}));
+  const int others[] = {-8, 7, 4};
+  for (int i = 0; i < 3; ++i)
+    EXPECT_EQ(digits[i] - 8, others[i]) << i;
+  const float zeros[] = {0.0f, -0.0f};
+  EXPECT_EQ(fitInt4(zeros, 2, digits)[0], 0.0);
+  EXPECT_EQ(digits[0], 8);
+  EXPECT_EQ(digits[1], 8);
+}
+
+TEST(ClosedForm, IntegersInCheckpointOrder) {
+  // Two rows of five, groups of four: the last group has one column.
+  const float weights[] = {1, -127, 0, 3, -2, /**/ 0, 0, 0, 0, 254};
+  uint8_t bytes[10];
+  uint16_t scale[4];
+  ASSERT_TRUE(bool(quantizeInt8(weights, 0, 2, {5, 4, {bytes}, {scale}})));
+  const int8_t expected[] = {1, -127, 0, 3, -127, 0, 0, 0, 0, 127};
+  for (int i = 0; i < 10; ++i)
+    EXPECT_EQ(static_cast<int8_t>(bytes[i]), expected[i]) << i;
+  EXPECT_EQ(f16ToFloat(scale[0]), 1.0f);
+  EXPECT_EQ(scale[1], roundToF16(2.0 / 127));
+  EXPECT_EQ(f16ToFloat(scale[2]), 0.0f);
+  EXPECT_EQ(f16ToFloat(scale[3]), 2.0f);
+
+  // Low nibble first; the row's last byte has one digit. Row 1 alone.
+  uint8_t nibbles[6] = {7, 7, 7, 7, 7, 7};
+  const float row[] = {-8, 1, 0, 3, 16};
+  ASSERT_TRUE(bool(quantizeInt4(row, 1, 1, {5, 4, {nibbles}, {scale}})));
+  const uint8_t packed[] = {7, 7, 7, 0 | 9 << 4, 8 | 11 << 4, 0};
+  for (int i = 0; i < 6; ++i)
+    EXPECT_EQ(nibbles[i], packed[i]) << i;
+  EXPECT_EQ(f16ToFloat(scale[0]), 1.0f) << "row 0 is left alone";
+  EXPECT_EQ(f16ToFloat(scale[2]), 1.0f);
+  EXPECT_EQ(f16ToFloat(scale[3]), -2.0f);
+}
+
 TEST(ClosedForm, RefusesWhatF16CannotHold) {
-  uint8_t first[2], second[2];
+  uint8_t first[4], second[4];
   uint16_t scale[2], shift[2];
-  for (auto *quantize : {quantizeTernary, quantizeBinary, quantizeDualBinary})
-    for (float bad : {1e6f, std::numeric_limits<float>::infinity(),
+  for (auto *quantize : {quantizeTernary, quantizeBinary, quantizeDualBinary,
+                         quantizeInt8, quantizeInt4})
+    for (float bad : {1e7f, std::numeric_limits<float>::infinity(),
                       std::numeric_limits<float>::quiet_NaN()}) {
       const float weights[] = {1, 2, bad, 3};
       Status status =

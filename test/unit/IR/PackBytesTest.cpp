@@ -70,11 +70,16 @@ template <typename Range> uint64_t countBits(const Range &values) {
   return count;
 }
 
+/// The digit that a plane as stored stands for: 8 bits are two's complement,
+/// 0 to 255 in a layout.
 uint8_t digitAt(const std::vector<uint8_t> &plane, int64_t bits,
                 int64_t columns, int64_t row, int64_t column) {
   const int64_t rowBytes = (columns * bits + 7) / 8;
   const int64_t bit = column * bits;
-  return plane[row * rowBytes + bit / 8] >> (bit % 8) & ((1 << bits) - 1);
+  const uint8_t stored = plane[row * rowBytes + bit / 8];
+  if (bits == 8)
+    return static_cast<uint8_t>(static_cast<int8_t>(stored) + 128);
+  return stored >> (bit % 8) & ((1 << bits) - 1);
 }
 
 // One group of 16 columns, 16 rows: each row's 4 bytes, column 4 j + i in byte
@@ -102,6 +107,24 @@ TEST_F(PackBytes, TernaryTileByHand) {
   EXPECT_EQ(bytes[64 + 7], 0x12);
   EXPECT_EQ(bytes[96 + 30], 0x78);
   EXPECT_EQ(bytes[96 + 31], 0x56);
+}
+
+// Two rows of int8 weights, 5 columns: -128 is stored as 0x80 and packed as 0,
+// 0 as 128; what lies past the last column stays 0.
+TEST_F(PackBytes, SignedBytesByHand) {
+  LayoutAttr layout = digits({2, 5, 5}, {8}, {1, -128});
+  const int8_t stored[] = {-128, -1, 0, 1, 127, /**/ 2, 3, 4, 5, -6};
+  const std::vector<uint8_t> scale(4);
+  PackSource source;
+  source.planes = {reinterpret_cast<const uint8_t *>(stored)};
+  source.coefficients = {scale.data()};
+  std::vector<uint8_t> bytes = packAll(layout, source, 1);
+  ASSERT_EQ(bytes.size(), 2u * 64 + 32);
+  const uint8_t steps[2][8] = {{0, 127, 128, 129, 130, 131, 132, 133},
+                               {255, 0, 0, 0, 122, 0, 0, 0}};
+  for (int step = 0; step < 2; ++step)
+    for (int i = 0; i < 64; ++i)
+      EXPECT_EQ(bytes[64 * step + i], i < 8 ? steps[step][i] : 0) << i;
 }
 
 // Every value of every source byte, at each of the four places of a step.

@@ -359,7 +359,7 @@ TEST_F(Quantized, BadOverridesAreRefused) {
   EXPECT_TRUE(refuses("layers", many, ".layers: has 257 patterns"));
 }
 
-TEST_F(Quantized, Embedding) {
+TEST_F(Quantized, BadEmbeddingConfigsAreRefused) {
   EXPECT_TRUE(refuses("embedding", 8, ".embedding: must be an object"));
   EXPECT_TRUE(refuses("embedding", {{"bits", 6}, {"group_size", 64}},
                       ".embedding.bits: must be 8 or 4"));
@@ -367,11 +367,5 @@ TEST_F(Quantized, Embedding) {
   EXPECT_TRUE(refuses("embedding",
                       {{"bits", 8}, {"group_size", 8}, {"zero", 1}},
                       ".embedding.zero: unknown field"));
-  quantization()["embedding"] = {{"bits", 4}, {"group_size", "row"}};
-  Checkpoint checkpoint = open();
-  EXPECT_EQ(checkpoint.quantization()->embedding->bits, 4);
-  EXPECT_EQ(checkpoint.quantization()->embedding->groupSize, 0);
-  EXPECT_TRUE(isErrorAbout(
-      checkpoint.embedding().error().message,
-      model.path() + "/config.json: ", "a quantised embedding is not read"));
+  EXPECT_TRUE(refuses("scheme", "int8", ".scheme: unsupported scheme 'int8'"));
 }

@@ -32,8 +32,8 @@ TEST(RealCheckpoint, TinyStories) {
 
   // The file holds the tied matrix as lm_head.weight only.
   ASSERT_TRUE(checkpoint->embedding());
-  EXPECT_EQ((*checkpoint->embedding())->name, "lm_head.weight");
-  EXPECT_EQ(*checkpoint->head(), *checkpoint->embedding());
+  EXPECT_EQ(checkpoint->embedding()->weight->name, "lm_head.weight");
+  EXPECT_EQ(checkpoint->head()->weight, checkpoint->embedding()->weight);
   ASSERT_TRUE(checkpoint->requireFloat("model.norm.weight", {128}));
   const std::map<std::string, std::pair<int64_t, int64_t>> linears = {
       {"self_attn.q_proj", {128, 128}}, {"self_attn.k_proj", {64, 128}},

@@ -259,6 +259,73 @@ TEST_F(ImportLlama, TiedHeadIsTheEmbedding) {
   EXPECT_EQ(count(text, "tensor<16x8xf32>) -> tensor<?x16xf32>"), 1u);
 }
 
+/// All linears float, embedding and head in `bits` bits.
+void quantizeTables(TemporaryModel &model, int bits,
+                    const nlohmann::json &group, int64_t groups) {
+  model.config["quantization_config"] = {
+      {"quant_method", "tbq"},
+      {"scheme", "ternary"},
+      {"group_size", "row"},
+      {"shift", true},
+      {"activations", "i8"},
+      {"modules_to_not_convert", {"self_attn", "mlp"}},
+      {"embedding", {{"bits", bits}, {"group_size", group}}}};
+  for (const std::string name : {"model.embed_tokens", "lm_head"}) {
+    model.tensors.erase(name + ".weight");
+    auto &codes = model.tensors[name + ".q"] =
+        byteTensor({16, bits == 8 ? 8 : 4}, 0x91);
+    codes.dtype = bits == 8 ? "I8" : "U8";
+    model.tensors[name + ".scale"] = halfTensor({16, groups}, 0x3800);
+  }
+}
+
+TEST_F(ImportLlama, EmbeddingAndHeadInEightBits) {
+  quantizeTables(model, 8, 4, 2);
+  std::string text = import();
+  for (const char *name : {"model.embed_tokens", "lm_head"})
+    EXPECT_EQ(count(text, "tbq.weight \"" + std::string(name) +
+                              ".q\" : !tbq.digits<16x8, int8>"),
+              1u)
+        << text;
+  EXPECT_TRUE(contains(text, "group 4 : (tensor<?xi32>, !tbq.digits<16x8, "
+                             "int8>, tensor<16x2xf16>) -> tensor<?x8xf32>"));
+  // The head multiplies with what the model's quantised linears do.
+  EXPECT_TRUE(contains(text, "group 4 activations i8 : (tensor<?x8xf32>, "
+                             "!tbq.digits<16x8, int8>, tensor<16x2xf16>) -> "
+                             "tensor<?x16xf32>"));
+  EXPECT_EQ(count(text, "activations i8"), 1u);
+}
+
+TEST_F(ImportLlama, TiedHeadInFourBitsIsTheEmbedding) {
+  quantizeTables(model, 4, "row", 1);
+  model.config["tie_word_embeddings"] = true;
+  for (const char *kind : {".q", ".scale"})
+    model.tensors.erase(std::string("lm_head") + kind);
+  std::string text = import();
+  for (const char *kind : {".q\" : !tbq.digits<16x8, int4>", ".scale\""})
+    EXPECT_EQ(
+        count(text, "tbq.weight \"model.embed_tokens" + std::string(kind)), 1u)
+        << text;
+  EXPECT_EQ(count(text, "lm_head"), 0u);
+  EXPECT_EQ(count(text, "!tbq.digits<16x8, int4>, tensor<16x1xf16>)"), 2u);
+}
+
+TEST_F(ImportLlama, RefusesGroupsOfAnEmbeddingThatEndWithinAStep) {
+  const std::string field =
+      "quantization_config.embedding.group_size: model.embed_tokens has groups "
+      "of ";
+  quantizeTables(model, 8, 2, 4);
+  EXPECT_TRUE(isErrorAbout(import(), "error: " + model.path() + "/config.json",
+                           field + "2 weights (supported: multiples of 4, or "
+                                   "\"row\")"));
+  quantizeTables(model, 4, 4, 2);
+  EXPECT_TRUE(isErrorAbout(import(), "error: " + model.path() + "/config.json",
+                           field + "4 weights (supported: multiples of 8, or "
+                                   "\"row\")"));
+  quantizeTables(model, 4, 9, 1); // longer than the row
+  EXPECT_TRUE(contains(import(), "group 8 activations i8"));
+}
+
 TEST_F(ImportLlama, BiasesAndElementTypes) {
   model.config["attention_bias"] = true;
   model.config["mlp_bias"] = true;

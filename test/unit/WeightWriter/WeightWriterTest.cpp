@@ -205,6 +205,43 @@ TEST_F(WeightWriter, DualBinaryOfTheCheckpoint) {
                                   "U8 [2, 8, 2]"));
 }
 
+/// The embedding, 16 x 8, a row a group.
+std::string tableRecipe(const std::string &scheme, const std::string &form) {
+  const std::string digits = "!tbq.digits<16x8, " + scheme + ">",
+                    packed = "!tbq.packed<16x8, " + form + ", tile 16>";
+  return "%q = tbq.weight \"model.embed_tokens.q\" : " + digits +
+         "\n%a = tbq.weight \"model.embed_tokens.scale\" : tensor<16x1xf16>\n"
+         "%p = tbq.pack %q coefficients(%a) : (" +
+         digits + ", tensor<16x1xf16>) -> " + packed +
+         "\ntbq.place %p at 0 \"table\" : " + packed + "\n";
+}
+
+TEST_F(WeightWriter, IntegersOfTheCheckpoint) {
+  const std::string name = "model.embed_tokens";
+  TestTensor bytes = ::tbq::byteTensor({16, 8}, 0xfe); // -2
+  bytes.dtype = "I8";
+  model.tensors[name + ".q"] = bytes;
+  model.tensors[name + ".scale"] = ::tbq::halfTensor({16, 1}, 0x3801);
+  const std::string wide =
+      tableRecipe("int8", "digits [8], terms [[1, -128]], group 8");
+  ASSERT_EQ(write(192, wide), "");
+  EXPECT_EQ(placed("table").planes[0], std::vector<uint8_t>(128, 126));
+  EXPECT_EQ(placed("table").coefficients[0], std::vector<uint16_t>(16, 0x3801));
+  // Bytes without a sign are another tensor.
+  model.tensors[name + ".q"].dtype = "U8";
+  EXPECT_TRUE(isErrorAbout(write(192, wide), model.path(),
+                           name + ".q: tensor is U8 [16, 8], expected I8 [16, "
+                                  "8]"));
+
+  model.tensors[name + ".q"] = ::tbq::byteTensor({16, 4}, 0x5c);
+  ASSERT_EQ(write(128, tableRecipe("int4", "digits [4], terms [[1, -8]], "
+                                           "group 8")),
+            "");
+  UnpackedWeight weight = placed("table");
+  for (size_t i = 0; i < 128; ++i)
+    ASSERT_EQ(weight.planes[0][i], i % 2 ? 0x5 : 0xc) << i;
+}
+
 const char *const quantizeRecipe = R"mlir(
   %w = tbq.weight "lm_head.weight" : tensor<9000x40xf32>
   %t, %c:2 = tbq.quantize %w ternary group 16
@@ -294,13 +331,48 @@ TEST_F(WeightWriter, QuantisesToBits) {
                            "packed in groups of 32"));
 }
 
+TEST_F(WeightWriter, QuantisesToIntegers) {
+  std::vector<float> matrix = waves(8 * 40);
+  model.tensors["lm_head.weight"] = floats({8, 40}, matrix);
+  std::vector<uint8_t> digits(32);
+  for (bool wide : {true, false}) {
+    const std::string scheme = wide ? "int8" : "int4",
+                      type = "!tbq.digits<8x40, " + scheme + ">",
+                      packed = "!tbq.packed<8x40, digits [" +
+                               std::string(wide ? "8" : "4") +
+                               "], terms [[1, " + (wide ? "-128" : "-8") +
+                               "]], group 32, tile 16>";
+    ASSERT_EQ(write(wide ? 704 : 384,
+                    "%w = tbq.weight \"lm_head.weight\" : tensor<8x40xf32>\n"
+                    "%q, %a = tbq.quantize %w " +
+                        scheme + " group 32 : tensor<8x40xf32> -> " + type +
+                        ", tensor<8x2xf16>\n%p = tbq.pack %q coefficients(%a) "
+                        ": (" +
+                        type + ", tensor<8x2xf16>) -> " + packed +
+                        "\ntbq.place %p at 0 \"head\" : " + packed + "\n"),
+              "");
+    UnpackedWeight weight = placed("head");
+    auto *fit = wide ? ::tbq::fitInt8 : ::tbq::fitInt4;
+    for (int64_t row = 0; row < 8; ++row)
+      for (int64_t g = 0; g < 2; ++g) {
+        const int64_t count = g == 0 ? 32 : 8, first = row * 40 + g * 32;
+        ::tbq::GroupFit fitted =
+            fit(matrix.data() + first, count, digits.data());
+        ASSERT_EQ(weight.coefficients[0][row * 2 + g],
+                  ::tbq::roundToF16(fitted[0]));
+        for (int64_t i = 0; i < count; ++i)
+          ASSERT_EQ(weight.planes[0][first + i], digits[i] ^ (wide ? 0x80 : 0));
+      }
+  }
+}
+
 TEST_F(WeightWriter, NamesWhatCannotBeQuantised) {
   std::vector<float> matrix = waves(9000 * 40);
   matrix[8123 * 40 + 17] = std::numeric_limits<float>::quiet_NaN();
   model.tensors["lm_head.weight"] = floats({9000, 40}, matrix);
   EXPECT_TRUE(
       isErrorAbout(write(quantizedBytes, quantizeRecipe), model.path(),
-                   "lm_head.weight: row 8123, group 1 has coefficients"));
+                   "lm_head.weight: row 8123, group 1 has a coefficient"));
 }
 
 // Two MiB arrive in parts, in order.
