@@ -235,7 +235,7 @@ SALIENT_TENSORS = {
     "mask-a-byte-a-weight": inLinear(
         "salient_mask", changed(f"{LINEAR}.salient_mask", lambda t: t.repeat(1, 8))
     ),
-    "mask-of-another-row": inLinear("salient_", changed(f"{LINEAR}.salient_mask", otherRow)),
+    "mask-of-another-row": inLinear("", changed(f"{LINEAR}.salient_mask", otherRow)),
     "mask-of-none": inLinear("salient_", changed(f"{LINEAR}.salient_mask", torch.zeros_like)),
     "sign-under-the-mask": inLinear("", signUnderMask),
     "no-values": inLinear("salient_values", missing(f"{LINEAR}.salient_values")),
