@@ -9,6 +9,7 @@ TBQ_LONG=1 (make check-long) widens the sweeps.
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ import pytest
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "python"))  # synthetic writes checkpoints with tbq
 
+import stories260k  # noqa: E402
 import synthetic  # noqa: E402
 
 BUILD = REPOSITORY / os.environ.get("TBQ_BUILD", "build")
@@ -120,9 +122,25 @@ def model_directory(tmp_path_factory):
             found = [path.parent for path in REPOSITORY.glob("models/*/config.json")]
             assert len(found) == 1, f"models/: {found}, expected one directory"
             return found[0]
+        if name == "stories260k":
+            if not (DATA / "models/stories260K").exists():
+                pytest.skip(f"{DATA / 'models/stories260K'} is absent")
+            if not (folder / name).exists():
+                stories260k.convert(DATA / "models/stories260K", folder / name)
+            return folder / name
         directory = {"smollm2": SMOLLM2, "tinystories": DATA / "models/TinyStories-656K"}[name]
         if not (directory / "config.json").exists():
             pytest.skip(f"{directory} is absent")
         return directory
 
     return find
+
+
+@pytest.fixture
+def copy_of(model_directory, tmp_path):
+    """copy_of(name) -> a copy of a synthetic checkpoint that a test may damage."""
+
+    def copy(name):
+        return pathlib.Path(shutil.copytree(model_directory(name), tmp_path / name))
+
+    return copy

@@ -17,12 +17,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import binary
 import integer
+import salient
 import ternary
 
 LINEAR = re.compile(r"layers\.\d+\.(self_attn|mlp)\.\w+_proj\.weight$")
 TIED = ("model.embed_tokens.weight", "lm_head.weight")
-PARTS = ("codes", "planes", "scale", "shift")
-TABLES = [name.removesuffix(".weight") for name in TIED]
+SALIENT = ("mask", "values", "offsets", "scale", "zero")
+PARTS = ("codes", "planes", "scale", "shift", "q", *(f"salient_{part}" for part in SALIENT))
 
 
 def readTensors(directory):
@@ -32,26 +33,45 @@ def readTensors(directory):
     return tensors
 
 
-def dequantise(tensors, config, quantization):
-    """Replaces NAME.codes, NAME.planes or NAME.q, NAME.scale and NAME.shift by NAME.weight."""
-    stored = (*PARTS, "q")
-    result = {name: t for name, t in tensors.items() if name.split(".")[-1] not in stored}
+def groupSizeOf(name, quantization):
+    """The group size of a linear: its own by `layers`, or the model's."""
+    own = [
+        changes["group_size"]
+        for pattern, changes in quantization.get("layers", {}).items()
+        if "group_size" in changes and re.fullmatch(pattern, name)
+    ]
+    return [quantization["group_size"], *own][-1]
+
+
+def readModule(name, parts, config, quantization):
+    """The float32 matrix of one module: what is stored under it says how it is to be read."""
+    kind = name.split(".")[-1].removesuffix("_proj")
     sizes = {"down": config.intermediate_size, "o": config.num_attention_heads * config.head_dim}
-    for name in [name.removesuffix(".scale") for name in tensors if name.endswith(".scale")]:
-        if name in TABLES:
-            codes, scale = (tensors[f"{name}.{part}"].numpy() for part in ("q", "scale"))
-            group = quantization["embedding"]["group_size"]
-            matrix = integer.readTable(codes, scale, config.hidden_size, group)
-            result[f"{name}.weight"] = torch.from_numpy(matrix)
-            continue
-        kind = name.split(".")[-1].removesuffix("_proj")
-        parts = [tensors.get(f"{name}.{part}") for part in PARTS]
-        codes, planes, *rest = [None if part is None else part.numpy() for part in parts]
-        rest += [sizes.get(kind, config.hidden_size), quantization["group_size"]]
-        if quantization["scheme"] == "ternary":
-            matrix = ternary.readLinear(codes, *rest)
+    columns = sizes.get(kind, config.hidden_size)
+    if "q" in parts:
+        group = quantization["embedding"]["group_size"]
+        return integer.readTable(parts["q"], parts["scale"], columns, group)
+    group = groupSizeOf(name, quantization)
+    rest = (parts["scale"], parts.get("shift"), columns, group)
+    if "codes" in parts:
+        return ternary.readLinear(parts["codes"], *rest)
+    matrix = binary.readLinear(parts["planes"], *rest)
+    if "salient_mask" in parts:
+        salient.overwrite(matrix, *(parts.get(f"salient_{part}") for part in SALIENT))
+    return matrix
+
+
+def dequantise(tensors, config, quantization):
+    """Replaces the parts of every quantised module by NAME.weight."""
+    result, modules = {}, {}
+    for name, tensor in tensors.items():
+        module, _, part = name.rpartition(".")
+        if part in PARTS:
+            modules.setdefault(module, {})[part] = tensor.numpy()
         else:
-            matrix = binary.readLinear(planes, *rest)
+            result[name] = tensor
+    for name, parts in modules.items():
+        matrix = readModule(name, parts, config, quantization)
         result[f"{name}.weight"] = torch.from_numpy(matrix)
     return result
 

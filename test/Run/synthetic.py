@@ -8,17 +8,21 @@ Holds:  norms and biases are random too, so that leaving one out shows in the lo
 
 import json
 import pathlib
+import re
 
+import numpy
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import binary
 import integer
+import salient
 import ternary
 from tbq import checkpoint
 
+TABLES = ("model.embed_tokens", "lm_head")
 LICENSE = pathlib.Path(__file__).resolve().parents[2] / "LICENSE"
 
 # "odd": no size divides the group of 128, the rows of a tile, or a vector of 16 floats.
@@ -53,38 +57,71 @@ FLOAT = {
         "olderConfig": True,
     },
 }
-# Our quantised checkpoint; a row of 192 columns is one group and a half.
-STORED = {
-    "stored-ternary-g128": {"stored": {"scheme": "ternary", "group_size": 128, "shift": True}},
-    "stored-ternary-row": {"stored": {"scheme": "ternary", "group_size": "row", "shift": False}},
-    "stored-binary-g128": {"stored": {"scheme": "binary", "group_size": 128, "shift": True}},
-    "stored-binary-row": {"stored": {"scheme": "binary", "group_size": "row", "shift": False}},
-    "stored-dual-binary-g64": {
-        "stored": {"scheme": "dual-binary", "group_size": 64, "shift": False}
+TERNARY = {"scheme": "ternary", "group_size": 128, "shift": True}
+BINARY = {"scheme": "binary", "group_size": 64, "shift": True}
+ROW = {"scheme": "binary", "group_size": "row", "shift": True}
+DUAL = {"scheme": "dual-binary", "group_size": 64, "shift": False}
+MIXED = {
+    "scheme": "ternary",
+    "group_size": 64,
+    "shift": True,
+    "layers": {
+        r".*\.(q|k)_proj": {"scheme": "dual-binary", "group_size": 32},
+        r".*\.[qk]_proj": {"scheme": "dual-binary", "group_size": 32, "shift": False},
+        r"model\.layers\.[02]\.mlp\..*": {"scheme": "binary", "group_size": "row"},
+        r"model\.layers\.1\.mlp\.up_proj": {"shift": False},
     },
+    "modules_to_not_convert": ["layers.1.self_attn.v_proj", "layers.2.self_attn.o_proj"],
+}
+# Columns that end within a byte, within a word and within every group.
+ODD = {
+    "hidden_size": 75,
+    "intermediate_size": 203,
+    "num_attention_heads": 3,
+    "num_key_value_heads": 1,
+    "head_dim": 20,
+    "vocab_size": 331,
+}
+# Our quantised checkpoint; a row of 192 columns is one group of 128 and a half.
+STORED = {
+    "stored-ternary-g128": {"stored": TERNARY},
+    "stored-ternary-row": {"stored": {**TERNARY, "group_size": "row", "shift": False}},
+    "stored-binary-g128": {"stored": {**BINARY, "group_size": 128}},
+    "stored-binary-row": {"stored": {**ROW, "shift": False}},
+    "stored-dual-binary-g64": {"stored": DUAL},
+    "stored-mixed": {"stored": MIXED},
+    "stored-odd-binary-row": {"stored": ROW, **ODD},
+}
+SALIENT = {
+    "stored-salient-g64": {"stored": {**BINARY, "fraction": 0.1}},
+    "stored-salient-row-no-zero": {"stored": {**ROW, "fraction": 0.3, "symmetric": True}},
+    "stored-salient-no-shift": {"stored": {**BINARY, "shift": False, "fraction": 0.1}},
+    "stored-salient-edges": {"stored": {**BINARY, "fraction": 0.1, "edges": True}},
+    "stored-odd-salient-g64": {"stored": {**BINARY, "fraction": 0.2}, **ODD},
+    "stored-mixed-salient": {"stored": {**MIXED, "fraction": 0.2}},
 }
 # The embedding in 8 or 4 bits too, or alone. A row of 69 columns is an odd number of nibbles.
+FLOAT_LINEARS = {**TERNARY, "group_size": "row", "modules_to_not_convert": ["layers"]}
 EMBEDDED = {
     "stored-int8-g32": {
-        "stored": {"scheme": "ternary", "group_size": 64, "shift": True},
-        "embedding": {"bits": 8, "group_size": 32},
+        "stored": {**TERNARY, "group_size": 64, "embedding": {"bits": 8, "group_size": 32}},
     },
     "stored-int8-g20-untied": {
         "hidden_size": 72,
         "tie_word_embeddings": False,
-        "embedding": {"bits": 8, "group_size": 20},
+        "stored": {**FLOAT_LINEARS, "embedding": {"bits": 8, "group_size": 20}},
     },
     "stored-int4-row-odd": {
+        **ODD,
         "hidden_size": 69,
-        "num_attention_heads": 3,
-        "num_key_value_heads": 1,
-        "head_dim": 20,
-        "vocab_size": 331,
         "tie_word_embeddings": False,
-        "embedding": {"bits": 4, "group_size": "row"},
+        "stored": {**FLOAT_LINEARS, "embedding": {"bits": 4, "group_size": "row"}},
     },
-    "stored-int4-g8-tied": {"embedding": {"bits": 4, "group_size": 8}},
+    "stored-int4-g8-tied": {
+        "stored": {**FLOAT_LINEARS, "embedding": {"bits": 4, "group_size": 8}},
+    },
 }
+STORED |= SALIENT
 VARIANTS = {**FLOAT, **STORED, **EMBEDDED}
 
 
@@ -125,6 +162,43 @@ def toOlderConfig(path):
     path.write_text(json.dumps(config, indent=2))
 
 
+def isStored(name, stored):
+    """Whether the linear is quantised."""
+    return name.endswith("_proj") and not any(
+        f".{module}." in f".{name}." for module in stored.get("modules_to_not_convert", ())
+    )
+
+
+def schemeOf(name, stored):
+    """The settings of one linear: the model's, and what the patterns say otherwise."""
+    settings = {key: stored[key] for key in ("scheme", "group_size", "shift")}
+    for pattern, changes in stored.get("layers", {}).items():
+        if re.fullmatch(pattern, name):
+            settings.update(changes)
+    return settings
+
+
+def exaggerate(weights, columns):
+    """Row 0 gets no salient weight, and all of row 1's first group is salient."""
+    weights[0] *= 0.01
+    weights[1, :columns] += numpy.sign(weights[1, :columns]) * 3 * weights.std()
+
+
+def quantiseSalient(weights, group_size, shift, fraction, symmetric):
+    """A binary linear of tbq.checkpoint with a salient part; codes less 128, as stored."""
+    fitted = salient.fit(weights, group_size, fraction, symmetric)
+    columns = weights.shape[1] if group_size == "row" else group_size
+    scale, mean = map(torch.from_numpy, fitted.coefficients)
+    part = checkpoint.Salient(
+        torch.from_numpy(fitted.mask),
+        torch.from_numpy((fitted.codes.astype(numpy.int16) - 128).astype(numpy.int8)),
+        torch.from_numpy(fitted.scale),
+        None if symmetric else torch.from_numpy(fitted.zero - 128),
+    )
+    bits = torch.from_numpy(fitted.bits[0])
+    return checkpoint.BinaryLinear(bits, scale, mean if shift else None, columns, part)
+
+
 def quantise(weights, scheme, group_size, shift):
     """A linear of tbq.checkpoint, by the tests' own quantisers."""
     columns = weights.shape[1] if group_size == "row" else group_size
@@ -137,58 +211,42 @@ def quantise(weights, scheme, group_size, shift):
     return checkpoint.BinaryLinear(bits[0], pair[0], pair[1] if shift else None, columns)
 
 
-def store(directory, scheme, group_size, shift):
-    """Replaces the float linears by digits, scales and, where asked, shifts."""
+def quantiseTable(weights, bits, group_size):
+    columns = weights.shape[1] if group_size == "row" else group_size
+    codes, scale = map(torch.from_numpy, integer.fit(weights, bits, group_size))
+    return checkpoint.QuantizedEmbedding(codes, scale, columns, bits)
+
+
+def store(directory, fraction=None, symmetric=False, edges=False, **stored):
+    """Replaces the float linears, and where asked the tables, by quantised ones.
+
+    stored: quantization_config's fields. fraction: of the weights of binary linears, the salient ones.
+    """
     config = json.loads((directory / "config.json").read_text())
-    config["quantization_config"] = {
-        "quant_method": "tbq",
-        "scheme": scheme,
-        "group_size": group_size,
-        "shift": shift,
-    }
-    linears, floats = {}, {}
-    for name, tensor in load_file(directory / checkpoint.WEIGHTS).items():
-        if not name.endswith("_proj.weight"):
-            floats[name] = tensor
-            continue
-        linear = quantise(tensor.numpy(), scheme, group_size, shift)
-        linears[name.removesuffix(".weight")] = linear
-    written = checkpoint.QuantizedCheckpoint(config, linears, floats)
+    config["quantization_config"] = {"quant_method": "tbq", **stored}
+    linears, floats, embeddings = {}, {}, {}
+    for full, tensor in load_file(directory / checkpoint.WEIGHTS).items():
+        name, weights = full.removesuffix(".weight"), tensor.numpy()
+        if isStored(name, stored):
+            settings = schemeOf(name, stored)
+            if edges:
+                exaggerate(weights, settings["group_size"])
+            if fraction and settings["scheme"] == "binary":
+                settings.pop("scheme")
+                linear = quantiseSalient(weights, **settings, fraction=fraction, symmetric=symmetric)
+            else:
+                linear = quantise(weights, **settings)
+            linears[name] = linear
+        elif "embedding" in stored and name in TABLES:
+            embeddings[name] = quantiseTable(weights, **stored["embedding"])
+        else:
+            floats[full] = tensor
+    written = checkpoint.QuantizedCheckpoint(config, linears, floats, embeddings)
     checkpoint.write_checkpoint(directory, written)
 
 
-def storeEmbedding(directory, bits, group_size):
-    """Replaces the embedding and, where it is stored, the head by codes and scales."""
-    config = json.loads((directory / "config.json").read_text())
-    linears = {
-        "quant_method": "tbq",
-        "scheme": "ternary",
-        "group_size": "row",
-        "shift": True,
-        "modules_to_not_convert": ["layers"],
-    }
-    quantization = config.setdefault("quantization_config", linears)
-    quantization["embedding"] = {"bits": bits, "group_size": group_size}
-    (directory / "config.json").write_text(json.dumps(config))
-    tensors = load_file(directory / checkpoint.WEIGHTS)
-    for name in ("model.embed_tokens", "lm_head"):
-        if f"{name}.weight" in tensors:
-            table = tensors.pop(f"{name}.weight").numpy()
-            codes, scale = integer.fit(table, bits, group_size)
-            stored = integer.store(codes, bits)
-            tensors[f"{name}.q"] = torch.from_numpy(stored)
-            tensors[f"{name}.scale"] = torch.from_numpy(scale)
-    save_file(tensors, directory / checkpoint.WEIGHTS)
-
-
 def makeCheckpoint(
-    directory,
-    dtype=torch.float32,
-    shardSize="1GB",
-    olderConfig=False,
-    stored=None,
-    embedding=None,
-    **changes,
+    directory, dtype=torch.float32, shardSize="1GB", olderConfig=False, stored=None, **changes
 ):
     shape = {
         "hidden_size": 64,
@@ -213,5 +271,3 @@ def makeCheckpoint(
         toOlderConfig(directory / "config.json")
     if stored:
         store(directory, **stored)
-    if embedding:
-        storeEmbedding(directory, **embedding)

@@ -13,51 +13,12 @@ import shutil
 import numpy
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from conftest import LONG, runGood, runTool
+from damage import assertCompileRefused, assertRefused, editJson, editTensors
 
 SINGLE, SHARDED, STORED = "odd-biased-linear-rope", "untied-bf16-sharded", "stored-ternary-g128"
 DOWN = "model.layers.1.mlp.down_proj.weight"
-
-
-def assertRefused(result, *words):
-    """Exit code 1 and a single line that names every word."""
-    lines = [line for line in result.stderr.splitlines() if line.strip()]
-    assert result.returncode == 1, (result.returncode, result.stderr)
-    assert len(lines) == 1, result.stderr
-    for word in words:
-        assert word in lines[0], (word, lines[0])
-
-
-def assertCompileRefused(directory, tmp_path, *words, flags=()):
-    out = tmp_path / "out"
-    out.mkdir()
-    result = runTool("tbqc", directory, "-o", out / "model.so", *flags)
-    assertRefused(result, *words)
-    assert not list(out.iterdir()), "nothing may be left, not even in part"
-
-
-@pytest.fixture
-def copy_of(model_directory, tmp_path):
-    """copy_of(name) -> a copy of a synthetic checkpoint that a test may damage."""
-
-    def copy(name=SINGLE):
-        return pathlib.Path(shutil.copytree(model_directory(name), tmp_path / name))
-
-    return copy
-
-
-def editJson(path, edit):
-    content = json.loads(path.read_text())
-    edit(content)
-    path.write_text(json.dumps(content))
-
-
-def editTensors(path, edit):
-    tensors = load_file(path)
-    edit(tensors)
-    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def test_good_copy_compiles(copy_of, tmp_path):
@@ -98,13 +59,13 @@ def test_shard_outside_the_model(copy_of, tmp_path):
 
 
 def test_missing_tensor(copy_of, tmp_path):
-    directory = copy_of()
+    directory = copy_of(SINGLE)
     editTensors(directory / "model.safetensors", lambda tensors: tensors.pop(DOWN))
     assertCompileRefused(directory, tmp_path, DOWN)
 
 
 def test_wrong_shape(copy_of, tmp_path):
-    directory = copy_of()
+    directory = copy_of(SINGLE)
 
     def shorten(tensors):
         tensors[DOWN] = tensors[DOWN][:, :-1].contiguous()
@@ -114,7 +75,7 @@ def test_wrong_shape(copy_of, tmp_path):
 
 
 def test_wrong_type(copy_of, tmp_path):
-    directory = copy_of()
+    directory = copy_of(SINGLE)
 
     def toIntegers(tensors):
         tensors[DOWN] = tensors[DOWN].to(torch.int32)
@@ -139,27 +100,27 @@ CONFIG_CASES = {
 @pytest.mark.parametrize("case", CONFIG_CASES)
 def test_config(case, copy_of, tmp_path):
     changes, *words = CONFIG_CASES[case]
-    directory = copy_of()
+    directory = copy_of(SINGLE)
     editJson(directory / "config.json", lambda config: config.update(changes))
     assertCompileRefused(directory, tmp_path, "config.json", *words)
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors"])
 def test_missing_file(file, copy_of, tmp_path):
-    directory = copy_of()
+    directory = copy_of(SINGLE)
     (directory / file).unlink()
     assertCompileRefused(directory, tmp_path, file)
 
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "generation_config.json"])
 def test_not_json(file, copy_of, tmp_path):
-    directory = copy_of()
+    directory = copy_of(SINGLE)
     (directory / file).write_text('{"a": [1, 2')
     assertCompileRefused(directory, tmp_path, file)
 
 
 def test_unknown_tokenizer_part(copy_of, tmp_path):
-    directory = copy_of()
+    directory = copy_of(SINGLE)
     editJson(
         directory / "tokenizer.json",
         lambda content: content.update(pre_tokenizer={"type": "Metaspace2", "replacement": "_"}),
@@ -200,7 +161,7 @@ def test_output_in_no_folder(model_directory, tmp_path):
 def test_failed_compile_keeps_the_old_artifact(copy_of, tmp_path):
     """A new artifact replaces the old one whole or not at all."""
     artifact = tmp_path / "model.so"
-    directory = copy_of()
+    directory = copy_of(SINGLE)
     runGood("tbqc", directory, "-o", artifact)
     before = artifact.read_bytes()
     editTensors(directory / "model.safetensors", lambda tensors: tensors.pop(DOWN))

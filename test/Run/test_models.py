@@ -14,14 +14,19 @@ import pytest
 from transformers import AutoTokenizer
 
 import binary
+import integer
 import reference
+import salient
 import synthetic
 import ternary
 from conftest import DATA, LONG, REPOSITORY, runGood
 
-FLOAT_MODELS = [*synthetic.FLOAT, "tinystories", "smollm2"]
+FLOAT_MODELS = [*synthetic.FLOAT, "stories260k", "tinystories", "smollm2"]
 MODELS = [*FLOAT_MODELS, *synthetic.STORED, "default"]
-SPECS = ["ternary:g128", "ternary:row", "binary:g128", "binary:row", "dual-binary:g64"]
+SPECS = [
+    "ternary:g128", "ternary:row", "binary:g128", "binary:row", "dual-binary:g64",
+    "binary:g128,salient=0.1", "binary:row,salient=0.3",
+]  # fmt: skip
 BOUND = 1e-6
 SAME = 1e-9  # where the arithmetic is the same; a cache of halves has 1e-7
 WINDOW = 250
@@ -33,7 +38,7 @@ CHAT_ANSWER = "The capital of France is Paris."
 
 def sampleText(name):
     story = DATA / "corpora/tinystories-200kb.txt"
-    source = story if name == "tinystories" and story.exists() else REPOSITORY / "LICENSE"
+    source = story if name in ("stories260k", "tinystories") and story.exists() else REPOSITORY / "LICENSE"
     return source.read_text(encoding="utf-8")[:20000]
 
 
@@ -49,8 +54,11 @@ def windowsOf(name, directory):
 
 def quantiser(spec):
     """What --quantize=SPEC does to a matrix, by the tests' own means."""
-    scheme, group = spec.split(":")
+    scheme, _, rest = spec.partition(":")
+    group, _, fraction = rest.partition(",salient=")
     group = group if group == "row" else int(group.removeprefix("g"))
+    if fraction:
+        return lambda weights: salient.quantise(weights, group, float(fraction))
     if scheme == "ternary":
         return lambda weights: ternary.quantise(weights, group)
     return lambda weights: binary.quantise(weights, scheme, group)
@@ -159,6 +167,8 @@ def test_cache_of_halves(name, model_directory, compile_model, logits_of, measur
         ("odd-biased-linear-rope", "dual-binary:g64"),
         ("tinystories", "ternary:g128"),
         ("tinystories", "binary:g128"),
+        ("odd-biased-linear-rope", "binary:row,salient=0.3"),
+        ("tinystories", "binary:g128,salient=0.1"),
         ("default", None),
         ("smollm2", "ternary:g128"),
     ],
@@ -172,7 +182,7 @@ def test_bitwise_equal(name, spec, flags, model_directory, compile_model, logits
     checkBits(artifact, ids, logits_of)
 
 
-@pytest.mark.parametrize("name", ["tied-f32", "tinystories", "default", "smollm2"])
+@pytest.mark.parametrize("name", ["tied-f32", "stories260k", "tinystories", "default", "smollm2"])
 def test_greedy_text(name, model_directory, compile_model):
     """200 greedy tokens of a story, the end of text ignored, as transformers continues it."""
     directory = model_directory(name)
@@ -245,3 +255,61 @@ def test_quantisers_of_bits():
     row = numpy.array([[0.75, -0.25, 0.0625, -1.0, 0.5, 0.0, -0.375, 0.625]])
     found = binary.quantise(row, "dual-binary", "row")
     assert found.tolist() == [[0.5, -0.5, 0, -0.5, 0.5, 0, -0.5, 0.5]]
+
+
+def test_quantiser_of_salient_weights():
+    """A vector worked out by hand: of 2 x 4 weights only -1.2 is salient."""
+    weights = numpy.array([[0.9, -0.3, 0.05, -1.2], [0.4, 0.02, -0.45, 0.7]])
+    fitted = salient.fit(weights, 4, 0.25)
+    assert fitted.mask.tolist() == [[False, False, False, True], [False] * 4]
+    scale, mean = fitted.coefficients[:, :, 0]
+    assert numpy.allclose(scale, [0.455556, 0.3825], rtol=2**-11)
+    assert numpy.allclose(mean, [0.216667, 0.1675], rtol=2**-11)
+    assert numpy.allclose(fitted.scale, [0.00823529, 1.15 / 255], rtol=2**-11)
+    assert fitted.zero.tolist() == [146, 100] and fitted.codes.tolist() == [0]
+    found = salient.expand(fitted, 4)
+    expected = [[0.672223, -0.238889, -0.238889, -1.202353], [0.55, -0.215, -0.215, 0.55]]
+    assert numpy.allclose(found, expected, atol=1e-3)
+    # int(8 (1 - r)) + 1 weights are binary, so at most r of them are not.
+    for fraction, count in ((0.125, 0), (0.25, 1), (0.26, 2), (0.5, 3)):
+        assert salient.fit(weights, "row", fraction).mask.sum() == count, fraction
+
+
+def test_salient_weights_are_the_closest():
+    """Those kept are at least as large as the rest of their block, and within a step."""
+    weights = numpy.random.default_rng(2).normal(0.01, 0.02, (6, 70))
+    for symmetric in (False, True):
+        fitted = salient.fit(weights, 32, 0.2, symmetric)
+        for begin in (0, 32, 64):
+            block = numpy.abs(weights[:, begin : begin + 32])
+            mask = fitted.mask[:, begin : begin + 32]
+            assert mask.sum() == block.size - int(block.size * 0.8) - 1
+            assert block[mask].min() > block[~mask].max()
+        error = numpy.abs(salient.expand(fitted, 32) - weights)[fitted.mask]
+        steps = error / fitted.scale.astype(float)[numpy.nonzero(fitted.mask)[0]]
+        # At an end both the zero point's and the code's rounding count, and the scale's.
+        ends = (fitted.codes == 0) | (fitted.codes == 255)
+        assert (steps <= numpy.where(ends, 1.1, 0.51)).all()
+        assert not (fitted.bits[0] & fitted.mask).any()
+        assert (fitted.zero == 128).all() == symmetric
+
+
+def test_quantiser_of_the_embedding():
+    """Each code is the nearest; the largest weight is 127 steps, or -8."""
+    table = numpy.random.default_rng(3).normal(0, 1, (5, 70))
+    table[4, 32:64] = 0
+    for bits, low, high in ((8, -127, 127), (4, -8, 7)):
+        codes, scale = integer.fit(table, bits, 32)
+        assert codes.min() == low and codes.max() == high and scale.shape == (5, 3)
+        assert (codes[4, 32:64] == 0).all() and scale[4, 1] == 0
+        error = numpy.abs(integer.expand(codes, scale, 32) - table)
+        steps = numpy.abs(scale.astype(float)).repeat(32, 1)[:, :70]
+        # The end of 4 bits that the largest weight does not take is a step short.
+        assert (error <= (0.51 if bits == 8 else 1.01) * steps + 1e-9).all()
+    row = numpy.array([[0.5, -2.0, 2.0, 0.3]])
+    codes, scale = integer.fit(row, 4, "row")
+    assert codes.tolist() == [[2, -8, 7, 1]] and scale.tolist() == [[0.25]]
+    codes, scale = integer.fit(-row, 4, "row")
+    assert codes.tolist() == [[2, -8, 7, 1]] and scale.tolist() == [[-0.25]]
+    packed = numpy.array([[0x0A | 0 << 4, 0xF | 9 << 4]], numpy.uint8)
+    assert integer.readTable(packed, scale, 4, "row").tolist() == [[-0.5, 2.0, -1.75, -0.25]]

@@ -98,7 +98,7 @@ def compare(directory, lines):
     return len(lines)
 
 
-@pytest.fixture(scope="session", params=["tinystories", "smollm2"])
+@pytest.fixture(scope="session", params=["tinystories", "smollm2", "stories260k"])
 def model(request, model_directory, tmp_path_factory):
     """A writable copy of a real model's tokenizer."""
     source = model_directory(request.param)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""More salient weights, less error: of every linear's output on a real model's activations.
+
+benchmarks/salient_error.py prints the same figures as a table.
+"""
+
+import re
+import sys
+
+import numpy
+import pytest
+from transformers import AutoTokenizer
+
+from conftest import LONG, REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "benchmarks"))
+
+import salient_error  # noqa: E402
+
+
+def everyTenth(name):
+    return int(re.search(r"layers\.(\d+)\.", name)[1]) % 10 == 2
+
+
+@pytest.mark.parametrize("group", [128, "row"])
+@pytest.mark.parametrize("name", ["stories260k", "tinystories", "smollm2"])
+def test_error_falls_for_every_linear(name, group, model_directory, measure):
+    """Binary, then a tenth and three tenths salient; a tenth of SmolLM2, unless there is time."""
+    if name == "smollm2" and group == "row" and not LONG:
+        pytest.skip("slow: TBQ_LONG=1 runs it")
+    directory = model_directory(name)
+    text = (REPOSITORY / "LICENSE").read_text(encoding="utf-8")[:6000]
+    ids = AutoTokenizer.from_pretrained(directory)(text)["input_ids"][:300]
+    assert len(ids) == 300
+    some = {"chosen": everyTenth} if name == "smollm2" and not LONG else {}
+    errors, divergences = salient_error.measure(directory, ids, group, **some)
+    assert len(errors[0]) >= 14
+    assert salient_error.exceptionsOf(errors) == {}
+    for fraction, values in errors.items():
+        measure(f"median error at {fraction}", numpy.median(list(values.values())))
+    assert divergences[0] > divergences[0.1] > divergences[0.3]
