@@ -34,9 +34,10 @@ struct CompileOptions {
   Stage stopAfter = Stage::CPU;
   TargetFlags target;
   ImportOptions import;
-  std::string quantize;  // empty, or what parseQuantizeSpec reads
-  std::string policy;    // empty, or a file of lines PATTERN SPEC
-  std::string embedding; // empty, or what parseEmbeddingSpec reads
+  std::string quantize;      // empty, or what parseQuantizeSpec reads
+  std::string policy;        // empty, or a file of lines PATTERN SPEC
+  std::string embedding;     // empty, or what parseEmbeddingSpec reads
+  std::string saveQuantized; // empty, or where our checkpoint goes
   int64_t prefillTokens = 64;
   bool sidecar = false;    // weights in a file beside the artifact
   std::string temporaries; // a folder for what each stage leaves; may be empty

@@ -11,6 +11,7 @@
 
 #include "tbq/ChatTemplate.h"
 #include "tbq/Pipelines.h"
+#include "tbq/SaveQuantized.h"
 #include "tbq/TokenizerCompiler.h"
 #include "tbq/WeightWriter.h"
 
@@ -61,6 +62,7 @@ private:
   Status makeModule();
   Status runStage(Stage stage);
   Status runStages();
+  Status saveQuantized();
   Status emit();
   std::string describeWriting(WeightsOp weights);
   Status emitArtifact(WeightsOp weights, std::string object);
@@ -107,6 +109,12 @@ Status Compilation::openInputs() {
       return rules.error();
     policy = std::move(*rules);
   }
+  if (!options.saveQuantized.empty() &&
+      (isText() || (options.quantize.empty() && options.policy.empty() &&
+                    options.embedding.empty())))
+    return makeError("--save-quantized", "",
+                     "needs a model directory and --quantize, --policy or "
+                     "--embedding: what they make of it is saved");
   if (isArtifact())
     if (Status status = checkOutput(options.output); !status)
       return status;
@@ -222,6 +230,9 @@ Status Compilation::runStage(Stage stage) {
     break;
   }
   case Stage::Pack: {
+    if (checkpoint)
+      if (Status status = resolveSalient(*module, *checkpoint); !status)
+        return status;
     PackOptions pack;
     pack.prefillTokens = options.prefillTokens;
     buildPackPipeline(manager, pack);
@@ -253,8 +264,23 @@ Status Compilation::runStages() {
       progress.begin(stageName(stage));
     if (Status status = runStage(stage); !status)
       return status;
+    if (stage == Stage::Graph && !options.saveQuantized.empty())
+      if (Status status = saveQuantized(); !status)
+        return status;
   }
   return Status::ok();
+}
+
+Status Compilation::saveQuantized() {
+  progress.begin("save quantised");
+  SaveOptions save{
+      options.saveQuantized, policy, {}, getActivations(options, *module)};
+  std::string error;
+  if (!options.quantize.empty())
+    save.policy.push_back(*parsePolicyRule(".*=" + options.quantize, error));
+  if (!options.embedding.empty())
+    save.embedding = *parseEmbeddingSpec(options.embedding, error);
+  return mlir::tbq::saveQuantized(*module, *checkpoint, save);
 }
 
 std::string Compilation::printModule() {

@@ -63,11 +63,11 @@ static auto getQuantizer(Scheme scheme) {
   llvm_unreachable("the verifier of tbq.quantize refuses a mask");
 }
 
-/// The threshold of one block of columns, over all rows.
-static Result<float> findThreshold(const TensorView &matrix, int64_t first,
-                                   int64_t count, double fraction) {
+/// The magnitudes of one block of columns, over all rows.
+static Status readMagnitudes(const TensorView &matrix, int64_t first,
+                             int64_t count, std::vector<float> &magnitudes) {
   const int64_t rows = matrix.shape[0], columns = matrix.shape[1];
-  std::vector<float> magnitudes(rows * count);
+  magnitudes.resize(rows * count);
   for (int64_t row = 0; row < rows; ++row) {
     float *out = magnitudes.data() + row * count;
     readFloats(matrix, row * columns + first, count, out);
@@ -80,8 +80,27 @@ static Result<float> findThreshold(const TensorView &matrix, int64_t first,
                              "] is infinite or not a number");
     }
   }
-  return ::tbq::findSalientThreshold(magnitudes.data(), magnitudes.size(),
-                                     fraction);
+  return Status::ok();
+}
+
+Result<SalientThresholds> mlir::tbq::findThresholds(QuantizeOp op,
+                                                    const TensorView &matrix) {
+  const int64_t columns = matrix.shape[1], group = op.getGroup();
+  SalientThresholds result;
+  std::vector<float> magnitudes;
+  for (int64_t first = 0; first < columns; first += group) {
+    Status status = readMagnitudes(
+        matrix, first, std::min(group, columns - first), magnitudes);
+    if (!status)
+      return status.error();
+    const float threshold =
+        ::tbq::findSalientThreshold(magnitudes.data(), magnitudes.size(),
+                                    op.getSalientFraction()->convertToDouble());
+    result.blocks.push_back(threshold);
+    result.above += llvm::count_if(
+        magnitudes, [&](float magnitude) { return magnitude > threshold; });
+  }
+  return result;
 }
 
 /// Calls `quantize(weights, firstRow, rows)` with all rows, in order.
@@ -115,16 +134,16 @@ static Status evaluateSalient(QuantizeOp op, const TensorView &matrix,
                         weight.offsets.data(),
                         weight.valueScale.data(),
                         weight.zero.data()};
-  for (int64_t first = 0; first < columns; first += binary.group) {
-    auto threshold =
-        findThreshold(matrix, first, std::min(binary.group, columns - first),
-                      op.getSalientFraction()->convertToDouble());
-    if (!threshold)
-      return threshold.error();
-    salient.thresholds.push_back(*threshold);
+  if (std::optional<ArrayRef<float>> thresholds = op.getThresholds()) {
+    salient.thresholds = thresholds->vec();
+  } else {
+    auto found = findThresholds(op, matrix);
+    if (!found)
+      return found.error();
+    salient.thresholds = std::move(found->blocks);
   }
-  salient.values.reserve(QuantizeOp::getMostSalient(
-      rows, columns, binary.group, op.getSalientFraction()->convertToDouble()));
+  salient.values.reserve(
+      cast<RankedTensorType>(op.getSalient()[1].getType()).getDimSize(0));
   Status status = forEachRows(
       matrix, [&](const float *weights, int64_t row, int64_t count) {
         return quantizeSalient(weights, row, count, binary, salient);

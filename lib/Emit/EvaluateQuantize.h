@@ -29,6 +29,18 @@ ArrayRef<int64_t> getDigitBits(Scheme scheme);
 /// Bytes of a row of `columns` digits.
 int64_t getRowBytes(int64_t columns, int64_t bits);
 
+/// The magnitude above which weights of a block of columns are salient, for
+/// each block, and how many weights are.
+struct SalientThresholds {
+  std::vector<float> blocks;
+  int64_t above = 0;
+};
+
+/// Of a matrix whose QuantizeOp states a fraction. The error names an element
+/// that is not finite.
+::tbq::Result<SalientThresholds>
+findThresholds(QuantizeOp op, const ::tbq::TensorView &matrix);
+
 /// Reads `matrix`, of the shape that the op's weight has, some rows at a time.
 /// Errors name its file and the rows or groups that cannot be quantised.
 ::tbq::Result<QuantizedWeight> evaluate(QuantizeOp op,

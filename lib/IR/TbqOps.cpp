@@ -89,7 +89,8 @@ void QuantizeOp::build(OpBuilder &b, OperationState &state, Value weight,
         SmallVector<Type, 2>(isInteger(scheme) ? 1 : 2, coefficients), parts,
         weight, SchemeAttr::get(b.getContext(), scheme),
         b.getI64IntegerAttr(group),
-        salient > 0 ? b.getF64FloatAttr(salient) : FloatAttr());
+        salient > 0 ? b.getF64FloatAttr(salient) : FloatAttr(),
+        /*thresholds=*/DenseF32ArrayAttr());
 }
 
 LogicalResult QuantizeOp::verify() {
@@ -128,6 +129,11 @@ LogicalResult QuantizeOp::verify() {
     return emitOpError("only binary weights have a salient part");
   if (!(fraction > 0 && fraction <= 0.5))
     return emitOpError("salient fraction must be above 0 and at most 0.5");
+  if (getThresholds() && int64_t(getThresholds()->size()) !=
+                             numGroups(digits.getColumns(), getGroup()))
+    return emitOpError("needs a threshold for each of ")
+           << numGroups(digits.getColumns(), getGroup()) << " groups, not "
+           << getThresholds()->size();
   if (getSalient().size() != 5)
     return emitOpError("makes all 5 salient parts, not ")
            << getSalient().size();
@@ -136,8 +142,8 @@ LogicalResult QuantizeOp::verify() {
 }
 
 /// [1.00000000e+00, ...]: nine digits give every f32 back exactly.
-static ParseResult parseFrequencies(OpAsmParser &parser,
-                                    DenseF32ArrayAttr &frequencies) {
+static ParseResult parseFloats(OpAsmParser &parser,
+                               DenseF32ArrayAttr &floats) {
   SmallVector<float> values;
   auto parseValue = [&]() -> ParseResult {
     double value;
@@ -148,14 +154,14 @@ static ParseResult parseFrequencies(OpAsmParser &parser,
   };
   if (parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, parseValue))
     return failure();
-  frequencies = DenseF32ArrayAttr::get(parser.getContext(), values);
+  floats = DenseF32ArrayAttr::get(parser.getContext(), values);
   return success();
 }
 
-static void printFrequencies(OpAsmPrinter &printer, Operation *,
-                             DenseF32ArrayAttr frequencies) {
+static void printFloats(OpAsmPrinter &printer, Operation *,
+                        DenseF32ArrayAttr floats) {
   printer << "[";
-  llvm::interleaveComma(frequencies.asArrayRef(), printer, [&](float value) {
+  llvm::interleaveComma(floats.asArrayRef(), printer, [&](float value) {
     printer << llvm::format("%.8e", double(value));
   });
   printer << "]";

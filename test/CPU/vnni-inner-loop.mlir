@@ -5,12 +5,14 @@
 // DEFINE: %{assembly} = tbq-opt %s --tbq-cpu="dot=vnni fma f16 floor" | mlir-translate --mlir-to-llvmir | opt -O3 -mtriple=x86_64-linux-gnu -mcpu=%{cpu} | llc -O3 -mtriple=x86_64-linux-gnu -mcpu=%{cpu} -o %t.%{cpu}.s
 // RUN: %{assembly}
 // RUN: FileCheck %s --check-prefix=DOTS < %t.%{cpu}.s
+// RUN: FileCheck %s --check-prefix=EXPANDS < %t.%{cpu}.s
 // RUN: FileCheck %s --check-prefix=LOADS < %t.%{cpu}.s
 // RUN: FileCheck %s --check-prefix=SHIFTS < %t.%{cpu}.s
 // RUN: FileCheck %s --check-prefix=NOTHING-ELSE < %t.%{cpu}.s
 // REDEFINE: %{cpu} = sapphirerapids
 // RUN: %{assembly}
 // RUN: FileCheck %s --check-prefix=DOTS < %t.%{cpu}.s
+// RUN: FileCheck %s --check-prefix=EXPANDS < %t.%{cpu}.s
 // RUN: FileCheck %s --check-prefix=LOADS < %t.%{cpu}.s
 // RUN: FileCheck %s --check-prefix=SHIFTS < %t.%{cpu}.s
 // RUN: FileCheck %s --check-prefix=NOTHING-ELSE < %t.%{cpu}.s
@@ -115,5 +117,27 @@ func.func @head4(%x: memref<1x2048xi8>, %sums: memref<1x32xi32>, %scale: memref<
   %w = tbq.placed_weight [0] in %section : memref<262144xi8> : !head4
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<1x2048xi8>, !head4, memref<1x32xi32>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// Binary with salient weights: a group of 128 is 4 strides of 64 bytes of signs
+// and 64 of mask, and under each mask 8 spreads of its digits by vpexpandb; a
+// dot product for every slot of the three planes.
+// DOTS-LABEL: {{^}}salient:
+// DOTS: Inner Loop Header: Depth=3
+// DOTS-COUNT-96: vpdpbusd {{.*}}%zmm
+// DOTS-NOT: vpdpbusd
+// DOTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// EXPANDS-LABEL: {{^}}salient:
+// EXPANDS: Inner Loop Header: Depth=3
+// EXPANDS-COUNT-32: vpexpandb {{.*}}(%r{{.*}}), %zmm{{[0-9]+}} {%k{{[0-7]}}} {z}
+// EXPANDS-NOT: vpexpandb
+// EXPANDS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+!salient = !tbq.packed<64x2048, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, -1, 0, 1], [0, 0, 1, 0]], salient, group 128, tile 16>
+func.func @salient(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
+                   %section: memref<262144xi8>, %count: index, %begin: index, %end: index) {
+  %w = tbq.placed_weight [0] in %section : memref<262144xi8> : !salient
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x2048xi8>, !salient, memref<1x16xi32>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
   return
 }

@@ -177,6 +177,14 @@ func.func @f(%w: tensor<4x40xf32>) {
 // -----
 
 func.func @f(%w: tensor<4x40xf32>) {
+  // expected-error @below {{needs a threshold for each of 1 groups, not 2}}
+  %t, %c:2, %p:5 = tbq.quantize %w binary group 40 salient 0.1 thresholds [1.0, 2.0] : tensor<4x40xf32> -> !tbq.digits<4x40, binary>, tensor<4x1xf16>, tensor<4x1xf16> salient !tbq.digits<4x40, salient_mask>, tensor<15xi8>, tensor<5xi32>, tensor<4xf16>, tensor<4xi16>
+  return
+}
+
+// -----
+
+func.func @f(%w: tensor<4x40xf32>) {
   // expected-error @below {{makes all 5 salient parts, not 4}}
   %t, %c:2, %p:4 = tbq.quantize %w binary group 40 salient 0.1 : tensor<4x40xf32> -> !tbq.digits<4x40, binary>, tensor<4x1xf16>, tensor<4x1xf16> salient !tbq.digits<4x40, salient_mask>, tensor<15xi8>, tensor<5xi32>, tensor<4xf16>
   return

@@ -47,6 +47,16 @@ tbq.weights @weights_section bytes 256 {
   tbq.place %p at 0 "model.norm" : !vector
 }
 
+// Salient weights: the fraction, and the thresholds once the weights were looked at.
+// CHECK-LABEL: @salient
+func.func @salient(%w: tensor<4x40xf32>) {
+  // CHECK: tbq.quantize %arg0 binary group 32 salient 1.250000e-01 : tensor<4x40xf32> -> <4x40, binary>, tensor<4x2xf16>, tensor<4x2xf16> salient !tbq.digits<4x40, salient_mask>, tensor<18xi8>, tensor<5xi32>, tensor<4xf16>, tensor<4xi16>
+  %t, %c:2, %p:5 = tbq.quantize %w binary group 32 salient 0.125 : tensor<4x40xf32> -> !tbq.digits<4x40, binary>, tensor<4x2xf16>, tensor<4x2xf16> salient !tbq.digits<4x40, salient_mask>, tensor<18xi8>, tensor<5xi32>, tensor<4xf16>, tensor<4xi16>
+  // CHECK: salient 1.250000e-01 thresholds [1.50000000e+00, 2.50000000e-01] :
+  %u, %d:2, %q:5 = tbq.quantize %w binary group 32 salient 0.125 thresholds [1.5, 0.25] : tensor<4x40xf32> -> !tbq.digits<4x40, binary>, tensor<4x2xf16>, tensor<4x2xf16> salient !tbq.digits<4x40, salient_mask>, tensor<17xi8>, tensor<5xi32>, tensor<4xf16>, tensor<4xi16>
+  return
+}
+
 // The linear in every scheme, with whatever may stand beside it.
 // CHECK-LABEL: @linears
 func.func @linears(%x: tensor<?x64xf32>, %r: tensor<?x48xf32>, %w: tensor<48x64xbf16>, %w16: tensor<48x64xf16>,

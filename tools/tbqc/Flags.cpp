@@ -52,7 +52,8 @@ struct Flags {
       "quantize",
       cl::desc("quantise a float checkpoint: SCHEME:gN, coefficients for N "
                "columns, or SCHEME:row; SCHEME is ternary, binary or "
-               "dual-binary (default none)"),
+               "dual-binary; after binary:gN or binary:row, ',salient=R' keeps "
+               "the fraction R of largest weights in 8 bits (default none)"),
       cl::value_desc("spec"), cl::cat(all)};
   Text policy{
       "policy",
@@ -65,6 +66,12 @@ struct Flags {
       cl::desc("quantise the embedding and the head of a float checkpoint: "
                "int8:gN, int8:row, int4:gN, int4:row or float (default float)"),
       cl::value_desc("spec"), cl::cat(all)};
+  Text saveQuantized{
+      "save-quantized",
+      cl::desc("write what --quantize, --policy and --embedding make of the "
+               "model as a quantised checkpoint into this directory (default "
+               "none)"),
+      cl::value_desc("dir"), cl::cat(all)};
   Number context{"context",
                  cl::desc("positions the cache has room for (default: the "
                           "model's maximum, at most 4096)"),
@@ -212,11 +219,15 @@ Status Flags::setStages(CompileOptions &options) const {
       {&quantize, Stage::Graph},
       {&policy, Stage::Graph},
       {&embedding, Stage::Graph},
+      {&saveQuantized, Stage::Graph},
       {&chunk, Stage::Pack}};
   for (auto [flag, stage] : used)
     if (flag->getNumOccurrences() && options.startAfter >= stage)
       return makeError("--" + flag->ArgStr.str(), "",
                        "has no effect with --start-after=" + startAfter);
+  if (saveQuantized.getNumOccurrences() && options.stopAfter < Stage::Graph)
+    return makeError("--save-quantized", "",
+                     "has no effect with --stop-after=" + stopAfter);
   if (options.startAfter > options.stopAfter)
     return makeError("--stop-after", "",
                      stopAfter + " comes before --start-after=" + startAfter);
@@ -268,6 +279,7 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.quantize = quantize;
   options.policy = policy;
   options.embedding = embedding;
+  options.saveQuantized = saveQuantized;
   options.temporaries = temporaries;
   options.verbose = verbose;
   if (remarks.getNumOccurrences())

@@ -53,9 +53,10 @@ def Tbq_QuantizeOp : Tbq_Op<"quantize", [Pure, AttrSizedResultSegments]> {
     - binary: scale = mean|w - mean|, shift = mean (PB-LLM, section 3.3). With
       `salient r`, the r largest magnitudes of each block of `group` columns
       leave the binary part for 8 bits with a scale and zero point a row: mask,
-      values, offsets, value scale, zero, as a `tbq.linear` takes them. The type
-      of the values is their largest possible number: weights that tie with
-      the threshold stay binary.
+      values, offsets, value scale, zero, as a `tbq.linear` takes them. Weights
+      that tie with the block's threshold stay binary. Before the weights are
+      looked at, the type of the values has their largest possible number;
+      with `thresholds`, one a block, it is exact.
     - dual_binary: alpha1 = 2 s, alpha2 = -s with s = max|w| / 2, each weight at
       its nearest level (DB-LLM's initialisation).
     - int8: scale = max|w| / 127; int4: scale = e / -8, where e is the weight of
@@ -69,12 +70,14 @@ def Tbq_QuantizeOp : Tbq_Op<"quantize", [Pure, AttrSizedResultSegments]> {
     ```
   }];
   let arguments = (ins AnyStaticShapeTensor:$weight, Tbq_SchemeAttr:$scheme,
-                       I64Attr:$group, OptionalAttr<F64Attr>:$salient_fraction);
+                       I64Attr:$group, OptionalAttr<F64Attr>:$salient_fraction,
+                       OptionalAttr<DenseF32ArrayAttr>:$thresholds);
   let results = (outs Tbq_DigitsType:$digits,
                       Variadic<AnyStaticShapeTensor>:$coefficients,
                       Variadic<Tbq_SalientPart>:$salient);
   let assemblyFormat = [{
-    $weight $scheme `group` $group (`salient` $salient_fraction^)? attr-dict
+    $weight $scheme `group` $group (`salient` $salient_fraction^)?
+    (`thresholds` custom<Floats>($thresholds)^)? attr-dict
     `:` type($weight) `->` type($digits) `,` type($coefficients)
     (`salient` type($salient)^)?
   }];
@@ -100,7 +103,7 @@ def Tbq_RopeTableOp : Tbq_Op<"rope_table", [Pure]> {
   let arguments = (ins DenseF32ArrayAttr:$inv_freq);
   let results = (outs AnyStaticShapeTensor:$result);
   let assemblyFormat =
-      "custom<Frequencies>($inv_freq) attr-dict `:` type($result)";
+      "custom<Floats>($inv_freq) attr-dict `:` type($result)";
   let hasVerifier = 1;
 }
 
