@@ -4,7 +4,7 @@
 // (std::regex recurses on the stack).
 // Input: a pattern and names; output: yes, no, or an error.
 #define PCRE2_CODE_UNIT_WIDTH 8
-#include "NamePattern.h"
+#include "format/NamePattern.h"
 
 #include <pcre2.h>
 

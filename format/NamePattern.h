@@ -4,8 +4,8 @@
 // anchored at both ends, like Python's re.fullmatch).
 // Invariant: patterns come from untrusted files, so their length and the work
 // and memory of a match are bounded; exceeding a bound is an error.
-#ifndef TBQ_IMPORT_READERS_NAMEPATTERN_H
-#define TBQ_IMPORT_READERS_NAMEPATTERN_H
+#ifndef TBQ_FORMAT_NAMEPATTERN_H
+#define TBQ_FORMAT_NAMEPATTERN_H
 
 #include "format/Result.h"
 
@@ -33,4 +33,4 @@ private:
 
 } // namespace tbq
 
-#endif // TBQ_IMPORT_READERS_NAMEPATTERN_H
+#endif // TBQ_FORMAT_NAMEPATTERN_H
