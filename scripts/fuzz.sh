@@ -60,4 +60,4 @@ runTarget() {
 }
 export -f runTarget
 export build seconds keep
-printf '%s\n' "${targets[@]}" | xargs -P 2 -I{} bash -c 'runTarget {}'
+printf '%s\n' "${targets[@]}" | xargs -P 2 -I{} bash -c 'runTarget {}' || exit 1
