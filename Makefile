@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 export TBQ_BUILD ?= build
 
-.PHONY: help demo check check-long bench smollm2 build setup venv format docs clean
+.PHONY: help demo check check-long fuzz bench smollm2 build setup venv format docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -19,6 +19,9 @@ check: setup venv ## set up, build, run every test that needs no GPU
 check-long: setup venv ## the same, with SmolLM2 fetched and the long runs included
 	@scripts/smollm2.sh --convert-only
 	@TBQ_LONG=1 scripts/check.sh
+
+fuzz: setup ## fuzz every reader for a minute, two at a time
+	@scripts/fuzz.sh --seconds=60
 
 bench: setup ## tokens/s and GB/s of the models compiled by demo and smollm2
 	@scripts/build.sh tbqc tbq-bench

@@ -63,5 +63,6 @@ step docs checkDocs
 step lit env LIT_OPTS="--xunit-xml-output=$reports/lit.xml" scripts/build.sh check-tbq
 step unit runUnitTests
 step pytest runPytest
+step fuzz scripts/fuzz.sh --seconds="$([ "${TBQ_LONG:-}" = 1 ] && echo 60 || echo 3)"
 
 "$python" scripts/summarise-checks.py "$reports"

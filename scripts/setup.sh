@@ -14,7 +14,7 @@ packages=(
   nlohmann-json3-dev libutf8proc-dev libpcre2-dev libxxhash-dev libssl-dev
   libcli11-dev libgtest-dev zlib1g-dev libzstd-dev libxml2-dev
   # what drives it all
-  cmake ninja-build git xz-utils unzip python3 python3-dev python3-venv ca-certificates
+  cmake ninja-build git xz-utils unzip strace valgrind python3 python3-dev python3-venv ca-certificates
 )
 
 missing=()

@@ -7,6 +7,8 @@
 
 #include "tbq/IR/Tbq.h"
 
+#include "format/NamePattern.h"
+
 #include "mlir/IR/BuiltinOps.h"
 
 #include <optional>
@@ -31,14 +33,15 @@ FailureOr<QuantizeSpec> parseQuantizeSpec(llvm::StringRef spec,
 FailureOr<QuantizeSpec> parseEmbeddingSpec(llvm::StringRef spec,
                                            std::string &error);
 
-/// One line of a policy: linears whose whole name an extended regular
-/// expression matches ("model\.layers\.[0-9]+\.mlp\..*") become what the spec
-/// says.
+/// One line of a policy: linears whose whole name a regular expression
+/// matches ("model\.layers\.[0-9]+\.mlp\..*") become what the spec says.
 struct PolicyRule {
   std::string text; // PATTERN=SPEC
   std::string pattern;
   QuantizeSpec spec;
+  std::shared_ptr<const ::tbq::NamePattern> matcher;
 
+  /// Of a name that checkPolicy has tried.
   bool matches(llvm::StringRef name) const;
 };
 
@@ -49,9 +52,9 @@ FailureOr<PolicyRule> parsePolicyRule(llvm::StringRef rule, std::string &error);
 /// tensor of it or that lies outside the decoder layers.
 llvm::StringRef getQuantizableName(LinearOp op);
 
-/// The first pattern that matches no linear of the module, or "".
-std::string findUnmatchedPattern(Operation *module,
-                                 llvm::ArrayRef<PolicyRule> policy);
+/// Every pattern must match a linear of the module, and none may take too long
+/// on any. Errors name the pattern.
+::tbq::Status checkPolicy(Operation *module, llvm::ArrayRef<PolicyRule> policy);
 
 } // namespace mlir::tbq
 

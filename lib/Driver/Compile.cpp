@@ -216,10 +216,8 @@ Status Compilation::runStage(Stage stage) {
     break;
   case Stage::Graph: {
     GraphOptions graph;
-    std::string unmatched = findUnmatchedPattern(*module, policy);
-    if (!unmatched.empty())
-      return makeError(options.policy, "'" + unmatched + "'",
-                       "matches no float linear of the decoder layers");
+    if (Status checked = checkPolicy(*module, policy); !checked)
+      return makeError(options.policy, "", checked.error().message);
     graph.quantize = options.quantize;
     for (const PolicyRule &rule : policy)
       graph.policy.push_back(rule.text);

@@ -86,7 +86,7 @@ static LogicalResult quantizeEmbedding(Operation *root,
 }
 
 namespace {
-struct QuantizePass : tbq::impl::QuantizePassBase<QuantizePass> {
+struct QuantizePass : mlir::tbq::impl::QuantizePassBase<QuantizePass> {
   using QuantizePassBase::QuantizePassBase;
 
   LogicalResult initialize(MLIRContext *context) override {
@@ -121,9 +121,8 @@ struct QuantizePass : tbq::impl::QuantizePassBase<QuantizePass> {
       getOperation()->emitError("unknown activations '") << activations << "'";
       return signalPassFailure();
     }
-    std::string unmatched = findUnmatchedPattern(getOperation(), policy);
-    if (!unmatched.empty()) {
-      getOperation()->emitError("no linear is called '") << unmatched << "'";
+    if (::tbq::Status checked = checkPolicy(getOperation(), policy); !checked) {
+      getOperation()->emitError() << checked.error().message;
       return signalPassFailure();
     }
     getOperation()->walk([&](LinearOp op) {

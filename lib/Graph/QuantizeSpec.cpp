@@ -6,7 +6,6 @@
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/Twine.h"
-#include "llvm/Support/Regex.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
@@ -87,12 +86,9 @@ FailureOr<QuantizeSpec> mlir::tbq::parseEmbeddingSpec(StringRef spec,
                    error);
 }
 
-static llvm::Regex compilePattern(StringRef pattern) {
-  return llvm::Regex(("^(" + pattern + ")$").str());
-}
-
 bool PolicyRule::matches(StringRef name) const {
-  return compilePattern(pattern).match(name);
+  ::tbq::Result<bool> found = matcher->matches(name.str());
+  return found && *found;
 }
 
 FailureOr<PolicyRule> mlir::tbq::parsePolicyRule(StringRef rule,
@@ -103,12 +99,13 @@ FailureOr<PolicyRule> mlir::tbq::parsePolicyRule(StringRef rule,
   FailureOr<QuantizeSpec> spec = parseQuantizeSpec(text, error);
   if (failed(spec))
     return failure();
-  std::string reason;
-  if (!compilePattern(pattern).isValid(reason)) {
-    error = ("'" + pattern + "': " + reason).str();
+  auto matcher = ::tbq::NamePattern::compile(pattern.str());
+  if (!matcher) {
+    error =
+        ("'" + pattern.take_front(100) + "': " + matcher.error().message).str();
     return failure();
   }
-  return PolicyRule{rule.str(), pattern.str(), *spec};
+  return PolicyRule{rule.str(), pattern.str(), *spec, *matcher};
 }
 
 StringRef mlir::tbq::getQuantizableName(LinearOp op) {
@@ -121,14 +118,22 @@ StringRef mlir::tbq::getQuantizableName(LinearOp op) {
   return name;
 }
 
-std::string mlir::tbq::findUnmatchedPattern(Operation *module,
-                                            llvm::ArrayRef<PolicyRule> policy) {
+::tbq::Status mlir::tbq::checkPolicy(Operation *module,
+                                     ArrayRef<PolicyRule> policy) {
   SmallVector<StringRef> names;
   module->walk([&](LinearOp op) { names.push_back(getQuantizableName(op)); });
-  for (const PolicyRule &rule : policy)
-    if (llvm::none_of(names, [&](StringRef name) {
-          return !name.empty() && rule.matches(name);
-        }))
-      return rule.pattern;
-  return "";
+  for (const PolicyRule &rule : policy) {
+    bool used = false;
+    for (StringRef name : names) {
+      ::tbq::Result<bool> found = rule.matcher->matches(name.str());
+      if (!found)
+        return ::tbq::makeError("", "'" + rule.pattern + "'",
+                                found.error().message);
+      used |= !name.empty() && *found;
+    }
+    if (!used)
+      return ::tbq::makeError("", "'" + rule.pattern + "'",
+                              "matches no float linear of the decoder layers");
+  }
+  return ::tbq::Status::ok();
 }

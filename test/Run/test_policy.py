@@ -57,8 +57,13 @@ def test_first_match_wins(policy, model_directory, compile_model, logits_of):
         ([".* octal:row"], ["line 1", "octal"]),
         (["([ float"], ["line 1", "(["]),
         ([".*"], ["line 1"]),
+        (["(" * 200_000 + " float"], ["line 1", "more than the limit of 1000"]),
+        (["((((x{250}){250}){250}){250}) float"], ["line 1", "too large"]),
+        ([r"([a-z0-9_]+\.?)+[!?] float"], ["[!?]", "takes too long"]),
     ],
-    ids=["no-such-linear", "group", "scheme", "pattern", "no-spec"],
+    ids=[
+        "no-such-linear", "group", "scheme", "pattern", "no-spec", "deep", "repeated", "slow",
+    ],
 )
 def test_refused(lines, words, policy, model_directory, tmp_path):
     """One line that names the file and what is wrong; nothing is written."""

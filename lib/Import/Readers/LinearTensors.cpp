@@ -7,8 +7,9 @@
 // the end of a row is set, and scales and shifts are finite.
 #include "LinearTensors.h"
 
+#include "format/NamePattern.h"
+
 #include "CheckpointState.h"
-#include "NamePattern.h"
 #include "Tensor.h"
 
 #include <algorithm>

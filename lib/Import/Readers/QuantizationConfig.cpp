@@ -6,7 +6,7 @@
 // refused by name; every scheme has the group size and shift it needs.
 #include "Config.h"
 
-#include "NamePattern.h"
+#include "format/NamePattern.h"
 
 #include <algorithm>
 

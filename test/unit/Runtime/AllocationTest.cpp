@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The decode loop (eval one token, sample, accept) allocates nothing after its
-// first round (RELIABILITY R32). Every malloc of the program is counted here;
-// a sanitizer brings its own malloc, so then the test is left out.
+// The decode loop (eval one token, sample, accept) allocates nothing, takes no
+// lock and touches no file after its first round (RELIABILITY R32). Every such
+// call of the program is counted here; a sanitizer brings its own malloc, so
+// then the test is left out.
 #include "FakeArtifact.h"
 
 #include "runtime/Sampler.h"
 #include "runtime/Session.h"
 
 #include <atomic>
+#include <cstdarg>
 #include <cstdlib>
+#include <dlfcn.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <mutex>
+#include <pthread.h>
+#include <unistd.h>
 
 using namespace tbq;
 using namespace tbq::test;
@@ -22,7 +29,12 @@ using namespace tbq::test;
 #endif
 
 #ifndef TBQ_SANITIZED
-static std::atomic<long> allocations{0};
+static std::atomic<long> allocations{0}, locks{0}, files{0};
+
+/// What the program would have called without this file.
+template <class Function> static Function *next(const char *name) {
+  return reinterpret_cast<Function *>(dlsym(RTLD_NEXT, name));
+}
 
 extern "C" {
 void *__libc_malloc(size_t);
@@ -46,9 +58,50 @@ void *aligned_alloc(size_t alignment, size_t size) {
   ++allocations;
   return __libc_memalign(alignment, size);
 }
+
+int pthread_mutex_lock(pthread_mutex_t *mutex) noexcept {
+  static auto *const lock = next<int(pthread_mutex_t *)>("pthread_mutex_lock");
+  ++locks;
+  return lock(mutex);
+}
+int pthread_rwlock_rdlock(pthread_rwlock_t *rwlock) noexcept {
+  static auto *const lock =
+      next<int(pthread_rwlock_t *)>("pthread_rwlock_rdlock");
+  ++locks;
+  return lock(rwlock);
+}
+int open(const char *path, int flags, ...) {
+  static auto *const real = next<int(const char *, int, ...)>("open");
+  va_list arguments;
+  va_start(arguments, flags);
+  const int mode = flags & O_CREAT ? va_arg(arguments, int) : 0;
+  va_end(arguments);
+  ++files;
+  return real(path, flags, mode);
+}
+ssize_t read(int file, void *data, size_t size) {
+  static auto *const real = next<ssize_t(int, void *, size_t)>("read");
+  ++files;
+  return real(file, data, size);
+}
+ssize_t write(int file, const void *data, size_t size) {
+  static auto *const real = next<ssize_t(int, const void *, size_t)>("write");
+  ++files;
+  return real(file, data, size);
+}
 }
 
 TEST(Allocation, CounterCounts) {
+  const long locked = locks, touched = files;
+  std::mutex mutex;
+  std::lock_guard<std::mutex>{mutex};
+  EXPECT_EQ(locks - locked, 1);
+  char byte;
+  const int file = open("/dev/zero", O_RDONLY);
+  EXPECT_EQ(read(file, &byte, 1), 1);
+  EXPECT_EQ(write(file, &byte, 1), -1);
+  close(file);
+  EXPECT_EQ(files - touched, 3);
   long before = allocations;
   std::vector<int> *fresh = new std::vector<int>(100);
   EXPECT_GE(allocations - before, 2);
@@ -74,10 +127,12 @@ TEST(Allocation, NoneInTheDecodeLoop) {
            sampler->sample(session->logits(), token) && sampler->accept(token);
   };
   round();
-  long before = allocations;
+  const long before = allocations, locked = locks, touched = files;
   for (int i = 0; i < 60; ++i)
     round();
   EXPECT_EQ(allocations, before);
+  EXPECT_EQ(locks, locked);
+  EXPECT_EQ(files, touched);
   EXPECT_TRUE(good);
   EXPECT_EQ(session->position(), 61);
 }

@@ -96,6 +96,11 @@ TEST(Chat, ManifestFieldsAreChecked) {
     ASSERT_FALSE(read) << item.key();
     EXPECT_NE(read.error().message.find(item.key()), std::string::npos);
   }
+  for (const char *part : {"prefix", "suffix"}) {
+    json changed = good;
+    changed["user"][part] = 17;
+    EXPECT_FALSE(chatFormatFromJson(*JsonObject::from(changed, "manifest")));
+  }
   json changed = good;
   changed["system_place"] = "elsewhere";
   EXPECT_FALSE(chatFormatFromJson(*JsonObject::from(changed, "manifest")));
