@@ -27,11 +27,6 @@ writeWeights(WeightsOp weights, const ::tbq::Checkpoint &checkpoint,
 int64_t getWritingMemory(WeightsOp weights,
                          const ::tbq::Checkpoint &checkpoint);
 
-/// Row p of the rotary table: cos(p f) for each frequency f, then sin(p f). p f
-/// is rounded to float32, the functions are evaluated in float64.
-void fillRopeRow(int64_t position, llvm::ArrayRef<float> frequencies,
-                 float *row);
-
 } // namespace mlir::tbq
 
 #endif // TBQ_WEIGHTWRITER_H
