@@ -62,6 +62,7 @@ private:
   Status runStage(Stage stage);
   Status runStages();
   Status emit();
+  Manifest::Graph describeGraph() const;
   std::string describeWriting(WeightsOp weights);
   Status emitArtifact(WeightsOp weights, std::string object);
   /// A failure that no input should cause.
@@ -227,9 +228,12 @@ Status Compilation::runStage(Stage stage) {
     buildPackPipeline(manager, pack);
     break;
   }
-  case Stage::Lower:
-    buildLowerPipeline(manager, LowerOptions());
+  case Stage::Lower: {
+    LowerOptions lower;
+    lower.observe = options.observe;
+    buildLowerPipeline(manager, lower);
     break;
+  }
   case Stage::CPU: {
     CPUOptions cpu;
     setTargetFeatures(cpu, target.triple, target.enabled);
@@ -347,6 +351,13 @@ Status Compilation::emit() {
   return emitArtifact(*weights, std::move(object));
 }
 
+Manifest::Graph Compilation::describeGraph() const {
+  Manifest::Graph graph{options.quantize, {}, options.embedding};
+  for (const PolicyRule &rule : policy)
+    graph.policy.push_back(rule.text);
+  return graph;
+}
+
 /// What writing the weights will take. Everything before it has shown what it
 /// needs; on top of what is held now comes what the writer says.
 std::string Compilation::describeWriting(WeightsOp weights) {
@@ -367,6 +378,8 @@ Status Compilation::emitArtifact(WeightsOp weights, std::string object) {
     return ours(manifest.error());
   manifest->generation = describeGeneration(checkpoint->generation());
   manifest->chat = chat;
+  if (options.startAfter < Stage::Graph)
+    manifest->graph = describeGraph();
 
   progress.begin("link");
   uint64_t done = 0, all = std::max<int64_t>(weights.getBytes(), 1);

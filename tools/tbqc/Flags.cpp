@@ -99,6 +99,11 @@ struct Flags {
   Text temporaries{"save-temps",
                    cl::desc("keep what each stage leaves (default: no)"),
                    cl::value_desc("dir"), cl::cat(all)};
+  Switch dumpTensors{
+      "dump-tensors",
+      cl::desc("an artifact that shows the values of each operation to a "
+               "program that asks, for tbq-verify; it is slower (default: no)"),
+      cl::cat(all)};
   Text remarks{"remarks", cl::ValueOptional,
                cl::desc("say what became of each layer and why: graph, pack, "
                         "or a regular expression (default none; alone: all)"),
@@ -212,7 +217,8 @@ Status Flags::setStages(CompileOptions &options) const {
       {&quantize, Stage::Graph},
       {&policy, Stage::Graph},
       {&embedding, Stage::Graph},
-      {&chunk, Stage::Pack}};
+      {&chunk, Stage::Pack},
+      {&dumpTensors, Stage::Lower}};
   for (auto [flag, stage] : used)
     if (flag->getNumOccurrences() && options.startAfter >= stage)
       return makeError("--" + flag->ArgStr.str(), "",
@@ -270,6 +276,7 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.embedding = embedding;
   options.temporaries = temporaries;
   options.verbose = verbose;
+  options.observe = dumpTensors;
   if (remarks.getNumOccurrences())
     options.remarks = remarks.empty() ? ".*" : remarks.getValue();
   if (std::string problem; !remarks.empty() && !Regex(remarks).isValid(problem))
