@@ -72,16 +72,19 @@ Status Interpreter::run(Block &block, StepValues &values) {
 
 Status Interpreter::run(LayerOp layer, StepValues &values) {
   Block &body = layer.getBody().front();
-  values.rows[body.getArgument(0)] = values.rows.at(layer.getInput());
+  // Copied before the map grows.
+  Matrix input = values.rows.at(layer.getInput());
+  values.rows[body.getArgument(0)] = std::move(input);
   values.indices[body.getArgument(1)] = layer.getNumber();
   if (Status status = run(body, values); !status)
     return status;
   Value result = cast<YieldOp>(body.getTerminator()).getValues().front();
-  values.rows[layer.getResult()] = std::move(values.rows.at(result));
+  Matrix output = values.rows.at(result);
   for (Operation &op : body)
     for (Value value : op.getResults())
       values.rows.erase(value);
   values.rows.erase(body.getArgument(0));
+  values.rows[layer.getResult()] = std::move(output);
   return Status::ok();
 }
 
