@@ -37,6 +37,8 @@ public:
 
   const nlohmann::json &raw() const { return *value; }
   const std::string &file() const { return fileName; }
+  /// The object's own place in the file.
+  const std::string &place() const { return path; }
 
   /// Null if the field is absent or null.
   const nlohmann::json *find(const std::string &key) const;

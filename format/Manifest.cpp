@@ -58,6 +58,27 @@ static json toJson(const Manifest::Weights &w) {
   return object;
 }
 
+static json toJson(const Manifest::Operation &operation) {
+  json values = json::array();
+  for (const Manifest::Operation::Value &value : operation.values)
+    values.push_back({{"type", value.type},
+                      {"columns", value.columns},
+                      {"written", value.written}});
+  return {{"name", operation.name},
+          {"kind", operation.kind},
+          {"values", std::move(values)}};
+}
+
+/// What only some manifests have.
+static void putOptional(json &object, const Manifest &m) {
+  if (m.graph)
+    object["graph"] = {{"quantize", m.graph->quantize},
+                       {"policy", m.graph->policy},
+                       {"embedding", m.graph->embedding}};
+  for (const Manifest::Operation &operation : m.operations)
+    object["operations"].push_back(::toJson(operation));
+}
+
 json tbq::toJson(const Manifest &m) {
   json layers = json::array();
   for (const Manifest::Layer &layer : m.layers)
@@ -69,37 +90,39 @@ json tbq::toJson(const Manifest &m) {
                       {"salient", layer.salient},
                       {"bits_per_weight", layer.bitsPerWeight},
                       {"bytes", layer.bytes}});
-  return {{"abi", m.abi},
-          {"tbq_version", m.tbqVersion},
-          {"llvm_version", m.llvmVersion},
-          {"target",
-           {{"triple", m.target.triple},
-            {"cpu", m.target.cpu},
-            {"features", m.target.features}}},
-          {"model",
-           {{"architecture", m.model.architecture},
-            {"name", m.model.name},
-            {"hidden", m.model.hidden},
-            {"layers", m.model.layers},
-            {"heads", m.model.heads},
-            {"kv_heads", m.model.kvHeads},
-            {"head_dim", m.model.headDim},
-            {"ffn", m.model.ffn},
-            {"vocab", m.model.vocab},
-            {"context", m.model.context}}},
-          {"steps",
-           {{"decode_tokens", m.steps.decodeTokens},
-            {"prefill_tokens", m.steps.prefillTokens},
-            {"arena_bytes", m.steps.arenaBytes},
-            {"cache_bytes", m.steps.cacheBytes},
-            {"logits_stride", m.steps.logitsStride}}},
-          {"activations", m.activations},
-          {"kv_cache", m.kvCache},
-          {"weights", ::toJson(m.weights)},
-          {"layers", std::move(layers)},
-          {"generation", ::toJson(m.generation)},
-          {"chat", m.chat},
-          {"bytes_per_token", m.bytesPerToken}};
+  json object = {{"abi", m.abi},
+                 {"tbq_version", m.tbqVersion},
+                 {"llvm_version", m.llvmVersion},
+                 {"target",
+                  {{"triple", m.target.triple},
+                   {"cpu", m.target.cpu},
+                   {"features", m.target.features}}},
+                 {"model",
+                  {{"architecture", m.model.architecture},
+                   {"name", m.model.name},
+                   {"hidden", m.model.hidden},
+                   {"layers", m.model.layers},
+                   {"heads", m.model.heads},
+                   {"kv_heads", m.model.kvHeads},
+                   {"head_dim", m.model.headDim},
+                   {"ffn", m.model.ffn},
+                   {"vocab", m.model.vocab},
+                   {"context", m.model.context}}},
+                 {"steps",
+                  {{"decode_tokens", m.steps.decodeTokens},
+                   {"prefill_tokens", m.steps.prefillTokens},
+                   {"arena_bytes", m.steps.arenaBytes},
+                   {"cache_bytes", m.steps.cacheBytes},
+                   {"logits_stride", m.steps.logitsStride}}},
+                 {"activations", m.activations},
+                 {"kv_cache", m.kvCache},
+                 {"weights", ::toJson(m.weights)},
+                 {"layers", std::move(layers)},
+                 {"generation", ::toJson(m.generation)},
+                 {"chat", m.chat},
+                 {"bytes_per_token", m.bytesPerToken}};
+  putOptional(object, m);
+  return object;
 }
 
 std::string tbq::manifestText(const Manifest &manifest) {
@@ -157,6 +180,20 @@ public:
       return *result;
     fail(result.error());
     return nullptr;
+  }
+
+  /// Calls `read` with each object of an array, until the first error.
+  template <class Read> void forEach(const char *key, Read read) {
+    const json *items = array(key);
+    for (size_t i = 0; items && good() && i < items->size(); ++i) {
+      auto item = JsonObject::from((*items)[i], file(),
+                                   object.place() + "." + key + "[" +
+                                       std::to_string(i) + "]");
+      if (item)
+        read(Fields(std::move(*item), failure));
+      else
+        fail(item.error());
+    }
   }
 
   /// The member object, or this one after an error, so that reading goes on.
@@ -322,6 +359,32 @@ static Manifest::Generation readGeneration(Fields f, int64_t vocab) {
   return g;
 }
 
+static Manifest::Graph readGraph(Fields f) {
+  Manifest::Graph graph;
+  graph.quantize = f.string("quantize");
+  graph.policy = f.strings("policy");
+  graph.embedding = f.string("embedding");
+  return graph;
+}
+
+static Manifest::Operation::Value readValue(Fields f) {
+  Manifest::Operation::Value value;
+  value.type = f.oneOf("type", {"f32", "i8", "i32", "cache"});
+  value.columns = f.integer("columns", 1, byteLimit);
+  value.written = f.boolean("written");
+  return value;
+}
+
+static Manifest::Operation readOperation(Fields f) {
+  Manifest::Operation operation;
+  operation.name = f.string("name");
+  operation.kind = f.string("kind");
+  f.forEach("values", [&](Fields value) {
+    operation.values.push_back(readValue(std::move(value)));
+  });
+  return operation;
+}
+
 Result<Manifest> tbq::fromJson(const json &value, const std::string &file) {
   Result<JsonObject> root = JsonObject::from(value, file, "manifest");
   if (!root)
@@ -338,15 +401,15 @@ Result<Manifest> tbq::fromJson(const json &value, const std::string &file) {
   m.activations = f.oneOf("activations", {"f32", "i16", "i8"});
   m.kvCache = f.oneOf("kv_cache", {"f32", "f16"});
   m.weights = readWeights(f.inside("weights"));
-  if (const json *layers = f.array("layers"))
-    for (size_t i = 0; f.good() && i < layers->size(); ++i) {
-      auto layer = JsonObject::from(
-          (*layers)[i], file, "manifest.layers[" + std::to_string(i) + "]");
-      if (layer)
-        m.layers.push_back(readLayer(Fields(std::move(*layer), failure)));
-      else
-        f.fail(layer.error());
-    }
+  f.forEach("layers", [&](Fields layer) {
+    m.layers.push_back(readLayer(std::move(layer)));
+  });
+  if (f.has("graph"))
+    m.graph = readGraph(f.inside("graph"));
+  if (f.has("operations"))
+    f.forEach("operations", [&](Fields operation) {
+      m.operations.push_back(readOperation(std::move(operation)));
+    });
   m.generation = readGeneration(f.inside("generation"), m.model.vocab);
   if (f.has("chat"))
     m.chat = value["chat"];

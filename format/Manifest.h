@@ -65,6 +65,25 @@ struct Manifest {
     std::optional<bool> doSample;
   };
 
+  /// What the graph stage was asked for, as tbqc takes it: with the checkpoint
+  /// it gives the graph again.
+  struct Graph {
+    std::string quantize;            // empty: none
+    std::vector<std::string> policy; // PATTERN=SPEC
+    std::string embedding;           // empty: as it is
+  };
+  /// An operation whose values a step shows (tbq_observe_fn).
+  struct Operation {
+    struct Value {
+      std::string type; // "f32", "i8", "i32", "cache"
+      int64_t columns = 0;
+      bool written = false;
+    };
+    std::string name; // of its layer, in the first layer of several
+    std::string kind; // "rms_norm", "packed_linear", ...
+    std::vector<Value> values;
+  };
+
   uint32_t abi = 0; // TBQ_STEP_ABI of the compiler
   std::string tbqVersion, llvmVersion;
   Target target;
@@ -74,6 +93,8 @@ struct Manifest {
   std::string kvCache;     // "f32", "f16"
   Weights weights;
   std::vector<Layer> layers;
+  std::optional<Graph> graph;        // absent: the graph came from elsewhere
+  std::vector<Operation> operations; // empty: the step shows nothing
   Generation generation;
   nlohmann::json chat; // null or an object (runtime/Chat.h knows its fields)
   uint64_t bytesPerToken = 0; // information bytes of weights a decode reads

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define TBQ_STEP_ABI 1u
+#define TBQ_STEP_ABI 2u
 
 /* One for all workers of a step, zero-initialised before first use and reusable
  * after. The two counters are on cache lines of their own. */
@@ -30,6 +30,17 @@ typedef struct tbq_barrier {
 typedef void (*tbq_wait_fn)(void *context, const uint32_t *generation,
                             uint32_t seen);
 
+/* Shows a value of an operation, for verification: called by worker 0 of an
+ * artifact whose manifest lists `operations`, while all others wait, for what
+ * an operation reads before it runs and for what it wrote after it. operation
+ * its number in the list layer      of the model; -1: the operation is in none
+ *   value      its number among the operation's values
+ *   data       `rows` rows, `stride` elements from one to the next; of a cache
+ *              all its bytes */
+typedef void (*tbq_observe_fn)(void *context, int64_t operation, int64_t layer,
+                               int64_t value, const void *data, int64_t rows,
+                               int64_t stride);
+
 /* One per worker: its number, how many there are, and how to wait. */
 typedef struct tbq_team {
   int64_t worker;  /* 0 .. workers-1 */
@@ -38,6 +49,8 @@ typedef struct tbq_team {
   int64_t spins; /* polls of the generation before `wait` is called; >= 0 */
   tbq_wait_fn wait;
   void *wait_context;
+  tbq_observe_fn observe; /* null: nobody looks */
+  void *observe_context;
 } tbq_team;
 
 /* Run by every worker of the team, with equal arguments but for `team`.

@@ -61,7 +61,14 @@ Outcome Fibers::start() {
   for (size_t i = 0; i < fibers.size(); ++i) {
     Fiber &fiber = fibers[i];
     fiber.pool = this;
-    fiber.team = {static_cast<int64_t>(i), count(), &barrier, 0, wait, &fiber};
+    fiber.team = {static_cast<int64_t>(i),
+                  count(),
+                  &barrier,
+                  0,
+                  wait,
+                  &fiber,
+                  nullptr,
+                  nullptr};
     Outcome created = ZeroPages::create(stackBytes, "fiber stack", fiber.stack);
     if (!created)
       return created;

@@ -87,7 +87,9 @@ Outcome Session::eval(const int32_t *tokens, int64_t count, float *rows) {
                      logits,
                      held,
                      chunk,
-                     firstRow};
+                     firstRow,
+                     observeFunction,
+                     observeContext};
     if (Outcome ran = team->run(call); !ran)
       return ran;
     for (int64_t row = 0; rows && row < chunk; ++row)

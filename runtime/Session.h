@@ -26,6 +26,13 @@ public:
   /// vocab floats; else only the last token's logits are computed.
   Outcome eval(const int32_t *tokens, int64_t count, float *rows = nullptr);
 
+  /// Shows `observer` the values of each operation of the steps to come, if the
+  /// artifact was compiled to do so.
+  void observe(tbq_observe_fn observer, void *context) {
+    observeFunction = observer;
+    observeContext = context;
+  }
+
   /// vocab floats, the last token's; null before an eval and after a rollback.
   const float *logits() const { return lastLogits; }
 
@@ -48,6 +55,8 @@ private:
   int64_t held = 0;
   ZeroPages arena, cache, logitsMemory;
   const float *lastLogits = nullptr;
+  tbq_observe_fn observeFunction = nullptr;
+  void *observeContext = nullptr;
 };
 
 } // namespace tbq

@@ -99,10 +99,10 @@ private:
 
 Outcome Threads::start() {
   for (size_t i = 0; i < members.size(); ++i)
-    members[i] = {
-        this,
-        {static_cast<int64_t>(i), count(), &barrier, spins, yieldCpu, nullptr},
-        {}};
+    members[i] = {this,
+                  {static_cast<int64_t>(i), count(), &barrier, spins, yieldCpu,
+                   nullptr, nullptr, nullptr},
+                  {}};
   // Signals are for the program's own threads.
   sigset_t all, before;
   sigfillset(&all);

@@ -27,8 +27,12 @@ struct StepCall {
   int64_t position;
   int64_t count;
   int64_t firstLogitsRow;
+  tbq_observe_fn observe = nullptr; // null: nobody looks
+  void *observeContext = nullptr;
 
-  void operator()(const tbq_team &team) const {
+  void operator()(tbq_team team) const {
+    team.observe = observe;
+    team.observe_context = observeContext;
     step(arena, weights, cache, tokens, logits, position, count, firstLogitsRow,
          &team);
   }

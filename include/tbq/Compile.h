@@ -39,6 +39,7 @@ struct CompileOptions {
   std::string embedding;     // empty, or what parseEmbeddingSpec reads
   std::string saveQuantized; // empty, or where our checkpoint goes
   int64_t prefillTokens = 64;
+  bool observe = false;    // the step shows the values of its operations
   bool sidecar = false;    // weights in a file beside the artifact
   std::string temporaries; // a folder for what each stage leaves; may be empty
   std::string remarks;  // categories shown, a regular expression; may be empty

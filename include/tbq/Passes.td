@@ -129,6 +129,29 @@ def DistributePass : Pass<"tbq-distribute", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::tbq::TbqDialect", "::mlir::arith::ArithDialect"];
 }
 
+def ObserveStepsPass : Pass<"tbq-observe-steps", "::mlir::ModuleOp"> {
+  let summary = "show what each op of the step reads and writes";
+  let description = [{
+    For verification only: before each op its inputs, after it its outputs are
+    shown to the team's observer, between barriers, so that the values are whole
+    for any number of workers. `tbq.operations` of the module lists the ops.
+
+    ```mlir
+    tbq.add %a, %b into(%c) count(%n) range(%i, %j) : ...
+    // becomes
+    tbq.barrier %team
+    tbq.observe %team operation 7 value 0 layer %layer rows %n of %a : memref<64x64xf32>
+    tbq.observe %team operation 7 value 1 layer %layer rows %n of %b : memref<64x64xf32>
+    tbq.barrier %team
+    tbq.add %a, %b into(%c) count(%n) range(%i, %j) : ...
+    tbq.barrier %team
+    tbq.observe %team operation 7 value 2 layer %layer rows %n of %c : memref<64x64xf32>
+    tbq.barrier %team
+    ```
+  }];
+  let dependentDialects = ["::mlir::tbq::TbqDialect", "::mlir::arith::ArithDialect"];
+}
+
 //===----------------------------------------------------------------------===//
 // cpu: how it runs
 //===----------------------------------------------------------------------===//

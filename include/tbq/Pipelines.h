@@ -39,7 +39,11 @@ struct PackOptions : PassPipelineOptions<PackOptions> {
                                 llvm::cl::init(64)};
 };
 
-struct LowerOptions : PassPipelineOptions<LowerOptions> {};
+struct LowerOptions : PassPipelineOptions<LowerOptions> {
+  Option<bool> observe{*this, "observe",
+                       llvm::cl::desc("show the values of each op"),
+                       llvm::cl::init(false)};
+};
 
 /// What the target CPU has; see getCPUOptions.
 struct CPUOptions : PassPipelineOptions<CPUOptions> {
@@ -60,6 +64,9 @@ void setTargetFeatures(CPUOptions &options, llvm::StringRef triple,
 
 void buildGraphPipeline(OpPassManager &manager, const GraphOptions &options);
 void buildPackPipeline(OpPassManager &manager, const PackOptions &options);
+/// The first part of pack: every linear in the one form, its weights still by
+/// name in @forward. What the interpreter replays a step's ops with.
+void buildPackedFormPipeline(OpPassManager &manager);
 void buildLowerPipeline(OpPassManager &manager, const LowerOptions &options);
 void buildCPUPipeline(OpPassManager &manager, const CPUOptions &options);
 

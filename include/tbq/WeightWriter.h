@@ -22,20 +22,10 @@ namespace mlir::tbq {
 writeWeights(WeightsOp weights, const ::tbq::Checkpoint &checkpoint,
              llvm::function_ref<::tbq::Status(llvm::ArrayRef<uint8_t>)> sink);
 
-/// Gives every tbq.quantize with salient weights its thresholds and the exact
-/// number of its values. Errors name a tensor that is missing or not finite.
-::tbq::Status resolveSalient(ModuleOp module,
-                             const ::tbq::Checkpoint &checkpoint);
-
 /// Bytes of memory that writeWeights takes at its most, pages of the checkpoint
 /// among them.
 int64_t getWritingMemory(WeightsOp weights,
                          const ::tbq::Checkpoint &checkpoint);
-
-/// Row p of the rotary table: cos(p f) for each frequency f, then sin(p f). p f
-/// is rounded to float32, the functions are evaluated in float64.
-void fillRopeRow(int64_t position, llvm::ArrayRef<float> frequencies,
-                 float *row);
 
 } // namespace mlir::tbq
 

@@ -5,6 +5,8 @@
 // barrier is a call of one function: count arrivals, then wait for the
 // generation to change, spinning a bounded while before the wait hook.
 
+#include "LowerTeam.h"
+
 #include "format/StepAbi.h"
 #include "tbq/Passes.h"
 
@@ -21,8 +23,8 @@ using LLVM::AtomicOrdering;
 
 static constexpr const char *kBarrierName = "tbq_barrier_wait";
 
-static Value loadField(OpBuilder &b, Location loc, Value team, int64_t offset,
-                       Type type) {
+Value mlir::tbq::loadField(OpBuilder &b, Location loc, Value team,
+                           int64_t offset, Type type) {
   auto pointer = LLVM::LLVMPointerType::get(b.getContext());
   Value address = LLVM::GEPOp::create(b, loc, pointer, b.getI8Type(), team,
                                       ArrayRef<LLVM::GEPArg>{int32_t(offset)});
@@ -154,6 +156,8 @@ static void lowerOps(func::FuncOp function) {
       lowerField(op, offsetof(tbq_team, worker));
     } else if (isa<WorkersOp>(op)) {
       lowerField(op, offsetof(tbq_team, workers));
+    } else if (auto observe = dyn_cast<ObserveOp>(op)) {
+      lowerObserve(observe);
     } else if (auto barrier = dyn_cast<BarrierOp>(op)) {
       OpBuilder b(op);
       LLVM::CallOp::create(b, op->getLoc(), TypeRange(), kBarrierName,
@@ -219,6 +223,7 @@ struct LowerTeamToCPUPass
       lowerOps(function);
     }
     buildBarrier(module);
+    buildObserve(module);
   }
 };
 } // namespace

@@ -43,8 +43,8 @@ static bool isLegalAfterLower(Operation *op) {
     return op->getNumResults() == 0 && step.getRange().size() == 2 &&
            isLegalAfterPack(op);
   return isFrame(op) ||
-         isa<PlacedWeightOp, WorkerOp, WorkersOp, BarrierOp, scf::ForOp,
-             scf::YieldOp, func::CallOp>(op) ||
+         isa<PlacedWeightOp, WorkerOp, WorkersOp, BarrierOp, ObserveOp,
+             scf::ForOp, scf::YieldOp, func::CallOp>(op) ||
          isa<arith::ArithDialect, memref::MemRefDialect>(op->getDialect());
 }
 

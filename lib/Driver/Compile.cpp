@@ -14,6 +14,7 @@
 #include "tbq/SaveQuantized.h"
 #include "tbq/TokenizerCompiler.h"
 #include "tbq/WeightWriter.h"
+#include "tbq/Weights.h"
 
 #include "format/Sidecar.h"
 
@@ -64,6 +65,7 @@ private:
   Status runStages();
   Status saveQuantized();
   Status emit();
+  Manifest::Graph describeGraph() const;
   std::string describeWriting(WeightsOp weights);
   Status emitArtifact(WeightsOp weights, std::string object);
   /// A failure that no input should cause.
@@ -236,9 +238,12 @@ Status Compilation::runStage(Stage stage) {
     buildPackPipeline(manager, pack);
     break;
   }
-  case Stage::Lower:
-    buildLowerPipeline(manager, LowerOptions());
+  case Stage::Lower: {
+    LowerOptions lower;
+    lower.observe = options.observe;
+    buildLowerPipeline(manager, lower);
     break;
+  }
   case Stage::CPU: {
     CPUOptions cpu;
     setTargetFeatures(cpu, target.triple, target.enabled);
@@ -371,6 +376,13 @@ Status Compilation::emit() {
   return emitArtifact(*weights, std::move(object));
 }
 
+Manifest::Graph Compilation::describeGraph() const {
+  Manifest::Graph graph{options.quantize, {}, options.embedding};
+  for (const PolicyRule &rule : policy)
+    graph.policy.push_back(rule.text);
+  return graph;
+}
+
 /// What writing the weights will take. Everything before it has shown what it
 /// needs; on top of what is held now comes what the writer says.
 std::string Compilation::describeWriting(WeightsOp weights) {
@@ -391,6 +403,8 @@ Status Compilation::emitArtifact(WeightsOp weights, std::string object) {
     return ours(manifest.error());
   manifest->generation = describeGeneration(checkpoint->generation());
   manifest->chat = chat;
+  if (options.startAfter < Stage::Graph)
+    manifest->graph = describeGraph();
 
   progress.begin("link");
   uint64_t done = 0, all = std::max<int64_t>(weights.getBytes(), 1);

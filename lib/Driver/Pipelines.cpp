@@ -40,14 +40,18 @@ void mlir::tbq::buildGraphPipeline(OpPassManager &manager,
   addCheck(manager, "graph");
 }
 
+void mlir::tbq::buildPackedFormPipeline(OpPassManager &manager) {
+  manager.addPass(createPackWeightsPass());
+  manager.addPass(createCSEPass());
+}
+
 // pack: how it is stored.
 //   in   what graph leaves
 //   out  @decode, @prefill and one function a run of equal layers, of tbq ops
 //        on tensors of static shape and packed weights; one tbq.weights
 void mlir::tbq::buildPackPipeline(OpPassManager &manager,
                                   const PackOptions &options) {
-  manager.addPass(createPackWeightsPass());
-  manager.addPass(createCSEPass());
+  buildPackedFormPipeline(manager);
   manager.addPass(createPlaceWeightsPass());
   SpecializeEntriesPassOptions entries;
   entries.prefillTokens = options.prefillTokens;
@@ -61,9 +65,11 @@ void mlir::tbq::buildPackPipeline(OpPassManager &manager,
 //   out  the same functions on memory: tbq ops in buffer form with a worker's
 //        range, barriers, and scf, arith, memref around them
 void mlir::tbq::buildLowerPipeline(OpPassManager &manager,
-                                   const LowerOptions &) {
+                                   const LowerOptions &options) {
   manager.addPass(createPlanMemoryPass());
   manager.addPass(createDistributePass());
+  if (options.observe)
+    manager.addPass(createObserveStepsPass());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
   addCheck(manager, "lower");

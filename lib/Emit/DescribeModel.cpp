@@ -120,6 +120,23 @@ static ::tbq::Status describeWeights(WeightsOp weights, Manifest &manifest) {
   return ::tbq::Status::ok();
 }
 
+/// What tbq-observe-steps says of the ops, if it ran.
+static void describeOperations(ModuleOp module, Manifest &manifest) {
+  auto list = module->getAttrOfType<ArrayAttr>("tbq.operations");
+  if (!list)
+    return;
+  for (auto shown : list.getAsRange<DictionaryAttr>()) {
+    Fields fields(shown);
+    Manifest::Operation operation{fields.text("name"), fields.text("kind"), {}};
+    for (auto value :
+         shown.getAs<ArrayAttr>("values").getAsRange<DictionaryAttr>())
+      operation.values.push_back({Fields(value).text("type"),
+                                  Fields(value).integer("columns"),
+                                  value.getAs<BoolAttr>("written").getValue()});
+    manifest.operations.push_back(std::move(operation));
+  }
+}
+
 Result<Manifest> mlir::tbq::describeModel(ModuleOp module, WeightsOp weights,
                                           const CodeTarget &target) {
   Manifest manifest;
@@ -154,6 +171,7 @@ Result<Manifest> mlir::tbq::describeModel(ModuleOp module, WeightsOp weights,
   if (!plan.missing().empty())
     return makeError("", plan.missing(), "the module does not say this");
 
+  describeOperations(module, manifest);
   manifest.weights.bytes = weights.getBytes();
   if (::tbq::Status status = describeWeights(weights, manifest); !status)
     return status.error();

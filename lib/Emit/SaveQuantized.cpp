@@ -6,11 +6,10 @@
 
 #include "tbq/SaveQuantized.h"
 
-#include "EvaluateQuantize.h"
 #include "SafetensorsWriter.h"
 
 #include "tbq/Emit.h"
-#include "tbq/WeightWriter.h"
+#include "tbq/Weights.h"
 
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringExtras.h"

@@ -8,18 +8,14 @@
 
 #include "tbq/WeightWriter.h"
 
-#include "EvaluateQuantize.h"
-
 #include "tbq/IR/PackBytes.h"
+#include "tbq/Weights.h"
 
 #include "llvm/ADT/SetVector.h"
-
-#include <cmath>
 
 using namespace mlir;
 using namespace mlir::tbq;
 using ::tbq::Checkpoint;
-using ::tbq::DType;
 using ::tbq::makeError;
 using ::tbq::Result;
 using ::tbq::Status;
@@ -50,7 +46,6 @@ public:
   Status fillTo(int64_t offset, StringRef what);
 
 private:
-  Result<const TensorView *> find(WeightOp op);
   Result<const uint8_t *> readMatrix(Value operand, Source &source);
   Result<const TensorView *> use(Value operand, Source &source);
   Status readWeight(PackOp op, Source &source);
@@ -69,23 +64,6 @@ private:
 
 static const uint8_t *bytesOf(const void *memory) {
   return static_cast<const uint8_t *>(memory);
-}
-
-/// Of the element types that a tensor of the checkpoint may have here.
-static std::optional<DType> dtypeOf(Type element) {
-  if (element.isF32())
-    return DType::F32;
-  if (element.isF16())
-    return DType::F16;
-  if (element.isBF16())
-    return DType::BF16;
-  if (element.isInteger(8))
-    return DType::I8;
-  if (element.isInteger(16))
-    return DType::I16;
-  if (element.isInteger(32))
-    return DType::I32;
-  return std::nullopt;
 }
 
 static Type elementTypeOf(Value tensor) {
@@ -112,38 +90,6 @@ Status SectionWriter::fillTo(int64_t offset, StringRef what) {
   return Status::ok();
 }
 
-/// The tensor an op names, of the type and shape the op gives it. Digits of
-/// several bits and masks are one matrix, planes of bits a tensor of as many.
-Result<const TensorView *> SectionWriter::find(WeightOp op) {
-  const std::string name = op.getName().str();
-  if (auto digits = dyn_cast<DigitsType>(op.getType())) {
-    ArrayRef<int64_t> bits = getDigitBits(digits.getScheme());
-    std::vector<int64_t> shape{digits.getRows(),
-                               getRowBytes(digits.getColumns(), bits[0])};
-    if (digits.getScheme() == Scheme::Binary ||
-        digits.getScheme() == Scheme::DualBinary)
-      shape.insert(shape.begin(), bits.size());
-    const bool isSigned = digits.getScheme() == Scheme::Int8;
-    return checkpoint.require(name, {isSigned ? DType::I8 : DType::U8}, shape);
-  }
-  auto type = cast<RankedTensorType>(op.getType());
-  std::optional<DType> dtype = dtypeOf(type.getElementType());
-  if (!dtype)
-    return makeError("", name, "is neither f32, f16, bf16, i8, i16 nor i32");
-  std::vector<int64_t> shape = type.getShape().vec();
-  if (std::optional<uint64_t> plane = op.getPlane()) {
-    const TensorView *stored = checkpoint.find(name);
-    const int64_t planes = stored && stored->shape.size() == shape.size() + 1
-                               ? stored->shape[0]
-                               : 0;
-    if (stored && *plane >= uint64_t(planes))
-      return makeError(stored->file, name,
-                       "has no plane " + std::to_string(*plane));
-    shape.insert(shape.begin(), planes);
-  }
-  return checkpoint.require(name, {*dtype}, shape);
-}
-
 /// An operand of a pack that must come from the checkpoint as it is.
 Result<const TensorView *> SectionWriter::use(Value operand, Source &source) {
   auto op = operand.getDefiningOp<WeightOp>();
@@ -151,7 +97,7 @@ Result<const TensorView *> SectionWriter::use(Value operand, Source &source) {
     return makeError(
         "", "tbq.weights",
         "an operand of tbq.pack is not a tensor of the checkpoint");
-  auto tensor = find(op);
+  auto tensor = findTensor(op, checkpoint);
   if (tensor)
     source.tensors.push_back(*tensor);
   return tensor;
@@ -163,20 +109,7 @@ Result<const uint8_t *> SectionWriter::readMatrix(Value operand,
   auto tensor = use(operand, source);
   if (!tensor)
     return tensor.error();
-  const auto plane = operand.getDefiningOp<WeightOp>().getPlane();
-  const TensorView &whole = **tensor;
-  return plane ? whole.data + *plane * (whole.bytes / whole.shape[0])
-               : whole.data;
-}
-
-void mlir::tbq::fillRopeRow(int64_t position, ArrayRef<float> frequencies,
-                            float *row) {
-  for (size_t i = 0; i < frequencies.size(); ++i) {
-    const float angle = static_cast<float>(position) * frequencies[i];
-    row[i] = static_cast<float>(std::cos(static_cast<double>(angle)));
-    row[frequencies.size() + i] =
-        static_cast<float>(std::sin(static_cast<double>(angle)));
-  }
+  return getElements(operand.getDefiningOp<WeightOp>(), **tensor);
 }
 
 /// Makes digits, coefficients and salient weights of a float matrix.

@@ -106,6 +106,11 @@ struct Flags {
   Text temporaries{"save-temps",
                    cl::desc("keep what each stage leaves (default: no)"),
                    cl::value_desc("dir"), cl::cat(all)};
+  Switch dumpTensors{
+      "dump-tensors",
+      cl::desc("an artifact that shows the values of each operation to a "
+               "program that asks, for tbq-verify; it is slower (default: no)"),
+      cl::cat(all)};
   Text remarks{"remarks", cl::ValueOptional,
                cl::desc("say what became of each layer and why: graph, pack, "
                         "or a regular expression (default none; alone: all)"),
@@ -220,7 +225,8 @@ Status Flags::setStages(CompileOptions &options) const {
       {&policy, Stage::Graph},
       {&embedding, Stage::Graph},
       {&saveQuantized, Stage::Graph},
-      {&chunk, Stage::Pack}};
+      {&chunk, Stage::Pack},
+      {&dumpTensors, Stage::Lower}};
   for (auto [flag, stage] : used)
     if (flag->getNumOccurrences() && options.startAfter >= stage)
       return makeError("--" + flag->ArgStr.str(), "",
@@ -282,6 +288,7 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.saveQuantized = saveQuantized;
   options.temporaries = temporaries;
   options.verbose = verbose;
+  options.observe = dumpTensors;
   if (remarks.getNumOccurrences())
     options.remarks = remarks.empty() ? ".*" : remarks.getValue();
   if (std::string problem; !remarks.empty() && !Regex(remarks).isValid(problem))

@@ -435,6 +435,21 @@ def Tbq_BarrierOp : Tbq_Op<"barrier"> {
   let assemblyFormat = "$team attr-dict";
 }
 
+def Tbq_ObserveOp : Tbq_Op<"observe"> {
+  let summary = "shows a value of an operation to whoever asked the team";
+  let description = [{
+    `rows` rows of the buffer, the value number `value` of operation
+    `number`, are shown by worker 0, in layer `layer` of the model or outside
+    of any (-1). Nobody asks in ordinary use.
+  }];
+  let arguments = (ins Tbq_TeamType:$team, I64Attr:$number, I64Attr:$value,
+                       Index:$layer, Index:$rows, AnyMemRef:$buffer);
+  let assemblyFormat = [{
+    $team `operation` $number `value` $value `layer` $layer `rows` $rows `of`
+    $buffer attr-dict `:` type($buffer)
+  }];
+}
+
 def Tbq_PackedBytesOp : Tbq_Op<"packed_bytes", [Pure]> {
   let summary = "the bytes of a packed weight, in its layout's order";
   let arguments = (ins Tbq_PackedType:$weight);

@@ -4,9 +4,7 @@
 // packed. Input: tbq.quantize ops and the checkpoint; output: the same ops with
 // their thresholds, and as many values as weights are above them.
 
-#include "EvaluateQuantize.h"
-
-#include "tbq/WeightWriter.h"
+#include "tbq/Weights.h"
 
 using namespace mlir;
 using namespace mlir::tbq;

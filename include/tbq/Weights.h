@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// What a tbq.quantize makes of a tensor of the checkpoint: the tensors that our
-// quantised checkpoint would hold instead of it.
-#ifndef TBQ_LIB_EMIT_EVALUATEQUANTIZE_H
-#define TBQ_LIB_EMIT_EVALUATEQUANTIZE_H
+// The values of a module's weights: the tensor of the checkpoint that an op
+// names, what a tbq.quantize makes of one, the rows of a rope table. Used by
+// whoever writes weights and whoever interprets them.
+// Invariant: a tensor is given out only after the checkpoint confirmed the type
+// and shape that the op gives it.
+#ifndef TBQ_WEIGHTS_H
+#define TBQ_WEIGHTS_H
 
 #include "tbq/Checkpoint.h"
 #include "tbq/IR/Tbq.h"
+
+#include "mlir/IR/BuiltinOps.h"
 
 #include <vector>
 
@@ -41,11 +46,30 @@ struct SalientThresholds {
 ::tbq::Result<SalientThresholds>
 findThresholds(QuantizeOp op, const ::tbq::TensorView &matrix);
 
+/// Gives every tbq.quantize with salient weights its thresholds and the exact
+/// number of its values. Errors name a tensor that is missing or not finite.
+::tbq::Status resolveSalient(ModuleOp module,
+                             const ::tbq::Checkpoint &checkpoint);
+
 /// Reads `matrix`, of the shape that the op's weight has, some rows at a time.
 /// Errors name its file and the rows or groups that cannot be quantised.
 ::tbq::Result<QuantizedWeight> evaluate(QuantizeOp op,
                                         const ::tbq::TensorView &matrix);
 
+/// The tensor an op names, of the type and shape the op gives it. Digits of
+/// several bits and masks are one matrix, planes of bits a tensor of as many.
+/// Errors name file and tensor.
+::tbq::Result<const ::tbq::TensorView *>
+findTensor(WeightOp op, const ::tbq::Checkpoint &checkpoint);
+
+/// The op's elements in its tensor: of the plane it names, where it names one.
+const uint8_t *getElements(WeightOp op, const ::tbq::TensorView &tensor);
+
+/// Row p of the rotary table: cos(p f) for each frequency f, then sin(p f). p f
+/// is rounded to float32, the functions are evaluated in float64.
+void fillRopeRow(int64_t position, llvm::ArrayRef<float> frequencies,
+                 float *row);
+
 } // namespace mlir::tbq
 
-#endif // TBQ_LIB_EMIT_EVALUATEQUANTIZE_H
+#endif // TBQ_WEIGHTS_H

@@ -4,9 +4,8 @@
 // Invariant: beside the results, memory for some rows, or for one block of
 // columns where thresholds are sought, is all that is taken.
 
-#include "EvaluateQuantize.h"
-
 #include "tbq/ClosedForm.h"
+#include "tbq/Weights.h"
 
 #include <cmath>
 

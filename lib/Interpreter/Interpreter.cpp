@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Evaluates each op of the step from the values of its operands. Weights have
+// no values here: the ops that use them read them.
+
+#include "LinearMath.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+using ::tbq::makeError;
+using ::tbq::Result;
+
+using Matrices = std::vector<Matrix>;
+
+/// Evaluates single ops, each given as its method's argument.
+class Interpreter::Evaluator {
+public:
+  Evaluator(const ::tbq::Checkpoint &checkpoint, Arithmetic arithmetic)
+      : arithmetic(arithmetic), weights(checkpoint) {}
+
+  template <class Real>
+  Result<Matrices> evaluate(StepOp op, const StepValues &values);
+
+private:
+  template <class Real> Result<Matrices> evaluateStep(EmbeddingOp op);
+  template <class Real> Result<Matrices> evaluateStep(RmsNormOp op);
+  template <class Real> Result<Matrices> evaluateStep(LinearOp op);
+  template <class Real> Result<Matrices> evaluateStep(RopeOp op);
+  template <class Real> Result<Matrices> evaluateStep(AppendCacheOp op);
+  template <class Real> Result<Matrices> evaluateStep(AttentionOp op);
+  template <class Real> Result<Matrices> evaluateStep(GatedActivationOp op);
+  template <class Real> Result<Matrices> evaluateStep(AddOp op);
+  template <class Real> Result<Matrices> evaluateStep(SelectRowsOp op);
+  template <class Real> Result<Matrices> evaluateStep(GroupSumsOp op);
+  template <class Real> Result<Matrices> evaluateStep(QuantizeActivationsOp op);
+  template <class Real> Result<Matrices> evaluateStep(PackedLinearOp op);
+
+  const Matrix &rows(Value value) const { return values->rows.at(value); }
+  const Matrix *rowsIfAny(Value value) const {
+    return value ? &values->rows.at(value) : nullptr;
+  }
+  int64_t index(Value value) const { return values->indices.at(value); }
+
+  Arithmetic arithmetic;
+  WeightReader weights;
+  const StepValues *values = nullptr; // of the op at work
+};
+
+static Result<Matrices> one(Matrix matrix) {
+  Matrices results;
+  results.push_back(std::move(matrix));
+  return results;
+}
+
+/// Steps that the largest activation of a token takes.
+static int64_t getSteps(Activations activations) {
+  switch (activations) {
+  case Activations::F32:
+    break;
+  case Activations::I8:
+    return 127;
+  }
+  llvm_unreachable("float activations are not quantised");
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(EmbeddingOp op) {
+  auto table = weights.read(op);
+  if (!table)
+    return table.error();
+  const Matrix &tokens = rows(op.getTokens());
+  Matrix output(tokens.rows, table->columns);
+  for (int64_t t = 0; t < tokens.rows; ++t) {
+    const auto id = static_cast<int64_t>(tokens.row(t)[0]);
+    if (id < 0 || id >= table->rows)
+      return makeError("", getStepName(op),
+                       "token " + std::to_string(id) +
+                           " is not in a table of " +
+                           std::to_string(table->rows));
+    readRow<Real>(*table, id, output.row(t));
+  }
+  return one(std::move(output));
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(RmsNormOp op) {
+  auto weight = weights.readVector(op.getWeight());
+  if (!weight)
+    return weight.error();
+  return one(normalize<Real>(rows(op.getInput()), *weight,
+                             op.getEpsilon().convertToFloat()));
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(LinearOp op) {
+  auto weight = weights.read(op);
+  if (!weight)
+    return weight.error();
+  const Matrix &input = rows(op.getInput());
+  const Matrix *residual = rowsIfAny(op.getResidual());
+  const Activations activations =
+      op.getActivations().value_or(Activations::F32);
+  if (weight->isFloat() || activations == Activations::F32)
+    return one(multiply<Real>(input, *weight, residual));
+  return one(multiply<Real>(quantizeRows<Real>(input, getSteps(activations)),
+                            *weight, residual, arithmetic.fused));
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(PackedLinearOp op) {
+  auto weight = weights.read(op);
+  if (!weight)
+    return weight.error();
+  const Matrix &input = rows(op.getInput());
+  const Matrix *residual = rowsIfAny(op.getResidual());
+  if (!op.getActivationScale())
+    return one(multiply<Real>(input, *weight, residual));
+  return one(multiply<Real>(QuantizedRows{input, rows(op.getActivationScale())},
+                            *weight, residual, arithmetic.fused));
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(RopeOp op) {
+  Value table = op.getTable();
+  if (auto pack = table.getDefiningOp<PackOp>())
+    table = pack.getWeight();
+  auto angles = table.getDefiningOp<RopeTableOp>();
+  if (!angles)
+    return makeError("", getStepName(op), "its table is no tbq.rope_table");
+  return one(rotate<Real>(rows(op.getInput()), angles.getInvFreq(),
+                          index(op.getPosition()), op.getHeads(),
+                          op.getHeadDim()));
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(AppendCacheOp op) {
+  values->cache->store(index(op.getLayer()), index(op.getPosition()),
+                       rows(op.getKey()), rows(op.getValue()));
+  return Matrices();
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(AttentionOp op) {
+  return one(attend<Real>(rows(op.getQuery()), *values->cache,
+                          index(op.getLayer()), index(op.getPosition()),
+                          op.getHeads(), op.getScale().convertToFloat()));
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(GatedActivationOp op) {
+  return one(gate<Real>(rows(op.getGate()), rows(op.getUp())));
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(AddOp op) {
+  return one(add<Real>(rows(op.getLhs()), rows(op.getRhs())));
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(SelectRowsOp op) {
+  const Matrix &input = rows(op.getInput());
+  const int64_t first = index(op.getFirst());
+  Matrix output(input.rows - first, input.columns);
+  std::copy(input.row(first), input.row(input.rows), output.row(0));
+  return one(std::move(output));
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(GroupSumsOp op) {
+  return one(sumGroups<Real>(rows(op.getInput()), op.getGroup()));
+}
+
+template <class Real>
+Result<Matrices>
+Interpreter::Evaluator::evaluateStep(QuantizeActivationsOp op) {
+  QuantizedRows quantized =
+      quantizeRows<Real>(rows(op.getInput()), getSteps(Activations::I8));
+  // Sums of integers are exact in float64.
+  Matrix sums = sumGroups<double>(quantized.digits, op.getGroup());
+  Matrices results;
+  results.push_back(std::move(quantized.digits));
+  results.push_back(std::move(quantized.scale));
+  results.push_back(std::move(sums));
+  return results;
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluate(StepOp op,
+                                                  const StepValues &given) {
+  values = &given;
+  return llvm::TypeSwitch<Operation *, Result<Matrices>>(op)
+      .Case<EmbeddingOp, RmsNormOp, LinearOp, RopeOp, AppendCacheOp,
+            AttentionOp, GatedActivationOp, AddOp, SelectRowsOp, GroupSumsOp,
+            QuantizeActivationsOp, PackedLinearOp>(
+          [&](auto step) { return evaluateStep<Real>(step); })
+      .Default([](Operation *unknown) -> Result<Matrices> {
+        return makeError("", getStepName(unknown),
+                         "no meaning is written for " +
+                             unknown->getName().getStringRef().str());
+      });
+}
+
+Interpreter::Interpreter(const ::tbq::Checkpoint &checkpoint,
+                         Arithmetic arithmetic)
+    : evaluator(std::make_unique<Evaluator>(checkpoint, arithmetic)),
+      isDouble(arithmetic.type == Arithmetic::Float::Float64) {}
+Interpreter::~Interpreter() = default;
+
+Result<Matrices> Interpreter::evaluate(StepOp op, StepValues &values) {
+  return isDouble ? evaluator->evaluate<double>(op, values)
+                  : evaluator->evaluate<float>(op, values);
+}

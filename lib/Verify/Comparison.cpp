@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Input: results of a compiled op and the interpreter's. Invariant: what is not
+// a number where a number is expected breaks every bound.
+
+#include "Comparison.h"
+
+#include "llvm/ADT/TypeSwitch.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+/// Of float32 sums over thousands of products, in fixed order.
+static constexpr double kSumBound = 4e-6;
+/// Of a few operations and exp on one value.
+static constexpr double kValueBound = 1e-6;
+/// Below the smallest normal f32 there are no relative bounds.
+static constexpr double kAbsoluteBound = 1e-36;
+
+Tolerance mlir::tbq::getTolerance(StepOp op, const VerifyOptions &options) {
+  Tolerance tolerance =
+      llvm::TypeSwitch<Operation *, Tolerance>(op)
+          .Case([](PackedLinearOp linear) {
+            if (linear.getActivationScale())
+              return Tolerance();
+            return Tolerance{false, Scale::Row, kSumBound, kAbsoluteBound};
+          })
+          .Case([](AttentionOp) {
+            return Tolerance{false, Scale::Row, kSumBound, kAbsoluteBound};
+          })
+          .Case([](GroupSumsOp) {
+            return Tolerance{false, Scale::Magnitudes, kSumBound,
+                             kAbsoluteBound};
+          })
+          .Case<RmsNormOp, GatedActivationOp>([](Operation *) {
+            return Tolerance{false, Scale::Value, kValueBound, kAbsoluteBound};
+          })
+          .Default(Tolerance());
+  if (!tolerance.exact) {
+    tolerance.relative = options.relative.value_or(tolerance.relative);
+    tolerance.absolute = options.absolute.value_or(tolerance.absolute);
+  }
+  return tolerance;
+}
+
+/// The distance to the next f32 away from zero.
+static double getUlp(double value) {
+  const float magnitude = std::fabs(static_cast<float>(value));
+  return double(std::nextafter(magnitude, INFINITY)) - double(magnitude);
+}
+
+/// What deviations of element i of a row are relative to.
+static double getScale(const Tolerance &tolerance, ArrayRef<double> expected,
+                       int64_t i, const double *magnitudes) {
+  switch (tolerance.scale) {
+  case Scale::Value:
+    return std::fabs(expected[i]);
+  case Scale::Magnitudes:
+    return magnitudes[i];
+  case Scale::Row:
+    break;
+  }
+  double largest = 0;
+  for (double value : expected)
+    largest = std::max(largest, std::fabs(value));
+  return largest;
+}
+
+bool mlir::tbq::compare(const Matrix &found, const Matrix &expected,
+                        const Matrix &magnitudes, const Tolerance &tolerance,
+                        Deviation &worst) {
+  bool good = found.rows == expected.rows && found.columns == expected.columns;
+  bool broken = false;
+  for (int64_t at = 0; good && at < expected.rows; ++at) {
+    ArrayRef<double> wanted(expected.row(at), expected.columns);
+    double scale = getScale(tolerance, wanted, 0, magnitudes.row(at));
+    for (auto [i, want] : llvm::enumerate(wanted)) {
+      const double got = found.row(at)[i];
+      ++worst.values;
+      worst.differing += got != static_cast<float>(want);
+      if (got == want || (std::isnan(got) && std::isnan(want)))
+        continue;
+      if (tolerance.scale != Scale::Row)
+        scale = getScale(tolerance, wanted, i, magnitudes.row(at));
+      double distance = std::fabs(got - want);
+      if (std::isnan(distance))
+        distance = INFINITY;
+      worst.absolute = std::max(worst.absolute, distance);
+      worst.ulp = std::max(worst.ulp, distance / getUlp(want));
+      if (distance > tolerance.absolute)
+        worst.relative = std::max(worst.relative, distance / scale);
+      // Written so that infinite limits let no infinite distance pass.
+      broken |= tolerance.exact || !std::isfinite(distance) ||
+                distance > tolerance.absolute + tolerance.relative * scale;
+    }
+  }
+  return good && !broken;
+}
+
+double mlir::tbq::getNormalizedError(ArrayRef<float> found,
+                                     const Matrix &expected) {
+  double error = 0, power = 0;
+  for (auto [got, want] : llvm::zip_equal(found, expected.values)) {
+    error += (got - want) * (got - want);
+    power += want * want;
+  }
+  return error / power;
+}
