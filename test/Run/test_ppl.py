@@ -82,7 +82,7 @@ def figures(text):
         ("tinystories", "stories", 256, 40 if LONG else 2),
         ("tinystories", "wikitext", 512, 40 if LONG else 2),
         ("stories260k", "stories", 256, 40 if LONG else 2),
-        ("smollm2", "stories", 64, 12 if LONG else 2),
+        pytest.param("smollm2", "stories", 128, 12, marks=slow),
         pytest.param("smollm2", "wikitext", 512, 8, marks=slow),
     ],
 )
