@@ -129,6 +129,76 @@ static Value getScratch(AttentionOp op) {
       ValueRange(), b.getI64IntegerAttr(kAlignment));
 }
 
+namespace {
+/// The softmax of one head's scores over keys seen so far, and with it the sum
+/// of values: the largest score, the sixteen lanes' sums of weights and the
+/// parts of the weighted sum of values, all relative to that largest score.
+/// Sums are made in three levels (a block of 16 keys, a span of blocks, all
+/// spans): their error grows with the number of terms at a level, so it stays
+/// below R20's bound for thousands of keys. The levels are absolute positions.
+struct Softmax {
+  static constexpr int64_t kSpan = 16; // blocks
+
+  VectorBuilder &v;
+  AttentionOp op;
+  CacheHead &cache;
+  Value token, first, position, scratch;
+  int64_t parts;
+
+  SmallVector<Value> getNone(Value largest) {
+    SmallVector<Value> state(2 + parts, v.splat(0.0f));
+    state[0] = largest;
+    return state;
+  }
+
+  /// `seen` and the sums of later keys, relative to their `largest` score.
+  SmallVector<Value> add(ValueRange seen, Value largest, ValueRange sums) {
+    Value decay = math::ExpOp::create(v.b, v.loc, v.subf(seen[0], largest));
+    SmallVector<Value> state = {largest};
+    for (auto [before, sum] : llvm::zip(seen.drop_front(), sums))
+      state.push_back(v.fma(before, decay, sum));
+    return state;
+  }
+
+  SmallVector<Value> addBlock(Value block, ValueRange seen) {
+    Value scores = getScores(v, op, cache, token, first, block, position);
+    Value largest = arith::MaxNumFOp::create(
+        v.b, v.loc, seen[0],
+        v.splat(v.reduce(vector::CombiningKind::MAXNUMF, scores)));
+    Value weights = math::ExpOp::create(v.b, v.loc, v.subf(scores, largest));
+    v.store(weights, scratch, {v.index(0)});
+    Value start = v.mul(block, kLanes);
+    Value visible =
+        arith::SubIOp::create(v.b, v.loc, v.add(position, 1), start);
+    SmallVector<Value> sums =
+        v.loop(v.index(0), v.min(visible, v.index(kLanes)), 1,
+               SmallVector<Value>(parts, v.splat(0.0f)),
+               [&](Value key, ValueRange values) {
+                 Value weight = v.splat(v.load(scratch, {key}));
+                 Value at = v.add(start, key);
+                 SmallVector<Value> next(values);
+                 for (auto [part, sum] : llvm::enumerate(next)) {
+                   Value offset = cache.getValueOffset(at, part * kLanes);
+                   sum = v.fma(weight,
+                               v.loadAsF32(op.getCache(), offset,
+                                           cache.type.getElementType()),
+                               sum);
+                 }
+                 return next;
+               });
+    sums.insert(sums.begin(), weights);
+    return add(seen, largest, sums);
+  }
+
+  SmallVector<Value> addSpan(Value span, Value blocks, ValueRange seen) {
+    SmallVector<Value> state = v.loop(
+        span, v.min(v.add(span, kSpan), blocks), 1, getNone(seen[0]),
+        [&](Value block, ValueRange state) { return addBlock(block, state); });
+    return add(seen, state[0], ArrayRef(state).drop_front());
+  }
+};
+} // namespace
+
 void mlir::tbq::lowerAttention(VectorBuilder &v, AttentionOp op) {
   CacheType type = op.getCacheType();
   int64_t headDim = type.getHeadDim();
@@ -140,47 +210,11 @@ void mlir::tbq::lowerAttention(VectorBuilder &v, AttentionOp op) {
     Value position = v.add(op.getPosition(), token);
     Value first = v.mul(head, headDim);
     Value blocks = v.add(v.div(position, kLanes), 1);
-
-    // Carried: the maximum so far, the sixteen lanes' sums of weights, and the
-    // weighted sum of values, all relative to that maximum.
-    SmallVector<Value> init(2 + parts, v.splat(0.0f));
-    init[0] = v.splat(-1e30f);
+    Softmax softmax{v, op, cache, token, first, position, scratch, parts};
     SmallVector<Value> state = v.loop(
-        v.index(0), blocks, 1, init, [&](Value block, ValueRange carried) {
-          SmallVector<Value> next(carried);
-          Value scores = getScores(v, op, cache, token, first, block, position);
-          Value largest = arith::MaxNumFOp::create(
-              v.b, v.loc, carried[0],
-              v.splat(v.reduce(vector::CombiningKind::MAXNUMF, scores)));
-          Value decay =
-              math::ExpOp::create(v.b, v.loc, v.subf(carried[0], largest));
-          Value weights =
-              math::ExpOp::create(v.b, v.loc, v.subf(scores, largest));
-          next[0] = largest;
-          for (int64_t i = 1; i < 2 + parts; ++i)
-            next[i] = v.mulf(carried[i], decay);
-          next[1] = v.addf(next[1], weights);
-          v.store(weights, scratch, {v.index(0)});
-          Value start = v.mul(block, kLanes);
-          Value visible =
-              arith::SubIOp::create(v.b, v.loc, v.add(position, 1), start);
-          SmallVector<Value> sums = v.loop(
-              v.index(0), v.min(visible, v.index(kLanes)), 1,
-              ArrayRef(next).drop_front(2), [&](Value key, ValueRange values) {
-                Value weight = v.splat(v.load(scratch, {key}));
-                SmallVector<Value> sums(values);
-                for (int64_t part = 0; part < parts; ++part)
-                  sums[part] =
-                      v.fma(weight,
-                            v.loadAsF32(op.getCache(),
-                                        cache.getValueOffset(v.add(start, key),
-                                                             part * kLanes),
-                                        type.getElementType()),
-                            sums[part]);
-                return sums;
-              });
-          llvm::copy(sums, next.begin() + 2);
-          return next;
+        v.index(0), blocks, Softmax::kSpan, softmax.getNone(v.splat(-1e30f)),
+        [&](Value span, ValueRange seen) {
+          return softmax.addSpan(span, blocks, seen);
         });
     Value total = v.reduce(vector::CombiningKind::ADD, state[1]);
     Value factor = v.splat(v.divf(v.constant(1.0f), total));

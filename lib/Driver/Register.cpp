@@ -6,6 +6,7 @@
 #include "tbq/Passes.h"
 #include "tbq/Pipelines.h"
 
+#include "mlir/Conversion/Passes.h"
 #include "mlir/IR/DialectRegistry.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
@@ -21,9 +22,24 @@ void mlir::tbq::registerDialects(DialectRegistry &registry) {
   registerLLVMDialectTranslation(registry);
 }
 
+/// Upstream's passes of the cpu stage, so that what --dump-pass-pipeline shows
+/// of a stage can be run from any pass on.
+static void registerConversions() {
+  using namespace mlir;
+  registerSCFToControlFlowPass();
+  registerConvertVectorToLLVMPass();
+  registerFinalizeMemRefToLLVMConversionPass();
+  registerConvertMathToLLVMPass();
+  registerArithToLLVMConversionPass();
+  registerConvertFuncToLLVMPass();
+  registerConvertControlFlowToLLVMPass();
+  registerReconcileUnrealizedCastsPass();
+}
+
 void mlir::tbq::registerAll(DialectRegistry &registry) {
   registerDialects(registry);
   registerTransformsPasses();
+  registerConversions();
   registerTbqPasses();
   PassPipelineRegistration<GraphOptions>(
       "tbq-graph", "what must be computed, fused", buildGraphPipeline);

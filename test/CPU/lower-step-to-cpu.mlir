@@ -110,7 +110,8 @@ func.func @append(%k: memref<1x32xf32>, %v: memref<1x32xf32>, %cache: memref<819
 }
 
 // Blocks of 16 absolute positions, up to the token's own; keys after it weigh
-// nothing and their values are not read.
+// nothing and their values are not read. Each block's values are summed from
+// zero and added to those of its span of 16 blocks, and a span to those before.
 // CHECK-LABEL: func.func @attention(
 // CHECK-DAG: %[[NEVER:.*]] = arith.constant dense<0xFF800000> : vector<16xf32>
 // CHECK-DAG: %[[SCALE:.*]] = arith.constant dense<5.000000e-01> : vector<16xf32>
@@ -123,20 +124,32 @@ func.func @append(%k: memref<1x32xf32>, %v: memref<1x32xf32>, %cache: memref<819
 // CHECK: %[[POSITION:.*]] = arith.addi %arg4, %[[TOKEN]]
 // CHECK: %[[WHOLE:.*]] = arith.divui %[[POSITION]], %c16
 // CHECK: %[[BLOCKS:.*]] = arith.addi %[[WHOLE]], %c1
-// CHECK: scf.for %[[BLOCK:.*]] = %c0 to %[[BLOCKS]] step %c1 iter_args(
+// CHECK: scf.for %[[SPAN:.*]] = %c0 to %[[BLOCKS]] step %c16 iter_args(%[[SEEN_LARGEST:.*]] = %{{.*}}, %[[SEEN:.*]] = %[[ZERO:.*]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
+// CHECK: %[[NEXT:.*]] = arith.addi %[[SPAN]], %c16
+// CHECK: %[[END:.*]] = arith.minui %[[NEXT]], %[[BLOCKS]]
+// CHECK: %[[SUMS:.*]]:4 = scf.for %[[BLOCK:.*]] = %[[SPAN]] to %[[END]] step %c1 iter_args(%[[LARGEST:.*]] = %[[SEEN_LARGEST]], %[[LANES:.*]] = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
 // CHECK: scf.for %{{.*}} = %c0 to %c24 step %c8 iter_args(
 // CHECK-COUNT-8: math.fma
 // CHECK: arith.mulf %{{.*}}, %[[SCALE]]
-// CHECK: %[[SEEN:.*]] = arith.addi %[[POSITION]], %c1
+// CHECK: %[[LATEST:.*]] = arith.addi %[[POSITION]], %c1
 // CHECK: %[[START:.*]] = arith.muli %[[BLOCK]], %c16
-// CHECK: %[[LEFT:.*]] = arith.subi %[[SEEN]], %[[START]]
+// CHECK: %[[LEFT:.*]] = arith.subi %[[LATEST]], %[[START]]
 // CHECK: %[[KEYS:.*]] = arith.minui %[[LEFT]], %c16
 // CHECK: %[[VISIBLE:.*]] = arith.cmpi
 // CHECK: arith.select %[[VISIBLE]], %{{.*}}, %[[NEVER]]
 // CHECK: vector.reduction <maxnumf>
-// CHECK-COUNT-2: math.exp
-// CHECK: scf.for %{{.*}} = %c0 to %[[KEYS]] step %c1
+// CHECK: %[[NEWEST:.*]] = arith.maxnumf %[[LARGEST]], %{{.*}}
+// CHECK: %[[WEIGHTS:.*]] = math.exp
+// CHECK: scf.for %{{.*}} = %c0 to %[[KEYS]] step %c1 iter_args(%{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
 // CHECK-COUNT-2: math.fma
+// CHECK: arith.subf %[[LARGEST]], %[[NEWEST]]
+// CHECK: %[[DECAY:.*]] = math.exp
+// CHECK: math.fma %[[LANES]], %[[DECAY]], %[[WEIGHTS]]
+// CHECK-COUNT-2: math.fma %{{.*}}, %[[DECAY]], %{{.*}}
+// CHECK: arith.subf %[[SEEN_LARGEST]], %[[SUMS]]#0
+// CHECK: %[[LATER:.*]] = math.exp
+// CHECK: math.fma %[[SEEN]], %[[LATER]], %[[SUMS]]#1
+// CHECK-COUNT-2: math.fma %{{.*}}, %[[LATER]], %[[SUMS]]#
 // CHECK: vector.reduction <add>
 // CHECK: vector.store %{{.*}}, %arg2
 // CHECK: %[[MASK:.*]] = vector.constant_mask [8] : vector<16xi1>

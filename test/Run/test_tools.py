@@ -7,7 +7,7 @@ import pytest
 
 from conftest import runGood, runTool
 
-TOOLS = ["tbqc", "tbq-run", "tbq-bench", "tbq-inspect", "tbq-logits"]
+TOOLS = ["tbqc", "tbq-run", "tbq-bench", "tbq-ppl", "tbq-inspect", "tbq-logits"]
 NAME = "tied-f32"
 
 FLAGS = {
@@ -17,6 +17,7 @@ FLAGS = {
                 "--min-p", "--repeat-penalty", "--ignore-eos", "-cnv", "-sys", "--json",
                 "--show-timings", "--no-display-prompt"],
     "tbq-bench": ["-m", "-p", "-n", "-r", "-t", "-o"],
+    "tbq-ppl": ["-m", "-f", "-c", "--chunks", "-t", "--kl-divergence", "--json"],
     "tbq-inspect": ["--json"],
 }  # fmt: skip
 
@@ -49,7 +50,7 @@ def test_unknown_flag(tool):
     assert "--no-such-flag" in result.stderr and not result.stdout
 
 
-@pytest.mark.parametrize("tool", ["tbq-run", "tbq-bench", "tbq-inspect", "tbq-logits"])
+@pytest.mark.parametrize("tool", ["tbq-run", "tbq-bench", "tbq-ppl", "tbq-inspect", "tbq-logits"])
 def test_misspelt_flag_that_is_required(tool):
     """The flag that was given is named, not the one that is missing for it."""
     result = runTool(tool, "--modell", "model.so")

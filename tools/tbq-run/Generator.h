@@ -7,27 +7,16 @@
 #ifndef TBQ_TOOLS_TBQRUN_GENERATOR_H
 #define TBQ_TOOLS_TBQRUN_GENERATOR_H
 
-#include "runtime/tbq.h"
+#include "Handles.h"
 
 #include <atomic>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace tbq {
-
-template <auto destroy> struct Destroy {
-  template <class T> void operator()(T *object) const { destroy(object); }
-};
-using ModelHandle = std::unique_ptr<tbq_model, Destroy<tbq_model_destroy>>;
-using SessionHandle =
-    std::unique_ptr<tbq_session, Destroy<tbq_session_destroy>>;
-using SamplerHandle =
-    std::unique_ptr<tbq_sampler, Destroy<tbq_sampler_destroy>>;
-using StreamHandle = std::unique_ptr<tbq_stream, Destroy<tbq_stream_destroy>>;
 
 struct GeneratorOptions {
   tbq_session_options session;

@@ -273,7 +273,8 @@ def Tbq_AttentionOp : Tbq_StepOp<"attention",
     Token t attends to positions 0 .. position + t. Head h reads kv head
     h / (heads / kv_heads). Keys are visited in blocks of 16 absolute positions
     with a running maximum, so that the result does not depend on how many
-    tokens a step carries.
+    tokens a step carries; blocks are summed in spans of 16, so that its error
+    does not grow with their number.
   }];
   let assemblyFormat = !strconcat([{
     $query `,` $cache `[` $layer `]` `at` $position `heads` $heads
