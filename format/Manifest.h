@@ -65,8 +65,8 @@ struct Manifest {
     std::optional<bool> doSample;
   };
 
-  /// What the graph stage was asked for, as tbqc takes it: with the checkpoint
-  /// it gives the graph again.
+  /// What the graph stage was asked for, as tbqc takes it: with the checkpoint,
+  /// activations, cache and context it gives the graph again.
   struct Graph {
     std::string quantize;            // empty: none
     std::vector<std::string> policy; // PATTERN=SPEC
@@ -93,7 +93,7 @@ struct Manifest {
   std::string kvCache;     // "f32", "f16"
   Weights weights;
   std::vector<Layer> layers;
-  std::optional<Graph> graph;        // absent: the graph came from elsewhere
+  std::optional<Graph> graph;        // absent: nothing was asked for
   std::vector<Operation> operations; // empty: the step shows nothing
   Generation generation;
   nlohmann::json chat; // null or an object (runtime/Chat.h knows its fields)

@@ -52,7 +52,8 @@ struct VerifyReport {
   int64_t tokens = 0, steps = 0;
   /// In the order of the model; empty: the artifact shows nothing.
   std::vector<OperationReport> operations;
-  double logitsError = 0; // normalised mean square error
+  std::vector<double> logits; // the interpreter's, a row a token
+  double logitsError = 0;     // normalised mean square error
   /// Nothing: integer activations amplify the last bit of any float, so the
   /// error is only stated.
   std::optional<double> logitsBound;

@@ -65,7 +65,7 @@ private:
   Status runStages();
   Status saveQuantized();
   Status emit();
-  Manifest::Graph describeGraph() const;
+  void recordGraph();
   std::string describeWriting(WeightsOp weights);
   Status emitArtifact(WeightsOp weights, std::string object);
   /// A failure that no input should cause.
@@ -211,6 +211,22 @@ static std::string getActivations(const CompileOptions &options,
   return stated ? stated.str() : "f32";
 }
 
+/// What the graph stage is asked for, if anything, as the manifest will say it.
+void Compilation::recordGraph() {
+  if (options.quantize.empty() && policy.empty() && options.embedding.empty())
+    return;
+  Builder b(&context);
+  SmallVector<StringRef> rules;
+  for (const PolicyRule &rule : policy)
+    rules.push_back(rule.text);
+  (*module)->setAttr(
+      "tbq.graph",
+      b.getDictionaryAttr(
+          {b.getNamedAttr("quantize", b.getStringAttr(options.quantize)),
+           b.getNamedAttr("policy", b.getStrArrayAttr(rules)),
+           b.getNamedAttr("embedding", b.getStringAttr(options.embedding))}));
+}
+
 Status Compilation::runStage(Stage stage) {
   PassManager manager(&context);
   switch (stage) {
@@ -226,6 +242,7 @@ Status Compilation::runStage(Stage stage) {
     if (!options.embedding.empty())
       graph.embedding = options.embedding;
     graph.activations = getActivations(options, *module);
+    recordGraph();
     buildGraphPipeline(manager, graph);
     break;
   }
@@ -376,13 +393,6 @@ Status Compilation::emit() {
   return emitArtifact(*weights, std::move(object));
 }
 
-Manifest::Graph Compilation::describeGraph() const {
-  Manifest::Graph graph{options.quantize, {}, options.embedding};
-  for (const PolicyRule &rule : policy)
-    graph.policy.push_back(rule.text);
-  return graph;
-}
-
 /// What writing the weights will take. Everything before it has shown what it
 /// needs; on top of what is held now comes what the writer says.
 std::string Compilation::describeWriting(WeightsOp weights) {
@@ -403,8 +413,6 @@ Status Compilation::emitArtifact(WeightsOp weights, std::string object) {
     return ours(manifest.error());
   manifest->generation = describeGeneration(checkpoint->generation());
   manifest->chat = chat;
-  if (options.startAfter < Stage::Graph)
-    manifest->graph = describeGraph();
 
   progress.begin("link");
   uint64_t done = 0, all = std::max<int64_t>(weights.getBytes(), 1);

@@ -120,6 +120,17 @@ static ::tbq::Status describeWeights(WeightsOp weights, Manifest &manifest) {
   return ::tbq::Status::ok();
 }
 
+/// What the graph stage was asked for, if anything.
+static void describeGraph(ModuleOp module, Manifest &manifest) {
+  auto asked = module->getAttrOfType<DictionaryAttr>("tbq.graph");
+  if (!asked)
+    return;
+  Fields fields(asked);
+  manifest.graph = {fields.text("quantize"), {}, fields.text("embedding")};
+  for (auto rule : asked.getAs<ArrayAttr>("policy").getAsRange<StringAttr>())
+    manifest.graph->policy.push_back(rule.str());
+}
+
 /// What tbq-observe-steps says of the ops, if it ran.
 static void describeOperations(ModuleOp module, Manifest &manifest) {
   auto list = module->getAttrOfType<ArrayAttr>("tbq.operations");
@@ -171,6 +182,7 @@ Result<Manifest> mlir::tbq::describeModel(ModuleOp module, WeightsOp weights,
   if (!plan.missing().empty())
     return makeError("", plan.missing(), "the module does not say this");
 
+  describeGraph(module, manifest);
   describeOperations(module, manifest);
   manifest.weights.bytes = weights.getBytes();
   if (::tbq::Status status = describeWeights(weights, manifest); !status)

@@ -49,15 +49,12 @@ static Status run(ModuleOp module,
   return Status::ok();
 }
 
-static void setGraph(GraphOptions &graph, const Manifest &manifest) {
-  graph.activations = manifest.activations;
-  if (!manifest.graph)
-    return;
-  graph.quantize = manifest.graph->quantize;
-  for (const std::string &rule : manifest.graph->policy)
+static void setGraph(GraphOptions &graph, const Manifest::Graph &asked) {
+  graph.quantize = asked.quantize;
+  for (const std::string &rule : asked.policy)
     graph.policy.push_back(rule);
-  if (!manifest.graph->embedding.empty())
-    graph.embedding = manifest.graph->embedding;
+  if (!asked.embedding.empty())
+    graph.embedding = asked.embedding;
 }
 
 Result<ReferenceModel> ReferenceModel::build(const VerifyOptions &options,
@@ -83,7 +80,10 @@ Result<ReferenceModel> ReferenceModel::build(const VerifyOptions &options,
     return module.error();
   model.graph = std::move(*module);
   GraphOptions graph;
-  setGraph(graph, manifest);
+  graph.activations = manifest.activations;
+  // A module after the graph stage says so, and has it all.
+  if (manifest.graph && !(*model.graph)->hasAttr("tbq.graph"))
+    setGraph(graph, *manifest.graph);
   if (Status status = run(
           *model.graph,
           [&](OpPassManager &manager) { buildGraphPipeline(manager, graph); },

@@ -137,6 +137,7 @@ Result<VerifyReport> mlir::tbq::verify(const VerifyOptions &options) {
                          " logits, the artifact " +
                          std::to_string(artifact->vocab()));
   report.logitsError = getNormalizedError(*logits, *expected);
+  report.logits = std::move(expected->values);
   if (!hasIntegers(*model->packed))
     report.logitsBound = kLogitsBound;
   return report;

@@ -6,8 +6,10 @@
 #include "Report.h"
 #include "format/MappedFile.h"
 
+#include <cerrno>
 #include <charconv>
 #include <cstdio>
+#include <cstring>
 
 using namespace tbq;
 using mlir::tbq::VerifyOptions;
@@ -43,10 +45,23 @@ static std::vector<int32_t> readTokens(const std::string &path) {
   return tokens;
 }
 
-static ExitCode verifyArtifact(const VerifyOptions &options, bool json) {
+static void writeLogits(const std::vector<double> &logits,
+                        const std::string &path) {
+  FILE *file = std::fopen(path.c_str(), "wb");
+  bool good = file && std::fwrite(logits.data(), sizeof(double), logits.size(),
+                                  file) == logits.size();
+  good = (!file || std::fclose(file) == 0) && good;
+  if (!good)
+    failUser(makeError(path, "", std::strerror(errno)));
+}
+
+static ExitCode verifyArtifact(const VerifyOptions &options,
+                               const std::string &logits, bool json) {
   Result<VerifyReport> report = mlir::tbq::verify(options);
   if (!report)
     failUser(report.error());
+  if (!logits.empty())
+    writeLogits(report->logits, logits);
   const std::string text =
       json ? reportJson(*report).dump(1) + "\n" : reportText(*report);
   std::fputs(text.c_str(), stdout);
@@ -63,7 +78,7 @@ int main(int argc, char **argv) {
                "tbq-verify");
   app.option_defaults()->always_capture_default();
   VerifyOptions options;
-  std::string tokens;
+  std::string tokens, logits;
   bool json = false;
   app.add_option("-m,--model", options.artifact, "The artifact, model.so")
       ->required();
@@ -83,9 +98,12 @@ int main(int argc, char **argv) {
                  "kind's own)");
   app.add_option("--atol", options.absolute,
                  "Absolute bound of the same, in addition (default 1e-36)");
+  app.add_option("--logits", logits,
+                 "File for the interpreter's logits: float64, a row of the "
+                 "vocabulary for each token");
   app.add_flag("--json", json, "Print JSON: all operations and deviations");
   return runTool(app, argc, argv, [&] {
     options.tokens = readTokens(tokens);
-    return verifyArtifact(options, json);
+    return verifyArtifact(options, logits, json);
   });
 }

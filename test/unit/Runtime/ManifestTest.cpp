@@ -25,6 +25,9 @@ Manifest fullManifest() {
   m.generation.repetitionPenalty = 1.1;
   m.generation.doSample = true;
   m.chat = {{"format", "chatml"}};
+  m.graph = {"ternary:g128", {"a.*=float"}, "int8:g64"};
+  m.operations = {
+      {"model.norm", "rms_norm", {{"f32", 64, false}, {"f32", 64, true}}}};
   return m;
 }
 
@@ -44,7 +47,8 @@ const char *optionalFields[] = {"generation.bos",
                                 "chat",
                                 "generation.repetition_penalty",
                                 "generation.do_sample",
-                                "weights.sidecar"};
+                                "weights.sidecar",
+                                "operations"};
 
 /// Calls visit(path, pointer) for every field that is no object itself.
 template <class Visit>
@@ -72,6 +76,9 @@ TEST(Manifest, RoundTrip) {
   EXPECT_EQ(read->weights.sidecar, "m.so.weights");
   EXPECT_EQ(read->layers[0].k, 64);
   EXPECT_EQ(read->generation.topK, 50);
+  EXPECT_EQ(read->graph->policy, std::vector<std::string>{"a.*=float"});
+  EXPECT_EQ(read->operations[0].values[1].columns, 64);
+  EXPECT_TRUE(read->operations[0].values[1].written);
   EXPECT_EQ(read->chat["format"], "chatml");
   EXPECT_NE(text.find("\"0123456789abcdef\""), std::string::npos);
 }
@@ -124,6 +131,35 @@ TEST(Manifest, LayerFieldsAreRequiredAndTyped) {
   expectRefused(good, "layers[1]");
 }
 
+TEST(Manifest, GraphAndOperationsMayBeAbsent) {
+  json manifest = toJson(fullManifest());
+  manifest.erase("graph");
+  manifest.erase("operations");
+  Result<Manifest> read = fromJson(manifest, "m.so");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_FALSE(read->graph);
+  EXPECT_TRUE(read->operations.empty());
+  EXPECT_EQ(toJson(*read), manifest);
+}
+
+TEST(Manifest, OperationFieldsAreRequiredAndTyped) {
+  const json good = toJson(fullManifest());
+  for (const char *key : {"name", "kind", "values"}) {
+    json bad = good;
+    bad["operations"][0].erase(key);
+    expectRefused(bad, std::string("operations[0].") + key);
+    bad["operations"][0][key] = 3;
+    expectRefused(bad, std::string("operations[0].") + key);
+  }
+  for (const char *key : {"type", "columns", "written"}) {
+    json bad = good;
+    bad["operations"][0]["values"][1].erase(key);
+    expectRefused(bad, std::string("operations[0].values[1].") + key);
+    bad["operations"][0]["values"][1][key] = json::array();
+    expectRefused(bad, std::string("operations[0].values[1].") + key);
+  }
+}
+
 TEST(Manifest, RangesAndRulesBetweenFields) {
   const std::tuple<const char *, json, const char *> edits[] = {
       {"/abi", 0, "abi"},
@@ -153,6 +189,8 @@ TEST(Manifest, RangesAndRulesBetweenFields) {
       {"/generation/top_p", 1.5, "generation.top_p"},
       {"/generation/repetition_penalty", 0, "generation.repetition_penalty"},
       {"/bytes_per_token", -1, "bytes_per_token"},
+      {"/operations/0/values/0/columns", 0, "operations[0].values[0].columns"},
+      {"/operations/0/values/0/type", "f64", "operations[0].values[0].type"},
   };
   for (const auto &[pointer, value, field] : edits) {
     json bad = toJson(fullManifest());
