@@ -29,6 +29,7 @@ done
 if [ -d "$smollm2" ]; then
   bench smollm2-float "$smollm2"
   bench smollm2-ternary-i8 "$smollm2" --quantize=ternary:g128 --activations=i8
+  bench smollm2-ternary-i16 "$smollm2" --quantize=ternary:g128 --activations=i16
 else
   echo "bench: $smollm2 is not there; make smollm2 fetches it"
 fi

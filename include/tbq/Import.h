@@ -24,8 +24,11 @@ struct ImportOptions {
   /// Positions that the cache and the rope table have room for; 0: the model's
   /// max_position_embeddings, at most 4096.
   int64_t context = 0;
-  /// Absent: what the checkpoint's quantization_config says, else f32.
+  /// Absent: what the checkpoint's quantization_config says, else i16 where
+  /// linears are quantised.
   std::optional<Activations> activations;
+  /// Linears of a float checkpoint will be.
+  bool quantizes = false;
   /// Absent: f32 with f32 activations, else f16.
   std::optional<CacheElement> cache;
 };

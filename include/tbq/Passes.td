@@ -31,7 +31,7 @@ def QuantizePass : Pass<"tbq-quantize"> {
     ListOption<"rules", "rules", "std::string", "PATTERN=SPEC, first match wins">,
     Option<"embedding", "embedding", "std::string", "\"float\"",
            "int8:gN, int4:gN, int8:row, int4:row or float">,
-    Option<"activations", "activations", "std::string", "\"f32\"", "f32 or i8">];
+    Option<"activations", "activations", "std::string", "\"i16\"", "f32, i16 or i8">];
   let dependentDialects = ["::mlir::tbq::TbqDialect"];
 }
 

@@ -30,7 +30,7 @@ struct GraphOptions : PassPipelineOptions<GraphOptions> {
                                 llvm::cl::desc("scheme of embedding and head"),
                                 llvm::cl::init("float")};
   Option<std::string> activations{
-      *this, "activations", llvm::cl::desc("f32 or i8"), llvm::cl::init("f32")};
+      *this, "activations", llvm::cl::desc("f32, i16 or i8"), llvm::cl::init("i16")};
 };
 
 struct PackOptions : PassPipelineOptions<PackOptions> {

@@ -2,7 +2,7 @@
 //
 // Dot products of a packed linear: from the digits of a group's planes to the
 // integer brackets of its terms. See LinearGenerator.h.
-// Invariant: with i8 activations every sum is exact in int32.
+// Invariant: with integer activations every sum is exact in int32.
 
 #include "LinearGenerator.h"
 
@@ -79,21 +79,38 @@ Value LinearGenerator::countFromZero(Value dot, Value masked) {
   return arith::SubIOp::create(v.b, v.loc, dot, v.mul(zeroPoint, masked));
 }
 
-/// The digits of one slot, one in each byte. With one accumulator a slot they
-/// stay where they are, scaled by 2^(bits * slot); finishDot shifts the sum.
-Value LinearGenerator::getDigits(Value codes, int64_t bits, int64_t slot) {
-  bool inPlace = tokens == 1;
+/// The digits of one slot, one in each byte, at the place of slot `place`: they
+/// are scaled by 2^(bits * place), and addSlots shifts their sum. With one
+/// accumulator a slot they stay where they are.
+Value LinearGenerator::getDigits(Value codes, int64_t bits, int64_t slot,
+                                 int64_t place) {
   if (bits == 8)
     return codes;
-  if (!inPlace && slot != 0)
-    codes = arith::ShRUIOp::create(v.b, v.loc, codes, v.splatI32(bits * slot));
-  uint32_t mask = ((1u << bits) - 1) << (inPlace ? bits * slot : 0);
+  if (slot != place)
+    codes = arith::ShRUIOp::create(v.b, v.loc, codes,
+                                   v.splatI32(bits * (slot - place)));
+  uint32_t mask = ((1u << bits) - 1) << (bits * place);
   return arith::AndIOp::create(v.b, v.loc, codes,
                                v.splatI32(int32_t(mask * 0x01010101u)));
 }
 
+/// A token's activation at a column; of i16, from its digits.
+Value LinearGenerator::loadActivation(Value token, Value column) {
+  Value x = v.load(input, {token, column});
+  if (!integer)
+    return x;
+  auto widen = [&](Value digit) {
+    return arith::ExtSIOp::create(v.b, v.loc, v.b.getI32Type(), digit);
+  };
+  if (!low)
+    return widen(x);
+  Value high = arith::MulIOp::create(v.b, v.loc, widen(x), v.constantI32(256));
+  return v.add(high, widen(v.load(low, {token, column})));
+}
+
 /// Adds one slot's four columns to the dot products of all tokens. `first` is
-/// the slot's accumulator, of `stride` that a token has.
+/// the slot's accumulator, of `stride` that a token has for each digit of its
+/// activations.
 SmallVector<Value> LinearGenerator::generateDots(Value codes, int64_t bits,
                                                  int64_t slot, Value column,
                                                  Value token, ValueRange dots,
@@ -102,14 +119,16 @@ SmallVector<Value> LinearGenerator::generateDots(Value codes, int64_t bits,
   SmallVector<Value> next(dots);
   if (vnni) {
     VectorType bytesType = v.i8Vector(4 * kLanes);
-    Value digits = v.bitcast(getDigits(codes, bits, slot), bytesType);
-    for (int64_t t = 0; t < tokens; ++t) {
-      Value four =
-          v.bitcast(v.load(input, {row(token, t), column}, v.i8Vector(4)),
-                    v.i32Vector(1));
+    Value digits = v.bitcast(getDigits(codes, bits, slot, first), bytesType);
+    int64_t inputDigits = getInputDigits();
+    for (int64_t i = 0; i < tokens * inputDigits; ++i) {
+      Value four = v.bitcast(v.load(i % inputDigits ? low : input,
+                                    {row(token, i / inputDigits), column},
+                                    v.i8Vector(4)),
+                             v.i32Vector(1));
       Value scalar = vector::ExtractOp::create(v.b, v.loc, four, 0);
       Value x = v.bitcast(v.splat(scalar), bytesType);
-      Value &dot = next[t * stride + first];
+      Value &dot = next[i * stride + first];
       // x86vector has no such op; the intrinsic is the instruction.
       dot = LLVM::CallIntrinsicOp::create(
                 v.b, v.loc, Type(v.i32Vector()),
@@ -128,15 +147,9 @@ SmallVector<Value> LinearGenerator::generateDots(Value codes, int64_t bits,
     if (!integer)
       digit = arith::SIToFPOp::create(v.b, v.loc, v.f32Vector(), digit);
     for (int64_t t = 0; t < tokens; ++t) {
-      Value x = v.load(input, {row(token, t), v.add(column, byte)});
+      Value x = v.splat(loadActivation(row(token, t), v.add(column, byte)));
       Value &dot = next[integer ? t : 2 * t + byte % 2];
-      if (integer) {
-        Value wide = arith::ExtSIOp::create(v.b, v.loc, v.b.getI32Type(), x);
-        dot =
-            v.add(dot, arith::MulIOp::create(v.b, v.loc, digit, v.splat(wide)));
-      } else {
-        dot = v.fma(digit, v.splat(x), dot);
-      }
+      dot = integer ? v.add(dot, v.mul(digit, x)) : v.fma(digit, x, dot);
     }
   }
   return next;
@@ -146,6 +159,17 @@ SmallVector<Value> LinearGenerator::generateDots(Value codes, int64_t bits,
 Value LinearGenerator::finishDot(ValueRange dots, int64_t plane) {
   if (!integer)
     return v.addf(dots[0], dots[1]);
+  int64_t number = getAccumulators(plane);
+  Value total = addSlots(dots.take_front(number), plane);
+  if (getInputDigits() == 1)
+    return total;
+  Value high = arith::ShLIOp::create(v.b, v.loc, total, v.splatI32(8));
+  return v.add(high, addSlots(dots.drop_front(number), plane));
+}
+
+/// The dot product of one digit of the activations, from that digit's
+/// accumulators.
+Value LinearGenerator::addSlots(ValueRange dots, int64_t plane) {
   Value total = dots[0];
   // Each slot's sum is a multiple of its scale: the shift is exact. Digits of 8
   // bits have one slot, whatever the number of accumulators.

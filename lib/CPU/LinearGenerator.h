@@ -17,7 +17,7 @@ public:
   LinearGenerator(PackedLinearOp op, OpBuilder &b, bool vnni, bool fused)
       : op(op), v(b, op.getLoc(), fused),
         layout(op.getWeight().getType().getLayout()), input(op.getInput()),
-        integer(!isF32(input)), vnni(vnni && integer) {
+        low(op.getLow()), integer(!isF32(input)), vnni(vnni && integer) {
     tokens = getTokenTile(cast<MemRefType>(input.getType()).getDimSize(0));
   }
 
@@ -27,6 +27,9 @@ private:
   /// How far ahead of its stream of weights one token's kernel prefetches.
   static constexpr int64_t kPrefetchBytes = 8192;
   static constexpr int64_t kSalientAccumulators = 4;
+  /// For each of two digits of an activation, so that what else a group needs
+  /// finds a register.
+  static constexpr int64_t kMostAccumulators = 4;
 
   static bool isF32(Value rows) {
     return cast<MemRefType>(rows.getType()).getElementType().isF32();
@@ -47,27 +50,34 @@ private:
                                   int64_t valid, Value token, ValueRange dots);
   SmallVector<Value> generateSalient(Value offset, Value column, int64_t valid,
                                      Value token, ValueRange carried);
-  Value getDigits(Value codes, int64_t bits, int64_t slot);
+  Value getDigits(Value codes, int64_t bits, int64_t slot, int64_t place);
   SmallVector<Value> generateDots(Value digits, int64_t bits, int64_t slot,
                                   Value column, Value token, ValueRange dots,
                                   int64_t first, int64_t stride);
   Value countFromZero(Value dot, Value masked);
+  Value loadActivation(Value token, Value column);
   Value finishDot(ValueRange dots, int64_t plane);
+  Value addSlots(ValueRange dots, int64_t plane);
   Value getBracket(int64_t term, ArrayRef<Value> planes, Value sum);
   void finish(Value tile, Value token, ValueRange sums);
 
-  /// Accumulators that plane `plane` has for one token. With one token, each
-  /// bit slot of a VNNI digit has its own, so that no digit is shifted; float
-  /// sums have two, to hide the latency of additions, as salient digits have
-  /// more than one.
+  /// Accumulators that plane `plane` has for one token, or for one digit of its
+  /// activations. With one token, each bit slot of a VNNI digit has its own, so
+  /// that no digit is shifted, or shares it with the slot half a byte away;
+  /// float sums have two, to hide the latency of additions, as salient digits
+  /// have more than one.
   int64_t getAccumulators(int64_t plane) const {
     if (!integer)
       return 2;
     if (!vnni || tokens != 1)
       return 1;
-    return isSalient(plane) ? kSalientAccumulators
-                            : 8 / layout.getDigits()[plane];
+    if (isSalient(plane))
+      return kSalientAccumulators;
+    int64_t slots = 8 / layout.getDigits()[plane];
+    return low ? std::min(slots, kMostAccumulators) : slots;
   }
+  /// Digits of an activation that are multiplied apart.
+  int64_t getInputDigits() const { return vnni && low ? 2 : 1; }
   bool isSalient(int64_t plane) const {
     return plane >= layout.getNumDensePlanes();
   }
@@ -84,8 +94,8 @@ private:
   PackedLinearOp op;
   VectorBuilder v;
   LayoutAttr layout;
-  Value input, bytes;
-  Value tileOffset;                // of the tile at work
+  Value input, low, bytes; // `low`: the other digit of i16 activations, or null
+  Value tileOffset;        // of the tile at work
   Value rowCoefficient, zeroPoint; // of its rows, with salient digits
   bool integer, vnni;
   int64_t tokens; // whose sums are kept in registers at once

@@ -137,7 +137,7 @@ Value LinearGenerator::generateGroup(Value offset, Value group, int64_t columns,
                                      Value token,
                                      SmallVectorImpl<Value> &sums) {
   Value end = v.add(offset, layout.getGroupBytes(columns));
-  SmallVector<SmallVector<Value>> dots;
+  SmallVector<SmallVector<Value>> dots; // of each plane, one a token
   for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
     dots.push_back(generatePlane(offset, group, columns, plane, token, end));
   if (layout.getSalient()) {
@@ -154,11 +154,8 @@ Value LinearGenerator::generateGroup(Value offset, Value group, int64_t columns,
     coefficients.push_back(rowCoefficient);
   for (int64_t t = 0; t < tokens; ++t) {
     SmallVector<Value> planes;
-    for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane) {
-      int64_t number = getAccumulators(plane);
-      planes.push_back(
-          finishDot(ValueRange(dots[plane]).slice(t * number, number), plane));
-    }
+    for (ArrayRef<Value> dot : dots)
+      planes.push_back(dot[t]);
     if (layout.getSalient())
       planes.back() = countFromZero(planes.back(), planes.end()[-2]);
     Value sum;
@@ -171,9 +168,9 @@ Value LinearGenerator::generateGroup(Value offset, Value group, int64_t columns,
   return end;
 }
 
-/// Dot products of one plane of a group, each token's accumulators. Planes are
-/// interleaved stride by stride; each is summed on its own. `salientDigits`:
-/// where those of the group begin.
+/// Dot products of one plane of a group, one a token. Planes are interleaved
+/// stride by stride; each is summed on its own. `salientDigits`: where those of
+/// the group begin.
 SmallVector<Value> LinearGenerator::generatePlane(Value offset, Value group,
                                                   int64_t columns,
                                                   int64_t plane, Value token,
@@ -182,7 +179,8 @@ SmallVector<Value> LinearGenerator::generatePlane(Value offset, Value group,
   int64_t strides = columns / stride, rest = columns % stride;
   Value first = v.mul(group, layout.getGroup());
   Value zero = integer ? v.splatI32(0) : v.splat(0.0f);
-  SmallVector<Value> dots(tokens * getAccumulators(plane), zero);
+  int64_t number = getAccumulators(plane) * getInputDigits();
+  SmallVector<Value> dots(tokens * number, zero);
   if (isSalient(plane))
     dots.push_back(salientDigits);
   auto addStride = [&](Value number, int64_t valid, ValueRange carried) {
@@ -197,7 +195,13 @@ SmallVector<Value> LinearGenerator::generatePlane(Value offset, Value group,
                     [&](Value number, int64_t, ValueRange carried) {
                       return addStride(number, stride, carried);
                     });
-  return rest ? addStride(v.index(strides), rest, dots) : dots;
+  if (rest)
+    dots = addStride(v.index(strides), rest, dots);
+  SmallVector<Value> totals;
+  for (int64_t t = 0; t < tokens; ++t)
+    totals.push_back(
+        finishDot(ValueRange(dots).slice(t * number, number), plane));
+  return totals;
 }
 
 /// Activation scale, bias, residual; rows of tokens that exist are stored.

@@ -138,10 +138,30 @@ void mlir::tbq::lowerGroupSums(VectorBuilder &v, GroupSumsOp op) {
   });
 }
 
+/// Stores 16 activations as the op's digits: in one byte each, or the low byte
+/// and what it leaves to the high one.
+static void storeDigits(VectorBuilder &v, Value q, ValueRange digits,
+                        ValueRange at, int64_t valid) {
+  auto store = [&](Value number, Value into) {
+    v.storeFirst(
+        arith::TruncIOp::create(v.b, v.loc, v.i8Vector(kLanes), number), into,
+        at, valid);
+  };
+  store(q, digits.back());
+  if (digits.size() == 1)
+    return;
+  // The low byte counts from -128 to 127.
+  Value high = arith::ShRSIOp::create(v.b, v.loc, v.add(q, v.splatI32(128)),
+                                      v.splatI32(8));
+  store(high, digits.front());
+}
+
 void mlir::tbq::lowerQuantizeActivations(VectorBuilder &v,
                                          QuantizeActivationsOp op) {
-  Value input = op.getInput(), digits = op.getInto()[0],
-        scales = op.getInto()[1], sums = op.getInto()[2];
+  ValueRange digits = op.getInto().drop_back(2);
+  Value input = op.getInput(), scales = op.getInto().drop_back().back(),
+        sums = op.getInto().back();
+  float steps = digits.size() == 1 ? kSteps8 : kSteps16;
   int64_t columns = op.getColumnsAttr().getInt(), group = op.getGroup();
   // x + 1.5 * 2^23 has x, rounded to an integer (ties to even), in its low
   // bits.
@@ -158,9 +178,9 @@ void mlir::tbq::lowerQuantizeActivations(VectorBuilder &v,
     Value largest = arith::MaxNumFOp::create(
         v.b, v.loc, v.reduce(vector::CombiningKind::MAXNUMF, lanes),
         v.constant(1e-5f));
-    v.storeScalar(v.divf(largest, v.constant(127.0f)), scales,
+    v.storeScalar(v.divf(largest, v.constant(steps)), scales,
                   {token, v.index(0)});
-    Value factor = v.splat(v.divf(v.constant(127.0f), largest));
+    Value factor = v.splat(v.divf(v.constant(steps), largest));
     forEachGroup(v, columns, group, [&](Value number, int64_t size) {
       Value first = v.mul(number, group);
       Value sum = sumVectors(
@@ -171,9 +191,7 @@ void mlir::tbq::lowerQuantizeActivations(VectorBuilder &v,
             Value q = arith::SubIOp::create(
                 v.b, v.loc, v.bitcast(rounded, v.i32Vector()),
                 v.bitcast(v.splat(kRound), v.i32Vector()));
-            v.storeFirst(
-                arith::TruncIOp::create(v.b, v.loc, v.i8Vector(kLanes), q),
-                digits, at, valid);
+            storeDigits(v, q, digits, at, valid);
             return v.add(sum, q);
           });
       v.storeScalar(v.reduce(vector::CombiningKind::ADD, sum), sums,

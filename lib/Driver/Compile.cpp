@@ -58,6 +58,7 @@ private:
   bool isText() const { return StringRef(options.input).ends_with(".mlir"); }
   bool isArtifact() const { return options.kind == OutputKind::Artifact; }
 
+  Status readSpecs();
   Status openInputs();
   Status readTokenizer();
   Status makeModule();
@@ -83,6 +84,7 @@ private:
   MLIRContext context;
   std::optional<Checkpoint> checkpoint;
   std::vector<PolicyRule> policy;
+  bool quantizes = false; // by any of the options
   std::vector<uint8_t> tokenizer;
   nlohmann::json chat;
   OwningOpRef<ModuleOp> module;
@@ -93,24 +95,39 @@ private:
 // Inputs
 //===----------------------------------------------------------------------===//
 
+/// What float linears and the embedding become.
+Status Compilation::readSpecs() {
+  using Parse = FailureOr<QuantizeSpec> (*)(StringRef, std::string &);
+  const std::tuple<const char *, StringRef, Parse> flags[] = {
+      {"--quantize", options.quantize, parseQuantizeSpec},
+      {"--embedding", options.embedding, parseEmbeddingSpec}};
+  for (auto [flag, text, parse] : flags) {
+    if (text.empty())
+      continue;
+    std::string error;
+    FailureOr<QuantizeSpec> spec = parse(text, error);
+    if (failed(spec))
+      return makeError(flag, "", error);
+    quantizes |= spec->scheme.has_value();
+  }
+  if (options.policy.empty())
+    return Status::ok();
+  Result<std::vector<PolicyRule>> rules = readPolicy(options.policy);
+  if (!rules)
+    return rules.error();
+  policy = std::move(*rules);
+  for (const PolicyRule &rule : policy)
+    quantizes |= rule.spec.scheme.has_value();
+  return Status::ok();
+}
+
 Status Compilation::openInputs() {
   Result<CodeTarget> resolved = CodeTarget::resolve(options.target);
   if (!resolved)
     return resolved.error();
   target = std::move(*resolved);
-  std::string error;
-  if (!options.quantize.empty() &&
-      failed(parseQuantizeSpec(options.quantize, error)))
-    return makeError("--quantize", "", error);
-  if (!options.embedding.empty() &&
-      failed(parseEmbeddingSpec(options.embedding, error)))
-    return makeError("--embedding", "", error);
-  if (!options.policy.empty()) {
-    Result<std::vector<PolicyRule>> rules = readPolicy(options.policy);
-    if (!rules)
-      return rules.error();
-    policy = std::move(*rules);
-  }
+  if (Status status = readSpecs(); !status)
+    return status;
   if (!options.saveQuantized.empty() &&
       (isText() || (options.quantize.empty() && options.policy.empty() &&
                     options.embedding.empty())))
@@ -188,9 +205,11 @@ Status Compilation::makeModule() {
     enableRemarks(context, options.remarks,
                   [this](StringRef line) { progress.say(line); });
   progress.begin("import");
+  ImportOptions import = options.import;
+  import.quantizes = quantizes;
   Result<OwningOpRef<ModuleOp>> made =
       isText() ? readModule(context, options.input)
-               : importModel(&context, *checkpoint, options.import);
+               : importModel(&context, *checkpoint, import);
   if (!made)
     return made.error();
   module = std::move(*made);
@@ -207,8 +226,10 @@ static std::string getActivations(const CompileOptions &options,
   if (options.import.activations)
     return stringifyActivations(*options.import.activations).str();
   auto model = module->getAttrOfType<DictionaryAttr>("tbq.model");
-  auto stated = model ? model.getAs<StringAttr>("activations") : StringAttr();
-  return stated ? stated.str() : "f32";
+  if (auto stated =
+          model ? model.getAs<StringAttr>("activations") : StringAttr())
+    return stated.str();
+  return stringifyActivations(Activations::I16).str();
 }
 
 /// What the graph stage is asked for, if anything, as the manifest will say it.

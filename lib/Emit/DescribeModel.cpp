@@ -60,29 +60,28 @@ static std::string getSchemeName(DigitsType digits) {
 }
 
 static Manifest::Layer describeLayer(PlaceOp place, PackOp pack) {
-  LayoutAttr layout = place.getWeight().getType().getLayout();
+  LayoutAttr layout = pack.getType().getLayout();
   auto digits = dyn_cast<DigitsType>(pack.getWeight().getType());
   Manifest::Layer layer;
   layer.name = place.getName().str();
   layer.scheme = getSchemeName(digits);
   layer.n = layout.getRows();
   layer.k = layout.getColumns();
-  if (!layout.isFloat() && layout.getGroup() < layout.getColumns())
-    layer.group = layout.getGroup();
+  if (!layout.isFloat() && pack.getCoefficientGroup() < layout.getColumns())
+    layer.group = pack.getCoefficientGroup();
   // A scale and a shift, but for dual binary, which has two scales.
   layer.shift = digits && digits.getScheme() != Scheme::DualBinary &&
                 pack.getCoefficients().size() == 2;
   layer.salient = pack.getSalientDigits();
-  layer.bitsPerWeight = layout.getBitsPerWeight(layer.salient);
+  layer.bitsPerWeight = pack.getBitsPerWeight();
   layer.bytes = pack.getBytes();
   return layer;
 }
 
-/// Bytes that carry information in `rows` rows of a layout.
-static uint64_t getInformation(LayoutAttr layout, int64_t rows,
-                               int64_t salientDigits = 0) {
+/// Bytes that carry information in `rows` rows of a weight.
+static uint64_t getInformation(PackOp pack, int64_t rows) {
   double bits =
-      layout.getBitsPerWeight(salientDigits) * layout.getColumns() * rows;
+      pack.getBitsPerWeight() * pack.getType().getLayout().getColumns() * rows;
   return std::llround(bits / 8);
 }
 
@@ -91,30 +90,28 @@ static uint64_t getInformation(LayoutAttr layout, int64_t rows,
 /// the order of their first use: the first matrix is the embedding, the last
 /// one the head, unless the embedding serves as the head as well.
 static ::tbq::Status describeWeights(WeightsOp weights, Manifest &manifest) {
-  LayoutAttr first, last;
+  PackOp first;
   for (auto place : weights.getBody().getOps<PlaceOp>()) {
     auto pack = place.getWeight().getDefiningOp<PackOp>();
     if (!pack)
       return makeError("", place.getName().str(), "placed but not packed");
-    LayoutAttr layout = place.getWeight().getType().getLayout();
+    LayoutAttr layout = pack.getType().getLayout();
     if (pack.getWeight().getDefiningOp<RopeTableOp>()) {
-      manifest.bytesPerToken += getInformation(layout, 1);
+      manifest.bytesPerToken += getInformation(pack, 1);
       continue;
     }
-    manifest.bytesPerToken +=
-        getInformation(layout, layout.getRows(), pack.getSalientDigits());
+    manifest.bytesPerToken += getInformation(pack, layout.getRows());
     if (layout.getTile() == 1) // a vector: norm
       continue;
     manifest.layers.push_back(describeLayer(place, pack));
     if (manifest.layers.size() == 1)
-      first = layout;
-    last = layout;
+      first = pack;
   }
-  bool untied = manifest.layers.size() > 1 &&
-                last.getRows() == manifest.model.vocab &&
-                last.getColumns() == manifest.model.hidden;
+  const auto &layers = manifest.layers;
+  bool untied = layers.size() > 1 && layers.back().n == manifest.model.vocab &&
+                layers.back().k == manifest.model.hidden;
   if (untied) {
-    manifest.bytesPerToken -= getInformation(first, first.getRows());
+    manifest.bytesPerToken -= getInformation(first, layers.front().n);
     manifest.bytesPerToken += getInformation(first, 1);
   }
   return ::tbq::Status::ok();

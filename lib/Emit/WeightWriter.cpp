@@ -52,7 +52,7 @@ private:
   Status readCoefficients(PackOp op, Source &source);
   Status readSalient(PackOp op, Source &source);
   Status readBias(PackOp op, Source &source);
-  Status quantize(QuantizeOp op, LayoutAttr layout, Source &source);
+  Status quantize(QuantizeOp op, PackOp pack, Source &source);
   Status write(ArrayRef<uint8_t> bytes);
 
   const Checkpoint &checkpoint;
@@ -113,16 +113,16 @@ Result<const uint8_t *> SectionWriter::readMatrix(Value operand,
 }
 
 /// Makes digits, coefficients and salient weights of a float matrix.
-Status SectionWriter::quantize(QuantizeOp op, LayoutAttr layout,
-                               Source &source) {
+Status SectionWriter::quantize(QuantizeOp op, PackOp pack, Source &source) {
   auto matrix = use(op.getWeight(), source);
   if (!matrix)
     return matrix.error();
-  if (int64_t(op.getGroup()) != layout.getGroup())
-    return makeError(
-        (*matrix)->file, (*matrix)->name,
-        "is quantised in groups of " + std::to_string(op.getGroup()) +
-            ", but packed in groups of " + std::to_string(layout.getGroup()));
+  if (int64_t(op.getGroup()) != pack.getCoefficientGroup())
+    return makeError((*matrix)->file, (*matrix)->name,
+                     "is quantised in groups of " +
+                         std::to_string(op.getGroup()) +
+                         ", but packed in groups of " +
+                         std::to_string(pack.getCoefficientGroup()));
   auto quantized = evaluate(op, **matrix);
   if (!quantized)
     return quantized.error();
@@ -154,7 +154,7 @@ Status SectionWriter::readWeight(PackOp op, Source &source) {
                      stringifyScheme(digits.getScheme()).str() +
                          " digits are packed into planes of other widths");
   if (auto quantizeOp = op.getWeight().getDefiningOp<QuantizeOp>())
-    return quantize(quantizeOp, layout, source);
+    return quantize(quantizeOp, op, source);
   auto matrix = readMatrix(op.getWeight(), source);
   if (!matrix)
     return matrix.error();
@@ -182,6 +182,7 @@ static Status checkMaker(PackOp op, Value operand) {
 
 /// Coefficients, in the order of the layout's terms.
 Status SectionWriter::readCoefficients(PackOp op, Source &source) {
+  source.parts.coefficientGroup = op.getCoefficientGroup();
   for (Value coefficient : op.getCoefficients()) {
     if (coefficient.getDefiningOp<QuantizeOp>()) {
       if (Status status = checkMaker(op, coefficient); !status)
@@ -304,9 +305,8 @@ static int64_t getSourceBytes(PackOp pack, const Checkpoint &checkpoint) {
       sources.insert(quantized.getWeight().getDefiningOp());
       for (Type made : quantized->getResultTypes())
         bytes += getMadeBytes(made);
-      if (layout
-              .getSalient()) // a block of columns, where thresholds are sought
-        bytes += layout.getRows() * layout.getGroup() * sizeof(float);
+      if (layout.getSalient()) // a block, where thresholds are sought
+        bytes += layout.getRows() * quantized.getGroup() * sizeof(float);
     }
   }
   return bytes;

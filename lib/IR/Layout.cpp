@@ -9,6 +9,8 @@
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/Support/MathExtras.h"
 
+#include <limits>
+
 using namespace mlir;
 using namespace mlir::tbq;
 using llvm::divideCeil;
@@ -18,15 +20,32 @@ static constexpr int64_t kZeroPointBytes = 2;   // i16
 static constexpr int64_t kBiasBytes = 4;        // f32
 static constexpr int64_t kCountBytes = 4;       // u32
 static constexpr int64_t kTableBytes = 4;       // u32, one a tile
-/// Columns of a group whose integer sums stay exact in int32, whatever the
-/// digits.
-static constexpr int64_t kMostGroupColumns = 32768;
 
 bool LayoutAttr::usesSums() const {
   for (int64_t term = 0; term < getNumTerms(); ++term)
     if (getTerm(term, getNumPlanes()) != 0)
       return true;
   return false;
+}
+
+int64_t LayoutAttr::getMostColumns(int64_t largestActivation) const {
+  // What one column adds to a sum is an activation times a digit, or times the
+  // integer that a term makes of all planes' digits.
+  int64_t largest = 1;
+  for (int64_t bits : getDigits())
+    largest = std::max(largest, (int64_t(1) << bits) - 1);
+  for (int64_t term = 0; term < getNumTerms(); ++term) {
+    int64_t least = getTerm(term, getNumPlanes()), most = least;
+    for (int64_t plane = 0; plane < getNumPlanes(); ++plane) {
+      int64_t end =
+          getTerm(term, plane) * ((int64_t(1) << getDigits()[plane]) - 1);
+      (end < 0 ? least : most) += end;
+    }
+    largest = std::max({largest, -least, most});
+  }
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  // Digits of activations, int8, also meet digits at their places in a byte.
+  return std::min(kMost / (largest * largestActivation), kMost / (255 * 128));
 }
 
 int64_t LayoutAttr::getNumTiles() const {
@@ -141,14 +160,15 @@ int64_t LayoutAttr::getPaddedColumns() const {
   return llvm::alignTo(getColumns(), kLanes);
 }
 
-double LayoutAttr::getBitsPerWeight(int64_t salientDigits) const {
+double LayoutAttr::getBitsPerWeight(int64_t group,
+                                    int64_t salientDigits) const {
   double bits = 0, columns = getColumns();
   if (isFloat())
     bits = getElementType().getIntOrFloatBitWidth();
   for (int64_t digit : getDigits().take_front(getNumDensePlanes()))
     bits += digit;
-  bits +=
-      8.0 * kCoefficientBytes * getNumGroupTerms() * getNumGroups() / columns;
+  bits += 8.0 * kCoefficientBytes * getNumGroupTerms() *
+          divideCeil(getColumns(), group) / columns;
   if (getSalient())
     bits += 8.0 * salientDigits / (getRows() * columns) +
             8.0 * (kCoefficientBytes + kZeroPointBytes) / columns;
@@ -270,9 +290,6 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (group < 1 || group > columns)
     return emitError() << "group of " << group << " columns in a row of "
                        << columns;
-  if (group > kMostGroupColumns)
-    return emitError() << "sums of " << group << " columns may not fit int32: "
-                       << "a group has at most " << kMostGroupColumns;
   if (salient) {
     if (digits.size() < 2 || digits.back() != 8 ||
         digits[digits.size() - 2] != 1)

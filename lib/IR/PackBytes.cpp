@@ -230,6 +230,10 @@ static void packDigitTile(LayoutAttr layout, ArrayRef<DigitOrder> orders,
                           const PackSource &source, int64_t firstRow,
                           int64_t rows, uint8_t *out) {
   const int64_t groups = layout.getNumGroups();
+  const int64_t coefficientGroup =
+      source.coefficientGroup ? source.coefficientGroup : layout.getGroup();
+  const int64_t coefficients =
+      llvm::divideCeil(layout.getColumns(), coefficientGroup);
   SalientRows salient(layout, source, firstRow, layout.getSalient() ? rows : 0);
   int64_t salientDigits = 0;
   if (layout.getSalient())
@@ -247,9 +251,11 @@ static void packDigitTile(LayoutAttr layout, ArrayRef<DigitOrder> orders,
     }
     for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
       uint8_t *to = group + layout.getCoefficientOffset(term, columns);
-      const uint8_t *from = source.coefficients[term] + 2 * firstRow * groups;
+      const int64_t number = g * layout.getGroup() / coefficientGroup;
+      const uint8_t *from =
+          source.coefficients[term] + 2 * (firstRow * coefficients + number);
       for (int64_t row = 0; row < rows; ++row)
-        std::memcpy(to + 2 * row, from + 2 * (row * groups + g), 2);
+        std::memcpy(to + 2 * row, from + 2 * row * coefficients, 2);
     }
     if (!layout.getSalient())
       continue;

@@ -32,11 +32,16 @@ static bool isF32(Value rows) {
   return cast<ShapedType>(rows.getType()).getElementType().isF32();
 }
 
+/// How many results or buffers an op of the step makes.
+template <typename OpType> static size_t countOutputs(OpType op) {
+  return op.getInto().empty() ? op->getNumResults() : op.getInto().size();
+}
+
 /// The rules every op of the step shares. `outputs`: how many it makes.
 template <typename OpType>
 static LogicalResult verifyForm(OpType op, size_t outputs) {
   bool buffer = !op.getInto().empty();
-  size_t made = buffer ? op.getInto().size() : op->getNumResults();
+  size_t made = countOutputs(op);
   if (buffer && op->getNumResults() != 0)
     return op.emitOpError("has both results and buffers to write into");
   if (made != outputs)
@@ -379,11 +384,19 @@ LogicalResult GroupSumsOp::verify() {
 int64_t QuantizeActivationsOp::getUnitsPerToken() { return 1; }
 
 LogicalResult QuantizeActivationsOp::verify() {
-  if (failed(verifyForm(*this, 3)))
+  // One digit or two, scale, sums.
+  size_t outputs = countOutputs(*this) == 4 ? 4 : 3;
+  if (failed(verifyForm(*this, outputs)))
     return failure();
-  Value sums = getInto().empty() ? Value(getResult(2)) : getInto()[2];
-  return verifyGroups(*this, getInput(), sums, getColumnsAttr().getInt(),
-                      getGroup());
+  ValueRange made =
+      getInto().empty() ? ValueRange(getResults()) : ValueRange(getInto());
+  int64_t columns = getColumnsAttr().getInt();
+  for (Value digits : made.drop_back(2))
+    if (!hasColumns(digits, columns) ||
+        !getElementTypeOrSelf(digits).isInteger(8))
+      return emitOpError("makes digits of ")
+             << columns << " columns of i8, not " << digits.getType();
+  return verifyGroups(*this, getInput(), made.back(), columns, getGroup());
 }
 
 int64_t PackedLinearOp::getUnitsPerToken() { return 0; }
@@ -410,6 +423,17 @@ LogicalResult PackedLinearOp::verify() {
     return emitOpError("a float weight needs no sums and no activation scale");
   if (isF32(getInput()) == bool(getActivationScale()))
     return emitOpError("integer activations, and only they, have a scale");
+  if (getLow() &&
+      (isF32(getInput()) || getLow().getType() != getInput().getType()))
+    return emitOpError("low digits stand beside high ones of their type, not ")
+           << getInput().getType();
+  if (!isF32(getInput())) {
+    int64_t most = layout.getMostColumns(getLow() ? kSteps16 : kSteps8);
+    if (layout.getGroup() > most)
+      return emitOpError("sums of groups of ")
+             << layout.getGroup() << " columns may not fit int32: with "
+             << (getLow() ? "i16" : "i8") << " activations at most " << most;
+  }
   if (layout.usesSums() != bool(getSums()))
     return emitOpError("the layout's terms ")
            << (getSums() ? "use no sums" : "need sums of the activations");

@@ -199,11 +199,17 @@ LogicalResult PackOp::verify() {
     if (layout.getSalient() == getSalient().empty())
       return emitOpError("the layout and the operands disagree on a salient "
                          "part");
+    int64_t group = getCoefficientGroup();
+    if (group < layout.getGroup() || group > columns ||
+        (group % layout.getGroup() != 0 && group != columns))
+      return emitOpError("groups of ")
+             << layout.getGroup() << " columns are no parts of groups of "
+             << group;
+    int64_t groups = numGroups(columns, group);
     for (Value coefficient : getCoefficients())
-      if (!isMatrix(coefficient.getType(), rows, layout.getNumGroups()))
+      if (!isMatrix(coefficient.getType(), rows, groups))
         return emitOpError("coefficients must be ")
-               << rows << "x" << layout.getNumGroups() << ", not "
-               << coefficient.getType();
+               << rows << "x" << groups << ", not " << coefficient.getType();
     if (getSalient().empty())
       return success();
     return verifySalient(*this, getSalient().getTypes(), rows, columns);

@@ -36,19 +36,17 @@ struct Settings {
 };
 } // namespace
 
-static Result<Activations> resolveActivations(const Checkpoint &checkpoint,
-                                              const ImportOptions &options) {
+static Activations resolveActivations(const Checkpoint &checkpoint,
+                                      const ImportOptions &options) {
   if (options.activations)
     return *options.activations;
   const auto &quantization = checkpoint.quantization();
-  if (!quantization || !quantization->activations)
-    return Activations::F32;
-  if (auto activations = symbolizeActivations(*quantization->activations))
-    return *activations;
-  return makeError(configFile(checkpoint), "quantization_config.activations",
-                   *quantization->activations +
-                       " activations are not supported yet: pass "
-                       "--activations=f32 or i8");
+  if (!quantization)
+    return options.quantizes ? Activations::I16 : Activations::F32;
+  // The reader knows no other words than the enum.
+  return quantization->activations
+             ? *symbolizeActivations(*quantization->activations)
+             : Activations::I16;
 }
 
 static Result<Settings> resolveSettings(const Checkpoint &checkpoint,
@@ -62,12 +60,10 @@ static Result<Settings> resolveSettings(const Checkpoint &checkpoint,
                      "the model has " + std::to_string(most) +
                          " positions, a context of " +
                          std::to_string(settings.context) + " was asked for");
-  auto activations = resolveActivations(checkpoint, options);
-  if (!activations)
-    return activations.error();
-  settings.activations = *activations;
+  settings.activations = resolveActivations(checkpoint, options);
   settings.cache = options.cache.value_or(
-      *activations == Activations::F32 ? CacheElement::F32 : CacheElement::F16);
+      settings.activations == Activations::F32 ? CacheElement::F32
+                                               : CacheElement::F16);
   return settings;
 }
 

@@ -62,27 +62,65 @@ static void getForm(Scheme scheme, bool shift, bool salient,
     terms.append({0, 1});
 }
 
+/// The largest integer that a weight meets as an activation in any linear; 0:
+/// only floats. All who use a weight read the same bytes.
+using Activated = DenseMap<Value, int64_t>;
+
+static int64_t getLargest(std::optional<Activations> activations) {
+  switch (activations.value_or(Activations::F32)) {
+  case Activations::F32:
+    return 0;
+  case Activations::I8:
+    return kSteps8;
+  case Activations::I16:
+    return kSteps16;
+  }
+  llvm_unreachable("unknown activations");
+}
+
+/// The widest groups of whole steps that have at most `most` columns and are
+/// parts of the layout's: they divide it, or a row that is one group.
+static int64_t getPart(LayoutAttr layout, int64_t most) {
+  int64_t group = layout.getGroup(), step = layout.getStepColumns();
+  if (group <= most)
+    return group;
+  int64_t part = most / step * step;
+  if (group == layout.getColumns())
+    return llvm::alignTo(llvm::divideCeil(group, llvm::divideCeil(group, part)),
+                         step);
+  while (group % part != 0)
+    part -= step;
+  return part;
+}
+
 /// Digits in the form of their scheme, for `user`; null, with an error, if the
-/// layout cannot hold its groups.
+/// layout cannot hold its groups. Where they meet integers as large as
+/// `largest`, a group whose sums int32 may not hold is packed in parts.
 static Value packDigits(Operation *user, Value weight, int64_t group,
                         ValueRange scale, Value shift, ValueRange salient,
-                        Value bias) {
+                        Value bias, int64_t largest) {
   OpBuilder b(user);
   auto type = cast<DigitsType>(weight.getType());
   SmallVector<int64_t> digits, terms;
   getForm(type.getScheme(), bool(shift), !salient.empty(), digits, terms);
-  auto layout = LayoutAttr::getChecked(
-      [&] { return user->emitOpError(); }, b.getContext(), type.getRows(),
-      type.getColumns(), Type(), ArrayRef<int64_t>(digits),
-      ArrayRef<int64_t>(terms), group, kLanes, bool(bias), !salient.empty());
+  auto getLayout = [&](int64_t group) {
+    return LayoutAttr::getChecked(
+        [&] { return user->emitOpError(); }, b.getContext(), type.getRows(),
+        type.getColumns(), Type(), ArrayRef<int64_t>(digits),
+        ArrayRef<int64_t>(terms), group, kLanes, bool(bias), !salient.empty());
+  };
+  LayoutAttr layout = getLayout(group);
   if (!layout)
     return {};
+  if (largest)
+    layout = getLayout(getPart(layout, layout.getMostColumns(largest)));
   SmallVector<Value> coefficients(scale);
   if (shift)
     coefficients.push_back(shift);
-  return PackOp::create(b, weight.getLoc(),
-                        PackedType::get(b.getContext(), layout), weight,
-                        coefficients, salient, bias);
+  return PackOp::create(
+      b, weight.getLoc(), PackedType::get(b.getContext(), layout), weight,
+      coefficients, salient, bias,
+      layout.getGroup() == group ? IntegerAttr() : b.getI64IntegerAttr(group));
 }
 
 /// A float weight in the layout of a table (one row after the other, f32) or of
@@ -105,7 +143,8 @@ static Value packFloat(OpBuilder &b, Value weight, bool matrix,
   return PackOp::create(b, weight.getLoc(),
                         PackedType::get(b.getContext(), layout), weight,
                         /*coefficients=*/ValueRange(),
-                        /*salient=*/ValueRange(), bias);
+                        /*salient=*/ValueRange(), bias,
+                        /*group=*/IntegerAttr());
 }
 
 static RankedTensorType withColumns(Value rows, int64_t columns, Type element) {
@@ -113,76 +152,91 @@ static RankedTensorType withColumns(Value rows, int64_t columns, Type element) {
   return RankedTensorType::get({type.getDimSize(0), columns}, element);
 }
 
-/// The i8 digits, scale and sums of the linear's input, or its f32 sums.
-static void addActivations(OpBuilder &b, LinearOp op, LayoutAttr layout,
-                           Value &input, Value &sums, Value &scale) {
+namespace {
+/// What a packed linear multiplies with.
+struct Inputs {
+  Value input, low, sums, scale;
+};
+} // namespace
+
+/// The digits, scale and sums of the linear's input, or it and its f32 sums.
+static Inputs makeInputs(OpBuilder &b, LinearOp op, LayoutAttr layout) {
+  Inputs made;
+  made.input = op.getInput();
   int64_t columns = layout.getColumns(), group = layout.getGroup();
   int64_t groups = layout.getNumGroups();
-  if (op.getActivations() == Activations::I8) {
-    auto quantized = QuantizeActivationsOp::create(
-        b, op.getLoc(),
-        TypeRange{withColumns(input, columns, b.getI8Type()),
-                  withColumns(input, 1, b.getF32Type()),
-                  withColumns(input, groups, b.getI32Type())},
-        input, columns, group, ValueRange(), Value(), ValueRange());
-    input = quantized.getResult(0);
-    scale = quantized.getResult(1);
+  Activations mode = op.getActivations().value_or(Activations::F32);
+  if (mode != Activations::F32) {
+    SmallVector<Type> types(mode == Activations::I16 ? 2 : 1,
+                            withColumns(made.input, columns, b.getI8Type()));
+    types.push_back(withColumns(made.input, 1, b.getF32Type()));
+    types.push_back(withColumns(made.input, groups, b.getI32Type()));
+    ResultRange quantized = QuantizeActivationsOp::create(
+                                b, op.getLoc(), types, made.input, columns,
+                                group, ValueRange(), Value(), ValueRange())
+                                ->getResults();
+    made.input = quantized.front();
+    if (mode == Activations::I16)
+      made.low = quantized[1];
+    made.scale = quantized.drop_back().back();
     if (layout.usesSums())
-      sums = quantized.getResult(2);
+      made.sums = quantized.back();
   } else if (layout.usesSums()) {
-    sums = GroupSumsOp::create(
-               b, op.getLoc(),
-               TypeRange{withColumns(input, groups, b.getF32Type())}, input,
-               columns, group, ValueRange(), Value(), ValueRange())
-               .getResult(0);
+    made.sums =
+        GroupSumsOp::create(
+            b, op.getLoc(),
+            TypeRange{withColumns(made.input, groups, b.getF32Type())},
+            made.input, columns, group, ValueRange(), Value(), ValueRange())
+            .getResult(0);
   }
+  return made;
 }
 
 /// Says what became of a layer: scheme, true size, layout.
 static void remarkLayer(Location location, Value weight, Value packed) {
   auto pack = packed.getDefiningOp<PackOp>();
-  LayoutAttr layout = pack.getType().getLayout();
   auto digits = dyn_cast<DigitsType>(weight.getType());
   remark::analysis(location,
                    remark::RemarkOpts::name("layout").category("pack"))
       << (digits ? stringifyScheme(digits.getScheme()) : "float")
       << llvm::formatv(": {0:F3} bits a weight, {1} bytes, ",
-                       layout.getBitsPerWeight(pack.getSalientDigits()),
-                       pack.getBytes())
+                       pack.getBitsPerWeight(), pack.getBytes())
              .str()
       << debugString(pack.getType());
 }
 
-static LogicalResult packLinear(LinearOp op) {
+static LogicalResult packLinear(LinearOp op, const Activated &activated) {
   OpBuilder b(op);
-  Value input = op.getInput(), sums, scale, packed;
+  Inputs inputs{op.getInput(), {}, {}, {}};
+  Value packed;
   if (isa<DigitsType>(op.getWeight().getType())) {
     packed = packDigits(op, op.getWeight(), *op.getGroup(), op.getScale(),
-                        op.getShift(), op.getSalient(), op.getBias());
+                        op.getShift(), op.getSalient(), op.getBias(),
+                        activated.lookup(op.getWeight()));
     if (!packed)
       return failure();
-    addActivations(b, op, cast<PackedType>(packed.getType()).getLayout(), input,
-                   sums, scale);
+    inputs = makeInputs(b, op, cast<PackedType>(packed.getType()).getLayout());
   } else {
     packed = packFloat(b, op.getWeight(), /*matrix=*/true, op.getBias());
   }
   remarkLayer(op.getLoc(), op.getWeight(), packed);
   auto linear = PackedLinearOp::create(
-      b, op.getLoc(), op->getResultTypes(), input, packed, sums, scale,
-      op.getResidual(), ValueRange(), Value(), ValueRange());
+      b, op.getLoc(), op->getResultTypes(), inputs.input, packed, inputs.low,
+      inputs.sums, inputs.scale, op.getResidual(), ValueRange(), Value(),
+      ValueRange());
   op->replaceAllUsesWith(linear);
   op.erase();
   return success();
 }
 
 /// Packed like a linear's weight, so that a tied head may use the same bytes.
-static LogicalResult packEmbedding(EmbeddingOp op) {
+static LogicalResult packEmbedding(EmbeddingOp op, const Activated &activated) {
   OpBuilder b(op);
   Value table = op.getTable();
   Value packed = isa<DigitsType>(table.getType())
                      ? packDigits(op, table, *op.getGroup(), op.getScale(),
                                   /*shift=*/Value(), /*salient=*/ValueRange(),
-                                  /*bias=*/Value())
+                                  /*bias=*/Value(), activated.lookup(table))
                      : packFloat(b, table, /*matrix=*/true);
   if (!packed)
     return failure();
@@ -197,17 +251,24 @@ namespace {
 struct PackWeightsPass : tbq::impl::PackWeightsPassBase<PackWeightsPass> {
   void runOnOperation() override {
     SmallVector<Operation *> ops;
+    Activated activated;
     getOperation()->walk([&](Operation *op) {
       if (isa<LinearOp, EmbeddingOp, RmsNormOp, RopeOp>(op))
         ops.push_back(op);
+      if (auto linear = dyn_cast<LinearOp>(op)) {
+        int64_t &largest = activated[linear.getWeight()];
+        largest = std::max(largest, getLargest(linear.getActivations()));
+      }
     });
     for (Operation *op : ops) {
       OpBuilder b(op);
       LogicalResult result =
           llvm::TypeSwitch<Operation *, LogicalResult>(op)
-              .Case([&](LinearOp linear) { return packLinear(linear); })
+              .Case([&](LinearOp linear) {
+                return packLinear(linear, activated);
+              })
               .Case([&](EmbeddingOp embedding) {
-                return packEmbedding(embedding);
+                return packEmbedding(embedding, activated);
               })
               .Case([&](RmsNormOp norm) {
                 norm.getWeightMutable().assign(

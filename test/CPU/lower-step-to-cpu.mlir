@@ -230,6 +230,29 @@ func.func @quantize(%x: memref<1x80xf32>, %q: memref<1x80xi8>, %a: memref<1x16xf
   return
 }
 
+// In 16 bits: scale = the largest / 32639, and of each number a low byte from
+// -128 to 127, the high one above it.
+// CHECK-LABEL: func.func @quantize16(
+// CHECK-DAG: %[[MAX:.*]] = arith.constant 3.263900e+04 : f32
+// CHECK-DAG: %[[HALF:.*]] = arith.constant dense<128> : vector<16xi32>
+// CHECK-DAG: %[[EIGHT:.*]] = arith.constant dense<8> : vector<16xi32>
+// CHECK: arith.divf %{{.*}}, %[[MAX]]
+// CHECK: memref.store %{{.*}}, %arg3[%{{.*}}, %c0]
+// CHECK: arith.divf %[[MAX]], %
+// CHECK: %[[Q:.*]] = arith.subi
+// CHECK-NEXT: %[[L:.*]] = arith.trunci %[[Q]] : vector<16xi32> to vector<16xi8>
+// CHECK-NEXT: vector.store %[[L]], %arg2
+// CHECK-NEXT: %[[ABOVE:.*]] = arith.addi %[[Q]], %[[HALF]]
+// CHECK-NEXT: %[[SHIFTED:.*]] = arith.shrsi %[[ABOVE]], %[[EIGHT]]
+// CHECK-NEXT: %[[H:.*]] = arith.trunci %[[SHIFTED]] : vector<16xi32> to vector<16xi8>
+// CHECK-NEXT: vector.store %[[H]], %arg1
+// CHECK: arith.addi %{{.*}}, %[[Q]]
+// CHECK: memref.store %{{.*}}, %arg4[%{{.*}}, %c0]
+func.func @quantize16(%x: memref<1x32xf32>, %h: memref<1x32xi8>, %l: memref<1x32xi8>, %a: memref<1x16xf32>, %s: memref<1x16xi32>, %n: index, %b: index, %e: index) {
+  tbq.quantize_activations %x columns 32 group 32 into(%h, %l, %a, %s) count(%n) range(%b, %e) : (memref<1x32xf32>, memref<1x32xi8>, memref<1x32xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  return
+}
+
 // Groups of an 8-bit head may be no whole vectors: of 20 columns, the second
 // vector has 4. The last group takes the row's padding along.
 // CHECK-LABEL: func.func @short_groups(

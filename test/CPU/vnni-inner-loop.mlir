@@ -141,3 +141,75 @@ func.func @salient(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memre
     : (memref<1x2048xi8>, !salient, memref<1x16xi32>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
   return
 }
+
+// 16-bit activations: each load is masked once and multiplied with both digits,
+// of which every slot has its own sum; the shifts are one more than twice as
+// many, and nothing goes to the stack.
+// DOTS-LABEL: {{^}}group128_i16:
+// DOTS: Inner Loop Header: Depth=3
+// DOTS-COUNT-64: vpdpbusd {{.*}}%zmm
+// DOTS-NOT: vpdpbusd
+// DOTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// LOADS-LABEL: {{^}}group128_i16:
+// LOADS: Inner Loop Header: Depth=3
+// LOADS-COUNT-8: vmovdqu{{[0-9]*}} {{.*}}(%r{{.*}}), %zmm
+// LOADS-NOT: vmovdq
+// LOADS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// SHIFTS-LABEL: {{^}}group128_i16:
+// SHIFTS: Inner Loop Header: Depth=3
+// SHIFTS-COUNT-7: vps{{[rl]}}
+// SHIFTS-NOT: {{vps[rl]}}
+// SHIFTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// NOTHING-ELSE-LABEL: {{^}}group128_i16:
+// NOTHING-ELSE: Inner Loop Header: Depth=3
+// NOTHING-ELSE-NOT: {{%[er]sp|vph?add[wd].*xmm|hadd|vperm|vpshuf|vextract|vpmul|call}}
+// NOTHING-ELSE: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+func.func @group128_i16(%h: memref<1x2048xi8>, %l: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
+                        %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !groups
+  tbq.packed_linear %h, %w low(%l) sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x2048xi8>, !groups, memref<1x2048xi8>, memref<1x16xi32>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// Two planes of bits by groups of 64: two loads and 32 dot products a plane.
+// DOTS-LABEL: {{^}}dual_i16:
+// DOTS: Inner Loop Header: Depth=3
+// DOTS-COUNT-64: vpdpbusd {{.*}}%zmm
+// DOTS-NOT: vpdpbusd
+// DOTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// NOTHING-ELSE-LABEL: {{^}}dual_i16:
+// NOTHING-ELSE: Inner Loop Header: Depth=3
+// NOTHING-ELSE-NOT: {{%[er]sp|vph?add[wd].*xmm|hadd|vperm|vpshuf|vextract|vpmul|call}}
+// NOTHING-ELSE: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+!dual = !tbq.packed<64x2048, digits [1, 1], terms [[1, 0, 0], [0, 1, 0]], group 64, tile 16>
+func.func @dual_i16(%h: memref<1x2048xi8>, %l: memref<1x2048xi8>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
+                    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !dual
+  tbq.packed_linear %h, %w low(%l) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x2048xi8>, !dual, memref<1x2048xi8>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// The head in 8 bits: a load of codes as it is, two dot products.
+// DOTS-LABEL: {{^}}head8_i16:
+// DOTS: Inner Loop Header: Depth=3
+// DOTS-COUNT-32: vpdpbusd {{.*}}%zmm
+// DOTS-NOT: vpdpbusd
+// DOTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// LOADS-LABEL: {{^}}head8_i16:
+// LOADS: Inner Loop Header: Depth=3
+// LOADS-COUNT-16: vmovdqu{{[0-9]*}} {{.*}}(%r{{.*}}), %zmm
+// LOADS-NOT: vmovdq
+// LOADS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// NOTHING-ELSE-LABEL: {{^}}head8_i16:
+// NOTHING-ELSE: Inner Loop Header: Depth=3
+// NOTHING-ELSE-NOT: {{%[er]sp|vph?add[wd].*xmm|hadd|vperm|vpshuf|vextract|vpmul|call}}
+// NOTHING-ELSE: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+func.func @head8_i16(%h: memref<1x2048xi8>, %l: memref<1x2048xi8>, %sums: memref<1x32xi32>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
+                     %section: memref<262144xi8>, %count: index, %begin: index, %end: index) {
+  %w = tbq.placed_weight [0] in %section : memref<262144xi8> : !head8
+  tbq.packed_linear %h, %w low(%l) sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x2048xi8>, !head8, memref<1x2048xi8>, memref<1x32xi32>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}

@@ -28,14 +28,14 @@ func.func @tied(%tokens: tensor<?xi32>) -> tensor<?x40xf32> {
     // Without a rule, the decoder's linears stay float.
     // INT8: tbq.linear %{{.*}}, %{{.*}} : (tensor<?x72xf32>, tensor<72x72xbf16>)
     // INT4: tbq.quantize %{{.*}} ternary group 72
-    // INT4-NEXT: tbq.linear {{.*}} shift({{.*}}) group 72 activations f32
+    // INT4-NEXT: tbq.linear {{.*}} shift({{.*}}) group 72 activations i16
     %w = tbq.weight "model.layers.0.q.weight" : tensor<72x72xbf16>
     %y = tbq.linear %h, %w : (!rows, tensor<72x72xbf16>) -> !rows
     tbq.yield %y : !rows
   }
   // INT8-NOT: tbq.quantize
   // INT8: tbq.linear %{{.*}}, %[[Q]] scale(%[[A]]) group 32 activations i8 : (tensor<?x72xf32>, !tbq.digits<40x72, int8>, tensor<40x3xf16>) -> tensor<?x40xf32>
-  // INT4: tbq.linear %{{.*}}, %[[Q]] scale(%[[A]]) group 72 activations f32 : (tensor<?x72xf32>, !tbq.digits<40x72, int4>, tensor<40x1xf16>) -> tensor<?x40xf32>
+  // INT4: tbq.linear %{{.*}}, %[[Q]] scale(%[[A]]) group 72 activations i16 : (tensor<?x72xf32>, !tbq.digits<40x72, int4>, tensor<40x1xf16>) -> tensor<?x40xf32>
   %2 = tbq.linear %1, %table : (!rows, tensor<40x72xbf16>) -> tensor<?x40xf32>
   return %2 : tensor<?x40xf32>
 }

@@ -30,11 +30,11 @@ func.func @forward(%x: !rows) -> !rows {
     %q = tbq.weight "model.layers.0.q.weight" : tensor<64x64xbf16>
     %0 = tbq.linear %h, %q : (!rows, tensor<64x64xbf16>) -> !rows
     // CHECK: %[[B:.*]], %[[C:.*]]:2 = tbq.quantize %{{.*}} dual_binary group 32 : tensor<64x64xbf16> -> <64x64, dual_binary>, tensor<64x2xf16>, tensor<64x2xf16>
-    // CHECK-NEXT: tbq.linear %{{.*}}, %[[B]] scale(%[[C]]#0, %[[C]]#1) group 32 activations f32 :
+    // CHECK-NEXT: tbq.linear %{{.*}}, %[[B]] scale(%[[C]]#0, %[[C]]#1) group 32 activations i16 :
     %up = tbq.weight "model.layers.0.mlp.up.weight" : tensor<64x64xbf16>
     %1 = tbq.linear %0, %up : (!rows, tensor<64x64xbf16>) -> !rows
     // CHECK: %[[B:.*]], %[[C:.*]]:2 = tbq.quantize %{{.*}} binary group 64 :
-    // CHECK-NEXT: tbq.linear %{{.*}}, %[[B]] scale(%[[C]]#0) shift(%[[C]]#1) group 64 activations f32 :
+    // CHECK-NEXT: tbq.linear %{{.*}}, %[[B]] scale(%[[C]]#0) shift(%[[C]]#1) group 64 activations i16 :
     %o = tbq.weight "model.layers.0.o.weight" : tensor<64x64xbf16>
     %2 = tbq.linear %1, %o : (!rows, tensor<64x64xbf16>) -> !rows
     tbq.yield %2 : !rows

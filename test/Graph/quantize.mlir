@@ -16,7 +16,7 @@ func.func @forward(%x: !rows, %b: tensor<72xf32>, %codes: !tbq.digits<72x72, ter
     // G32: %[[T:.*]], %[[C:.*]]:2 = tbq.quantize %[[W]] ternary group 32 : tensor<72x72xbf16> -> <72x72, ternary>, tensor<72x3xf16>, tensor<72x3xf16>
     // G32: %[[Y:.*]] = tbq.linear %{{.*}}, %[[T]] scale(%[[C]]#0) shift(%[[C]]#1) bias(%arg1) residual(%{{.*}}) group 32 activations i8 :
     // ROW: %[[T:.*]], %[[C:.*]]:2 = tbq.quantize %[[W]] ternary group 72 : tensor<72x72xbf16> -> <72x72, ternary>, tensor<72x1xf16>, tensor<72x1xf16>
-    // ROW: %[[Y:.*]] = tbq.linear %{{.*}}, %[[T]] scale(%[[C]]#0) shift(%[[C]]#1) bias(%arg1) residual(%{{.*}}) group 72 activations f32 :
+    // ROW: %[[Y:.*]] = tbq.linear %{{.*}}, %[[T]] scale(%[[C]]#0) shift(%[[C]]#1) bias(%arg1) residual(%{{.*}}) group 72 activations i16 :
     // Of 72 x 32 weights, int(72 * 32 * 0.9) + 1 stay binary, twice; of 72 x 8 the same share.
     // SALIENT: %[[T:.*]], %[[C:.*]]:2, %[[P:.*]]:5 = tbq.quantize %[[W]] binary group 32 salient 1.000000e-01 : tensor<72x72xbf16> -> <72x72, binary>, tensor<72x3xf16>, tensor<72x3xf16> salient !tbq.digits<72x72, salient_mask>, tensor<517xi8>, tensor<73xi32>, tensor<72xf16>, tensor<72xi16>
     // SALIENT: %[[Y:.*]] = tbq.linear %{{.*}}, %[[T]] scale(%[[C]]#0) shift(%[[C]]#1) salient(%[[P]]#0, %[[P]]#1, %[[P]]#2, %[[P]]#3, %[[P]]#4) bias(%arg1) residual(%{{.*}}) group 32 activations i8 :

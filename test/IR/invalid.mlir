@@ -68,11 +68,6 @@ func.func private @f() attributes {layout = #tbq.layout<16x64, digits [1, 2], te
 
 // -----
 
-// expected-error @below {{sums of 32784 columns may not fit int32: a group has at most 32768}}
-func.func private @f() attributes {layout = #tbq.layout<16x32784, digits [2], terms [[1, -1]], group 32784, tile 16>}
-
-// -----
-
 // expected-error @below {{salient digits need a last plane of 8 bits after a mask of 1 bit}}
 func.func private @f() attributes {layout = #tbq.layout<16x64, digits [1, 2, 8], terms [[1, 1, 0, 0], [0, 0, 1, 0]], salient, group 64, tile 16>}
 
@@ -283,6 +278,38 @@ func.func @f(%w: tensor<4x40xf32>) {
 func.func @f(%w: tensor<4x40xf32>) {
   // expected-error @below {{'tensor<4x40xf32>' does not fit #tbq.layout<4x41, f32, tile 16>}}
   %p = tbq.pack %w : (tensor<4x40xf32>) -> !tbq.packed<4x41, f32, tile 16>
+  return
+}
+
+// -----
+
+func.func @f(%t: !tbq.digits<4x80, ternary>, %a: tensor<4x2xf16>) {
+  // expected-error @below {{groups of 32 columns are no parts of groups of 48}}
+  %p = tbq.pack %t coefficients(%a) group 48 : (!tbq.digits<4x80, ternary>, tensor<4x2xf16>) -> !tbq.packed<4x80, digits [2], terms [[1, -1]], group 32, tile 16>
+  return
+}
+
+// -----
+
+func.func @f(%t: !tbq.digits<4x80, ternary>, %a: tensor<4x5xf16>) {
+  // expected-error @below {{groups of 32 columns are no parts of groups of 16}}
+  %p = tbq.pack %t coefficients(%a) group 16 : (!tbq.digits<4x80, ternary>, tensor<4x5xf16>) -> !tbq.packed<4x80, digits [2], terms [[1, -1]], group 32, tile 16>
+  return
+}
+
+// -----
+
+func.func @f(%t: !tbq.digits<4x80, ternary>, %a: tensor<4x1xf16>) {
+  // expected-error @below {{groups of 32 columns are no parts of groups of 96}}
+  %p = tbq.pack %t coefficients(%a) group 96 : (!tbq.digits<4x80, ternary>, tensor<4x1xf16>) -> !tbq.packed<4x80, digits [2], terms [[1, -1]], group 32, tile 16>
+  return
+}
+
+// -----
+
+func.func @f(%t: !tbq.digits<4x80, ternary>, %a: tensor<4x3xf16>) {
+  // expected-error @below {{coefficients must be 4x2, not 'tensor<4x3xf16>'}}
+  %p = tbq.pack %t coefficients(%a) group 64 : (!tbq.digits<4x80, ternary>, tensor<4x3xf16>) -> !tbq.packed<4x80, digits [2], terms [[1, -1]], group 32, tile 16>
   return
 }
 
@@ -881,5 +908,78 @@ func.func @f(%x: tensor<1x40xf32>, %p: !tbq.packed<4x40, digits [8], terms [[1, 
 func.func @f(%x: tensor<1x40xf32>, %p: !tbq.packed<4x40, digits [2], terms [[1, -1], [0, 1]], group 32, tile 16>, %s: tensor<1x3xf32>) {
   // expected-error @below {{needs one sum for each of 2 groups}}
   %r = tbq.packed_linear %x, %p sums(%s) : (tensor<1x40xf32>, !tbq.packed<4x40, digits [2], terms [[1, -1], [0, 1]], group 32, tile 16>, tensor<1x3xf32>) -> tensor<1x4xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<1x40xf32>) {
+  // expected-error @below {{makes digits of 40 columns of i8, not 'tensor<1x40xi16>'}}
+  %q, %s, %d = tbq.quantize_activations %x columns 40 group 32 : (tensor<1x40xf32>) -> (tensor<1x40xi16>, tensor<1x1xf32>, tensor<1x2xi32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<1x40xf32>) {
+  // expected-error @below {{makes digits of 40 columns of i8, not 'tensor<1x41xi8>'}}
+  %h, %l, %s, %d = tbq.quantize_activations %x columns 40 group 32 : (tensor<1x40xf32>) -> (tensor<1x40xi8>, tensor<1x41xi8>, tensor<1x1xf32>, tensor<1x2xi32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<1x40xf32>, %p: !tbq.packed<4x40, digits [2], terms [[1, 0]], group 32, tile 16>) {
+  // expected-error @below {{low digits stand beside high ones of their type, not 'tensor<1x40xf32>'}}
+  %r = tbq.packed_linear %x, %p low(%x) : (tensor<1x40xf32>, !tbq.packed<4x40, digits [2], terms [[1, 0]], group 32, tile 16>, tensor<1x40xf32>) -> tensor<1x4xf32>
+  return
+}
+
+// -----
+
+func.func @f(%h: tensor<1x40xi8>, %l: tensor<2x40xi8>, %a: tensor<1x1xf32>, %p: !tbq.packed<4x40, digits [2], terms [[1, 0]], group 32, tile 16>) {
+  // expected-error @below {{low digits stand beside high ones of their type, not 'tensor<1x40xi8>'}}
+  %r = tbq.packed_linear %h, %p low(%l) activation_scale(%a) : (tensor<1x40xi8>, !tbq.packed<4x40, digits [2], terms [[1, 0]], group 32, tile 16>, tensor<2x40xi8>, tensor<1x1xf32>) -> tensor<1x4xf32>
+  return
+}
+
+// -----
+
+// 255 * 32639 * 258 is less than 2^31, and 255 * 32639 * 259 more.
+!packed = !tbq.packed<4x520, digits [8], terms [[1, -128]], group 260, tile 16>
+func.func @f(%h: tensor<1x520xi8>, %a: tensor<1x1xf32>, %s: tensor<1x2xi32>, %p: !packed) {
+  %0 = tbq.packed_linear %h, %p sums(%s) activation_scale(%a) : (tensor<1x520xi8>, !packed, tensor<1x2xi32>, tensor<1x1xf32>) -> tensor<1x4xf32>
+  // expected-error @below {{sums of groups of 260 columns may not fit int32: with i16 activations at most 258}}
+  %1 = tbq.packed_linear %h, %p low(%h) sums(%s) activation_scale(%a) : (tensor<1x520xi8>, !packed, tensor<1x520xi8>, tensor<1x2xi32>, tensor<1x1xf32>) -> tensor<1x4xf32>
+  return
+}
+
+// -----
+
+// The integers of a term count: two bits may add 3 times an activation.
+!packed = !tbq.packed<4x21952, digits [1, 1], terms [[2, 1, 0]], group 21952, tile 16>
+func.func @f(%h: tensor<1x21952xi8>, %a: tensor<1x1xf32>, %p: !packed) {
+  // expected-error @below {{sums of groups of 21952 columns may not fit int32: with i16 activations at most 21931}}
+  %0 = tbq.packed_linear %h, %p low(%h) activation_scale(%a) : (tensor<1x21952xi8>, !packed, tensor<1x21952xi8>, tensor<1x1xf32>) -> tensor<1x4xf32>
+  return
+}
+
+// -----
+
+// Negative ones too.
+!packed = !tbq.packed<4x70016, digits [2], terms [[-2, 0]], group 70016, tile 16>
+func.func @f(%h: tensor<1x70016xi8>, %a: tensor<1x1xf32>, %p: !packed) {
+  // expected-error @below {{sums of groups of 70016 columns may not fit int32: with i16 activations at most 10965}}
+  %0 = tbq.packed_linear %h, %p low(%h) activation_scale(%a) : (tensor<1x70016xi8>, !packed, tensor<1x70016xi8>, tensor<1x1xf32>) -> tensor<1x4xf32>
+  return
+}
+
+// -----
+
+// Digits at the top of a byte: 255 * 128 * 65793 is the most.
+!packed = !tbq.packed<4x70016, digits [2], terms [[-2, 0]], group 70016, tile 16>
+func.func @f(%h: tensor<1x70016xi8>, %a: tensor<1x1xf32>, %p: !packed) {
+  // expected-error @below {{sums of groups of 70016 columns may not fit int32: with i8 activations at most 65793}}
+  %1 = tbq.packed_linear %h, %p activation_scale(%a) : (tensor<1x70016xi8>, !packed, tensor<1x1xf32>) -> tensor<1x4xf32>
   return
 }

@@ -30,6 +30,8 @@ func.func @weights() {
 func.func @pack(%t: !ternary, %a: tensor<48x1xf16>, %b: tensor<48xf32>, %w: tensor<48x64xbf16>, %n: tensor<64xf16>) {
   // CHECK: tbq.pack %arg0 coefficients(%arg1) bias(%arg2) :
   %p0 = tbq.pack %t coefficients(%a) bias(%b) : (!ternary, tensor<48x1xf16>, tensor<48xf32>) -> !row
+  // CHECK: tbq.pack %arg0 coefficients(%arg1, %arg1) group 64 :
+  %parts = tbq.pack %t coefficients(%a, %a) group 64 : (!ternary, tensor<48x1xf16>, tensor<48x1xf16>) -> !codes
   // CHECK: tbq.pack %arg3 : (tensor<48x64xbf16>) -> !packed
   %p1 = tbq.pack %w : (tensor<48x64xbf16>) -> !matrix
   // CHECK: tbq.pack %arg4 : (tensor<64xf16>) -> !packed
@@ -136,6 +138,10 @@ func.func @packed_on_tensors(%x: tensor<1x64xf32>, %r: tensor<1x48xf32>, %i: ind
   %0 = tbq.packed_linear %x, %w sums(%s) : (tensor<1x64xf32>, !codes, tensor<1x2xf32>) -> tensor<1x48xf32>
   // CHECK: tbq.packed_linear %[[Q]]#0, %[[W]] sums(%[[Q]]#2) activation_scale(%[[Q]]#1) residual(%arg1) :
   %1 = tbq.packed_linear %q, %w sums(%d) activation_scale(%a) residual(%r) : (tensor<1x64xi8>, !codes, tensor<1x2xi32>, tensor<1x1xf32>, tensor<1x48xf32>) -> tensor<1x48xf32>
+  // CHECK: %[[D:.*]]:4 = tbq.quantize_activations %arg0 columns 64 group 32 : (tensor<1x64xf32>) -> (tensor<1x64xi8>, tensor<1x64xi8>, tensor<1x1xf32>, tensor<1x2xi32>)
+  %h, %l, %a16, %d16 = tbq.quantize_activations %x columns 64 group 32 : (tensor<1x64xf32>) -> (tensor<1x64xi8>, tensor<1x64xi8>, tensor<1x1xf32>, tensor<1x2xi32>)
+  // CHECK: tbq.packed_linear %[[D]]#0, %[[W]] low(%[[D]]#1) sums(%[[D]]#3) activation_scale(%[[D]]#2) :
+  %5 = tbq.packed_linear %h, %w low(%l) sums(%d16) activation_scale(%a16) : (tensor<1x64xi8>, !codes, tensor<1x64xi8>, tensor<1x2xi32>, tensor<1x1xf32>) -> tensor<1x48xf32>
   // CHECK: tbq.packed_linear %arg0, %{{.*}} : (tensor<1x64xf32>, !packed{{[0-9]*}}) -> tensor<1x48xf32>
   %2 = tbq.packed_linear %x, %w2 : (tensor<1x64xf32>, !matrix) -> tensor<1x48xf32>
   // CHECK: tbq.layers @layers(%{{.*}}, %arg2) numbers 3 to 5 : (tensor<1x48xf32>, index) -> tensor<1x48xf32>

@@ -142,6 +142,58 @@ func.func @integers(%tokens: tensor<?xi32>, %q: !tbq.digits<50x24, int8>, %a: te
 
 // -----
 
+// Sums of 16-bit activations stay within int32: of 8-bit digits at most 258
+// columns make a group, and a longer one is packed in parts, each with a copy of
+// its coefficient; of a group that is no whole row, in equal ones. A tied table
+// has its users' one layout; 4 bits need no parts.
+// CHECK-DAG: ![[ROW:packed[0-9]*]] = !tbq.packed<50x600, digits [8], terms {{\[}}[1, -128]], group 200, tile 16>
+// CHECK-DAG: ![[GROUP:packed[0-9]*]] = !tbq.packed<50x600, digits [8], terms {{\[}}[1, -128]], group 180, tile 16>
+// CHECK-DAG: ![[INT4:packed[0-9]*]] = !tbq.packed<50x600, digits [4], terms {{\[}}[1, -8]], group 600, tile 16>
+// CHECK-DAG: ![[INT8:packed[0-9]*]] = !tbq.packed<50x600, digits [8], terms {{\[}}[1, -128]], group 600, tile 16>
+// CHECK-LABEL: @i16
+// SHARED-LABEL: @i16
+!rows = tensor<?x600xf32>
+!q8 = !tbq.digits<50x600, int8>
+func.func @i16(%tokens: tensor<?xi32>, %q: !q8, %a: tensor<50x1xf16>, %g: !q8, %b: tensor<50x2xf16>,
+               %n: !tbq.digits<50x600, int4>) -> (tensor<?x50xf32>, tensor<?x50xf32>, tensor<?x50xf32>, tensor<?x50xf32>) {
+  // SHARED: %[[P:.*]] = tbq.pack %arg1 coefficients(%arg2) group 600
+  // SHARED-NOT: tbq.pack %arg1
+  // SHARED: tbq.embedding %arg0, %[[P]]
+  // SHARED: tbq.packed_linear %{{.*}}, %[[P]]
+  // CHECK: tbq.pack %arg1 coefficients(%arg2) group 600 : (!tbq.digits<50x600, int8>, tensor<50x1xf16>) -> ![[ROW]]
+  // CHECK: tbq.embedding %arg0, %{{.*}} : (tensor<?xi32>, ![[ROW]])
+  %0 = tbq.embedding %tokens, %q scale(%a) group 600 : (tensor<?xi32>, !q8, tensor<50x1xf16>) -> !rows
+  // CHECK: %[[Q:.*]]:4 = tbq.quantize_activations %{{.*}} columns 600 group 200 : (tensor<?x600xf32>) -> (tensor<?x600xi8>, tensor<?x600xi8>, tensor<?x1xf32>, tensor<?x3xi32>)
+  // CHECK: tbq.packed_linear %[[Q]]#0, %{{.*}} low(%[[Q]]#1) sums(%[[Q]]#3) activation_scale(%[[Q]]#2) : (tensor<?x600xi8>, ![[ROW]], tensor<?x600xi8>, tensor<?x3xi32>, tensor<?x1xf32>) -> tensor<?x50xf32>
+  %1 = tbq.linear %0, %q scale(%a) group 600 activations i16 : (!rows, !q8, tensor<50x1xf16>) -> tensor<?x50xf32>
+  // CHECK: tbq.pack %arg3 coefficients(%arg4) group 360 : (!tbq.digits<50x600, int8>, tensor<50x2xf16>) -> ![[GROUP]]
+  %2 = tbq.linear %0, %g scale(%b) group 360 activations i16 : (!rows, !q8, tensor<50x2xf16>) -> tensor<?x50xf32>
+  // CHECK: tbq.pack %arg5 coefficients(%arg2) : (!tbq.digits<50x600, int4>, tensor<50x1xf16>) -> ![[INT4]]
+  %3 = tbq.linear %0, %n scale(%a) group 600 activations i16 : (!rows, !tbq.digits<50x600, int4>, tensor<50x1xf16>) -> tensor<?x50xf32>
+  // In 8-bit activations' sums there is room.
+  %h = tbq.weight "h" : !q8
+  // CHECK: tbq.pack %{{.*}} coefficients(%arg2) : (!tbq.digits<50x600, int8>, tensor<50x1xf16>) -> ![[INT8]]
+  %4 = tbq.linear %0, %h scale(%a) group 600 activations i8 : (!rows, !q8, tensor<50x1xf16>) -> tensor<?x50xf32>
+  return %1, %2, %3, %4 : tensor<?x50xf32>, tensor<?x50xf32>, tensor<?x50xf32>, tensor<?x50xf32>
+}
+
+// -----
+
+// The longest of rows: in parts even for 8-bit activations.
+// CHECK-DAG: ![[LONG:packed[0-9]*]] = !tbq.packed<8x70000, digits [2], terms {{\[}}[1, -1]], group 35008, tile 16>
+// CHECK-DAG: ![[FLOAT:packed[0-9]*]] = !tbq.packed<8x70000, digits [2], terms {{\[}}[1, -1]], group 70000, tile 16>
+// CHECK-LABEL: @long_rows
+!long = !tbq.digits<8x70000, ternary>
+func.func @long_rows(%x: tensor<?x70000xf32>, %t: !long, %u: !long, %a: tensor<8x1xf16>) -> (tensor<?x8xf32>, tensor<?x8xf32>) {
+  // CHECK: tbq.pack %arg1 coefficients(%arg3) group 70000 : {{.*}} -> ![[LONG]]
+  %0 = tbq.linear %x, %t scale(%a) group 70000 activations i8 : (tensor<?x70000xf32>, !long, tensor<8x1xf16>) -> tensor<?x8xf32>
+  // CHECK: tbq.pack %arg2 coefficients(%arg3) : {{.*}} -> ![[FLOAT]]
+  %1 = tbq.linear %x, %u scale(%a) group 70000 activations f32 : (tensor<?x70000xf32>, !long, tensor<8x1xf16>) -> tensor<?x8xf32>
+  return %0, %1 : tensor<?x8xf32>, tensor<?x8xf32>
+}
+
+// -----
+
 func.func @embedding_group(%tokens: tensor<?xi32>, %n: !tbq.digits<50x24, int4>, %a: tensor<50x2xf16>) -> tensor<?x24xf32> {
   // expected-error @below {{'tbq.embedding' op groups of 12 columns do not end with a step of 8}}
   %0 = tbq.embedding %tokens, %n scale(%a) group 12 : (tensor<?xi32>, !tbq.digits<50x24, int4>, tensor<50x2xf16>) -> tensor<?x24xf32>

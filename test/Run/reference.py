@@ -121,13 +121,17 @@ def greedyChoices(model, prompt, tokens, banned=()):
     return logits.argmax(axis=1).tolist()
 
 
-def roundActivations(model, linears=True, head=False):
-    """From now on the inputs of the layers' linears, and of the head, are int8: 127 steps to a
-    token's largest."""
+STEPS = {"i8": 127, "i16": 32639}
+
+
+def roundActivations(model, linears=True, head=False, activations="i8"):
+    """From now on the inputs of the layers' linears, and of the head, are integers: so many steps
+    to a token's largest."""
+    steps = STEPS[activations]
 
     def toSteps(linear, inputs):
         largest = inputs[0].abs().amax(-1, keepdim=True).clamp(min=1e-5)
-        return ((inputs[0] * (127 / largest)).round() * (largest / 127),)
+        return ((inputs[0] * (steps / largest)).round() * (largest / steps),)
 
     for name, module in model.named_modules():
         if (linears and LINEAR.search(f"{name}.weight")) or (head and name == "lm_head"):

@@ -121,8 +121,13 @@ EMBEDDED = {
         "stored": {**FLOAT_LINEARS, "embedding": {"bits": 4, "group_size": 8}},
     },
 }
+# Rows of more than 258 columns, whose 8-bit digits int32 cannot sum with 16-bit activations.
+WIDE = {
+    "wide-tied": {"hidden_size": 272, "intermediate_size": 520, "num_hidden_layers": 2},
+    "wide-untied": {"hidden_size": 272, "num_hidden_layers": 1, "tie_word_embeddings": False},
+}
 STORED |= SALIENT
-VARIANTS = {**FLOAT, **STORED, **EMBEDDED}
+VARIANTS = {**FLOAT, **STORED, **EMBEDDED, **WIDE}
 
 
 def makeTokenizer(vocabulary):

@@ -23,6 +23,7 @@ FLAGS = [
         "float": ("--activations=f32",),
         "ternary-f32": ("--quantize=ternary:g128", "--activations=f32"),
         "ternary-i8": ("--quantize=ternary:row", "--activations=i8"),
+        "ternary-i16": ("--quantize=ternary:g128", "--embedding=int8:g20"),
         "f16-cache": ("--kv-cache=f16",),
     }.items()
     for machine, target in {"native": (), "baseline": BASELINE}.items()

@@ -45,8 +45,8 @@ struct Flags {
                cl::init(3), cl::cat(all)};
   Text activations{
       "activations",
-      cl::desc("what quantised weights are multiplied with: f32 or i8 "
-               "(default: what the checkpoint says, else f32)"),
+      cl::desc("what quantised weights are multiplied with: f32, i16 or i8 "
+               "(default: what the checkpoint says, else i16)"),
       cl::cat(all)};
   Text quantize{
       "quantize",
@@ -170,10 +170,8 @@ static Status refuseForNow(const Flags::Text &flag, StringRef word) {
 
 Status Flags::checkFixed() const {
   StringRef unused;
-  for (auto [flag, word] : {std::pair<const Text *, StringRef>(&target, "cuda"),
-                            {&activations, "i16"}})
-    if (Status status = refuseForNow(*flag, word); !status)
-      return status;
+  if (Status status = refuseForNow(target, "cuda"); !status)
+    return status;
   if (Status status = setWord<StringRef>(target, {{"cpu", ""}}, unused);
       !status)
     return status;
@@ -295,10 +293,12 @@ Status Flags::toOptions(CompileOptions &options) const {
     return makeError("--remarks", "", "'" + remarks + "': " + problem);
   if (Status status = checkFixed(); !status)
     return status;
-  if (Status status = setWord<Activations>(
-          activations,
-          ArrayRef<Mode>{{"f32", Activations::F32}, {"i8", Activations::I8}},
-          options.import.activations);
+  if (Status status =
+          setWord<Activations>(activations,
+                               ArrayRef<Mode>{{"f32", Activations::F32},
+                                              {"i16", Activations::I16},
+                                              {"i8", Activations::I8}},
+                               options.import.activations);
       !status)
     return status;
   if (Status status =

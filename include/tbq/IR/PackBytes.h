@@ -21,12 +21,15 @@ struct PackSource {
   const uint8_t *elements = nullptr;
   Type elementType;
   /// Digit layouts: one matrix a plane, of getDigits()[plane] bits a digit, low
-  /// bits first, each row on whole bytes; and one f16 matrix of rows x
-  /// getNumGroups() a term. Digits of 8 bits come as two's complement bytes, as
-  /// checkpoints store them, and are packed as stored + 128. With salient
-  /// digits, the dense planes and the terms with a coefficient a group.
+  /// bits first, each row on whole bytes; and one f16 matrix of rows x groups a
+  /// term. Digits of 8 bits come as two's complement bytes, as checkpoints store
+  /// them, and are packed as stored + 128. With salient digits, the dense planes
+  /// and the terms with a coefficient a group.
   SmallVector<const uint8_t *, 2> planes;
   SmallVector<const uint8_t *, 2> coefficients;
+  /// Columns a coefficient is for, of which the layout's groups are parts: each
+  /// gets a copy. 0: the layout's group.
+  int64_t coefficientGroup = 0;
   /// Salient layouts: the digits and zero points, less 128 each, in two's
   /// complement; digits row by row in the order of the mask's bits, those of
   /// row r from `salientOffsets[r]` on (rows + 1 numbers of i32); one f16

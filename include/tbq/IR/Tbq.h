@@ -33,6 +33,11 @@ inline constexpr int64_t kLanes = 16;
 /// Alignment of buffers in the arena and of weights in their section, bytes.
 inline constexpr int64_t kAlignment = 64;
 
+/// Steps of the largest activation of a token: of int8, and of the int16 that
+/// two int8 digits can hold with room to round.
+inline constexpr int64_t kSteps8 = 127;
+inline constexpr int64_t kSteps16 = 32639;
+
 /// int8 and int4: w = scale * q, without a shift.
 inline bool isInteger(Scheme scheme) {
   return scheme == Scheme::Int8 || scheme == Scheme::Int4;

@@ -29,7 +29,8 @@ def Tbq_SchemeAttr : EnumAttr<Tbq_Dialect, Tbq_Scheme, "scheme">;
 def Tbq_Activations : I32EnumAttr<"Activations",
     "what a quantised linear multiplies its weights with", [
     I32EnumAttrCase<"F32", 0, "f32">,
-    I32EnumAttrCase<"I8", 1, "i8">]> {
+    I32EnumAttrCase<"I8", 1, "i8">,
+    I32EnumAttrCase<"I16", 2, "i16">]> {
   let cppNamespace = "::mlir::tbq";
   let genSpecializedAttr = 0;
 }
@@ -98,6 +99,9 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     }
     /// Whether any term uses the sum of the activations.
     bool usesSums() const;
+    /// The most columns of a group for which every dot product and every term's
+    /// integer fit int32, with activations of at most this magnitude.
+    int64_t getMostColumns(int64_t largestActivation) const;
     /// Planes that have a digit for every weight: all but a salient one.
     int64_t getNumDensePlanes() const { return getNumPlanes() - getSalient(); }
     /// Terms with a coefficient a group: all but a salient plane's.
@@ -141,10 +145,10 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     /// Columns of a float row with tile 1, or of an activation row that meets
     /// this layout, rounded up to whole vectors of 16.
     int64_t getPaddedColumns() const;
-    /// Bits of information a weight carries, if `salientDigits` of all are
-    /// salient: digits, coefficients, zero points, bias; without padding, tables
-    /// and counts.
-    double getBitsPerWeight(int64_t salientDigits = 0) const;
+    /// Bits of information a weight carries, if a coefficient is stored once for
+    /// `group` columns, and `salientDigits` of all weights are salient: digits,
+    /// coefficients, zero points, bias; without padding, tables and counts.
+    double getBitsPerWeight(int64_t group, int64_t salientDigits) const;
   }];
 }
 

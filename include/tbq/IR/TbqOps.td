@@ -110,28 +110,42 @@ def Tbq_RopeTableOp : Tbq_Op<"rope_table", [Pure]> {
 def Tbq_PackOp : Tbq_Op<"pack", [Pure, AttrSizedOperandSegments]> {
   let summary = "a weight, brought into a layout when the weights are written";
   let description = [{
-    The coefficients come in the order of the layout's terms.
+    The coefficients come in the order of the layout's terms, one a row and
+    group of the layout; or of `group` columns, of which the layout's groups are
+    parts: then each part gets a copy, so that sums stay within int32.
 
     ```mlir
     %p = tbq.pack %t coefficients(%a, %c) : (...) -> !tbq.packed<576x576, digits [2], ...>
     %q = tbq.pack %s coefficients(%a, %m) salient(%mask, %values, %offsets, %scale, %zero)
       : (...) -> !tbq.packed<576x576, digits [1, 1, 8], terms [...], salient, ...>
+    %h = tbq.pack %q coefficients(%b) group 576
+      : (...) -> !tbq.packed<49152x576, digits [8], terms [...], group 192, ...>
     ```
   }];
   let arguments = (ins AnyTypeOf<[AnyStaticShapeTensor, Tbq_DigitsType]>:$weight,
                        Variadic<AnyStaticShapeTensor>:$coefficients,
                        Variadic<Tbq_SalientPart>:$salient,
-                       Optional<AnyStaticShapeTensor>:$bias);
+                       Optional<AnyStaticShapeTensor>:$bias,
+                       OptionalAttr<I64Attr>:$group);
   let results = (outs Tbq_PackedType:$result);
   let assemblyFormat = [{
     $weight (`coefficients` `(` $coefficients^ `)`)?
-    (`salient` `(` $salient^ `)`)? (`bias` `(` $bias^ `)`)?
+    (`salient` `(` $salient^ `)`)? (`bias` `(` $bias^ `)`)? (`group` $group^)?
     attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
+    /// Columns that share a coefficient.
+    int64_t getCoefficientGroup() {
+      return getGroup().value_or(getType().getLayout().getGroup());
+    }
     /// How many salient digits there are at most.
     int64_t getSalientDigits();
+    /// Bits of information a weight carries.
+    double getBitsPerWeight() {
+      return getType().getLayout().getBitsPerWeight(getCoefficientGroup(),
+                                                    getSalientDigits());
+    }
     /// Bytes in the weights section: the most it can take.
     int64_t getBytes() {
       return getType().getLayout().getBytes(getSalientDigits());
@@ -346,29 +360,39 @@ def Tbq_GroupSumsOp : Tbq_StepOp<"group_sums",
 
 def Tbq_QuantizeActivationsOp : Tbq_StepOp<"quantize_activations",
     (ins Tbq_Rows:$input, I64Attr:$columns, I64Attr:$group)> {
-  let summary = "int8 activations of each row, their scale and group sums";
+  let summary = "integer activations of each row, their scale and group sums";
   let description = [{
-    q = round(x * 127 / max|x|), ties to even, per token; the scale is
-    max(max|x|, 1e-5) / 127; the sums S of each group of q are int32. Results:
-    q, scale, sums.
+    q = round(x * n / m), ties to even, with m = max(max|x|, 1e-5) of the token;
+    the scale is m / n; the sums S of each group of q are int32. With n = 127, q
+    is int8, and the results are q, scale, sums. With one result more, n = 32639,
+    and q = 256 h + l comes as two digits of int8, l in [-128, 127], so that the
+    instructions for int8 serve: h, l, scale, sums.
+
+    ```mlir
+    %q, %a, %s = tbq.quantize_activations %x columns 64 group 32
+      : (tensor<1x64xf32>) -> (tensor<1x64xi8>, tensor<1x1xf32>, tensor<1x2xi32>)
+    %h, %l, %a, %s = tbq.quantize_activations %x columns 64 group 32
+      : (tensor<1x64xf32>) -> (tensor<1x64xi8>, tensor<1x64xi8>, tensor<1x1xf32>, tensor<1x2xi32>)
+    ```
   }];
   let assemblyFormat = !strconcat("$input `columns` $columns `group` $group", BufferForm);
 }
 
 def Tbq_PackedLinearOp : Tbq_StepOp<"packed_linear",
     (ins Tbq_Rows:$input, Tbq_PackedType:$weight,
-         Optional<Tbq_Rows>:$sums, Optional<Tbq_Rows>:$activation_scale,
+         Optional<Tbq_Rows>:$low, Optional<Tbq_Rows>:$sums, Optional<Tbq_Rows>:$activation_scale,
          Optional<Tbq_Rows>:$residual), ["getFixedUnits", "mayOverwrite"]> {
   let summary = "a linear in the one form: digit planes, sums, terms";
   let description = [{
     y = activation_scale * sum over groups and terms of the layout (see
     `#tbq.layout`), plus the layout's bias, plus `residual`. With i8 input the
-    sums are exact int32 and each bracket is converted to f32 once. One unit of
-    work is a tile of rows of the weight. With `count`, only the first tokens
-    are computed, rounded up to the token tile.
+    sums are exact int32 and each bracket is converted to f32 once; with `low`,
+    an activation is 256 * input + low. One unit of work is a tile of rows of the
+    weight. With `count`, only the first tokens are computed, rounded up to the
+    token tile.
   }];
   let assemblyFormat = !strconcat([{
-    $input `,` $weight (`sums` `(` $sums^ `)`)?
+    $input `,` $weight (`low` `(` $low^ `)`)? (`sums` `(` $sums^ `)`)?
     (`activation_scale` `(` $activation_scale^ `)`)?
     (`residual` `(` $residual^ `)`)?}], BufferForm);
 }

@@ -132,6 +132,33 @@ TEST_F(PackBytes, SignedBytesByHand) {
       EXPECT_EQ(bytes[64 * step + i], i < 8 ? steps[step][i] : 0) << i;
 }
 
+// What is packed in parts of its groups is what would be packed of a weight
+// whose coefficients are stored for each part.
+TEST_F(PackBytes, PartsOfAGroupRepeatItsCoefficients) {
+  const int64_t rows = 17, columns = 100, part = 16;
+  for (int64_t group : {int64_t(32), int64_t(48), columns}) {
+    LayoutAttr layout = digits({rows, columns, part}, {8}, {1, -128, 0, 1});
+    const int64_t stored = (columns + group - 1) / group, parts = 7;
+    const std::vector<uint8_t> plane = randomBytes(rows * columns);
+    std::vector<uint8_t> once[2], repeated[2];
+    PackSource source, expanded;
+    for (int term = 0; term < 2; ++term) {
+      once[term] = randomBytes(2 * rows * stored);
+      for (int64_t row = 0; row < rows; ++row)
+        for (int64_t i = 0; i < parts; ++i)
+          for (int64_t byte = 0; byte < 2; ++byte)
+            repeated[term].push_back(
+                once[term][2 * (row * stored + i * part / group) + byte]);
+      source.coefficients.push_back(once[term].data());
+      expanded.coefficients.push_back(repeated[term].data());
+    }
+    source.planes = expanded.planes = {plane.data()};
+    source.coefficientGroup = group;
+    EXPECT_EQ(packAll(layout, source, 1), packAll(layout, expanded, 2))
+        << "groups of " << group;
+  }
+}
+
 // Every value of every source byte, at each of the four places of a step.
 TEST_F(PackBytes, EveryCodeByte) {
   for (int64_t bits : {1, 2, 4, 8}) {

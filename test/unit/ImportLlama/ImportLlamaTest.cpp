@@ -139,7 +139,7 @@ TEST_F(ImportLlama, TernaryLinear) {
   EXPECT_TRUE(contains(text, "tbq.weight \"model.layers.0.mlp.down_proj.codes\""
                              " : !tbq.digits<8x12, ternary>"))
       << text;
-  EXPECT_TRUE(contains(text, "group 12 activations f32 : (tensor<?x12xf32>, "
+  EXPECT_TRUE(contains(text, "group 12 activations i16 : (tensor<?x12xf32>, "
                              "!tbq.digits<8x12, ternary>, tensor<8x1xf16>, "
                              "tensor<8x1xf16>) -> tensor<?x8xf32>"));
   EXPECT_EQ(count(text, "tbq.linear"), 8u);
@@ -165,16 +165,30 @@ TEST_F(ImportLlama, TernaryWithoutShift) {
   EXPECT_TRUE(contains(import(options), "group 12 activations f32 :"));
 }
 
-TEST_F(ImportLlama, RefusesActivationsThatAreNotCompiled) {
+// Asked for, else stated, else i16 where linears are quantised or will be.
+TEST_F(ImportLlama, Activations) {
+  auto activations = [&](const ImportOptions &options = {}) {
+    std::string text = import(options);
+    const std::string key = "activations = \"";
+    const size_t from = text.find(key) + key.size();
+    return text.substr(from, text.find('"', from) - from);
+  };
+  ImportOptions quantizes;
+  quantizes.quantizes = true;
+  EXPECT_EQ(activations(), "f32");
+  EXPECT_EQ(activations(quantizes), "i16");
+  quantizes.activations = Activations::F32;
+  EXPECT_EQ(activations(quantizes), "f32");
   quantizeDown();
-  model.config["quantization_config"]["activations"] = "i16";
-  EXPECT_TRUE(isErrorAbout(import(), "error: " + model.path() + "/config.json",
-                           "quantization_config.activations: i16 activations "
-                           "are not supported yet: pass --activations=f32 or "
-                           "i8"));
+  EXPECT_EQ(activations(), "i16");
+  EXPECT_TRUE(contains(import(), "kv_cache = \"f16\""));
+  for (const char *mode : {"f32", "i16", "i8"}) {
+    model.config["quantization_config"]["activations"] = mode;
+    EXPECT_EQ(activations(), mode);
+  }
   ImportOptions options;
-  options.activations = Activations::I8;
-  EXPECT_TRUE(contains(import(options), "group 12 activations i8 :"));
+  options.activations = Activations::I16;
+  EXPECT_TRUE(contains(import(options), "group 12 activations i16 :"));
 }
 
 TEST_F(ImportLlama, RefusesGroupsThatEndWithinAStep) {
@@ -199,7 +213,7 @@ TEST_F(ImportLlama, BinaryLinear) {
       << text;
   EXPECT_EQ(count(text, "tbq.weight \"" + name + ".scale\" : tensor<8x1xf16>"),
             1u);
-  EXPECT_TRUE(contains(text, "group 12 activations f32 : (tensor<?x12xf32>, "
+  EXPECT_TRUE(contains(text, "group 12 activations i16 : (tensor<?x12xf32>, "
                              "!tbq.digits<8x12, binary>, tensor<8x1xf16>, "
                              "tensor<8x1xf16>) -> tensor<?x8xf32>"));
   EXPECT_EQ(count(text, " shift("), 1u);
@@ -222,7 +236,7 @@ TEST_F(ImportLlama, DualBinaryLinear) {
     EXPECT_EQ(count(text, "tbq.weight \"" + name + ".scale\" plane " + plane +
                               " : tensor<8x1xf16>"),
               1u);
-  EXPECT_TRUE(contains(text, "group 12 activations f32 : (tensor<?x12xf32>, "
+  EXPECT_TRUE(contains(text, "group 12 activations i16 : (tensor<?x12xf32>, "
                              "!tbq.digits<8x12, dual_binary>, tensor<8x1xf16>, "
                              "tensor<8x1xf16>) -> tensor<?x8xf32>"));
   EXPECT_EQ(count(text, " shift("), 0u);
@@ -247,7 +261,7 @@ TEST_F(ImportLlama, RefusesGroupsThatEndWithinAStepOfBits) {
                                " has groups of 48 weights (supported: "
                                "multiples of 32"));
   quantization["group_size"] = 64;
-  EXPECT_TRUE(contains(import(), "group 64 activations f32"));
+  EXPECT_TRUE(contains(import(), "group 64 activations i16"));
 }
 
 TEST_F(ImportLlama, TiedHeadIsTheEmbedding) {

@@ -378,6 +378,37 @@ TEST_F(WeightWriter, QuantisesToBits) {
                            "packed in groups of 32"));
 }
 
+TEST_F(WeightWriter, PacksPartsOfGroups) {
+  std::vector<float> matrix = waves(8 * 40);
+  model.tensors["lm_head.weight"] = floats({8, 40}, matrix);
+  auto recipe = [](const std::string &group) {
+    return "%w = tbq.weight \"lm_head.weight\" : tensor<8x40xf32>\n"
+           "%q, %a = tbq.quantize %w int4 group 32 : tensor<8x40xf32> -> "
+           "!tbq.digits<8x40, int4>, tensor<8x2xf16>\n"
+           "%p = tbq.pack %q coefficients(%a) group " +
+           group +
+           " : (!tbq.digits<8x40, int4>, tensor<8x2xf16>) -> !tbq.packed<8x40, "
+           "digits [4], terms [[1, -8]], group 8, tile 16>\n"
+           "tbq.place %p at 0 \"head\" : !tbq.packed<8x40, digits [4], terms "
+           "[[1, -8]], group 8, tile 16>\n";
+  };
+  ASSERT_EQ(write(512, recipe("32")), "");
+  UnpackedWeight weight = placed("head");
+  std::vector<uint8_t> digits(32);
+  for (int64_t row = 0; row < 8; ++row)
+    for (int64_t part = 0; part < 5; ++part) {
+      const int64_t first = row * 40 + part / 4 * 32;
+      ::tbq::GroupFit fitted = ::tbq::fitInt4(matrix.data() + first,
+                                              part < 4 ? 32 : 8, digits.data());
+      EXPECT_EQ(weight.coefficients[0][row * 5 + part],
+                ::tbq::roundToF16(fitted[0]));
+    }
+  // Groups of 24 are two a row as well.
+  EXPECT_TRUE(isErrorAbout(write(512, recipe("24")), model.path(),
+                           "lm_head.weight: is quantised in groups of 32, but "
+                           "packed in groups of 24"));
+}
+
 TEST_F(WeightWriter, QuantisesToIntegers) {
   std::vector<float> matrix = waves(8 * 40);
   model.tensors["lm_head.weight"] = floats({8, 40}, matrix);
