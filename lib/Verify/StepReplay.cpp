@@ -8,6 +8,7 @@
 #include "tbq/Pipelines.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/Support/MathExtras.h"
 
 #include <cmath>
 
@@ -113,19 +114,35 @@ static Matrix copyRows(const std::string &type, const void *data, int64_t rows,
   return matrix;
 }
 
+/// Whether what is shown is of this type: rows are padded to whole vectors.
+static bool isShownAs(Type type, const Manifest::Operation::Value &shown) {
+  if (auto cache = dyn_cast<CacheType>(type))
+    return shown.type == "cache" && shown.columns == cache.getBytes();
+  auto rows = cast<RankedTensorType>(type);
+  std::string element;
+  llvm::raw_string_ostream(element) << rows.getElementType();
+  const int64_t columns =
+      rows.getRank() == 1 ? 1 : llvm::alignTo(rows.getDimSize(1), kLanes);
+  return shown.type == element && shown.columns == columns;
+}
+
 /// Whether the operation is the one the model has here.
 Status StepReplay::checkOperation(const Step &step, int64_t operation,
                                   int64_t layer) const {
   const Manifest::Operation &shown = manifest.operations[operation];
-  if (shown.kind == step.op->getName().stripDialect() &&
-      shown.values.size() == step.values.size() && layer == layers[next])
+  const StringRef kind = step.op->getName().stripDialect();
+  const bool isSame =
+      shown.kind == kind && shown.values.size() == step.values.size() &&
+      layer == layers[next] &&
+      llvm::all_of(llvm::zip(step.values, shown.values), [](auto pair) {
+        return isShownAs(std::get<0>(pair).getType(), std::get<1>(pair));
+      });
+  if (isSame)
     return Status::ok();
   return makeError(artifact, getStepName(step.op),
                    "the step runs '" + shown.kind + "' in layer " +
-                       std::to_string(layer) + " where the model has '" +
-                       step.op->getName().stripDialect().str() + "' in layer " +
-                       std::to_string(layers[next]) +
-                       ": it was compiled from another model");
+                       std::to_string(layer) + ", which is not this '" +
+                       kind.str() + "': it was compiled from another model");
 }
 
 Status StepReplay::receive(int64_t operation, int64_t layer, int64_t value,

@@ -7,18 +7,22 @@ import pytest
 
 from conftest import runGood, runTool
 
-TOOLS = ["tbqc", "tbq-run", "tbq-bench", "tbq-ppl", "tbq-inspect", "tbq-logits"]
+TOOLS = [
+    "tbqc", "tbq-run", "tbq-bench", "tbq-ppl", "tbq-inspect", "tbq-logits", "tbq-verify",
+]  # fmt: skip
 NAME = "tied-f32"
 
 FLAGS = {
     "tbqc": ["-o", "--mcpu", "--mtriple", "--mattr", "--activations", "--quantize", "--embedding",
-             "--context", "--prefill-chunk", "--kv-cache", "--stop-after", "--emit", "--save-temps"],
+             "--context", "--prefill-chunk", "--kv-cache", "--stop-after", "--emit", "--save-temps",
+             "--dump-tensors"],
     "tbq-run": ["-m", "-p", "-f", "-n", "-c", "-t", "--seed", "--temp", "--top-k", "--top-p",
                 "--min-p", "--repeat-penalty", "--ignore-eos", "-cnv", "-sys", "--json",
                 "--show-timings", "--no-display-prompt"],
     "tbq-bench": ["-m", "-p", "-n", "-r", "-t", "-o"],
     "tbq-ppl": ["-m", "-f", "-c", "--chunks", "-t", "--kl-divergence", "--json"],
     "tbq-inspect": ["--json"],
+    "tbq-verify": ["-m", "--tokens", "-t", "--rtol", "--atol", "--json", "--logits", "--checkpoint"],
 }  # fmt: skip
 
 
@@ -50,7 +54,7 @@ def test_unknown_flag(tool):
     assert "--no-such-flag" in result.stderr and not result.stdout
 
 
-@pytest.mark.parametrize("tool", ["tbq-run", "tbq-bench", "tbq-ppl", "tbq-inspect", "tbq-logits"])
+@pytest.mark.parametrize("tool", TOOLS[1:])
 def test_misspelt_flag_that_is_required(tool):
     """The flag that was given is named, not the one that is missing for it."""
     result = runTool(tool, "--modell", "model.so")
