@@ -7,6 +7,8 @@
 
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace mlir::tbq;
 using ::tbq::makeError;
@@ -61,6 +63,8 @@ static int64_t getSteps(Activations activations) {
     break;
   case Activations::I8:
     return 127;
+  case Activations::I16:
+    return 32639;
   }
   llvm_unreachable("float activations are not quantised");
 }
@@ -117,8 +121,13 @@ Result<Matrices> Interpreter::Evaluator::evaluateStep(PackedLinearOp op) {
   const Matrix *residual = rowsIfAny(op.getResidual());
   if (!op.getActivationScale())
     return one(multiply<Real>(input, *weight, residual));
-  return one(multiply<Real>(QuantizedRows{input, rows(op.getActivationScale())},
-                            *weight, residual, arithmetic.fused));
+  QuantizedRows quantized{input, rows(op.getActivationScale())};
+  if (op.getLow()) {
+    const Matrix &low = rows(op.getLow());
+    for (size_t i = 0; i < low.values.size(); ++i)
+      quantized.digits.values[i] = 256 * input.values[i] + low.values[i];
+  }
+  return one(multiply<Real>(quantized, *weight, residual, arithmetic.fused));
 }
 
 template <class Real>
@@ -175,11 +184,22 @@ Result<Matrices> Interpreter::Evaluator::evaluateStep(GroupSumsOp op) {
 template <class Real>
 Result<Matrices>
 Interpreter::Evaluator::evaluateStep(QuantizeActivationsOp op) {
-  QuantizedRows quantized =
-      quantizeRows<Real>(rows(op.getInput()), getSteps(Activations::I8));
+  // High and low digits, scale, sums; or int8 digits, scale, sums.
+  const bool wide = op->getNumResults() == 4;
+  QuantizedRows quantized = quantizeRows<Real>(
+      rows(op.getInput()), getSteps(wide ? Activations::I16 : Activations::I8));
   // Sums of integers are exact in float64.
   Matrix sums = sumGroups<double>(quantized.digits, op.getGroup());
   Matrices results;
+  if (wide) {
+    Matrix high = quantized.digits;
+    for (auto [digit, upper] :
+         llvm::zip_equal(quantized.digits.values, high.values)) {
+      upper = std::floor((digit + 128) / 256);
+      digit -= 256 * upper;
+    }
+    results.push_back(std::move(high));
+  }
   results.push_back(std::move(quantized.digits));
   results.push_back(std::move(quantized.scale));
   results.push_back(std::move(sums));

@@ -161,7 +161,7 @@ Result<WeightRows> WeightReader::read(const Operands &operands) {
   }
   if (auto type = dyn_cast<RankedTensorType>(operands.weight.getType())) {
     rows.rows = type.getRank() == 1 ? 1 : type.getDimSize(0);
-    rows.columns = rows.group = type.getShape().back();
+    rows.columns = rows.group = rows.coefficientGroup = type.getShape().back();
     auto elements = readFloats(operands.weight);
     if (!elements)
       return elements.error();
@@ -172,6 +172,7 @@ Result<WeightRows> WeightReader::read(const Operands &operands) {
   rows.rows = type.getRows();
   rows.columns = type.getColumns();
   rows.group = operands.group;
+  rows.coefficientGroup = operands.coefficientGroup;
   if (Status status = readPlanes(operands, rows); !status)
     return status.error();
   for (Value coefficient : operands.coefficients) {
@@ -195,17 +196,19 @@ Result<WeightRows> WeightReader::read(const Operands &operands) {
 
 WeightReader::Operands WeightReader::lookInside(PackOp op) {
   LayoutAttr layout = op.getType().getLayout();
-  Operands operands{op.getWeight(),  op.getBias(),      op.getCoefficients(),
-                    op.getSalient(), layout.getGroup(), layout.getTerms()};
-  return operands;
+  return {op.getWeight(),   op.getBias(),      op.getCoefficients(),
+          op.getSalient(),  layout.getGroup(), op.getCoefficientGroup(),
+          layout.getTerms()};
 }
 
 Result<WeightRows> WeightReader::read(LinearOp op) {
+  const int64_t group = op.getGroup().value_or(0);
   Operands operands{op.getWeight(),
                     op.getBias(),
                     op.getScale(),
                     op.getSalient(),
-                    int64_t(op.getGroup().value_or(0)),
+                    group,
+                    group,
                     {}};
   if (op.getShift())
     operands.coefficients.push_back(op.getShift());
@@ -215,8 +218,8 @@ Result<WeightRows> WeightReader::read(LinearOp op) {
 Result<WeightRows> WeightReader::read(EmbeddingOp op) {
   if (auto pack = op.getTable().getDefiningOp<PackOp>())
     return read(lookInside(pack));
-  Operands operands{
-      op.getTable(), {}, {}, {}, int64_t(op.getGroup().value_or(0)), {}};
+  const int64_t group = op.getGroup().value_or(0);
+  Operands operands{op.getTable(), {}, {}, {}, group, group, {}};
   if (op.getScale())
     operands.coefficients.push_back(op.getScale());
   return read(operands);
@@ -231,7 +234,7 @@ Result<WeightRows> WeightReader::read(PackedLinearOp op) {
 Result<std::vector<float>> WeightReader::readVector(Value weight) {
   if (auto pack = weight.getDefiningOp<PackOp>())
     weight = pack.getWeight();
-  auto rows = read(Operands{weight, {}, {}, {}, 0, {}});
+  auto rows = read(Operands{weight, {}, {}, {}, 0, 0, {}});
   if (!rows)
     return rows.error();
   std::vector<float> vector(rows->columns);

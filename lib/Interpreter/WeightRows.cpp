@@ -83,7 +83,9 @@ void WeightRows::readIntegers(int64_t row, std::vector<int16_t> &out) const {
 
 float WeightRows::getCoefficient(int64_t row, int64_t group,
                                  int64_t term) const {
-  const bool ofRow = salientValues && term + 1 == getNumTerms();
+  const bool ofRow = salientOffsets && term + 1 == getNumTerms();
+  const int64_t perRow = (columns + coefficientGroup - 1) / coefficientGroup;
   return ::tbq::f16ToFloat(load<uint16_t>(
-      coefficients[term], ofRow ? row : row * getNumGroups() + group));
+      coefficients[term],
+      ofRow ? row : row * perRow + group * this->group / coefficientGroup));
 }

@@ -18,7 +18,8 @@ namespace mlir::tbq {
 class WeightRows {
 public:
   int64_t rows = 0, columns = 0;
-  int64_t group = 0; // columns that share coefficients
+  int64_t group = 0;            // columns whose brackets are made at once
+  int64_t coefficientGroup = 0; // and that share coefficients: as many or more
   /// Integers that the digits of the planes, and the number 1, are multiplied
   /// with: terms x (planes + 1). Salient values are a plane too, the last.
   std::vector<int64_t> factors;
@@ -76,7 +77,7 @@ private:
   struct Operands {
     Value weight, bias;
     SmallVector<Value> coefficients, salient;
-    int64_t group = 0;
+    int64_t group = 0, coefficientGroup = 0;
     ArrayRef<int64_t> factors; // of a layout; empty: what the scheme means
   };
   ::tbq::Result<WeightRows> read(const Operands &operands);

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """--save-quantized: what was quantised at compile time, as a checkpoint.
 
-Compiling what was saved gives the same artifact, byte for byte; the Python package reads it, and
-writing it again gives the same files; dequantised, it is what the tests' own quantisers make.
+Compiling what was saved gives the same code and weights, byte for byte, and a manifest that differs
+in nothing but what the compiler was asked for; the Python package reads it, and writing it again
+gives the same files; dequantised, it is what the tests' own quantisers make.
 """
 
 import json
@@ -33,12 +34,21 @@ POLICY = """
 """
 
 
+def describe(directory, artifact, *flags):
+    """Code, and the manifest with the hashes of the weights, of what is compiled here."""
+    runGood("tbqc", directory, "-o", artifact, *flags)
+    manifest = json.loads(runGood("tbq-inspect", "--json", artifact).stdout)
+    manifest.pop("graph", None)
+    code = artifact.with_suffix(".o")
+    runGood("tbqc", directory, "-o", code, "--emit=obj", *flags)
+    return manifest, code.read_bytes()
+
+
 def save(directory, folder, *flags):
-    """Compiles and saves; then compiles what was saved. The two artifacts and the directory."""
-    saved, first, again = folder / "saved", folder / "first.so", folder / "again.so"
-    runGood("tbqc", directory, "-o", first, "--save-quantized", saved, *flags)
-    runGood("tbqc", saved, "-o", again)
-    return saved, first.read_bytes(), again.read_bytes()
+    """Compiles and saves; then compiles what was saved. The directory, and what the two gave."""
+    saved = folder / "saved"
+    first = describe(directory, folder / "first.so", "--save-quantized", saved, *flags)
+    return saved, first, describe(saved, folder / "again.so")
 
 
 def checkWrittenAgain(saved, folder):

@@ -33,10 +33,13 @@ OFTEN = [
     ("stored-int8-g20-untied", (), "i8"),
     ("stored-int4-row-odd", (), "f32"),
     ("tinystories", MIXED, "i8"),
+    ("tinystories", MIXED, "i16"),
+    ("odd-biased-linear-rope", SALIENT, "i16"),
+    ("wide-untied", ("--quantize=ternary:row", "--embedding=int8:row"), "i16"),
     ("default", (), "f32"),
     ("default", (), "i8"),
 ]
-ALL = [(name, (), mode) for name in synthetic.VARIANTS for mode in ("f32", "i8")]
+ALL = [(name, (), mode) for name in synthetic.VARIANTS for mode in ("f32", "i8", "i16")]
 CASES = [*OFTEN, *(case for case in ALL if LONG and case not in OFTEN)]
 LAYER = "model.layers.1.mlp.up_proj"
 
@@ -64,7 +67,7 @@ def test_operations(name, flags, activations, model_directory, compile_model, me
         if operation["exact"]:
             assert operation["differing"] == 0
     quantised = "stored" in name or name == "default" or bool(flags)
-    assert ("packed_linear integer" in kinds) == (activations == "i8" and quantised)
+    assert ("packed_linear integer" in kinds) == (activations != "f32" and quantised)
     logits = reports[0]["logits"]
     measure("NMSE", logits["nmse"])
     if activations == "f32":
