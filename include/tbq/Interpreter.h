@@ -44,6 +44,9 @@ struct Arithmetic {
   /// Float32: whether bracket * coefficient + sum is rounded once, as on a
   /// target with fused multiply-add.
   bool fused = false;
+  /// Packed linears add the magnitudes of what they would add: for activations
+  /// that are magnitudes, what the rounding errors of a sum are relative to.
+  bool magnitudes = false;
 };
 
 /// Keys and values of one sequence. What is stored is rounded to the cache's

@@ -32,8 +32,8 @@ struct VerifyOptions {
 struct Deviation {
   int64_t values = 0, differing = 0; // compared; not bitwise equal
   double absolute = 0;
-  /// In terms of the expected value, or, of results that are sums of many
-  /// products, of the largest expected value of the row.
+  /// In terms of the expected value; of attention, of the largest one of the
+  /// row; of sums of many products, of the sum of their magnitudes.
   double relative = 0;
   double ulp = 0; // in units of the last place of the expected f32
 };

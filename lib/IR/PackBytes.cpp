@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// From a checkpoint's row-major weights to packed tiles, and back for tests.
+// From a checkpoint's row-major weights to packed tiles.
 // Input: a layout and views of the parts; output: bytes.
 // Invariant: sizes and offsets come from the layout alone (Layout.cpp); the
 // order of digits within a step stands here once, in DigitOrder.
 
 #include "tbq/IR/PackBytes.h"
 
-#include "format/Float16.h"
-#include "llvm/Support/Endian.h"
+#include "FloatElements.h"
 
 #include <algorithm>
 #include <cassert>
@@ -21,47 +20,6 @@ namespace endian = llvm::support::endian;
 //===----------------------------------------------------------------------===//
 // Floats
 //===----------------------------------------------------------------------===//
-
-namespace {
-struct F32 {
-  static constexpr int64_t kBytes = 4;
-  static float load(const uint8_t *from) {
-    return ::tbq::bitsToFloat(endian::read32le(from));
-  }
-  static void store(uint8_t *to, float value) {
-    endian::write32le(to, ::tbq::floatToBits(value));
-  }
-};
-struct F16 {
-  static constexpr int64_t kBytes = 2;
-  static float load(const uint8_t *from) {
-    return ::tbq::f16ToFloat(endian::read16le(from));
-  }
-  static void store(uint8_t *to, float value) {
-    endian::write16le(to, ::tbq::floatToF16(value));
-  }
-};
-struct BF16 {
-  static constexpr int64_t kBytes = 2;
-  static float load(const uint8_t *from) {
-    return ::tbq::bf16ToFloat(endian::read16le(from));
-  }
-  static void store(uint8_t *to, float value) {
-    endian::write16le(to, ::tbq::floatToBf16(value));
-  }
-};
-} // namespace
-
-/// Calls `function` with an object of the struct above that `type` names.
-template <typename Function>
-static auto withFloat(Type type, Function function) {
-  if (type.isF32())
-    return function(F32());
-  if (type.isF16())
-    return function(F16());
-  assert(type.isBF16() && "elements are f32, f16 or bf16");
-  return function(BF16());
-}
 
 /// `count` elements of row `row`, each `stride` elements after the last.
 template <typename From, typename To>
@@ -315,106 +273,4 @@ void mlir::tbq::packTiles(LayoutAttr layout, const PackSource &source,
       });
     out += bytes;
   }
-}
-
-//===----------------------------------------------------------------------===//
-// Back again
-//===----------------------------------------------------------------------===//
-
-/// Where the groups of a tile begin.
-static SmallVector<const uint8_t *> findGroups(LayoutAttr layout,
-                                               const uint8_t *tile) {
-  SmallVector<const uint8_t *> groups;
-  int64_t salientDigits = 0;
-  for (int64_t g = 0; g < layout.getNumGroups(); ++g) {
-    groups.push_back(tile + layout.getGroupOffset(g, salientDigits));
-    if (layout.getSalient())
-      salientDigits +=
-          endian::read32le(groups.back() + layout.getSalientCountOffset(
-                                               layout.getGroupColumns(g)));
-  }
-  return groups;
-}
-
-/// The digit of a dense plane in a tile's row.
-static uint8_t unpackDigit(LayoutAttr layout, const uint8_t *group,
-                           int64_t plane, int64_t row, int64_t within) {
-  const int64_t bits = layout.getDigits()[plane], perStep = 32 / bits;
-  const uint8_t *step = group + layout.getStepOffset(plane, within / perStep);
-  const int64_t i = within % perStep % 4, j = within % perStep / 4;
-  return (step[4 * row + i] >> (bits * j)) & ((1 << bits) - 1);
-}
-
-/// Digits of one dense plane and row, one a byte.
-static void unpackDigits(LayoutAttr layout, ArrayRef<const uint8_t *> groups,
-                         int64_t plane, int64_t row, uint8_t *out) {
-  for (int64_t column = 0; column < layout.getColumns(); ++column)
-    out[column] = unpackDigit(layout, groups[column / layout.getGroup()], plane,
-                              row, column % layout.getGroup());
-}
-
-/// Salient digits of one row, one a byte, by counting the mask's bits before
-/// each in the order of the layout.
-static void unpackSalient(LayoutAttr layout, ArrayRef<const uint8_t *> groups,
-                          int64_t row, uint8_t *out) {
-  const int64_t mask = layout.getNumPlanes() - 2;
-  for (auto [g, group] : llvm::enumerate(groups)) {
-    const int64_t columns = layout.getGroupColumns(g);
-    const uint8_t *digit = group + layout.getGroupBytes(columns);
-    for (int64_t four = 0; four < columns; four += 4)
-      for (int64_t r = 0; r < layout.getTile(); ++r)
-        for (int64_t c = four; c < std::min(four + 4, columns); ++c)
-          if (unpackDigit(layout, group, mask, r, c)) {
-            if (r == row)
-              out[g * layout.getGroup() + c] = *digit;
-            ++digit;
-          }
-  }
-}
-
-static void unpackRow(LayoutAttr layout, const uint8_t *tile, int64_t row,
-                      UnpackedWeight &weight) {
-  const int64_t r = row % layout.getTile(), columns = layout.getColumns();
-  const SmallVector<const uint8_t *> groups = findGroups(layout, tile);
-  if (layout.isFloat())
-    withFloat(layout.getElementType(), [&](auto type) {
-      using Float = decltype(type);
-      for (int64_t c = 0; c < columns; ++c)
-        weight.elements.push_back(
-            Float::load(tile + (c * layout.getTile() + r) * Float::kBytes));
-    });
-  for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
-    unpackDigits(layout, groups, plane, r,
-                 weight.planes[plane].data() + row * columns);
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
-    for (auto [g, group] : llvm::enumerate(groups))
-      weight.coefficients[term].push_back(endian::read16le(
-          group + layout.getCoefficientOffset(term, layout.getGroupColumns(g)) +
-          2 * r));
-  if (layout.getSalient()) {
-    unpackSalient(layout, groups, r,
-                  weight.planes.back().data() + row * columns);
-    weight.coefficients.back().push_back(
-        endian::read16le(tile + layout.getRowCoefficientOffset() + 2 * r));
-    weight.zeroPoints.push_back(
-        endian::read16le(tile + layout.getZeroPointOffset() + 2 * r));
-  }
-  if (layout.getBias())
-    weight.bias.push_back(F32::load(tile + layout.getBiasOffset() + 4 * r));
-}
-
-UnpackedWeight mlir::tbq::unpack(LayoutAttr layout, const uint8_t *bytes) {
-  UnpackedWeight weight;
-  weight.planes.assign(
-      layout.getNumPlanes(),
-      std::vector<uint8_t>(layout.getRows() * layout.getColumns()));
-  weight.coefficients.resize(layout.getNumTerms());
-  for (int64_t row = 0; row < layout.getRows(); ++row) {
-    const int64_t tile = row / layout.getTile();
-    const int64_t offset = layout.getSalient()
-                               ? kAlignment * endian::read32le(bytes + 4 * tile)
-                               : tile * layout.getTileBytes();
-    unpackRow(layout, bytes + offset, row, weight);
-  }
-  return weight;
 }

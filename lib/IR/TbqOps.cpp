@@ -142,8 +142,7 @@ LogicalResult QuantizeOp::verify() {
 }
 
 /// [1.00000000e+00, ...]: nine digits give every f32 back exactly.
-static ParseResult parseFloats(OpAsmParser &parser,
-                               DenseF32ArrayAttr &floats) {
+static ParseResult parseFloats(OpAsmParser &parser, DenseF32ArrayAttr &floats) {
   SmallVector<float> values;
   auto parseValue = [&]() -> ParseResult {
     double value;

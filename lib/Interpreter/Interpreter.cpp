@@ -117,6 +117,8 @@ Result<Matrices> Interpreter::Evaluator::evaluateStep(PackedLinearOp op) {
   auto weight = weights.read(op);
   if (!weight)
     return weight.error();
+  if (arithmetic.magnitudes)
+    weight->takeMagnitudes();
   const Matrix &input = rows(op.getInput());
   const Matrix *residual = rowsIfAny(op.getResidual());
   if (!op.getActivationScale())

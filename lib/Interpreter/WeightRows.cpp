@@ -10,6 +10,12 @@ using namespace mlir;
 using namespace mlir::tbq;
 using ::tbq::DType;
 
+void WeightRows::takeMagnitudes() {
+  magnitudes = true;
+  for (int64_t &factor : factors)
+    factor = std::abs(factor);
+}
+
 template <class Element>
 static Element load(const uint8_t *data, int64_t index) {
   Element element;
@@ -30,11 +36,12 @@ static float loadFloat(const uint8_t *data, DType dtype, int64_t index) {
 
 void WeightRows::readFloats(int64_t row, float *out) const {
   for (int64_t i = 0; i < columns; ++i)
-    out[i] = loadFloat(elements.data, elements.dtype, row * columns + i);
+    out[i] =
+        withSign(loadFloat(elements.data, elements.dtype, row * columns + i));
 }
 
 float WeightRows::getBias(int64_t row) const {
-  return bias.data ? loadFloat(bias.data, bias.dtype, row) : 0;
+  return bias.data ? withSign(loadFloat(bias.data, bias.dtype, row)) : 0;
 }
 
 void WeightRows::readPlane(const Plane &plane, int64_t row,
@@ -56,8 +63,11 @@ void WeightRows::readSalient(int64_t row, const int16_t *mask,
                              int16_t *out) const {
   const int16_t zero = salientZero ? load<int16_t>(salientZero, row) : 0;
   int64_t next = load<int32_t>(salientOffsets, row);
-  for (int64_t i = 0; i < columns; ++i)
-    out[i] = mask[i] ? load<int8_t>(salientValues, next++) - zero : 0;
+  for (int64_t i = 0; i < columns; ++i) {
+    const int value = mask[i] ? load<int8_t>(salientValues, next++) : zero;
+    out[i] =
+        magnitudes && mask[i] ? std::abs(value) + std::abs(zero) : value - zero;
+  }
 }
 
 void WeightRows::readIntegers(int64_t row, std::vector<int16_t> &out) const {
@@ -85,7 +95,7 @@ float WeightRows::getCoefficient(int64_t row, int64_t group,
                                  int64_t term) const {
   const bool ofRow = salientOffsets && term + 1 == getNumTerms();
   const int64_t perRow = (columns + coefficientGroup - 1) / coefficientGroup;
-  return ::tbq::f16ToFloat(load<uint16_t>(
+  return withSign(::tbq::f16ToFloat(load<uint16_t>(
       coefficients[term],
-      ofRow ? row : row * perRow + group * this->group / coefficientGroup));
+      ofRow ? row : row * perRow + group * this->group / coefficientGroup)));
 }

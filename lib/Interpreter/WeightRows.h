@@ -10,6 +10,7 @@
 
 #include "tbq/Weights.h"
 
+#include <cmath>
 #include <map>
 #include <memory>
 
@@ -36,6 +37,9 @@ public:
   /// 0 without a bias.
   float getBias(int64_t row) const;
 
+  /// From now on, all of these are magnitudes, and differences sums.
+  void takeMagnitudes();
+
 private:
   friend class WeightReader;
   struct Plane {
@@ -50,6 +54,11 @@ private:
   void readPlane(const Plane &plane, int64_t row, int16_t *out) const;
   void readSalient(int64_t row, const int16_t *mask, int16_t *out) const;
 
+  float withSign(float value) const {
+    return magnitudes ? std::fabs(value) : value;
+  }
+
+  bool magnitudes = false;
   Floats elements, bias;
   std::vector<Plane> planes; // the last one a mask, with salient values
   std::vector<const uint8_t *> coefficients; // f16

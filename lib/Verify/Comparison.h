@@ -9,8 +9,8 @@
 
 namespace mlir::tbq {
 
-/// What a deviation is relative to: the expected value; the largest of its
-/// row, for sums of products that may cancel; the sum of the magnitudes.
+/// What a deviation is relative to: the expected value; the largest of its row;
+/// for sums that may cancel, the sum of the magnitudes.
 enum class Scale { Value, Row, Magnitudes };
 
 /// What the results of an op are held to.

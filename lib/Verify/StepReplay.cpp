@@ -37,7 +37,9 @@ StepReplay::StepReplay(ModuleOp packed, const ::tbq::Checkpoint &checkpoint,
                        const Manifest &manifest, const VerifyOptions &options)
     : manifest(manifest), artifact(options.artifact),
       exact(checkpoint, getCompiledArithmetic(manifest)),
-      reference(checkpoint, Arithmetic()), cache(getCacheType(packed)) {
+      reference(checkpoint, Arithmetic()),
+      magnitude(checkpoint, {Arithmetic::Float::Float64, false, true}),
+      cache(getCacheType(packed)) {
   auto forward = packed.lookupSymbol<func::FuncOp>("forward");
   addSteps(forward.getBody().front(), -1);
   for (Step &step : steps) {
@@ -190,7 +192,7 @@ Status StepReplay::finish(const Step &step, OperationReport &report) {
     for (auto &[value, rows] : values.rows)
       for (double &number : rows.values)
         number = std::fabs(number);
-    auto sums = reference.evaluate(step.op, values);
+    auto sums = magnitude.evaluate(step.op, values);
     if (!sums)
       return sums.error();
     magnitudes = std::move(*sums);

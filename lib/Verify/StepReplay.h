@@ -51,6 +51,7 @@ private:
   const ::tbq::Manifest &manifest;
   const std::string &artifact;
   Interpreter exact, reference; // float32 as compiled; float64
+  Interpreter magnitude;        // float64, of what is added
   std::vector<Step> steps;
   std::vector<int64_t> layers;          // of each step; -1: outside of any
   std::vector<OperationReport> reports; // of each step
