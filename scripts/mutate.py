@@ -23,8 +23,8 @@ from mutants import MUTANTS
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 BUILD = os.environ.get("TBQ_BUILD", "build")
 TOOLS = ("tbqc", "tbq-opt")
-# A barrier or a loop that is wrong may never end.
-LIMIT = 600
+# A barrier or a loop that is wrong may never end; pytest ends a tool after 300 s by itself.
+LIMIT = 1800
 LIT = ("/usr/lib/llvm-22/bin/lit", "-q", "--max-failures=1", "--filter=(CPU|Lower|Pack)/", f"{BUILD}/test")
 # Whole synthetic models: each op against the interpreter, then logits, then all orders of workers.
 PYTEST = (
