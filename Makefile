@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 export TBQ_BUILD ?= build
 
-.PHONY: help demo check check-long fuzz bench smollm2 build setup venv format docs clean
+.PHONY: help demo check check-long mutants fuzz bench smollm2 build setup venv format docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -19,6 +19,10 @@ check: setup venv ## set up, build, run every test that needs no GPU
 check-long: setup venv ## the same, with SmolLM2 fetched and the long runs included
 	@scripts/smollm2.sh --convert-only
 	@TBQ_LONG=1 scripts/check.sh
+
+mutants: setup venv ## make 30 mistakes in the kernels and the lowering, see the tests catch each
+	@TBQ_PYTHON="$$(realpath -m $(TBQ_BUILD))/venv/bin/python" scripts/build.sh
+	@$(TBQ_BUILD)/venv/bin/python scripts/mutate.py --draw 30 --seed 1
 
 fuzz: setup ## fuzz every reader for a minute, two at a time
 	@scripts/fuzz.sh --seconds=60

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Makes mistakes in the kernels and the lowering, one at a time, and sees whether tests notice.
+
+Input:  the source tree and what is built of it in TBQ_BUILD (build); scripts/mutants.py.
+Output: a table: each mutant, caught by which test or survived, and seconds; exit code 1 if any
+        survived, could not be built, or if a site is stale.
+Holds:  the tree, the tools and their build are as before, on every exit but SIGKILL; after that
+        --check names the site that was left mutated.
+"""
+
+import argparse
+import os
+import pathlib
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+from mutants import MUTANTS
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
+BUILD = os.environ.get("TBQ_BUILD", "build")
+TOOLS = ("tbqc", "tbq-opt")
+# A barrier or a loop that is wrong may never end; pytest ends a tool after 300 s by itself.
+LIMIT = 1800
+LIT = ("/usr/lib/llvm-22/bin/lit", "-q", "--max-failures=1", "--filter=(CPU|Lower|Pack)/", f"{BUILD}/test")
+# Whole synthetic models: each op against the interpreter, then logits, then all orders of workers.
+PYTEST = (
+    f"{BUILD}/venv/bin/python", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider",
+    "-k", "not smollm2 and not tinystories and not default and not x86-64-v3",
+    "test/Run/test_verify.py::test_operations",
+    "test/Run/test_embedding.py::test_stored",
+    "test/Run/test_models.py::test_logits",
+    "test/Run/test_operations.py",
+    "test/Run/test_models.py::test_bitwise_equal",
+    "test/Run/test_i16.py",
+)  # fmt: skip
+# Cheapest first. FAILED finds the name of the test that failed.
+STEPS = {"lit": LIT, "pytest": PYTEST}
+# What looks at results, not at the text of the compiler's output, which any change of it alters.
+RESULTS = {"pytest": PYTEST}
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)|^  (TBQ :: \S+)", re.MULTILINE)
+
+
+def findStale(root):
+    """The names of mutants whose text does not occur once in their file."""
+    texts = {}
+    for mutant in MUTANTS.values():
+        path = root / mutant.file
+        if mutant.file not in texts:
+            texts[mutant.file] = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [name for name, mutant in MUTANTS.items() if texts[mutant.file].count(mutant.text) != 1]
+
+
+def run(command):
+    """Exit code and output; None where it took too long. What it started ends with it."""
+    environment = {**os.environ, "PYTHONPATH": "python"}
+    process = subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, text=True, errors="replace",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+    )  # fmt: skip
+    try:
+        output = process.communicate(timeout=LIMIT)[0]
+        return process.returncode, output
+    except subprocess.TimeoutExpired:
+        return None, ""
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def build():
+    process = subprocess.run(
+        ["ninja", "-C", BUILD, *TOOLS], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    return process.returncode == 0
+
+
+def findFailure(steps):
+    """The first test that fails; None if all pass."""
+    for step, command in steps.items():
+        code, output = run(command)
+        if code is None:
+            return f"{step}: no end within {LIMIT} s"
+        if code != 0:
+            found = FAILED.search(output)
+            return (found[1] or found[2]) if found else f"{step}: exit code {code}"
+    return None
+
+
+class Mutated:
+    """The tree with one mistake in it."""
+
+    def __init__(self, mutant):
+        self.mutant = mutant
+        self.path = REPOSITORY / mutant.file
+        self.before = self.path.read_bytes()
+
+    def __enter__(self):
+        text = self.before.decode("utf-8").replace(self.mutant.text, self.mutant.replacement)
+        self.path.write_bytes(text.encode("utf-8"))
+
+    def __exit__(self, *_):
+        self.path.write_bytes(self.before)
+
+
+def tryMutant(name, steps):
+    """What became of it, and whether that is as it should be."""
+    with Mutated(MUTANTS[name]):
+        if not build():
+            return "does not build", False
+        failure = findFailure(steps)
+    return (f"caught by {failure}", True) if failure else ("SURVIVED", False)
+
+
+def choose(arguments):
+    names = arguments.only or list(MUTANTS)
+    for name in names:
+        if name not in MUTANTS:
+            raise SystemExit(f"mutate.py: no mutant '{name}'")
+    if arguments.draw is None:
+        return names
+    return random.Random(arguments.seed).sample(names, min(arguments.draw, len(names)))
+
+
+def tryAll(names, steps, sure):
+    """The exit code."""
+    bad = []
+    try:
+        if not build():
+            failure = "the build fails"
+        else:
+            failure = None if sure else findFailure(steps)
+        if failure:
+            raise SystemExit(f"mutate.py: without any mutant: {failure}")
+        for name in names:
+            begin = time.monotonic()
+            outcome, good = tryMutant(name, steps)
+            bad += [] if good else [name]
+            print(f"{name:20} {time.monotonic() - begin:5.0f} s  {outcome}", flush=True)
+            if not good:
+                print(f"{'':29}{MUTANTS[name].file}: {MUTANTS[name].breaks}", flush=True)
+    finally:
+        build()
+    print(f"{len(names)} mutants, {len(bad)} not caught{':' if bad else ''} {' '.join(bad)}".rstrip())
+    return 1 if bad else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="only whether every site is still there")
+    parser.add_argument("--list", action="store_true", help="only the mutants that would be tried")
+    parser.add_argument("--draw", type=int, metavar="N", help="try N of them")
+    parser.add_argument("--seed", type=int, default=1, help="which N")
+    parser.add_argument("--only", action="append", metavar="NAME", help="try this one; may be repeated")
+    parser.add_argument("--results", action="store_true", help="without lit: tests of results alone")
+    parser.add_argument("--sure", action="store_true", help="the tests pass without a mutant")
+    arguments = parser.parse_args()
+    names = choose(arguments)
+    stale = findStale(REPOSITORY)
+    for name in stale:
+        print(f"{MUTANTS[name].file}: the text of mutant '{name}' does not occur once")
+    if stale or arguments.check:
+        print(f"{len(MUTANTS)} mutants, {len(stale)} stale")
+        return 1 if stale else 0
+    if arguments.list:
+        for name in names:
+            print(f"{name:20} {MUTANTS[name].file}: {MUTANTS[name].breaks}")
+        return 0
+    # An exit that runs what restores the tree.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit("mutate.py: ended by a signal"))
+    return tryAll(names, RESULTS if arguments.results else STEPS, arguments.sure)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
