@@ -24,19 +24,15 @@ SALIENT = ("--quantize=binary:g64,salient=0.1", "--embedding=int4:g24")
 # The others are compared with transformers in every run.
 OFTEN = [
     ("tied-f32", (), "f32"),
-    ("odd-biased-linear-rope", (), "f32"),
     ("odd-biased-linear-rope", SALIENT, "i8"),
     ("stored-ternary-g128", (), "f32"),
-    ("stored-ternary-g128", (), "i8"),
-    ("stored-mixed-salient", (), "i8"),
+    ("stored-odd-salient-g64", (), "i8"),
     ("stored-dual-binary-g64", (), "i8"),
     ("stored-int8-g20-untied", (), "i8"),
     ("stored-int4-row-odd", (), "f32"),
-    ("tinystories", MIXED, "i8"),
     ("tinystories", MIXED, "i16"),
     ("odd-biased-linear-rope", SALIENT, "i16"),
     ("wide-untied", ("--quantize=ternary:row", "--embedding=int8:row"), "i16"),
-    ("default", (), "f32"),
     ("default", (), "i8"),
 ]
 ALL = [(name, (), mode) for name in synthetic.VARIANTS for mode in ("f32", "i8", "i16")]

@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Random modules of the graph stage and their weights: shapes and digits no checkpoint has.
+
+Input:  a seed. Output: a directory with graph.mlir, which has one @forward, and the checkpoint
+        that it names its weights from (config.json and model.safetensors).
+Holds:  the seed decides everything. Sizes come from shuffled decks of 1..130, so that seeds in a
+        row cover them all, as N and as K: what a linear gives, another one takes. Values stay
+        finite: a linear takes what a norm gave, and what enters the cache fits into float16.
+
+python test/Run/random_graphs.py SEED DIRECTORY writes one.
+"""
+
+import dataclasses
+import functools
+import itertools
+import pathlib
+import random
+import sys
+import tempfile
+
+import torch
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "python"))
+import synthetic  # noqa: E402
+from tbq import checkpoint  # noqa: E402
+
+LARGEST_SIZE = 130
+DRAWS = 4  # of sizes by one seed
+CONTEXT = 64
+TOKENS = 257  # that the tokenizer has: bytes and one more
+GROUPS = (32, 64, 96, 128, 192, 256, "row")
+SCHEMES = ("float", "ternary", "binary", "dual-binary")
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+LARGEST = torch.finfo(torch.float16).max
+MODES = ("f32", "i8", "i16")
+PROCESSORS = ("native", "x86-64-v3", "x86-64")
+WORKERS = (1, 2, 3, 5, 16)
+SETTINGS = tuple(itertools.product(MODES, PROCESSORS, WORKERS))
+
+
+def settings(seed):
+    """Kind of activations, processor and workers: any 45 seeds in a row have all triples."""
+    return SETTINGS[seed * 19 % len(SETTINGS)]
+
+
+def chunk(seed):
+    """Tokens of a prefill step, with a remainder of the 21 that tbq-verify prefills or without."""
+    return random.Random(f"chunk {seed}").randint(2, 24)
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """What a linear of a graph is, for who counts or reports them."""
+
+    name: str
+    rows: int
+    columns: int
+    scheme: str
+    group: int
+
+
+def deck(seed):
+    """The sizes that a seed draws: its part of shuffled lists of 1..LARGEST_SIZE."""
+    for draw in range(seed * DRAWS, (seed + 1) * DRAWS):
+        order = list(range(1, LARGEST_SIZE + 1))
+        random.Random(draw // LARGEST_SIZE).shuffle(order)
+        yield order[draw % LARGEST_SIZE]
+
+
+class Writer:
+    """The module's text and the checkpoint's tensors as they grow."""
+
+    def __init__(self, seed):
+        self.random = random.Random(f"graph {seed}")
+        self.generator = torch.Generator().manual_seed(seed)
+        self.sizes = deck(seed)
+        self.mode = settings(seed)[0]
+        self.text, self.tensors, self.linears = [], {}, []
+        self.values = itertools.count()
+
+    def chance(self, probability):
+        return self.random.random() < probability
+
+    def noise(self, *shape):
+        return torch.randn(shape, generator=self.generator)
+
+    def bits(self, *shape, digits=2):
+        return torch.randint(0, digits, shape, generator=self.generator, dtype=torch.uint8)
+
+    def emit(self, operation, types, result):
+        value = f"%{next(self.values)}"
+        self.text.append(f"{value} = tbq.{operation} : ({', '.join(types)}) -> {result}")
+        return value
+
+    def weight(self, name, tensor=None, kind=None, plane=None):
+        """Reads the tensor, which is stored first if given, as a value of this type."""
+        if tensor is not None:
+            self.tensors[name] = tensor
+        value = f"%{next(self.values)}"
+        which = "" if plane is None else f" plane {plane}"
+        self.text.append(f'{value} = tbq.weight "{name}"{which} : {kind}')
+        return value, kind
+
+    def float(self, name, tensor):
+        spelling = self.random.choice(list(DTYPES))
+        shape = "x".join(map(str, tensor.shape))
+        return self.weight(name, tensor.to(DTYPES[spelling]), f"tensor<{shape}x{spelling}>")
+
+    def norm(self, name, value, size):
+        weight, kind = self.float(f"{name}.weight", 1 + 0.2 * self.noise(size))
+        rows = f"tensor<?x{size}xf32>"
+        return self.emit(
+            f"rms_norm {value}, {weight} epsilon 9.99999974E-6 features {size}", (rows, kind), rows
+        )
+
+    def coefficients(self, *shape, tame):
+        """float16, now and then 0, negative, the smallest or the largest there is."""
+        values = self.noise(*shape).abs() * 0.3 + 0.01
+        if self.chance(0.3):
+            values[self.bits(*shape, digits=4) == 0] *= -1
+        for extreme in (0.0, 2.0**-24, *(() if tame else (LARGEST, -LARGEST))):
+            if self.chance(0.1):
+                values[self.bits(*shape, digits=8) == 0] = extreme
+            if self.chance(0.02):
+                values[:] = extreme
+        return values.to(torch.float16)
+
+    def digits(self, *shape, count=2):
+        """Random, or all the same: 0, or the largest."""
+        draw = self.random.random()
+        if draw < 0.2:
+            return torch.full(shape, 0 if draw < 0.1 else count - 1, dtype=torch.uint8)
+        return self.bits(*shape, digits=count)
+
+    def salient(self, rows, columns, tame):
+        fraction = self.random.choice([0.0, 0.01, 0.1, 0.3])
+        mask = torch.rand(rows, columns, generator=self.generator) < fraction
+        if self.chance(0.2):
+            mask[0] = self.chance(0.5)
+        codes = torch.randint(-128, 128, (int(mask.sum()),), generator=self.generator).to(torch.int8)
+        if self.chance(0.2):
+            codes[:] = self.random.choice([-128, 127])
+        zeros = torch.randint(-128, 128, (rows,), generator=self.generator).to(torch.int16)
+        scale = self.coefficients(rows, tame=tame)
+        return checkpoint.Salient(mask, codes, scale / (64 if tame else 1), self.random.choice([None, zeros]))
+
+    def quantised(self, scheme, rows, columns, group, tame):
+        shape = (rows, -(-columns // group))
+        scale = self.coefficients(*((2, *shape) if scheme == "dual-binary" else shape), tame=tame)
+        if scheme == "dual-binary":
+            return checkpoint.DualBinaryLinear(self.digits(2, rows, columns), scale, group)
+        shift = self.random.choice([None, self.coefficients(*shape, tame=tame)])
+        if scheme == "ternary":
+            codes = self.digits(rows, columns, count=3).to(torch.int8) - 1
+            return checkpoint.TernaryLinear(codes, scale, shift, group)
+        bits, salient = self.digits(rows, columns), None
+        if self.chance(0.6):
+            salient = self.salient(rows, columns, tame)
+            bits[salient.mask] = 0
+        return checkpoint.BinaryLinear(bits, scale, shift, group, salient)
+
+    def linear(self, name, value, columns, rows, tame=False):
+        """tame: nothing that a float16 cache could not hold."""
+        scheme = self.random.choice(SCHEMES[0 if self.chance(0.4) else 1 :])
+        group = self.random.choice(GROUPS)
+        group = columns if group == "row" else group
+        self.linears.append(Linear(name, rows, columns, scheme, 0 if scheme == "float" else group))
+        if scheme == "float":
+            operands = [self.float(f"{name}.weight", self.noise(rows, columns) / columns**0.5)]
+            clauses = ""
+        else:
+            module = self.quantised(scheme, rows, columns, group, tame)
+            operands, clauses = self.operands(name, module, rows, columns, scheme)
+            clauses += f" group {min(group, columns)}"
+            clauses += "" if self.mode == "f32" else f" activations {self.mode}"
+        bias = ""
+        if self.chance(0.3):
+            operands.append(self.float(f"{name}.bias", self.noise(rows)))
+            bias = f" bias({operands[-1][0]})"
+        head, _, tail = clauses.partition(" group ")
+        clauses = head + bias + (" group " + tail if tail else "")
+        types = (f"tensor<?x{columns}xf32>", *(kind for _, kind in operands))
+        result = self.emit(f"linear {value}, {operands[0][0]}{clauses}", types, f"tensor<?x{rows}xf32>")
+        self.text[-1] += f' loc("{name}")'
+        return result
+
+    def operands(self, name, module, rows, columns, scheme):
+        """The quantised linear's tensors as values, and how the op lists them."""
+        stored = module.tensors()
+        self.tensors |= {f"{name}.{part}": tensor for part, tensor in stored.items()}
+        digits = "codes" if scheme == "ternary" else "planes"
+        kind = f"!tbq.digits<{rows}x{columns}, {scheme.replace('-', '_')}>"
+        operands = [self.weight(f"{name}.{digits}", kind=kind)]
+        groups = stored["scale"].shape[-1]
+        coefficients = f"tensor<{rows}x{groups}xf16>"
+        for plane in (0, 1) if scheme == "dual-binary" else (None,):
+            operands.append(self.weight(f"{name}.scale", kind=coefficients, plane=plane))
+        clauses = f" scale({', '.join(value for value, _ in operands[1:])})"
+        if "shift" in stored:
+            operands.append(self.weight(f"{name}.shift", kind=coefficients))
+            clauses += f" shift({operands[-1][0]})"
+        if "salient_mask" in stored:
+            kinds = {
+                "mask": f"!tbq.digits<{rows}x{columns}, salient_mask>",
+                "values": f"tensor<{len(stored['salient_values'])}xi8>",
+                "offsets": f"tensor<{rows + 1}xi32>",
+                "scale": f"tensor<{rows}xf16>",
+                "zero": f"tensor<{rows}xi16>",
+            }
+            parts = [
+                self.weight(f"{name}.salient_{part}", kind=kind)
+                for part, kind in kinds.items()
+                if f"salient_{part}" in stored
+            ]
+            operands += parts
+            clauses += f" salient({', '.join(value for value, _ in parts)})"
+        return operands, clauses
+
+    def table(self, name, rows, columns):
+        """The embedding or the head: operands and clauses."""
+        bits = self.random.choice([None, 8, 4])
+        if bits is None:
+            return [self.float(f"{name}.weight", self.noise(rows, columns))], ""
+        group = self.random.choice([8, 20, 32, 64, columns])
+        half = 1 << (bits - 1)
+        codes = torch.randint(-half, half, (rows, columns), generator=self.generator).to(torch.int8)
+        scale = self.coefficients(rows, -(-columns // group), tame=True)
+        module = checkpoint.QuantizedEmbedding(codes, scale, group, bits)
+        self.tensors |= {f"{name}.{part}": tensor for part, tensor in module.tensors().items()}
+        operands = [
+            self.weight(f"{name}.q", kind=f"!tbq.digits<{rows}x{columns}, int{bits}>"),
+            self.weight(f"{name}.scale", kind=f"tensor<{rows}x{scale.shape[1]}xf16>"),
+        ]
+        return operands, f" scale({operands[1][0]}) group {min(group, columns)}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    hidden: int
+    heads: int
+    keys: int
+    width: int
+    vocabulary: int
+    cache: str
+
+
+@functools.cache
+def tokenizer():
+    """Of all graphs, by file name."""
+    with tempfile.TemporaryDirectory() as folder:
+        synthetic.makeTokenizer(TOKENS).save_pretrained(folder)
+        return {path.name: path.read_text() for path in pathlib.Path(folder).iterdir()}
+
+
+def drawShape(writer):
+    keys = writer.random.choice([1, 1, 2, 3])
+    return Shape(
+        hidden=next(writer.sizes),
+        heads=keys * writer.random.choice([1, 2, 3]),
+        keys=keys,
+        width=2 * writer.random.randint(1, 17),
+        vocabulary=TOKENS + writer.random.randint(0, LARGEST_SIZE),
+        cache="f32" if writer.mode == "f32" else writer.random.choice(["f16", "f32"]),
+    )
+
+
+def writeAttention(writer, shape, name, value):
+    norm = writer.norm(f"{name}.input_layernorm", value, shape.hidden)
+    rows = {"q": shape.heads * shape.width, "k": shape.keys * shape.width, "v": shape.keys * shape.width}
+    q, k, v = (
+        writer.linear(f"{name}.self_attn.{part}_proj", norm, shape.hidden, size, tame=True)
+        for part, size in rows.items()
+    )
+    query, key = (f"tensor<?x{rows[part]}xf32>" for part in "qk")
+    q, k = (
+        writer.emit(f"rope {value}, %table at %position heads {heads} x {shape.width}",
+                    (kind, f"tensor<{CONTEXT}x{shape.width}xf32>", "index"), kind)
+        for value, heads, kind in ((q, shape.heads, query), (k, shape.keys, key))
+    )  # fmt: skip
+    writer.text.append(
+        f"tbq.append_cache {k}, {v}, %cache[%layer] at %position tokens %count !cache : "
+        f"({key}, {key}, !cache, index, index, index) -> ()"
+    )
+    q = writer.emit(
+        f"attention {q}, %cache[%layer] at %position heads {shape.heads} "
+        f"scale {shape.width**-0.5:.8e} !cache", (query, "!cache", "index", "index"), query,
+    )  # fmt: skip
+    return writer.linear(f"{name}.self_attn.o_proj", q, rows["q"], shape.hidden)
+
+
+def writeChain(writer, shape, name, value):
+    """Norms and linears, one after the other, from the hidden size through any others to it."""
+    size = shape.hidden
+    sizes = [next(writer.sizes) for _ in range(DRAWS - 1)]
+    if writer.chance(0.2):  # more than one block of columns in 16 bits
+        sizes.insert(1, writer.random.randint(250, 700))
+    for step, rows in enumerate(sizes):
+        part = f"{name}.mlp.up_proj.{step}"
+        norm = writer.norm(f"{part}.norm", value, size)
+        value = writer.linear(part, norm, size, rows)
+        if writer.chance(0.2):
+            gate = writer.linear(f"{name}.mlp.gate_proj.{step}", norm, size, rows)
+            kind = f"tensor<?x{rows}xf32>"
+            value = writer.emit(f"gated_activation {gate}, {value}", (kind, kind), kind)
+        size = rows
+    norm = writer.norm(f"{name}.mlp.down_proj.norm", value, size)
+    return writer.linear(f"{name}.mlp.down_proj", norm, size, shape.hidden)
+
+
+def writeLayer(writer, shape, value):
+    name = "model.layers.0"
+    kind = f"tensor<?x{shape.hidden}xf32>"
+    writer.text += [
+        f'%after = tbq.layer "{name}" number 0({value}) : {kind} {{',
+        f"^bb0(%before: {kind}, %layer: index):",
+    ]
+    value = "%before"
+    for write in (writeAttention, writeChain):
+        change = write(writer, shape, name, value)
+        value = writer.emit(f"add {value}, {change}", (kind, kind), kind)
+    writer.text += [f"tbq.yield {value} : {kind}", "}"]
+    return "%after"
+
+
+def writeForward(writer, shape):
+    hidden = f"tensor<?x{shape.hidden}xf32>"
+    logits = f"tensor<?x{shape.vocabulary}xf32>"
+    frequencies = ", ".join(f"{10000 ** (-2 * i / shape.width):.8e}" for i in range(shape.width // 2))
+    writer.text.append(f"%table = tbq.rope_table [{frequencies}] : tensor<{CONTEXT}x{shape.width}xf32>")
+    operands, clauses = writer.table("model.embed_tokens", shape.vocabulary, shape.hidden)
+    types = ("tensor<?xi32>", *(kind for _, kind in operands))
+    value = writer.emit(f"embedding %tokens, {operands[0][0]}{clauses}", types, hidden)
+    value = writeLayer(writer, shape, value)
+    value = writer.emit(f"select_rows {value} from %first", (hidden, "index"), hidden)
+    value = writer.norm("model.norm", value, shape.hidden)
+    operands, clauses = writer.table("lm_head", shape.vocabulary, shape.hidden)
+    if clauses and writer.mode != "f32":
+        clauses += f" activations {writer.mode}"
+    types = (hidden, *(kind for _, kind in operands))
+    value = writer.emit(f"linear {value}, {operands[0][0]}{clauses}", types, logits)
+    writer.text.append(f"return {value} : {logits}")
+    return logits
+
+
+def moduleText(writer, shape, logits):
+    model = {
+        "activations": f'"{writer.mode}"', "architecture": '"llama"', "context": CONTEXT, "ffn": shape.hidden,
+        "head_dim": shape.width, "heads": shape.heads, "hidden": shape.hidden, "kv_cache": f'"{shape.cache}"',
+        "kv_heads": shape.keys, "layers": 1, "name": '"random"', "vocab": shape.vocabulary,
+    }  # fmt: skip
+    attributes = ", ".join(
+        f"{key} = {value}" + ("" if isinstance(value, str) else " : i64") for key, value in model.items()
+    )
+    return "\n".join([
+        f"!cache = !tbq.cache<1 layers, {shape.keys} by {shape.width}, {CONTEXT} tokens, {shape.cache}>",
+        f"module attributes {{tbq.model = {{{attributes}}}}} {{",
+        "func.func @forward(%tokens: tensor<?xi32>, %cache: !cache, %position: index, %count: index, "
+        f"%first: index) -> {logits} {{",
+        *writer.text, "}", "}", "",
+    ])  # fmt: skip
+
+
+def makeGraph(seed, directory):
+    """Writes the module and its checkpoint; its linears."""
+    writer = Writer(seed)
+    shape = drawShape(writer)
+    logits = writeForward(writer, shape)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "graph.mlir").write_text(moduleText(writer, shape, logits))
+    checkpoint.write_tensors(directory / checkpoint.WEIGHTS, writer.tensors)
+    config = {
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_act": "silu",
+        "hidden_size": shape.hidden, "intermediate_size": shape.hidden, "num_hidden_layers": 1,
+        "num_attention_heads": shape.heads, "num_key_value_heads": shape.keys, "head_dim": shape.width,
+        "vocab_size": shape.vocabulary, "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-5,
+        "tie_word_embeddings": False, "rope_theta": 10000.0, "bos_token_id": 0, "eos_token_id": 0,
+    }  # fmt: skip
+    checkpoint.write_json(directory / "config.json", config)
+    for file, text in tokenizer().items():
+        (directory / file).write_text(text)
+    return writer.linears
+
+
+if __name__ == "__main__":
+    makeGraph(int(sys.argv[1]), pathlib.Path(sys.argv[2]))
+    print(*settings(int(sys.argv[1])), chunk(int(sys.argv[1])))
