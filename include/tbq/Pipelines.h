@@ -29,8 +29,9 @@ struct GraphOptions : PassPipelineOptions<GraphOptions> {
   Option<std::string> embedding{*this, "embedding",
                                 llvm::cl::desc("scheme of embedding and head"),
                                 llvm::cl::init("float")};
-  Option<std::string> activations{
-      *this, "activations", llvm::cl::desc("f32, i16 or i8"), llvm::cl::init("i16")};
+  Option<std::string> activations{*this, "activations",
+                                  llvm::cl::desc("f32, i16 or i8"),
+                                  llvm::cl::init("i16")};
 };
 
 struct PackOptions : PassPipelineOptions<PackOptions> {

@@ -219,12 +219,9 @@ Status Flags::setStages(CompileOptions &options) const {
     return makeError("--context", "",
                      "is for a model directory; a module says it itself");
   const std::pair<const cl::Option *, Stage> used[] = {
-      {&quantize, Stage::Graph},
-      {&policy, Stage::Graph},
-      {&embedding, Stage::Graph},
-      {&saveQuantized, Stage::Graph},
-      {&chunk, Stage::Pack},
-      {&dumpTensors, Stage::Lower}};
+      {&quantize, Stage::Graph},  {&policy, Stage::Graph},
+      {&embedding, Stage::Graph}, {&saveQuantized, Stage::Graph},
+      {&chunk, Stage::Pack},      {&dumpTensors, Stage::Lower}};
   for (auto [flag, stage] : used)
     if (flag->getNumOccurrences() && options.startAfter >= stage)
       return makeError("--" + flag->ArgStr.str(), "",

@@ -22,9 +22,9 @@ struct PackSource {
   Type elementType;
   /// Digit layouts: one matrix a plane, of getDigits()[plane] bits a digit, low
   /// bits first, each row on whole bytes; and one f16 matrix of rows x groups a
-  /// term. Digits of 8 bits come as two's complement bytes, as checkpoints store
-  /// them, and are packed as stored + 128. With salient digits, the dense planes
-  /// and the terms with a coefficient a group.
+  /// term. Digits of 8 bits come as two's complement bytes, as checkpoints
+  /// store them, and are packed as stored + 128. With salient digits, the dense
+  /// planes and the terms with a coefficient a group.
   SmallVector<const uint8_t *, 2> planes;
   SmallVector<const uint8_t *, 2> coefficients;
   /// Columns a coefficient is for, of which the layout's groups are parts: each
