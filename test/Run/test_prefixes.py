@@ -7,6 +7,8 @@ next; from the prints (every eighth, with TBQ_LONG=1 each) the rest of the passe
 the module that tbqc made without stopping.
 """
 
+import re
+
 import pytest
 
 from conftest import LONG, runGood
@@ -19,6 +21,8 @@ STAGES = ["import", "graph", "pack", "lower", "cpu"]
 # tbqc's flags, and the options of the graph stage that they stand for.
 QUANTISED = (["--quantize=ternary:g64", "--activations=i8"], "quantize=ternary:g64 activations=i8")
 AS_IT_IS = ([], "")
+
+RECORD = re.compile(rb"tbq\.graph = \{[^}]*\}, ")
 
 
 def splitPasses(text):
@@ -61,7 +65,8 @@ def test_any_prefix(name, form, model_directory, tmp_path, measure):
     dumped = runGood(
         "tbq-opt", kept / "import.mlir", *stages, "--dump-pass-pipeline", "-o", tmp_path / "all.mlir"
     ).stderr
-    expected = (kept / "cpu.mlir").read_bytes()
+    # tbqc also records what it was asked for, which the passes do not know.
+    expected = RECORD.sub(b"", (kept / "cpu.mlir").read_bytes())
     assert (tmp_path / "all.mlir").read_bytes() == expected
 
     passes = splitPasses(dumped[dumped.index("builtin.module(") :])
