@@ -113,6 +113,14 @@ class Decoder:
                 in self.model.named_parameters()
                 if not (self.tied and name.startswith("lm_head."))}
 
+    def named_tensors(self) -> dict[str, Tensor]:
+        """Parameters and what else the modules keep from session to session,
+        by full name, each once."""
+        kept = self.model.state_dict()
+        return {**self.named_parameters(),
+                **{name: buffer for name, buffer in self.model.named_buffers()
+                   if name in kept}}
+
     def embed(self, ids: Tensor, table: Tensor | None = None) -> Tensor:
         """ids [B, T] -> rows [B, T, d] of `table`, by default table()."""
         return F.embedding(ids, self.table() if table is None else table)

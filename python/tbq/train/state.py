@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tbq.train.distributed import World, whole
@@ -96,22 +96,22 @@ def _set_random_state(tensors: dict[str, Tensor], world: World) -> None:
 class RunState:
     """Saves and loads one run's checkpoints under `directory`/state.
 
-    parameters: every parameter by name. identity: JSON that a run which
-    continues must have the same."""
+    tensors: every parameter and buffer by name. identity: JSON that a run which
+    continues must have the same. All ranks read the one directory."""
 
-    def __init__(self, directory: Path, parameters: dict[str, nn.Parameter],
+    def __init__(self, directory: Path, tensors: dict[str, Tensor],
                  optimizer: torch.optim.Optimizer, identity: dict,
                  world: World, keep: int):
         self.folder = directory / "state"
-        self.parameters, self.optimizer = parameters, optimizer
+        self.tensors, self.optimizer = tensors, optimizer
         self.identity, self.world, self.keep = identity, world, keep
 
     def _tensors(self) -> dict[str, Tensor]:
         """Everything by name, on the CPU, whole; every rank must ask."""
         tensors = {}
-        for name, parameter in self.parameters.items():
-            tensors[f"model/{name}"] = parameter.detach()
-            state = self.optimizer.state.get(parameter, {})
+        for name, tensor in self.tensors.items():
+            tensors[f"model/{name}"] = tensor.detach()
+            state = self.optimizer.state.get(tensor, {})
             tensors |= {f"adam.{moment}/{name}": state[moment]
                         for moment in _MOMENTS if moment in state}
         result = {}
@@ -199,41 +199,40 @@ class RunState:
             tensors = load_file(path)
         except Exception as error:  # safetensors raises several kinds
             raise StateError(path, str(error)) from error
-        expected = {f"model/{name}" for name in self.parameters}
+        expected = {f"model/{name}" for name in self.tensors}
         found = {name for name in tensors if name.startswith("model/")}
         for name in sorted(expected ^ found):
             raise StateError(path, f"{name}: " + (
                 "missing" if name in expected else "is not of this student"))
-        for name, parameter in self.parameters.items():
-            self._copy(path, f"model/{name}", tensors, parameter)
+        for name, own in self.tensors.items():
+            self._copy(path, f"model/{name}", tensors, own)
             moments = {moment: tensors[f"adam.{moment}/{name}"]
                        for moment in _MOMENTS
                        if f"adam.{moment}/{name}" in tensors}
             if moments:
-                self.optimizer.state[parameter] = self._moments(
-                    path, name, moments, parameter)
+                self.optimizer.state[own] = self._moments(path, name, moments,
+                                                          own)
         _set_random_state(tensors, self.world)
 
     @staticmethod
-    def _like(tensor: Tensor, parameter: Tensor) -> Tensor:
-        if isinstance(parameter, DTensor):
-            return distribute_tensor(tensor.to(parameter.device),
-                                     parameter.device_mesh,
-                                     parameter.placements)
-        return tensor.to(parameter.device)
+    def _like(tensor: Tensor, own: Tensor) -> Tensor:
+        if isinstance(own, DTensor):
+            return distribute_tensor(tensor.to(own.device), own.device_mesh,
+                                     own.placements)
+        return tensor.to(own.device)
 
     def _copy(self, path: Path, name: str, tensors: dict[str, Tensor],
-              parameter: nn.Parameter) -> None:
+              own: Tensor) -> None:
         tensor = tensors[name]
-        if tensor.shape != parameter.shape or tensor.dtype != parameter.dtype:
+        if tensor.shape != own.shape or tensor.dtype != own.dtype:
             raise StateError(path, f"{name}: {tensor.dtype} "
-                             f"{list(tensor.shape)}, expected {parameter.dtype}"
-                             f" {list(parameter.shape)}")
+                             f"{list(tensor.shape)}, expected {own.dtype} "
+                             f"{list(own.shape)}")
         with torch.no_grad():
-            parameter.copy_(self._like(tensor, parameter))
+            own.copy_(self._like(tensor, own))
 
     def _moments(self, path: Path, name: str, moments: dict[str, Tensor],
-                 parameter: nn.Parameter) -> dict[str, Tensor]:
+                 parameter: Tensor) -> dict[str, Tensor]:
         for moment, tensor in moments.items():
             expected = () if moment == "step" else tuple(parameter.shape)
             if tuple(tensor.shape) != expected:

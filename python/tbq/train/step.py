@@ -18,17 +18,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tbq.data.mixture import Batch
 from tbq.decoder import Decoder
 from tbq.distill.features import feature_l2_loss, off_loss
-from tbq.distill.logits import LogitWeights, distillation_loss
+from tbq.distill.logits import IGNORED, LogitWeights, distillation_loss
 
 NAMES = ("loss", "off", "kd", "ce", "l2", "dad")
-_NO_LABEL = -100
 
 
-def labels_of(ids: Tensor) -> Tensor:
-    """The token after each, [B, T]; none after a row's last."""
-    return F.pad(ids[:, 1:], (0, 1), value=_NO_LABEL)
+def labels_of(batch: Batch) -> Tensor:
+    """The token after each, [B, T]; none after a row's last and where the
+    source's mask says that a token is not worth a label."""
+    following = batch.ids[:, 1:].masked_fill(~batch.labelled[:, 1:], IGNORED)
+    return F.pad(following, (0, 1), value=IGNORED)
 
 
 class _Leaf:
@@ -82,15 +84,17 @@ def _features(lesson: Lesson, student: list[Tensor], teacher: list[Tensor],
 
 
 def compute_gradients(student: Decoder, teacher: Decoder, rows: Tensor,
-                      micro: int, lesson: Lesson, factor: float) -> Tensor:
+                      labels: Tensor, micro: int, lesson: Lesson,
+                      factor: float) -> Tensor:
     """Adds dL/dparameter to every gradient of the student and returns NAMES'
     values, [6] float32, means over the rows; 0 for a loss without weight.
-    factor: of the feature losses' weights. micro: rows of a forward pass."""
+    rows, labels: [B, T]. micro: rows of a forward pass, over whose labels ce is
+    a mean. factor: of the feature losses' weights."""
     passes = rows.shape[0] // micro
     table = _Leaf(student.table())
     head = table if student.tied else _Leaf(student.head())
     sums = torch.zeros(len(NAMES), device=rows.device)
-    for ids in rows.split(micro):
+    for ids, following in zip(rows.split(micro), labels.split(micro)):
         with torch.no_grad():
             taught, taught_outputs = teacher.hidden(ids, dtype=lesson.dtype)
             taught_head = teacher.head()
@@ -100,7 +104,7 @@ def compute_gradients(student: Decoder, teacher: Decoder, rows: Tensor,
         if weights.ce or weights.kd or weights.dad:
             logit_loss, logit_terms = distillation_loss(
                 hidden.flatten(0, 1), head.value, taught.flatten(0, 1),
-                taught_head, labels_of(ids).flatten(), weights, lesson.chunk,
+                taught_head, following.flatten(), weights, lesson.chunk,
                 lesson.compile)
             loss, terms = loss + logit_loss, terms | logit_terms
         (loss / passes).backward()
