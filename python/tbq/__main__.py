@@ -9,21 +9,9 @@ import sys
 from pathlib import Path
 
 from tbq.checkpoint import CheckpointError, dequantize_directory
-from tbq.cli import prepare
+from tbq.cli import prepare, train
+from tbq.cli.size import size
 from tbq.data.errors import DataError
-
-UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-
-
-def size(text: str) -> int:
-    """Bytes, as transformers spells them: 4000, 200KB, 50MB or 5GB."""
-    number = text.rstrip("BGKM")
-    unit = text[len(number):]
-    if not (number.isascii() and number.isdigit() and int(number)
-            and unit in UNITS):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a size such as 200KB, 50MB or 5GB")
-    return int(number) * UNITS[unit]
 
 
 def main() -> int:
@@ -40,13 +28,13 @@ def main() -> int:
     command.set_defaults(run=lambda a: dequantize_directory(
         a.source, a.destination, a.max_shard_size))
     prepare.add_command(commands)
+    train.add_command(commands)
     arguments = parser.parse_args()
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except (CheckpointError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":
