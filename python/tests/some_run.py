@@ -3,19 +3,20 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
+import socket
+import traceback
 
 import numpy as np
+import torch
 from safetensors.torch import load_file
 
 from some_llama import some_llama
 from tbq.data.shards import ShardWriter
 from tbq.train.options import Options
 
+# More threads than cores to run them take ten times as long over toys.
+torch.set_num_threads(1)
 VOCABULARY = 50
-PYTHON = Path(__file__).resolve().parents[1]
 
 
 def write_teacher(directory, **settings):
@@ -71,35 +72,45 @@ def flags(options):
     return words
 
 
-def environment(**more):
-    return {**os.environ, "PYTHONPATH": str(PYTHON), "OMP_NUM_THREADS": "1",
-            **more}
+def forked(function):
+    """Runs `function()` in a child process, which is exited without a word:
+    1 if it raised. Returns its process id."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        function()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
-def command(options, ranks=1):
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks),
-                "--master-addr", "127.0.0.1", "--master-port", str(free_port()),
-                ] if ranks > 1 else []
-    return [sys.executable, *launcher, "-m", "tbq", *flags(options)]
+def exit_code(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def free_port():
-    import socket
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def start(options, ranks=1):
-    return subprocess.Popen(command(options, ranks), env=environment(),
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            text=True)
+def on_ranks(count, function):
+    """Runs function(rank) in `count` processes with torchrun's environment;
+    their exit codes."""
+    port = free_port()
 
+    def run(rank):
+        os.environ.update(RANK=str(rank), WORLD_SIZE=str(count),
+                          LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1",
+                          MASTER_PORT=str(port))
+        function(rank)
 
-def finish(process, code=0):
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == code, output
-    return output
+    children = [forked(lambda rank=rank: run(rank)) for rank in range(count)]
+    return [exit_code(child) for child in children]
 
 
 def latest(run):

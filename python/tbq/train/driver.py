@@ -76,6 +76,8 @@ class Driver:
             # A kind of linear, of tensor and of mode each compile once.
             torch._dynamo.config.recompile_limit = RECOMPILES
         self.teacher, self.student = self._models()
+        self.learning = [p for p in self.student.named_parameters().values()
+                         if p.requires_grad]
         self.optimizer = make_optimizer(self.student, options)
         self.lesson = Lesson(
             options.losses, self.dtype, options.temperature, options.dad_gamma,
@@ -136,7 +138,7 @@ class Driver:
         losses = compute_gradients(
             self.student, self.teacher, rows, labels, self.micro, self.lesson,
             tail_at(step, steps, options.off_decay))
-        self.world.average_gradients(self.student.named_parameters().values())
+        self.world.average_gradients(self.learning)
         norms = clip(self.optimizer, options.clip)
         set_rate(self.optimizer, options.rate * factor)
         self.optimizer.step()
@@ -188,9 +190,7 @@ class Driver:
 
     def _opening(self, position: Position) -> str:
         o = self.options
-        learning = sum(p.numel() for p
-                       in self.student.named_parameters().values()
-                       if p.requires_grad)
+        learning = sum(p.numel() for p in self.learning)
         return (f"{'continues at' if position.step else 'starts:'} step "
                 f"{position.step} of {position.steps}, {o.batch} x {o.length} "
                 f"tokens each, {learning:,} parameters, {self.world.size} x "

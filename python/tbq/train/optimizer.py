@@ -83,12 +83,11 @@ def make_optimizer(decoder: Decoder, options: Options) -> torch.optim.AdamW:
             key = (kind, factor[kind] * relative.get(name, 1.0),
                    isinstance(parameter, DTensor))
             groups.setdefault(key, []).append(parameter)
-    on_gpu = all(p.is_cuda for group in groups.values() for p in group)
     return torch.optim.AdamW(
         [{"params": group, "kind": kind, "factor": factor,
           "weight_decay": options.decay if kind == "latents" else 0.0}
          for (kind, factor, _), group in groups.items()],
-        lr=options.rate, betas=(options.beta1, options.beta2), fused=on_gpu)
+        lr=options.rate, betas=(options.beta1, options.beta2), fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -14,10 +14,10 @@ def rate_at(step: int, steps: int, warmup: float, shape: str) -> float:
     """Factor of the learning rate, 0 to 1: up in a straight line over the share
     `warmup` of the steps, then down, "linear" or "cosine"."""
     rising = round(warmup * steps)
-    if step < rising:
-        return (step + 1) / rising
     if step >= steps - 1 > 0:
         return 0.0
+    if step < rising:
+        return (step + 1) / rising
     done = (step - rising) / max(steps - 1 - rising, 1)
     return 1 - done if shape == "linear" else (1 + math.cos(math.pi * done)) / 2
 

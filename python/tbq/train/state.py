@@ -239,9 +239,6 @@ class RunState:
                 raise StateError(path, f"adam.{moment}/{name}: "
                                  f"{list(tensor.shape)}, expected "
                                  f"{list(expected)}")
-        # Fused steps count on the device, others on the CPU.
-        step = moments["step"]
-        fused = bool(self.optimizer.defaults.get("fused"))
-        return {"step": step.to(parameter.device) if fused else step,
+        return {"step": moments["step"].to(parameter.device),
                 "exp_avg": self._like(moments["exp_avg"], parameter),
                 "exp_avg_sq": self._like(moments["exp_avg_sq"], parameter)}
