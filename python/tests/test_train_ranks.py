@@ -112,8 +112,8 @@ def test_a_killed_rank_is_restarted_by_torchrun_and_the_run_ends(folder):
                                save_every=5)
     launcher = subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-         "--max-restarts", "1", "--master-addr", "127.0.0.1", "--master-port",
-         str(some_run.free_port()), "-m", "tbq", *some_run.flags(options)],
+         "--max-restarts", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint",
+         f"127.0.0.1:{some_run.free_port()}", "-m", "tbq", *some_run.flags(options)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1",
              "PYTHONPATH": str(Path(__file__).resolve().parents[1])})
