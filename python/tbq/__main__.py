@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tbq.checkpoint import CheckpointError, dequantize_directory
-from tbq.cli import prepare
+from tbq.cli import generate, prepare
 from tbq.data.errors import DataError
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -39,7 +39,8 @@ def main() -> int:
         "at most SIZE (200KB, 50MB, 5GB) and their index (default: one file)")
     command.set_defaults(run=lambda a: dequantize_directory(
         a.source, a.destination, a.max_shard_size))
-    prepare.add_command(commands)
+    for command in (prepare, generate):
+        command.add_command(commands)
     arguments = parser.parse_args()
     try:
         arguments.run(arguments)
