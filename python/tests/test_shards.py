@@ -41,6 +41,16 @@ def test_written_is_read(tmp_path):
     assert np.array_equal(mask, ids % 2)
 
 
+def test_what_was_appended_stays(tmp_path):
+    writer = ShardWriter(tmp_path, 50, mask="loss")
+    tokens, mask = np.arange(9, dtype="<u2"), np.ones(9, dtype=np.uint8)
+    writer.append(tokens, mask)
+    tokens[:], mask[:] = 0, 0
+    writer.close({})
+    ids, kept = TokenShards(tmp_path).read(np.array([0]), 5)
+    assert ids.tolist() == [[0, 1, 2, 3, 4]] and kept.all()
+
+
 def test_type_follows_the_vocabulary(tmp_path):
     stream(tmp_path / "a", 10, vocabulary=65536)
     assert (tmp_path / "a/tokens-00000.bin").stat().st_size == 20

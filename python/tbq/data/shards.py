@@ -69,7 +69,8 @@ class ShardWriter:
         if (mask is None) != (self.mask is None):
             raise ValueError("a mask for all or for none")
         if mask is not None:
-            mask = np.asarray(mask, dtype=np.uint8).reshape(tokens.shape).ravel()
+            mask = np.array(mask, dtype=np.uint8).reshape(tokens.shape).ravel()
+        # Copies: what the caller does with its arrays is its own affair.
         self.pending.append((tokens.astype(token_type(self.vocabulary)).ravel(),
                              mask))
         self.count += tokens.size
