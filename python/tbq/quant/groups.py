@@ -71,7 +71,8 @@ def by_parts(function: Callable[..., Tensor | tuple[Tensor, ...]], group: int,
 
 
 def round_f16(x: Tensor) -> Tensor:
-    """The nearest f16 values of float32 `x`, ties to even, in float32."""
+    """The nearest f16 values, ties to even, in the type of `x` (compiled:
+    float32)."""
     if torch.compiler.is_compiling():
         return _round_f16_by_bits(x)
     return x.to(torch.float16).to(x.dtype)
