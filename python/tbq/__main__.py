@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""`python -m tbq COMMAND`: work on checkpoints. Exit codes: 0 ok, 1 the
+"""`python -m tbq COMMAND`: checkpoints, data. Exit codes: 0 ok, 1 the
 user's error (2 a wrong command line, as argparse has it)."""
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 from tbq.checkpoint import CheckpointError, dequantize_directory
-
+from tbq.cli import generate, prepare
+from tbq.data.errors import DataError
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -36,11 +37,14 @@ def main() -> int:
     command.add_argument(
         "--max-shard-size", type=size, metavar="SIZE", help="write shards of "
         "at most SIZE (200KB, 50MB, 5GB) and their index (default: one file)")
+    command.set_defaults(run=lambda a: dequantize_directory(
+        a.source, a.destination, a.max_shard_size))
+    for command in (prepare, generate):
+        command.add_command(commands)
     arguments = parser.parse_args()
     try:
-        dequantize_directory(arguments.source, arguments.destination,
-                             arguments.max_shard_size)
-    except (CheckpointError, OSError) as error:
+        arguments.run(arguments)
+    except (CheckpointError, DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
