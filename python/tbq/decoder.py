@@ -73,6 +73,7 @@ def run_block(layer: nn.Module, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 class Decoder:
     """blocks: the decoder layers. run: what computes a block from (layer, x,
     cos, sin); compiled once for all layers of one structure if `compile`.
+    stack: what computes every block's output from (x, cos, sin).
 
     The type of compute is that of the embedding's rows: the float embedding's
     own, or `dtype` where `hidden` is given one. Other float32 weights are cast
@@ -87,6 +88,7 @@ class Decoder:
         self.blocks: nn.ModuleList = model.model.layers
         self.run: Callable[..., Tensor] = (
             torch.compile(run_block, dynamic=False) if compile else run_block)
+        self.stack: Callable[..., list[Tensor]] = self._run_all
         self.tied = bool(model.config.tie_word_embeddings)
         self._ropes: dict[tuple[int, torch.device], Rope] = {}
 
@@ -98,6 +100,26 @@ class Decoder:
     def head(self) -> Tensor:
         """[V, d], such that logits = hidden @ head.T; a tied model's table."""
         return self.table() if self.tied else _matrix(self.model.lm_head)
+
+    def tables(self) -> list[nn.Module]:
+        """The modules behind table() and head(): two, or a tied model's one."""
+        embedding = self.model.model.embed_tokens
+        return [embedding] if self.tied else [embedding, self.model.lm_head]
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        """By full name, each once; a tied head is the embedding's parameter,
+        whatever else transformers keeps under its name."""
+        return {name: parameter for name, parameter
+                in self.model.named_parameters()
+                if not (self.tied and name.startswith("lm_head."))}
+
+    def named_tensors(self) -> dict[str, Tensor]:
+        """Parameters and what else the modules keep from session to session,
+        by full name, each once."""
+        kept = self.model.state_dict()
+        return {**self.named_parameters(),
+                **{name: buffer for name, buffer in self.model.named_buffers()
+                   if name in kept}}
 
     def embed(self, ids: Tensor, table: Tensor | None = None) -> Tensor:
         """ids [B, T] -> rows [B, T, d] of `table`, by default table()."""
@@ -118,6 +140,13 @@ class Decoder:
     def block(self, index: int, hidden: Tensor, rope: Rope) -> Tensor:
         return self.run(self.blocks[index], hidden, *rope)
 
+    def _run_all(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> list[Tensor]:
+        outputs = []
+        for layer in self.blocks:
+            hidden = self.run(layer, hidden, cos, sin)
+            outputs.append(hidden)
+        return outputs
+
     def final_norm(self, hidden: Tensor) -> Tensor:
         return _norm(self.model.model.norm, hidden)
 
@@ -125,13 +154,10 @@ class Decoder:
                dtype: torch.dtype | None = None) -> tuple[Tensor, list[Tensor]]:
         """ids [B, T] -> (after the final norm, the output of every block), all
         [B, T, d]. The rows are looked up in `table` as it is, then cast."""
-        hidden, outputs = self.embed(ids, table), []
-        hidden = hidden if dtype is None else hidden.to(dtype)
-        rope = self.rope(ids)
-        for index in range(len(self.blocks)):
-            hidden = self.block(index, hidden, rope)
-            outputs.append(hidden)
-        return self.final_norm(hidden), outputs
+        rows = self.embed(ids, table)
+        rows = rows if dtype is None else rows.to(dtype)
+        outputs = self.stack(rows, *self.rope(ids))
+        return self.final_norm(outputs[-1]), outputs
 
     def logits(self, ids: Tensor) -> Tensor:
         """[B, T, V] in the type of compute: of few tokens, for checks."""
