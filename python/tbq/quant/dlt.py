@@ -30,8 +30,9 @@ import torch
 from torch import Tensor, nn
 
 from tbq.checkpoint import TernaryLinear
-from tbq.quant.groups import (group_lengths, join_groups, round_f16,
-                              split_groups)
+from tbq.checkpoint.settings import group_of
+from tbq.quant.groups import (by_parts, group_lengths, join_groups,
+                              round_f16, split_groups)
 from tbq.quant.quantizer import TRUE_FIRST, Option, Quantizer
 from tbq.quant.ternary_fit import (SCALE_FLOOR, alternate, fit, least_squares,
                                    positions, ternary_codes, threshold_codes,
@@ -110,7 +111,9 @@ def dlt(weight: Tensor, scale: Tensor, shift: Tensor | None, group: int,
             raise ValueError(f"{name}: {value!r} is not one of {known}")
     if weight.dtype != torch.float32:
         raise TypeError(f"weight: quantised in float32, not {weight.dtype}")
-    return _Dlt.apply(weight, scale, shift, group, gradient, grid)
+    return by_parts(
+        lambda length, w, a, c: _Dlt.apply(w, a, c, length, gradient, grid),
+        group, (weight,), (scale, shift))
 
 
 class Dlt(Quantizer):
@@ -141,7 +144,7 @@ class Dlt(Quantizer):
         if init == "auto":
             init = ("alternate" if spec.options["grid"] == "learned"
                     else "least-squares")
-        group = weight.shape[1] if spec.group == "row" else spec.group
+        group = group_of(spec.group, weight.shape[1])
         if init == "alternate":
             scale, shift = alternate(weight, group, shifted)
         else:
@@ -159,8 +162,10 @@ class Dlt(Quantizer):
     @torch.no_grad()
     def export(self, weight: Tensor) -> TernaryLinear:
         a, c = _stored(self.scale, self.shift, self.grid)
-        codes = join_groups(_group_codes(weight, a, c, self.group, self.grid),
-                            self.columns)
+        codes = by_parts(
+            lambda length, w, scale, shift: join_groups(
+                _group_codes(w, scale, shift, length, self.grid), w.shape[1]),
+            self.group, (weight,), (a, c))
         return TernaryLinear(codes.to(torch.int8).cpu(), a.half().cpu(),
                              None if c is None else c.half().cpu(), self.group)
 

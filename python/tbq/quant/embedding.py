@@ -24,8 +24,9 @@ from torch.nn import functional as F
 
 from tbq.checkpoint import QuantizedEmbedding
 from tbq.checkpoint.settings import EmbeddingScheme, group_of
-from tbq.quant.groups import join_groups, round_f16, split_groups
-from tbq.quant.spec import SpecError, parse_group
+from tbq.quant.groups import by_parts, join_groups, round_f16, split_groups
+from tbq.quant.errors import SpecError
+from tbq.quant.spec import parse_group
 
 LIMITS = {8: (-127, 127), 4: (-8, 7)}
 FACTORS = tuple(1 - 0.05 * i for i in range(11))
@@ -120,7 +121,9 @@ class QuantEmbedding(nn.Module):
         """The float32 table [V, K] as stored; differentiable."""
         if self.bits == 16:
             return _RoundF16.apply(self.weight)
-        return _Table.apply(self.weight, self.scale, self.group, self.bits)
+        return by_parts(
+            lambda group, w, s: _Table.apply(w, s, group, self.bits),
+            self.group, (self.weight,), (self.scale,))
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids [...] -> float32 rows [..., K]."""

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Iterable
 
-from tbq.quant.spec import FLOAT, Spec, SpecError
+from tbq.quant.errors import SpecError
+from tbq.quant.spec import FLOAT, Spec
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tbq.quant.binary import Binary
 from tbq.quant.dlt import Dlt
+from tbq.quant.dual_binary import DualBinary
+from tbq.quant.errors import SpecError
 from tbq.quant.quantizer import Option, Quantizer
+from tbq.quant.ternary import Absmean, Seq, Twn
 
-METHODS: dict[str, type[Quantizer]] = {"dlt": Dlt}
+METHODS: dict[str, type[Quantizer]] = {
+    "dlt": Dlt, "twn": Twn, "absmean": Absmean, "seq": Seq, "binary": Binary,
+    "fdb": DualBinary}
 FLOAT = "float"
 _GROUP_LIMIT = 1 << 24
-
-
-class SpecError(ValueError):
-    """A spec or policy that cannot be followed, in one line."""
 
 
 def parse_group(text: str, group: str) -> int | str:

@@ -20,9 +20,9 @@ from tbq.checkpoint.settings import TABLES
 from tbq.quant.configuration import quantization_config
 from tbq.quant.embedding import (QuantEmbedding, QuantHead, TiedHead,
                                  parse_embedding)
+from tbq.quant.errors import SpecError
 from tbq.quant.linear import QuantLinear
 from tbq.quant.policy import Policy
-from tbq.quant.spec import SpecError
 
 
 def decoder_linears(model: nn.Module) -> dict[str, nn.Module]:
