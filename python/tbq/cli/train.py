@@ -56,14 +56,13 @@ def _run(command: argparse.ArgumentParser, arguments: argparse.Namespace) -> int
     except OptionError as error:
         command.error(str(error))
     # Only here: --help and a wrong flag need no torch.
-    from tbq.quant.spec import SpecError
     from tbq.train.driver import TrainingError, train
     from tbq.train.state import StateError
     try:
         outcome = train(options)
     except OptionError as error:
         command.error(str(error))
-    except (SpecError, StateError, TrainingError) as error:
+    except (StateError, TrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0 if outcome.finished else STOPPED
