@@ -290,6 +290,9 @@ def test_more_sources_than_rows_are_refused(folder):
 @pytest.mark.parametrize("directory, said", [
     ("nowhere", "nowhere: teacher: is not a directory"),
     ("quantized", "quantization_config: the teacher must be a float model"),
+    ("opt", "config.json: model_type: 'opt' is not supported"),
+    ("partial", "partial: model.norm.weight: is among the tensors that are "
+     "missing"),
     ("hollow", "hollow: model: ")])
 def test_a_wrong_teacher_is_named(folder, directory, said):
     path = folder / directory
@@ -298,6 +301,13 @@ def test_a_wrong_teacher_is_named(folder, directory, said):
         config = json.loads((folder / "teacher/config.json").read_text())
         if directory == "quantized":
             config["quantization_config"] = {"quant_method": "tbq"}
+        if directory == "opt":
+            config["model_type"] = "opt"
+        if directory == "partial":
+            tensors = load_file(folder / "teacher/model.safetensors")
+            del tensors["model.norm.weight"]
+            save_file(tensors, path / "model.safetensors",
+                      metadata={"format": "pt"})
         (path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ck.CheckpointError) as error:
         train(some_run.options(folder, "wrong", teacher=path))

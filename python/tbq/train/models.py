@@ -36,13 +36,26 @@ def read_config(directory: Path) -> dict:
 
 def load_model(directory: Path, dtype: torch.dtype,
                device: torch.device) -> nn.Module:
-    from transformers import AutoModelForCausalLM
-    read_config(directory)
+    """A tensor that is missing or has no place is an error, not a warning."""
+    import transformers
+    config = read_config(directory)
+    if config.get("model_type") != "llama":
+        raise CheckpointError(directory / "config.json", "model_type",
+                              f"{config.get('model_type')!r} is not supported "
+                              "(supported: llama)")
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=dtype, local_files_only=True)
-    except (OSError, ValueError) as error:
+        model, found = transformers.LlamaForCausalLM.from_pretrained(
+            directory, dtype=dtype, local_files_only=True,
+            output_loading_info=True)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(directory, "model", str(error)) from error
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        names = sorted(map(str, found.get(kind) or ()))
+        if names:
+            raise CheckpointError(directory, names[0], "is among the tensors "
+                                  f"that are {kind.partition('_')[0]}")
     return model.to(device).eval()
 
 
