@@ -40,7 +40,7 @@ def _facts(arguments: argparse.Namespace, kinds, rank: int) -> dict:
         "mix": [{"kind": k.name, "share": k.share,
                  "temperature": k.temperature} for k in kinds],
         "text": arguments.text.name if arguments.text else None,
-        "seed": arguments.seed, "rank": rank}
+        "seed": arguments.seed, "rank": rank, "batch": arguments.batch}
 
 
 def _run(arguments: argparse.Namespace) -> None:
