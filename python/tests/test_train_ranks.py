@@ -117,15 +117,20 @@ def test_a_killed_rank_is_restarted_by_torchrun_and_the_run_ends(folder):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1",
              "PYTHONPATH": str(Path(__file__).resolve().parents[1])})
-    deadline = time.monotonic() + 100
-    while not (options.out / "state/latest.json").exists():
-        assert time.monotonic() < deadline and launcher.poll() is None
-        time.sleep(0.05)
-    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
-    victim = next(int(pid) for pid in children.read_text().split()
-                  if rank_of(pid) == b"1")
-    os.kill(victim, signal.SIGKILL)
-    output, _ = launcher.communicate(timeout=100)
+    try:
+        deadline = time.monotonic() + 100
+        while not (options.out / "state/latest.json").exists():
+            assert time.monotonic() < deadline and launcher.poll() is None
+            time.sleep(0.05)
+        children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children")
+        victim = next(int(pid) for pid in children.read_text().split()
+                      if rank_of(pid) == b"1")
+        os.kill(victim, signal.SIGKILL)
+        output, _ = launcher.communicate(timeout=100)
+    finally:
+        # Its workers are told by it; killed, it could not.
+        launcher.terminate()
+        launcher.wait()
     assert launcher.returncode == 0, output
     assert "continues at step" in output
     assert some_run.latest(options.out)[0]["step"] == 60

@@ -43,7 +43,16 @@ class World:
             self.device = torch.device("cuda", local)
             torch.cuda.set_device(self.device)
         if self.size > 1:
-            dist.init_process_group("nccl" if device == "cuda" else "gloo")
+            self._join("nccl" if device == "cuda" else "gloo")
+
+    def _join(self, backend: str) -> None:
+        """After a restart torchrun may serve the same store again, in which the
+        addresses of killed processes still stand: each attempt has its own."""
+        store, rank, size = next(dist.rendezvous("env://"))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        dist.init_process_group(
+            backend, store=dist.PrefixStore(f"attempt-{attempt}", store),
+            rank=rank, world_size=size)
 
     @property
     def first(self) -> bool:
