@@ -1,49 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""`python -m tbq COMMAND`: work on checkpoints. Exit codes: 0 ok, 1 the
-user's error (2 a wrong command line, as argparse has it)."""
+"""`tbq COMMAND`, or `python -m tbq COMMAND`. Exit codes: 0 ok, 1 the user's
+error (2 a wrong command line, as argparse has it)."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from tbq.checkpoint import CheckpointError, dequantize_directory
+from tbq.checkpoint import CheckpointError
+from tbq.cli import dequantize, generate, prepare, quantize, train
+from tbq.data.errors import DataError
+from tbq.quant.errors import SpecError
 
-
-UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-
-
-def size(text: str) -> int:
-    """Bytes, as transformers spells them: 4000, 200KB, 50MB or 5GB."""
-    number = text.rstrip("BGKM")
-    unit = text[len(number):]
-    if not (number.isascii() and number.isdigit() and int(number)
-            and unit in UNITS):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a size such as 200KB, 50MB or 5GB")
-    return int(number) * UNITS[unit]
+COMMANDS = (prepare, generate, quantize, train, dequantize)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tbq")
+    parser = argparse.ArgumentParser(prog="tbq")
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser(
-        "dequantize", help="write a quantised checkpoint as a float32 "
-        "directory that transformers reads")
-    command.add_argument("source", type=Path, metavar="SRC")
-    command.add_argument("destination", type=Path, metavar="DST")
-    command.add_argument(
-        "--max-shard-size", type=size, metavar="SIZE", help="write shards of "
-        "at most SIZE (200KB, 50MB, 5GB) and their index (default: one file)")
+    for command in COMMANDS:
+        command.add_command(commands)
     arguments = parser.parse_args()
     try:
-        dequantize_directory(arguments.source, arguments.destination,
-                             arguments.max_shard_size)
-    except (CheckpointError, OSError) as error:
+        return arguments.run(arguments) or 0
+    except (CheckpointError, DataError, SpecError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":
