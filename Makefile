@@ -16,8 +16,9 @@ demo: setup ## set up, build, compile the default model, generate text (no Pytho
 check: setup venv ## set up, build, run every test that needs no GPU
 	@scripts/check.sh
 
-check-long: setup venv ## the same, with SmolLM2 fetched and the long runs included
+check-long: setup venv ## the same, with SmolLM2 fetched, aarch64 emulated and the long runs included
 	@scripts/smollm2.sh --convert-only
+	@scripts/aarch64.sh
 	@TBQ_LONG=1 scripts/check.sh
 
 mutants: setup venv ## make 30 mistakes in the kernels and the lowering, see the tests catch each

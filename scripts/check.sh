@@ -52,7 +52,7 @@ runPytest() {
   local folders=(test)
   [ -d python/tests ] && folders+=(python/tests)
   PYTHONPATH=python "$python" -m pytest -q -rs -p no:cacheprovider --continue-on-collection-errors \
-    --junitxml="$reports/pytest.xml" "${folders[@]}"
+    -n "$jobs" --dist loadfile --junitxml="$reports/pytest.xml" "${folders[@]}"
 }
 
 step build env TBQ_PYTHON="$(realpath -m "$TBQ_BUILD")/venv/bin/python" scripts/build.sh

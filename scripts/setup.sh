@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Installs the Debian packages that the build and the tests stand on.
-# Input:  dpkg's database; Debian 12's own repositories.
+# Input:  dpkg's database; Debian 12's own repositories; as arguments, packages to install besides.
 # Output: every package of the list installed; nothing is touched if all are there.
 # Says what it is about to install before it does.
 set -euo pipefail
@@ -15,6 +15,7 @@ packages=(
   libcli11-dev libgtest-dev zlib1g-dev libzstd-dev libxml2-dev
   # what drives it all
   cmake ninja-build git xz-utils unzip strace valgrind python3 python3-dev python3-venv ca-certificates
+  "$@"
 )
 
 missing=()

@@ -160,11 +160,11 @@ def LowerLinearToCPUPass : Pass<"tbq-lower-linear-to-cpu"> {
   let summary = "packed linears to loops over vectors, for any layout";
   let description = [{
     One generator for all schemes: it reads planes, terms and groups from the
-    layout. With `dot = vnni` int8 dot products are `vpdpbusd`, else plain
-    vector multiplications and additions.
+    layout. With `dot = vnni` int8 dot products are `vpdpbusd`, with `dotprod`
+    aarch64's `sdot`, else plain vector multiplications and additions.
   }];
   let options = [
-    Option<"dot", "dot", "std::string", "\"plain\"", "plain or vnni">,
+    Option<"dot", "dot", "std::string", "\"plain\"", "plain, vnni or dotprod">,
     Option<"fma", "fma", "bool", "false", "the target has fused multiply-add">];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",

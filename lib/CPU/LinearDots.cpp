@@ -108,6 +108,55 @@ Value LinearGenerator::loadActivation(Value token, Value column) {
   return v.add(high, widen(v.load(low, {token, column})));
 }
 
+/// Adds to the 16 sums of `dot` the products of four digits each with the four
+/// activations in `x`. The instruction's intrinsic is asked for by name: no
+/// dialect of vectors has it.
+Value LinearGenerator::generateDotProduct(Value digits, Value x, int64_t bits,
+                                          Value dot) {
+  auto call = [&](StringRef name, ValueRange arguments) {
+    return LLVM::CallIntrinsicOp::create(v.b, v.loc, arguments[0].getType(),
+                                         v.b.getStringAttr(name), arguments)
+        .getResult(0);
+  };
+  auto splatBytes = [&](int64_t lanes) {
+    Value words =
+        vector::BroadcastOp::create(v.b, v.loc, v.i32Vector(lanes), x);
+    return v.bitcast(words, v.i8Vector(4 * lanes));
+  };
+  if (this->dot == DotProduct::vnni)
+    return call("llvm.x86.avx512.vpdpbusd.512",
+                {dot, digits, splatBytes(kLanes)});
+
+  // sdot has signed digits. One of 8 bits is itself less 128, and 64 twice.
+  auto constant = [&](VectorType type, int8_t value) {
+    return arith::ConstantOp::create(v.b, v.loc,
+                                     DenseElementsAttr::get(type, value));
+  };
+  constexpr int64_t lanes = 4;
+  VectorType quarterBytes = v.i8Vector(4 * lanes);
+  Value activations = splatBytes(lanes);
+  if (bits == 8)
+    digits = arith::XOrIOp::create(
+        v.b, v.loc, digits, constant(v.i8Vector(4 * kLanes), int8_t(0x80)));
+  for (int64_t from = 0; from < kLanes; from += lanes) {
+    Value sums =
+        vector::ExtractStridedSliceOp::create(v.b, v.loc, dot, from, lanes, 1);
+    Value quarter = vector::ExtractStridedSliceOp::create(
+        v.b, v.loc, digits, 4 * from, 4 * lanes, 1);
+    auto add = [&](Value four) {
+      sums =
+          call("llvm.aarch64.neon.sdot.v4i32.v16i8", {sums, four, activations});
+    };
+    add(quarter);
+    if (bits == 8) {
+      add(constant(quarterBytes, 64));
+      add(constant(quarterBytes, 64));
+    }
+    dot = vector::InsertStridedSliceOp::create(v.b, v.loc, sums, dot, from, 1);
+  }
+  return dot;
+}
+
 /// Adds one slot's four columns to the dot products of all tokens. `first` is
 /// the slot's accumulator, of `stride` that a token has for each digit of its
 /// activations.
@@ -117,7 +166,7 @@ SmallVector<Value> LinearGenerator::generateDots(Value codes, int64_t bits,
                                                  int64_t first,
                                                  int64_t stride) {
   SmallVector<Value> next(dots);
-  if (vnni) {
+  if (hasInstruction()) {
     VectorType bytesType = v.i8Vector(4 * kLanes);
     Value digits = v.bitcast(getDigits(codes, bits, slot, first), bytesType);
     int64_t inputDigits = getInputDigits();
@@ -127,14 +176,8 @@ SmallVector<Value> LinearGenerator::generateDots(Value codes, int64_t bits,
                                     v.i8Vector(4)),
                              v.i32Vector(1));
       Value scalar = vector::ExtractOp::create(v.b, v.loc, four, 0);
-      Value x = v.bitcast(v.splat(scalar), bytesType);
-      Value &dot = next[i * stride + first];
-      // x86vector has no such op; the intrinsic is the instruction.
-      dot = LLVM::CallIntrinsicOp::create(
-                v.b, v.loc, Type(v.i32Vector()),
-                v.b.getStringAttr("llvm.x86.avx512.vpdpbusd.512"),
-                ValueRange{dot, digits, x})
-                .getResult(0);
+      Value &sum = next[i * stride + first];
+      sum = generateDotProduct(digits, scalar, bits, sum);
     }
     return next;
   }

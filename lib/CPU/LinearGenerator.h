@@ -11,13 +11,18 @@
 
 namespace mlir::tbq {
 
+/// How four int8 products become one int32: by vector multiplications and
+/// additions, by x86's vpdpbusd, or by aarch64's sdot.
+enum class DotProduct { plain, vnni, dotprod };
+
 /// Lowers one packed linear.
 class LinearGenerator {
 public:
-  LinearGenerator(PackedLinearOp op, OpBuilder &b, bool vnni, bool fused)
+  LinearGenerator(PackedLinearOp op, OpBuilder &b, DotProduct dot, bool fused)
       : op(op), v(b, op.getLoc(), fused),
         layout(op.getWeight().getType().getLayout()), input(op.getInput()),
-        low(op.getLow()), integer(!isF32(input)), vnni(vnni && integer) {
+        low(op.getLow()), integer(!isF32(input)),
+        dot(integer ? dot : DotProduct::plain) {
     tokens = getTokenTile(cast<MemRefType>(input.getType()).getDimSize(0));
   }
 
@@ -54,6 +59,7 @@ private:
   SmallVector<Value> generateDots(Value digits, int64_t bits, int64_t slot,
                                   Value column, Value token, ValueRange dots,
                                   int64_t first, int64_t stride);
+  Value generateDotProduct(Value digits, Value x, int64_t bits, Value dot);
   Value countFromZero(Value dot, Value masked);
   Value loadActivation(Value token, Value column);
   Value finishDot(ValueRange dots, int64_t plane);
@@ -69,7 +75,8 @@ private:
   int64_t getAccumulators(int64_t plane) const {
     if (!integer)
       return 2;
-    if (!vnni || tokens != 1)
+    // sdot's digits are signed: what is scaled to a byte's upper bit is none.
+    if (dot != DotProduct::vnni || tokens != 1)
       return 1;
     if (isSalient(plane))
       return kSalientAccumulators;
@@ -77,7 +84,8 @@ private:
     return low ? std::min(slots, kMostAccumulators) : slots;
   }
   /// Digits of an activation that are multiplied apart.
-  int64_t getInputDigits() const { return vnni && low ? 2 : 1; }
+  int64_t getInputDigits() const { return hasInstruction() && low ? 2 : 1; }
+  bool hasInstruction() const { return dot != DotProduct::plain; }
   bool isSalient(int64_t plane) const {
     return plane >= layout.getNumDensePlanes();
   }
@@ -97,7 +105,8 @@ private:
   Value input, low, bytes; // `low`: the other digit of i16 activations, or null
   Value tileOffset;        // of the tile at work
   Value rowCoefficient, zeroPoint; // of its rows, with salient digits
-  bool integer, vnni;
+  bool integer;
+  DotProduct dot;
   int64_t tokens; // whose sums are kept in registers at once
 };
 

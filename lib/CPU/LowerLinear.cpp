@@ -9,6 +9,8 @@
 
 #include "tbq/Passes.h"
 
+#include "llvm/ADT/StringSwitch.h"
+
 namespace mlir::tbq {
 #define GEN_PASS_DEF_LOWERLINEARTOCPUPASS
 #include "tbq/Passes.h.inc"
@@ -191,7 +193,7 @@ SmallVector<Value> LinearGenerator::generatePlane(Value offset, Value group,
                : generateStride(from, column, plane, valid, token, carried);
   };
   int64_t unrolled = isSalient(plane) ? kUnrolledMasks : kUnrolledSteps;
-  dots = v.unrolled(strides, vnni ? unrolled : 1, dots,
+  dots = v.unrolled(strides, hasInstruction() ? unrolled : 1, dots,
                     [&](Value number, int64_t, ValueRange carried) {
                       return addStride(number, stride, carried);
                     });
@@ -236,7 +238,12 @@ struct LowerLinearToCPUPass
   using LowerLinearToCPUPassBase::LowerLinearToCPUPassBase;
 
   void runOnOperation() override {
-    if (dot != "plain" && dot != "vnni") {
+    auto product = llvm::StringSwitch<std::optional<DotProduct>>(dot)
+                       .Case("plain", DotProduct::plain)
+                       .Case("vnni", DotProduct::vnni)
+                       .Case("dotprod", DotProduct::dotprod)
+                       .Default(std::nullopt);
+    if (!product) {
       getOperation()->emitError("unknown dot product '") << dot << "'";
       return signalPassFailure();
     }
@@ -244,7 +251,7 @@ struct LowerLinearToCPUPass
     getOperation()->walk([&](PackedLinearOp op) { ops.push_back(op); });
     for (PackedLinearOp op : ops) {
       OpBuilder b(op);
-      LinearGenerator(op, b, dot == "vnni", fma).run();
+      LinearGenerator(op, b, *product, fma).run();
       op.erase();
     }
   }

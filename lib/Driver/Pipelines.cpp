@@ -118,6 +118,8 @@ void mlir::tbq::setTargetFeatures(CPUOptions &options, StringRef triple,
   bool arm = llvm::Triple(triple).isAArch64();
   if (has("avx512vnni") && has("avx512bw") && has("avx512f"))
     options.dot = "vnni";
+  if (arm && has("dotprod"))
+    options.dot = "dotprod";
   options.fma = arm || has("fma") || has("avx512f");
   options.f16 = arm || has("f16c") || has("avx512f");
   options.floor = arm || has("sse4.1") || has("avx");

@@ -18,13 +18,16 @@ from tbq.data.errors import DataError
 from tbq.data.shards import ShardWriter
 from tbq.decoder import Decoder
 from tbq.ptq.calibrate import Calibration
-from tbq.ptq.hessian import factorize, output_error
+from tbq.ptq.hessian import output_error
 from tbq.ptq.options import Options
 from tbq.ptq.quantize import quantize_after_training
 from tbq.ptq.text import calibration_rows
+from tbq.ptq.weights import quantize_linear
 from tbq.quant.embedding import QuantEmbedding
 from tbq.quant.errors import SpecError
 from tbq.quant.policy import Policy
+from tbq.quant.spec import Spec
+from tbq.quant.student import export_checkpoint, quantize_model
 
 TEXT = "".join(f"The {i}th cat sat on mat {i * i}.\n" for i in range(200))
 POLICY = r""".*layers\.0\..* binary:g16,salient=0.2,saliency=hessian
@@ -81,34 +84,27 @@ def test_linears_that_share_an_input_share_a_hessian():
 
 def test_a_layer_is_calibrated_on_quantised_ones():
     ids, name = some_ids(6), "model.layers.1.mlp.down_proj"
-    model = some_llama()
-    weight = model.get_submodule(name).weight.detach().clone()
-    checkpoint = quantized(model, "twn:g16", ids, method="hessian")
-    # `model` now has the quantised weights: up to down_proj, its inputs.
-    x = linear_inputs(model, name, ids)
-    hessian = (x.T @ x / len(x)).double()
-    from tbq.ptq.weights import quantize_linear
-    from tbq.quant.spec import Spec
-    for each in ("q", "k", "v", "o"):  # layer 1's own: one unquantised pass
-        part = f"model.layers.1.self_attn.{each}_proj"
-        model.get_submodule(part).weight.data.copy_(
-            some_llama().get_submodule(part).weight)
-    for each in ("gate", "up"):
-        part = f"model.layers.1.mlp.{each}_proj"
-        model.get_submodule(part).weight.data.copy_(
-            some_llama().get_submodule(part).weight)
-    x = linear_inputs(model, name, ids)
-    expected = quantize_linear(weight, Spec.parse("twn:g16"),
-                               (x.T @ x / len(x)).double(),
-                               Options(method="hessian"))
-    other = quantize_linear(weight, Spec.parse("twn:g16"), hessian,
-                            Options(method="hessian"))
-    result = checkpoint.linears[name].codes
-    agreement = (result == expected.codes).float().mean()
-    assert agreement > 0.995 > (result == other.codes).float().mean()
+    whole, model = some_llama(), some_llama()
+    result = quantized(model, "twn:g16", ids, method="hessian").linears[name]
+
+    def agreement():
+        """Of the codes with those by the inputs that `model` gives now."""
+        x = linear_inputs(model, name, ids)
+        expected = quantize_linear(
+            whole.get_submodule(name).weight.detach(), Spec.parse("twn:g16"),
+            (x.T @ x / len(x)).double(), Options(method="hessian"))
+        return (result.codes == expected.codes).float().mean()
+
+    assert agreement() < 0.995  # layer 1 is not to be quantised yet
+    layer = model.model.layers[1]
+    layer.load_state_dict(whole.model.layers[1].state_dict())
+    assert agreement() > 0.995
+    model.load_state_dict(whole.state_dict())
+    assert agreement() < 0.995  # but layer 0 is
 
 
-@pytest.mark.parametrize("text", ["dlt:g16", "binary:g16,salient=0.1", "fdb:g16"])
+@pytest.mark.parametrize("text", ["dlt:g16", "binary:g16,salient=0.1",
+                                  "fdb:g16"])
 def test_hessian_beats_nearest_on_the_model(text):
     ids, whole = some_ids(24, 32), some_llama()
     errors = {}
@@ -119,6 +115,40 @@ def test_hessian_beats_nearest_on_the_model(text):
             errors[method] = (Decoder(model).logits(ids)
                               - Decoder(whole).logits(ids)).square().mean()
     assert errors["hessian"] < 0.9 * errors["nearest"]
+
+
+@pytest.mark.parametrize("text", [
+    "dlt:g16,grid=learned", "seq:row", "binary:g16,salient=0.2", "fdb:g32"])
+def test_nearest_is_a_student_before_its_first_step(text):
+    scheme = EmbeddingScheme(4, 16)
+    result = quantized(some_llama(), text, embedding=scheme)
+    student = some_llama()
+    config = json.loads(student.config.to_json_string())
+    quantize_model(student, Policy.uniform(text), "int4:g16")
+    expected = export_checkpoint(student, config, "i16")
+    assert result.config == expected.config
+    for name, module in expected.quantized().items():
+        for part, tensor in module.tensors().items():
+            assert torch.equal(result.quantized()[name].tensors()[part], tensor)
+    for name, tensor in expected.floats.items():
+        assert torch.equal(result.floats[name].float(), tensor)
+
+
+def test_hidden_states_may_be_kept_in_bf16():
+    name, ids = "model.layers.2.mlp.up_proj", some_ids(16, 32)
+    errors = {}
+    for kept in (torch.float32, torch.bfloat16):
+        model, found = some_llama(), []
+        config = json.loads(model.config.to_json_string())
+        quantize_after_training(
+            model, Policy.uniform("dlt:g16"), None, config, "i16", ids,
+            Options("hessian", kept=kept),
+            lambda layer, layers, errors: found.append((layer, layers, errors)))
+        assert [(layer, layers) for layer, layers, _ in found] == [
+            (0, 3), (1, 3), (2, 3)]
+        errors[kept] = found[2][2][name.partition(".2.")[2]]
+    assert errors[torch.bfloat16] == pytest.approx(errors[torch.float32],
+                                                   rel=0.1)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -135,7 +165,6 @@ def test_tables_by_the_heads_hessian(tied):
     result = checkpoint.embeddings[name].dequantize()
     assert torch.equal(model.get_submodule(name).weight, result)
     hessian = (x.T @ x / len(x)).double()
-    factorize(hessian)
     nearest = QuantEmbedding(weight, scheme).export().dequantize()
     assert (output_error(weight, result, hessian)
             < 0.9 * output_error(weight, nearest, hessian))
@@ -198,10 +227,8 @@ def test_command_end_to_end(tied, tmp_path, capsys):
     assert linears["model.layers.2.mlp.down_proj"].bits.shape == (2, 32, 48)
     assert linears["model.layers.1.mlp.up_proj"].shift is not None
     stored = checkpoint.floats["model.layers.2.self_attn.v_proj.weight"]
-    assert stored.dtype == torch.bfloat16
-    assert torch.equal(
-        stored.float(), transformers.LlamaForCausalLM.from_pretrained(
-            source, dtype=torch.float32).model.layers[2].self_attn.v_proj.weight)
+    whole = some_llama(tied=tied, vocab=VOCABULARY + 5).bfloat16()
+    assert torch.equal(stored, whole.model.layers[2].self_attn.v_proj.weight)
     dequantize_directory(out, tmp_path / "f")
     model = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "f")
     assert model(some_ids()).logits.isfinite().all()
@@ -243,13 +270,13 @@ def test_tensors_that_are_missing_are_refused(tmp_path, capsys):
     del tensors["model.layers.1.mlp.up_proj.weight"]
     save_file(tensors, source / "model.safetensors", {"format": "pt"})
     assert run(source, "-o", tmp_path / "q", "--scheme", "dlt:g16") == 1
-    assert "layers.1.mlp.up_proj.weight: is among the tensors that are missing" \
-        in capsys.readouterr().err
+    assert ("layers.1.mlp.up_proj.weight: is among the tensors that are "
+            "missing") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments,message", [
     (["--scheme", "tern:g16"], "unknown method 'tern'"),
-    (["--scheme", "dlt:g16", "--embedding", "int6:g4"], "unknown scheme 'int6'"),
+    (["--scheme", "dlt:g16", "--embedding", "int6:g4"], "scheme 'int6'"),
     (["--scheme", "dlt:g16", "--damping", "2"], "not a number in"),
     (["--scheme", "dlt:g16", "--samples", "0"], "not a positive integer")])
 def test_wrong_command_lines_exit_with_2(arguments, message, capsys):
@@ -270,24 +297,12 @@ def test_rows_of_text_and_of_shards(tmp_path):
     (tmp_path / "t.txt").write_text("abc\n<|endoftext|>\ndefg\n")
     rows = calibration_rows(tmp_path / "t.txt", tmp_path, VOCABULARY, 10, 4)
     assert rows.shape == (2, 4) and rows[0, 3] == 0  # abc, end of text
-    with ShardWriterOf(tmp_path / "s") as writer:
-        writer.append(np.arange(100) % 50)
+    writer = ShardWriter(tmp_path / "s", 50)
+    writer.append(np.arange(100) % 50)
+    writer.close({})
     rows = calibration_rows(tmp_path / "s", tmp_path, 50, 3, 10)
     assert rows[:, 0].tolist() == [0, 30, 10]  # windows 0, 3, 6 of 9
     with pytest.raises(DataError, match="50, but the model's is 51"):
         calibration_rows(tmp_path / "s", tmp_path, 51, 3, 10)
     with pytest.raises(DataError, match="not below the model's vocabulary"):
         calibration_rows(tmp_path / "t.txt", tmp_path, 60, 3, 4)
-
-
-class ShardWriterOf(ShardWriter):
-    """One that is closed at the end of a block."""
-
-    def __init__(self, path):
-        super().__init__(path, 50)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close({})

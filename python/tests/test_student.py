@@ -7,7 +7,8 @@ import pytest
 import torch
 from some_llama import some_ids, some_llama
 
-from tbq.checkpoint import dequantize_directory, read_checkpoint, write_checkpoint
+from tbq.checkpoint import (dequantize_directory, read_checkpoint,
+                            write_checkpoint)
 from tbq.quant.linear import QuantEmbedding, QuantLinear
 from tbq.quant.policy import Policy
 from tbq.quant.spec import SpecError

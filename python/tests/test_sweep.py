@@ -49,8 +49,8 @@ def nearest_of(w, scheme, factor):
     """Round to nearest, float32."""
     if isinstance(scheme, EmbeddingScheme):
         return QuantEmbedding(w.float(), scheme).export()
-    importance = factor.saliency(w).float()
-    return scheme.quantizer.create(w.float(), scheme, importance).export(w.float())
+    w, importance = w.float(), factor.saliency(w).float()
+    return scheme.quantizer.create(w, scheme, importance).export(w)
 
 
 def plain(w, hessian, grid, damping=0.01):
@@ -71,7 +71,8 @@ def plain(w, hessian, grid, damping=0.01):
         _, values[:, i] = grid.round(w[:, i].clone(), coefficients, i)
         error = (w[:, i] - values[:, i]) / inverse[i, i]
         w -= torch.outer(error, inverse[i])
-        inverse = inverse - torch.outer(inverse[:, i], inverse[i]) / inverse[i, i]
+        pivot = inverse[i, i]
+        inverse = inverse - torch.outer(inverse[:, i], inverse[i]) / pivot
     return values
 
 
@@ -113,7 +114,8 @@ def test_dead_inputs_take_no_part():
     other = w.clone()
     other[:, 5] = 100
     scheme = Spec.parse("twn:g8")
-    a, b = (sweep(m, factor, grid_of(m, scheme, None)).values for m in (w, other))
+    a, b = (sweep(m, factor, grid_of(m, scheme, None)).values
+            for m in (w, other))
     assert torch.equal(a, b)
     assert not a[:, 5].any()
 

@@ -28,23 +28,25 @@ SMOLLM2 = REPOSITORY / os.environ.get("TBQ_SMOLLM2", BUILD / "models/SmolLM2-135
 LONG = os.environ.get("TBQ_LONG") == "1"
 LLVM = pathlib.Path("/usr/lib/llvm-22/bin")
 
-measurements = []
-
 
 def pytest_terminal_summary(terminalreporter):
-    """Numbers worth reading whether or not a bound held."""
-    if measurements:
+    """Numbers worth reading whether or not a bound held, whichever process noted them."""
+    reports = [r for some in terminalreporter.stats.values() for r in some
+               if getattr(r, "when", None) == "call"]
+    lines = [f"{r.nodeid.rpartition('::')[2]}: {what} = {value:.3g}"
+             for r in reports for what, value in r.user_properties]
+    if lines:
         terminalreporter.section("measured")
-        for line in measurements:
+        for line in lines:
             terminalreporter.write_line(line)
 
 
 @pytest.fixture
-def measure(request):
-    """measure("NMSE", 1e-9): noted under the test's name, shown at the end of the run."""
+def measure(record_property):
+    """measure("NMSE", 1e-9): noted in the test's report, shown at the end of the run."""
 
     def note(what, value):
-        measurements.append(f"{request.node.name}: {what} = {value:.3g}")
+        record_property(what, float(value))
 
     return note
 

@@ -8,13 +8,15 @@ Holds:  the code takes the road of an artifact's (cpu stage, optimiser, code gen
 """
 
 import ctypes
+import re
 import subprocess
 
 import numpy
 
-from conftest import LLVM, runGood
+from conftest import LLVM, REPOSITORY, runGood
 
-ABI = 1
+HEADER = (REPOSITORY / "format/StepAbi.h").read_text(encoding="utf-8")
+ABI = int(re.search(r"^#define TBQ_STEP_ABI (\d+)u$", HEADER, re.M)[1])
 SIGNATURE = (
     "(%arena: memref<{arena}xi8>, %weights: memref<{weights}xi8>, %cache: memref<{cache}xi8>,"
     " %tokens: memref<1xi32>, %logits: memref<1x16xf32>, %position: index, %count: index,"
@@ -47,6 +49,8 @@ class Team(ctypes.Structure):
         ("spins", ctypes.c_int64),
         ("wait", ctypes.c_void_p),
         ("wait_context", ctypes.c_void_p),
+        ("observe", ctypes.c_void_p),
+        ("observe_context", ctypes.c_void_p),
     ]
 
 

@@ -23,8 +23,9 @@ def _load(directory: Path):
     from tbq.train.models import read_config
     file, config = directory / "config.json", read_config(directory)
     if config.get("model_type") != "llama":
-        raise CheckpointError(file, "model_type", f"{config.get('model_type')!r} "
-                              "is not supported (supported: llama)")
+        kind = config.get("model_type")
+        raise CheckpointError(file, "model_type", f"{kind!r} is not supported "
+                              "(supported: llama)")
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     try:
@@ -54,8 +55,9 @@ class _Progress:
         line = f"layer {layer + 1} of {layers}"
         if errors:
             worst = max(errors, key=errors.get)
-            line += (f": relative output error {sum(errors.values()) / len(errors):.4f}"
-                     f" in the mean, {errors[worst]:.4f} of {worst}")
+            mean = sum(errors.values()) / len(errors)
+            line += (f": relative output error {mean:.4f} in the mean, "
+                     f"{errors[worst]:.4f} of {worst}")
         end = "\n" if not self.live or layer + 1 == layers else "\r"
         print(f"{line}; {left:.0f} s left   ", end=end, file=sys.stderr,
               flush=True)

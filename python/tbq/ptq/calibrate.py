@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from tbq.decoder import Decoder
 from tbq.ptq.hessian import Hessian
+from tbq.quant.student import replace_module
 
 
 class _Book:
@@ -55,11 +56,6 @@ def layer_linears(layer: nn.Module) -> dict[str, nn.Linear]:
             if isinstance(module, nn.Linear)}
 
 
-def put(layer: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    setattr(layer.get_submodule(parent), last, module)
-
-
 class Calibration:
     """The hidden states before one layer, in pieces of `chunk` sequences.
 
@@ -84,13 +80,13 @@ class Calibration:
         layer, book = self.decoder.blocks[index], _Book()
         linears = layer_linears(layer)
         for name, linear in linears.items():
-            put(layer, name, _Recorder(linear, name, book))
+            replace_module(layer, name, _Recorder(linear, name, book))
         try:
             for _ in self._outputs(index):
                 pass
         finally:
             for name, linear in linears.items():
-                put(layer, name, linear)
+                replace_module(layer, name, linear)
         return book.hessians
 
     @torch.no_grad()

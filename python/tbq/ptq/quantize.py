@@ -73,10 +73,11 @@ class PostTraining:
     def _table(self, name: str, hessian: Tensor | None) -> None:
         if self.embedding is None:
             return
-        weight, device = self.model.get_submodule(name).weight, self.options.device
+        weight = self.model.get_submodule(name).weight
         try:
-            table = quantize_table(weight.detach().to(device), self.embedding,
-                                   hessian, self.options)
+            table = quantize_table(
+                weight.detach().to(self.options.device), self.embedding,
+                hessian, self.options)
         except (HessianError, SpecError) as error:
             raise SpecError(f"{name}: {error}") from error
         self.tables[name] = table

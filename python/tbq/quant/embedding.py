@@ -61,7 +61,8 @@ def fitted_scale(w: Tensor) -> Tensor:
     best, least = extreme, torch.full_like(extreme, torch.inf)
     for factor in FACTORS:
         scale = round_f16(extreme * factor)
-        error = (scale[..., None] * table_codes(w, scale, 4) - w).square().sum(-1)
+        value = scale[..., None] * table_codes(w, scale, 4)
+        error = (value - w).square().sum(-1)
         best = torch.where(error < least, scale, best)
         least = torch.minimum(error, least)
     return best
@@ -114,8 +115,10 @@ class QuantEmbedding(nn.Module):
         self.group = (group_of(scheme.group_size, weight.shape[1]) if scheme
                       else weight.shape[1])
         self.weight = nn.Parameter(weight)
-        self.scale = (nn.Parameter(fitted_scale(split_groups(weight, self.group)))
-                      if self.bits == 4 else None)
+        self.scale = None
+        if self.bits == 4:
+            groups = split_groups(weight, self.group)
+            self.scale = nn.Parameter(fitted_scale(groups))
 
     def table(self) -> Tensor:
         """The float32 table [V, K] as stored; differentiable."""

@@ -34,7 +34,8 @@ class QuantLinear(nn.Module):
         weight = linear.weight.detach().float().clone()
         bias = (None if linear.bias is None
                 else linear.bias.detach().float().clone())
-        return cls(weight, bias, spec.quantizer.create(weight, spec, importance))
+        quantizer = spec.quantizer.create(weight, spec, importance)
+        return cls(weight, bias, quantizer)
 
     def quantized_weight(self) -> Tensor:
         """The float32 weight [N, K] that is multiplied by."""

@@ -33,19 +33,20 @@ def decoder_linears(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Puts `module` where `model` has the submodule `name`."""
     parent, _, last = name.rpartition(".")
     setattr(model.get_submodule(parent), last, module)
 
 
 def _quantize_tables(model: nn.Module, embedding: str | None) -> None:
     scheme = None if embedding is None else parse_embedding(embedding)
-    names = dict(zip(("embedding", "head"), TABLES))
-    weight, head = (model.get_submodule(name).weight for name in TABLES)
-    tied = head is weight or bool(model.config.tie_word_embeddings)
-    table = QuantEmbedding(weight.detach().float().clone(), scheme)
-    replace_module(model, names["embedding"], table)
-    replace_module(model, names["head"], TiedHead(table) if tied else QuantHead(
-        head.detach().float().clone(), scheme))
+    weight, head = (model.get_submodule(name).weight.detach().float().clone()
+                    for name in TABLES)
+    table = QuantEmbedding(weight, scheme)
+    tied = bool(model.config.tie_word_embeddings)
+    for name, module in zip(TABLES, (
+            table, TiedHead(table) if tied else QuantHead(head, scheme))):
+        replace_module(model, name, module)
 
 
 def quantize_model(model: nn.Module, policy: Policy, embedding: str | None,
@@ -98,7 +99,6 @@ def export_checkpoint(model: nn.Module, config: dict,
             if isinstance(module, nn.Linear):
                 settings[name] = None
     quantization = quantization_config(settings, scheme, activations)
-    return QuantizedCheckpoint(
-        checkpoint_config(config, quantization), linears,
-        {name: tensor.detach().cpu().clone() for name, tensor in floats.items()},
-        embeddings)
+    floats = {name: x.detach().cpu().clone() for name, x in floats.items()}
+    return QuantizedCheckpoint(checkpoint_config(config, quantization), linears,
+                               floats, embeddings)

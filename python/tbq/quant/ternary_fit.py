@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from tbq.quant.groups import (group_lengths, join_groups, split_groups)
+from tbq.quant.groups import group_lengths, join_groups, split_groups
 
 THRESHOLD = 0.7
 ALTERNATIONS = 6
@@ -66,7 +66,8 @@ def least_squares(weight: Tensor, codes: Tensor,
     the mean."""
     w, t = split_groups(weight, group), split_groups(codes, group)
     n = group_lengths(weight.shape[1], group, weight)
-    s_t, s_tt, s_w, s_wt = t.sum(-1), (t * t).sum(-1), w.sum(-1), (w * t).sum(-1)
+    s_t, s_tt = t.sum(-1), (t * t).sum(-1)
+    s_w, s_wt = w.sum(-1), (w * t).sum(-1)
     determinant = n * s_tt - s_t * s_t
     safe = determinant.clamp(min=1)
     scale = torch.where(determinant > 0, (n * s_wt - s_t * s_w) / safe,
