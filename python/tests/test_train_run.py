@@ -3,6 +3,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from tbq.decoder import Decoder  # noqa: E402
 from tbq.train import driver as drivers  # noqa: E402
 from tbq.train.distributed import World  # noqa: E402
 from tbq.train.driver import Driver, train  # noqa: E402
-from tbq.train.log import duration, read_log  # noqa: E402
+from tbq.train.log import draw_curves, duration, read_log  # noqa: E402
 from tbq.train.options import OptionError  # noqa: E402
 from tbq.train.state import StateError  # noqa: E402
 
@@ -323,6 +324,39 @@ def test_a_cut_line_of_a_log_is_left_out(tmp_path):
     (tmp_path / "log").write_text('{"step": 1}\n{"st')
     assert read_log(tmp_path / "log") == [{"step": 1}]
     assert read_log(tmp_path / "none") == []
+
+
+def test_curves_are_drawn(trained):
+    pytest.importorskip("matplotlib")
+    assert draw_curves(trained.out / "log.jsonl")
+    picture = (trained.out / "curves.png").read_bytes()
+    assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
+    empty = trained.out.parent / "empty"
+    empty.mkdir()
+    assert draw_curves(empty / "log.jsonl") and not list(empty.iterdir())
+
+
+def test_tensorboard_gets_every_figure(trained):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import (
+        EventAccumulator)
+    events = EventAccumulator(str(trained.out / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("train/kd")] == [
+        (line["step"], pytest.approx(line["kd"]))
+        for line in some_run.log(trained.out)]
+    assert [e.step for e in events.Scalars("held-out/kl")] == [30, 60]
+
+
+def test_without_their_packages_there_are_notes(folder, monkeypatch, capsys):
+    for name in ("matplotlib", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, name, None)
+    options = some_run.options(folder, "plain", steps=2)
+    train(options)
+    said = capsys.readouterr().err
+    assert "the package tensorboard is not installed" in said
+    assert "the package matplotlib is not installed" in said
+    assert not (options.out / "curves.png").exists()
 
 
 def test_compiled_blocks_learn_the_same(folder, monkeypatch):

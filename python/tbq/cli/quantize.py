@@ -13,35 +13,6 @@ from tbq.cli.size import size
 ACTIVATIONS = ("i16", "i8", "f32")
 
 
-def _load(directory: Path):
-    """A LlamaForCausalLM in float32; a tensor that is missing or has no place
-    is an error, not a warning."""
-    import torch
-    import transformers
-
-    from tbq.checkpoint import CheckpointError
-    from tbq.train.models import read_config
-    file, config = directory / "config.json", read_config(directory)
-    if config.get("model_type") != "llama":
-        kind = config.get("model_type")
-        raise CheckpointError(file, "model_type", f"{kind!r} is not supported "
-                              "(supported: llama)")
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    try:
-        model, found = transformers.LlamaForCausalLM.from_pretrained(
-            directory, dtype=torch.float32, local_files_only=True,
-            output_loading_info=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(directory, "model", str(error)) from error
-    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        names = sorted(map(str, found.get(kind) or ()))
-        if names:
-            raise CheckpointError(directory, names[0], "is among the tensors "
-                                  f"that are {kind.partition('_')[0]}")
-    return model.eval(), config
-
-
 class _Progress:
     """A line a layer on stderr: on a terminal the next one replaces it."""
 
@@ -81,12 +52,14 @@ def _run(arguments: argparse.Namespace) -> None:
     from tbq.ptq.text import calibration_rows
     from tbq.quant.policy import Policy
     from tbq.train.export import copy_tokenizer
+    from tbq.train.models import load_model, read_config
     source, out = arguments.model, arguments.out
     _check_out(source, out)
     scheme = str(arguments.scheme)
     policy = (Policy.read(arguments.policy, scheme) if arguments.policy
               else Policy.uniform(scheme))
-    model, config = _load(source)
+    config = read_config(source)
+    model = load_model(source, torch.float32, torch.device("cpu"))
     ids = None
     if arguments.calibration:
         ids = calibration_rows(arguments.calibration, source,
