@@ -51,7 +51,8 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return (x * cos + turned * sin).to(x.dtype)
 
 
-def _attention(module: nn.Module, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _attention(module: nn.Module, x: Tensor, cos: Tensor,
+               sin: Tensor) -> Tensor:
     batch, length, _ = x.shape
     split = (batch, length, -1, module.head_dim)
     q, k, v = (_linear(projection, x).view(split).transpose(1, 2)
@@ -64,7 +65,8 @@ def _attention(module: nn.Module, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor
 
 def run_block(layer: nn.Module, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """One decoder layer: x [B, T, d] -> [B, T, d]."""
-    x = x + _attention(layer.self_attn, _norm(layer.input_layernorm, x), cos, sin)
+    y = _norm(layer.input_layernorm, x)
+    x = x + _attention(layer.self_attn, y, cos, sin)
     y, mlp = _norm(layer.post_attention_layernorm, x), layer.mlp
     y = mlp.act_fn(_linear(mlp.gate_proj, y)) * _linear(mlp.up_proj, y)
     return x + _linear(mlp.down_proj, y)
@@ -82,8 +84,8 @@ class Decoder:
     def __init__(self, model: nn.Module, compile: bool = False):
         kind = model.config.model_type
         if kind != "llama":
-            raise ValueError(f"model_type: {kind!r} is not supported (supported: "
-                             "llama)")
+            raise ValueError(f"model_type: {kind!r} is not supported "
+                             "(supported: llama)")
         self.model, self.config = model, model.config
         self.blocks: nn.ModuleList = model.model.layers
         self.run: Callable[..., Tensor] = (
@@ -140,7 +142,8 @@ class Decoder:
     def block(self, index: int, hidden: Tensor, rope: Rope) -> Tensor:
         return self.run(self.blocks[index], hidden, *rope)
 
-    def _run_all(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> list[Tensor]:
+    def _run_all(self, hidden: Tensor, cos: Tensor,
+                 sin: Tensor) -> list[Tensor]:
         outputs = []
         for layer in self.blocks:
             hidden = self.run(layer, hidden, cos, sin)

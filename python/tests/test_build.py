@@ -19,7 +19,8 @@ pytest.importorskip("transformers")
 yaml = pytest.importorskip("yaml")
 
 import some_run  # noqa: E402
-from tbq.build.compare import distance, reference_logits, some_tokens  # noqa: E402
+from tbq.build.compare import (distance, reference_logits,  # noqa: E402
+                               some_tokens)
 from tbq.build.recipe import RecipeError, read_recipe  # noqa: E402
 from tbq.build.steps import BuildError, Build, make_command  # noqa: E402
 from tbq.data.shards import ShardWriter  # noqa: E402

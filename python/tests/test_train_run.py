@@ -15,7 +15,6 @@ pytest.importorskip("transformers")
 import some_run  # noqa: E402
 from some_llama import some_ids  # noqa: E402
 from tbq import checkpoint as ck  # noqa: E402
-from tbq.decoder import Decoder  # noqa: E402
 from tbq.train import driver as drivers  # noqa: E402
 from tbq.train.distributed import World  # noqa: E402
 from tbq.train.driver import Driver, train  # noqa: E402
@@ -127,8 +126,8 @@ def test_the_export_in_shards(folder):
 
 def test_stopped_and_continued_is_never_stopped(folder, monkeypatch):
     """Bit for bit: parameters, moments, generators, after 100 steps."""
-    straight = some_run.options(folder, "straight", steps=100, batch=2, length=8,
-                                save_every=30)
+    straight = some_run.options(folder, "straight", steps=100, batch=2,
+                                length=8, save_every=30)
     assert train(straight).finished
     stopped = replace(straight, out=folder / "stopped")
     outcome = stop_after(monkeypatch, stopped, 41)
@@ -250,9 +249,9 @@ def test_a_damaged_checkpoint_is_named(folder, tmp_path, damage, said):
         whole = (step / "tensors.safetensors").read_bytes()
         (step / "tensors.safetensors").write_bytes(whole[:-7])
     else:
-        tensors |= {"more": {"model/x": torch.zeros(1)},
-                    "shape": {name: torch.zeros(3)},
-                    "moment": {"adam.exp_avg/model.norm.weight": torch.zeros(3)},
+        three = torch.zeros(3)
+        tensors |= {"more": {"model/x": three}, "shape": {name: three},
+                    "moment": {"adam.exp_avg/model.norm.weight": three},
                     "missing": {}}[damage]
         if damage == "missing":
             del tensors[name]

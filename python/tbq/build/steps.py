@@ -132,9 +132,11 @@ class Build:
             self._run([str(self.tools["tbq-verify"]), "-m", str(twin),
                        str(checkpoint)])
 
-    def _compare(self, checkpoint: Path, artifact: Path) -> tuple[Distance, float]:
+    def _compare(self, checkpoint: Path,
+                 artifact: Path) -> tuple[Distance, float]:
         """(distance, the bound on its kl)."""
-        compare, config = self.recipe.compare, read_json(checkpoint / "config.json")
+        compare = self.recipe.compare
+        config = read_json(checkpoint / "config.json")
         activations = (self.recipe.flags.get("activations")
                        or [config["quantization_config"]["activations"]])[0]
         bound = (MAX_KL[activations] if compare.max_kl is None

@@ -12,7 +12,6 @@ import argparse
 import sys
 import typing
 from dataclasses import MISSING, Field, fields
-from pathlib import Path
 
 from tbq.cli.size import size
 from tbq.train.options import OptionError, Options
@@ -28,7 +27,8 @@ def _kind(field: Field, hints: dict[str, object]) -> type:
     return kinds[0] if kinds else hint
 
 
-def _add_flag(command: argparse.ArgumentParser, field: Field, kind: type) -> None:
+def _add_flag(command: argparse.ArgumentParser, field: Field,
+              kind: type) -> None:
     names = (*_SHORT.get(field.name, ()), "--" + field.name.replace("_", "-"))
     meaning = field.metadata["help"]
     if field.default not in (MISSING, None) and kind is not bool:
@@ -48,7 +48,8 @@ def _add_flag(command: argparse.ArgumentParser, field: Field, kind: type) -> Non
         **many, **common)
 
 
-def _run(command: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
+def _run(command: argparse.ArgumentParser,
+         arguments: argparse.Namespace) -> int:
     values = {field.name: getattr(arguments, field.name)
               for field in fields(Options)}
     try:

@@ -21,8 +21,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tbq.checkpoint import write_json
-from tbq.data.mixture import TokenMixture
 from tbq.decoder import Decoder
 from tbq.distill.features import channel_rms
 from tbq.quant.policy import Policy
@@ -33,7 +31,7 @@ from tbq.train.log import Log, duration
 from tbq.train.models import (fingerprint, load_student, load_teacher,
                               read_config)
 from tbq.train.optimizer import clip, make_optimizer, set_rate
-from tbq.train.options import OptionError, Options, parse_layers
+from tbq.train.options import Options, parse_layers
 from tbq.train.schedule import rate_at, steps_in, tail_at
 from tbq.train.sources import open_mixture, open_shards
 from tbq.train.state import Position, RunState
@@ -66,8 +64,9 @@ class Driver:
                       else torch.float32)
         config = read_config(options.teacher)
         layers = parse_layers(options.off_layers, config["num_hidden_layers"])
-        self.policy = (Policy.uniform(options.scheme) if options.policy is None
-                       else Policy.read(options.policy, options.scheme))
+        self.policy = (
+            Policy.uniform(options.scheme) if options.policy is None
+            else Policy.read(options.policy, options.scheme))
         self.data = open_mixture(options, config["vocab_size"], world)
         held_out = (None if options.held_out is None else
                     open_shards(options.held_out, config["vocab_size"]))
@@ -81,10 +80,8 @@ class Driver:
         self.optimizer = make_optimizer(self.student, options)
         self.lesson = Lesson(
             options.losses, self.dtype, options.temperature, options.dad_gamma,
-            layers, None, options.off_skip_first, options.chunk, options.compile)
-        if options.off_normalise:
-            self.lesson = Lesson(**{**vars(self.lesson),
-                                    "channel_rms": self._channel_rms()})
+            layers, self._channel_rms() if options.off_normalise else None,
+            options.off_skip_first, options.chunk, options.compile)
         self.evaluator = (None if held_out is None else Evaluator(
             self.teacher, held_out, options, world, self.dtype))
         self.state = RunState(options.out, self.student.named_tensors(),
@@ -156,7 +153,8 @@ class Driver:
         if options.steps is not None:
             return options.steps, 0.0
         if options.tokens is not None:
-            return max(1, options.tokens // (options.batch * options.length)), 0.0
+            each = options.batch * options.length
+            return max(1, options.tokens // each), 0.0
         begin, timed = self._synchronise(), []
         for step in range(UNTIMED + TIMED):
             before = time.monotonic()

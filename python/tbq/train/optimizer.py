@@ -26,6 +26,7 @@ from torch.distributed.tensor import DTensor
 
 from tbq.decoder import Decoder
 from tbq.quant.quantizer import Quantizer
+from tbq.train.distributed import whole
 from tbq.train.options import Options
 
 KINDS = ("latents", "coefficients", "embedding", "norms")
@@ -54,14 +55,10 @@ def kinds_of(decoder: Decoder) -> dict[str, dict[str, nn.Parameter]]:
     return kinds
 
 
-def _full(parameter: Tensor) -> Tensor:
-    return parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
-
-
 def rms_factors(latents: dict[str, nn.Parameter]) -> dict[str, float]:
     """Rate factor of each latent: its root mean square over the mean of all
     latents', to a quarter of an octave, so that few groups are stepped."""
-    rms = {name: _full(p.detach()).square().mean().sqrt().item()
+    rms = {name: whole(p.detach()).square().mean().sqrt().item()
            for name, p in latents.items()}
     mean = sum(rms.values()) / max(len(rms), 1)
     return {name: 1.0 if value == 0 else

@@ -38,11 +38,12 @@ def open_shards(directory: Path, vocabulary: int) -> TokenShards:
     return shards
 
 
-def open_mixture(options: Options, vocabulary: int, world: World) -> TokenMixture:
+def open_mixture(options: Options, vocabulary: int,
+                 world: World) -> TokenMixture:
     parsed = [parse_source(text) for text in options.data]
     sources = [(open_shards(path, vocabulary), share) for path, share in parsed]
     try:
-        return TokenMixture(sources, options.batch, options.length, options.seed,
-                            world.rank, world.size)
+        return TokenMixture(sources, options.batch, options.length,
+                            options.seed, world.rank, world.size)
     except ValueError as error:
         raise OptionError("data", str(error)) from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Checkpoints of a run: written so that a kill at any moment leaves a whole one.
+"""Checkpoints of a run: a kill at any moment leaves a whole one.
 
     RUN/state/step-00000100/tensors.safetensors   parameters, Adam's moments,
                                                   random generators
@@ -164,8 +164,8 @@ class RunState:
             return None
         name = _read_json(self.folder / LATEST).get("directory")
         if not isinstance(name, str) or Path(name).name != name:
-            raise StateError(self.folder / LATEST, f"directory: {name!r} is not "
-                             "a plain name")
+            raise StateError(self.folder / LATEST, f"directory: {name!r} is "
+                             "not a plain name")
         return name
 
     def load(self) -> Position | None:
