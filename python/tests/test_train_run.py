@@ -140,7 +140,7 @@ def test_stopped_and_continued_is_never_stopped(folder, monkeypatch):
     same(load_file(straight.out / "model/model.safetensors"),
          load_file(stopped.out / "model/model.safetensors"))
     steps = [line["step"] for line in some_run.log(stopped.out)]
-    assert steps == list(range(5, 101, 5))
+    assert steps == sorted([*range(5, 101, 5), 41])
 
 
 def test_a_log_drops_what_is_done_again(folder, monkeypatch):
@@ -263,8 +263,8 @@ def test_a_damaged_checkpoint_is_named(folder, tmp_path, damage, said):
 
 def test_a_loss_that_is_not_a_number_ends_the_run(folder, monkeypatch):
     options = some_run.options(folder, "nan", steps=20, rate=1e30, clip=1e30)
-    with pytest.raises(drivers.TrainingError, match="the loss is nan before "
-                       "step 5: a lower --rate may help"):
+    with pytest.raises(drivers.TrainingError, match="the loss is nan, .* at "
+                       "or before step 5: a lower --rate may help"):
         train(options)
 
 

@@ -203,11 +203,14 @@ class Driver:
             sums += self._step(step, steps,
                                rate_at(step, steps, o.warmup, o.schedule))
             done, since = step + 1, since + 1
-            figures_due = done % o.log_every == 0 or done == steps
+            # What is saved has been looked at: nothing in it is infinite.
+            figures_due = (done % o.log_every == 0 or done == steps
+                           or done % o.save_every == 0
+                           or self.world.size == 1 and self.stop_wished)
             if figures_due:
                 means = self.world.sum_(sums).div(since).tolist()
                 now = time.monotonic()
-                self._check_finite(means[0], done)
+                self._check_finite(means, done)
                 self._log_training(log, done, steps, means, since,
                                    now - mark - outside)
                 sums.zero_()
@@ -232,14 +235,16 @@ class Driver:
         """Whether some rank got a signal; ranks ask each other only where they
         wait anyway."""
         if self.world.size == 1:
-            return self.stop_wished
+            return together and self.stop_wished
         return together and self.world.any(self.stop_wished)
 
-    def _check_finite(self, loss: float, step: int) -> None:
-        if not math.isfinite(loss):
+    def _check_finite(self, means: list[float], step: int) -> None:
+        """A loss and gradients that are finite leave finite parameters."""
+        if not all(map(math.isfinite, means)):
             raise TrainingError(
-                f"{self.options.out}: the loss is {loss} before step {step}: a "
-                "lower --rate may help; the last checkpoint is kept")
+                f"{self.options.out}: the loss is {means[0]}, the gradient's "
+                f"norms are {means[-2]} and {means[-1]}, at or before step "
+                f"{step}: a lower --rate may help; the last checkpoint is kept")
 
     def _log_training(self, log: Log | None, done: int, steps: int,
                       means: list[float], since: int, seconds: float) -> None:
