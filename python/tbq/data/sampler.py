@@ -20,7 +20,9 @@ from torch import Tensor
 from tbq.data.decoder_step import compiled
 
 _WORD = 0xFFFFFFFF
-_STRIDE = 0x9E3779B1  # odd, the golden ratio of 2^32: spreads small integers
+# Odd, by the golden ratio of 2^32: spreads small integers. Below 2^31, since a
+# compiled kernel may count columns in 32 bits; what wraps there is masked off.
+_STRIDE = 0x61C88647
 
 
 def mix(x: Tensor) -> Tensor:
