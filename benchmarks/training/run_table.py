@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Runs the rows of table.yaml, one after the other, and measures each result.
+
+Input:  the table, a float teacher, token shards to learn from and held-out ones, texts.
+Output: OUT/results.jsonl, a line a run: row, stage, options, KL(teacher || student) and agreement on
+        the held-out positions, perplexity on each text, bits a weight, seconds a step, memory.
+Holds:  a run whose line is there is not done again, so that a stopped table goes on; `--part I/N`
+        takes every N-th run from the I-th on, for several GPUs; a final run takes the rate that was
+        best in its row's sweep. Models are measured in float32 as exported.
+
+    PYTHONPATH=python python benchmarks/training/run_table.py --stage sweep --teacher DIR
+        --data DIR --held-out DIR --text wikitext2=FILE --out DIR [--only REGEX] [--minutes M]
+"""
+
+import argparse
+import gc
+import json
+import os
+import pathlib
+import re
+import shutil
+import time
+
+import torch
+import yaml
+
+from tbq.checkpoint import read_checkpoint
+from tbq.data.shards import TokenShards
+from tbq.data.tokenizer import load_tokenizer
+from tbq.decoder import Decoder
+from tbq.quant.policy import Policy
+from tbq.train.distributed import World
+from tbq.train.driver import Driver, TrainingError
+from tbq.train.evaluate import Evaluator, perplexity
+from tbq.train.models import load_teacher
+from tbq.train.options import Options
+
+TABLE = pathlib.Path(__file__).with_name("table.yaml")
+
+
+def runs_of(table, stage, results):
+    """(name, options) of every run of a stage. A final run waits for its row's sweep."""
+    for row, own in table["rows"].items():
+        settings = dict(own)
+        rates = settings.pop("rates", table["sweep"]["rates"])
+        seeds = settings.pop("seeds", table["final"]["seeds"])
+        options = {**table["shared"], **settings}
+        if stage == "sweep":
+            for rate in rates:
+                yield row, f"{row}@{rate:g}", {**options, **table["sweep"]["options"], "rate": rate}
+            continue
+        sweep = [r for r in results if r["row"] == row and r["stage"] == "sweep" and r["kl"] is not None]
+        if len(sweep) == len(rates):
+            rate = min(sweep, key=lambda r: r["kl"])["options"]["rate"]
+            for seed in seeds:
+                yield row, f"{row}#{seed}", {**options, **table["final"]["options"], "rate": rate, "seed": seed}
+
+
+def bits_per_weight(directory):
+    """Of the blocks' linears and of the whole model, from the bytes on disk of the tensors."""
+    checkpoint = read_checkpoint(directory)
+    linears = sum(t.nbytes for linear in checkpoint.linears.values() for t in linear.tensors().values())
+    weights = sum(linear.dequantize().numel() for linear in checkpoint.linears.values())
+    others = [*checkpoint.floats.values()]
+    stored = linears + sum(t.nbytes for t in others) + sum(
+        t.nbytes for table in checkpoint.embeddings.values() for t in table.tensors().values())
+    count = weights + sum(t.numel() for t in others) + sum(
+        table.dequantize().numel() for table in checkpoint.embeddings.values())
+    return {"bits_of_linears": 8 * linears / weights, "bits_of_model": 8 * stored / count}
+
+
+class Measures:
+    """The figures of a student, all in float32."""
+
+    def __init__(self, arguments, world):
+        self.arguments, self.world = arguments, world
+        self.teacher = Decoder(load_teacher(arguments.teacher, torch.float32, world.device))
+        self.held_out = TokenShards(arguments.held_out)
+        tokenizer = load_tokenizer(arguments.teacher)
+        self.texts = {
+            name: torch.tensor(tokenizer.encode(path.read_text(encoding="utf-8"), add_special_tokens=False).ids)
+            for name, path in arguments.text
+        }
+
+    @torch.no_grad()
+    def __call__(self, student, options):
+        evaluator = Evaluator(self.teacher, self.held_out, options, self.world, torch.float32)
+        figures = evaluator(student)
+        for name, tokens in self.texts.items():
+            limit = len(tokens) if options.eval_tokens >= 512000 else 60 * 512
+            found = perplexity(student, tokens[:limit], rows=64, dtype=torch.float32)
+            figures[f"perplexity_{name}"], figures[f"error_{name}"] = found.value, found.error
+        return figures
+
+
+def train(options, measures, world):
+    """The figures of one run; kl None where the loss was not finite."""
+    torch._dynamo.reset()
+    torch.cuda.is_available() and torch.cuda.reset_peak_memory_stats()
+    driver = Driver(options, world)
+    begin = time.monotonic()
+    try:
+        steps = driver.run().step
+    except TrainingError as error:
+        return {"kl": None, "error": str(error)}
+    seconds = time.monotonic() - begin
+    log = [json.loads(line) for line in (options.out / "log.jsonl").read_text().splitlines()]
+    speeds = sorted(line["tokens_per_second"] for line in log if "tokens_per_second" in line)
+    speed = speeds[len(speeds) // 2]
+    return {
+        **measures(driver.student, options), **bits_per_weight(options.out / "model"),
+        "steps": steps, "seconds": seconds, "seconds_of_step": options.batch * options.length / speed,
+        "tokens_per_second": speed,
+        "gigabytes": torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None,
+    }
+
+
+def quantize(row, settings, arguments, measures, world):
+    """The figures of a model that was rounded and not trained."""
+    from tbq.checkpoint import write_checkpoint
+    from tbq.checkpoint.files import read_json
+    from tbq.ptq.options import Options as Rounding
+    from tbq.ptq.quantize import quantize_after_training
+    from tbq.train.models import load_model
+
+    model = load_model(arguments.teacher, torch.float32, torch.device("cpu"))
+    data = TokenShards(arguments.data)
+    ids = torch.from_numpy(data.read(list(range(arguments.samples)), 512)[0])
+    begin = time.monotonic()
+    checkpoint = quantize_after_training(
+        model, Policy.uniform(settings["scheme"]), None, read_json(arguments.teacher / "config.json"), "i16",
+        ids, Rounding(method=settings["method"], device=world.device))
+    seconds = time.monotonic() - begin
+    folder = arguments.out / "runs" / row
+    folder.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(folder, checkpoint)
+    options = Options(teacher=arguments.teacher, data=(str(arguments.data),), out=folder, steps=1, eval_tokens=512000)
+    return {**measures(Decoder(model.to(world.device)), options), **bits_per_weight(folder), "seconds": seconds}
+
+
+def named_file(text):
+    name, _, path = text.partition("=")
+    return name, pathlib.Path(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--table", type=pathlib.Path, default=TABLE)
+    parser.add_argument("--stage", choices=["sweep", "final", "quantized", "teacher"], required=True)
+    for name in ("--teacher", "--data", "--held-out", "--out"):
+        parser.add_argument(name, type=pathlib.Path, required=True)
+    parser.add_argument("--text", type=named_file, nargs="+", default=[], metavar="NAME=FILE")
+    parser.add_argument("--only", default="", help="regular expression over the rows' names")
+    parser.add_argument("--part", default="0/1", help="I/N: every N-th run from the I-th on")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin no run after that")
+    parser.add_argument("--samples", type=int, default=128, help="rows of --data to calibrate on")
+    arguments = parser.parse_args()
+    table = yaml.safe_load(arguments.table.read_text(encoding="utf-8"))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    results_file = arguments.out / "results.jsonl"
+    results = [json.loads(line) for line in results_file.read_text().splitlines()] if results_file.exists() else []
+    done = {result["run"] for result in results}
+    begin, world = time.monotonic(), World("auto")
+    measures = Measures(arguments, world)
+
+    def note(row, run, options, figures):
+        line = {"row": row, "run": run, "stage": arguments.stage, "options": options, **figures}
+        with results_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            os.fsync(file.fileno())
+        print(f"{run}: " + ", ".join(f"{k} {v:.4f}" for k, v in figures.items() if isinstance(v, float)), flush=True)
+
+    if arguments.stage == "teacher":
+        options = Options(teacher=arguments.teacher, data=(str(arguments.data),), out=arguments.out, steps=1,
+                          eval_tokens=512000)
+        note("teacher", "teacher", {}, measures(measures.teacher, options))
+        return
+    if arguments.stage == "quantized":
+        runs = [(row, f"{row}!", settings) for row, settings in table["quantized"].items()]
+    else:
+        runs = list(runs_of(table, arguments.stage, results))
+    part, parts = map(int, arguments.part.split("/"))
+    for row, run, settings in runs[part::parts]:
+        if run in done or not re.search(arguments.only, row):
+            continue
+        if time.monotonic() - begin > 60 * arguments.minutes:
+            break
+        if arguments.stage == "quantized":
+            note(row, run, settings, quantize(row, settings, arguments, measures, world))
+        else:
+            folder = arguments.out / "runs" / run
+            options = Options(teacher=arguments.teacher, data=(str(arguments.data),), out=folder, save_every=1 << 30,
+                              eval_every=0, **settings)
+            note(row, run, settings, train(options, measures, world))
+            shutil.rmtree(folder / "state", ignore_errors=True)
+        gc.collect()
+        torch.cuda.is_available() and torch.cuda.empty_cache()
+
+
+if __name__ == "__main__":
+    main()
