@@ -221,7 +221,8 @@ class Writer:
         bits = self.random.choice([None, 8, 4])
         if bits is None:
             return [self.float(f"{name}.weight", self.noise(rows, columns))], ""
-        group = self.random.choice([8, 20, 32, 64, columns])
+        # Whole steps of digits: 4 columns of 8 bits, 8 of 4.
+        group = self.random.choice([8, 20 if bits == 8 else 24, 32, 64, columns])
         half = 1 << (bits - 1)
         codes = torch.randint(-half, half, (rows, columns), generator=self.generator).to(torch.int8)
         scale = self.coefficients(rows, -(-columns // group), tame=True)
