@@ -77,6 +77,8 @@ static void putOptional(json &object, const Manifest &m) {
                        {"embedding", m.graph->embedding}};
   for (const Manifest::Operation &operation : m.operations)
     object["operations"].push_back(::toJson(operation));
+  if (!m.record.is_null())
+    object["record"] = m.record;
 }
 
 json tbq::toJson(const Manifest &m) {
@@ -231,7 +233,8 @@ static Manifest::Layer readLayer(Fields f) {
   layer.group = f.integer("group", 0, int64_t(1) << 32);
   layer.shift = f.boolean("shift");
   layer.salient = f.integer("salient", 0, layer.n * layer.k);
-  layer.bitsPerWeight = f.number("bits_per_weight", 0, 64);
+  // A row of one weight has its coefficients to itself.
+  layer.bitsPerWeight = f.number("bits_per_weight", 0, 1024);
   layer.bytes = f.integer("bytes", 0, byteLimit);
   return layer;
 }
@@ -315,6 +318,10 @@ Result<Manifest> tbq::fromJson(const json &value, const std::string &file) {
     m.chat = value["chat"];
   if (!m.chat.is_null() && !m.chat.is_object())
     f.refuse("chat", "must be an object or null");
+  if (f.has("record"))
+    m.record = value["record"];
+  if (!m.record.is_null() && !m.record.is_object())
+    f.refuse("record", "must be an object or null");
   m.bytesPerToken = f.integer("bytes_per_token", 0, byteLimit);
   if (failure)
     return *failure;

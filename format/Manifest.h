@@ -96,7 +96,8 @@ struct Manifest {
   std::optional<Graph> graph;        // absent: nothing was asked for
   std::vector<Operation> operations; // empty: the step shows nothing
   Generation generation;
-  nlohmann::json chat; // null or an object (runtime/Chat.h knows its fields)
+  nlohmann::json chat;   // null or an object (runtime/Chat.h knows its fields)
+  nlohmann::json record; // null or an object: how the model was made, as told
   uint64_t bytesPerToken = 0; // information bytes of weights a decode reads
 };
 

@@ -38,6 +38,7 @@ struct CompileOptions {
   std::string policy;        // empty, or a file of lines PATTERN SPEC
   std::string embedding;     // empty, or what parseEmbeddingSpec reads
   std::string saveQuantized; // empty, or where our checkpoint goes
+  std::string record;        // empty, or a JSON file for the manifest
   int64_t prefillTokens = 64;
   bool observe = false;    // the step shows the values of its operations
   bool sidecar = false;    // weights in a file beside the artifact
@@ -52,6 +53,10 @@ int compile(const CompileOptions &options);
 
 /// The rules of a policy file. Errors name the file and the line.
 ::tbq::Result<std::vector<PolicyRule>> readPolicy(const std::string &path);
+
+/// The JSON object of a file that goes into the manifest as it is; at most a
+/// MiB. Errors name the file.
+::tbq::Result<nlohmann::json> readRecord(const std::string &path);
 
 /// A module from text. Errors name the file, line and column.
 ::tbq::Result<OwningOpRef<ModuleOp>> readModule(MLIRContext &context,

@@ -86,7 +86,7 @@ private:
   std::vector<PolicyRule> policy;
   bool quantizes = false; // by any of the options
   std::vector<uint8_t> tokenizer;
-  nlohmann::json chat;
+  nlohmann::json chat, record;
   OwningOpRef<ModuleOp> module;
 };
 } // namespace
@@ -134,6 +134,12 @@ Status Compilation::openInputs() {
     return makeError("--save-quantized", "",
                      "needs a model directory and --quantize, --policy or "
                      "--embedding: what they make of it is saved");
+  if (!options.record.empty()) {
+    Result<nlohmann::json> read = readRecord(options.record);
+    if (!read)
+      return read.error();
+    record = std::move(*read);
+  }
   if (isArtifact())
     if (Status status = checkOutput(options.output); !status)
       return status;
@@ -434,6 +440,7 @@ Status Compilation::emitArtifact(WeightsOp weights, std::string object) {
     return ours(manifest.error());
   manifest->generation = describeGeneration(checkpoint->generation());
   manifest->chat = chat;
+  manifest->record = record;
 
   progress.begin("link");
   uint64_t done = 0, all = std::max<int64_t>(weights.getBytes(), 1);

@@ -7,6 +7,7 @@ The real one needs build/bin (TBQ_BUILD) and TinyStories-656K (TBQ_TEST_DATA).
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,7 +117,8 @@ def test_distance_by_hand():
 TOOLS = {
     "tbqc": "Path(sys.argv[sys.argv.index('-o') + 1]).write_text("
             "' '.join(sys.argv[2:]))",
-    "tbq-verify": "sys.exit(int(os.environ.get('VERIFY', 0)))",
+    "tbq-verify": "print(os.environ['VERIFIED']); "
+                  "sys.exit(int(os.environ.get('VERIFY', 0)))",
     "tbq-logits": "shutil.copy(os.environ['LOGITS'], "
                   "sys.argv[sys.argv.index('--out') + 1])"}
 
@@ -163,6 +165,10 @@ def test_a_recipe_is_followed_and_recorded(tmp_path, quantized, stand_ins,
     logits.numpy().tofile(tmp_path / "logits")
     monkeypatch.setenv("LOGITS", str(tmp_path / "logits"))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "python"))
+    operation = {"kind": "rms_norm", "values": 8, "exact": False}
+    monkeypatch.setenv("VERIFIED", json.dumps({
+        "tokens": 24, "logits": {"nmse": 1e-9}, "operations": [
+            {**operation, "relative": 1e-7}, {**operation, "relative": 1e-8}]}))
     recipe = read_recipe(write(tmp_path, {
         "model": str(folder / "float"), "out": "out",
         "quantize": {"scheme": "dlt:g16"}, "compile": {"context": 64}}))
@@ -171,14 +177,17 @@ def test_a_recipe_is_followed_and_recorded(tmp_path, quantized, stand_ins,
     out = tmp_path / "out"
     assert sorted(p.name for p in out.iterdir()) == [
         "build.json", "checkpoint", "model.so"]
-    assert (out / "model.so").read_text().endswith("model.so --context=64")
+    assert re.search(r"model.so --context=64 --record=\S+record.json$",
+                     (out / "model.so").read_text())
     record = json.loads((out / "build.json").read_text())
     assert record["recipe"] == (tmp_path / "recipe.yaml").read_text()
     assert record["artifact"]["sha256"] == hashlib.sha256(
         (out / "model.so").read_bytes()).hexdigest()
     assert record["comparison"]["kl"] == found.kl
-    assert len(record["commands"]) == 5
+    assert len(record["commands"]) == 7
     assert "--dump-tensors" in record["commands"][2]
+    assert record["verification"]["operations"] == {
+        "rms_norm": {"values": 16, "exact": False, "relative": 1e-7}}
     for change, code, said in (
             ({"VERIFY": "3"}, 3, "exit code 3 of"),
             ({"LOGITS": str(tmp_path / "wrong")}, 3, "above 0.001")):
@@ -220,3 +229,11 @@ def test_a_recipe_trains_compiles_and_verifies(tmp_path):
     record = json.loads((tmp_path / "out/build.json").read_text())
     assert record["training"]["steps"] == 3
     assert record["comparison"]["kl"] < 1e-4
+    shown = subprocess.run([TBQC.parent / "tbq-inspect", "--json",
+                            tmp_path / "out/model.so"], text=True, check=True,
+                           capture_output=True)
+    inside = json.loads(shown.stdout)["record"]
+    assert inside == {name: record[name] for name in inside}
+    assert {"training", "verification", "comparison"} <= set(inside)
+    linear = inside["verification"]["operations"]["linear"]
+    assert linear["exact"] and linear["values"] > 0

@@ -14,7 +14,7 @@ import numpy
 import pytest
 import torch
 
-from conftest import LONG, runGood, runTool
+from conftest import LONG, REPOSITORY, runGood, runTool
 from damage import assertCompileRefused, assertRefused, editJson, editTensors
 
 SINGLE, SHARDED, STORED = "odd-biased-linear-rope", "untied-bf16-sharded", "stored-ternary-g128"
@@ -137,6 +137,9 @@ FLAG_CASES = {
     "unknown-target": (["--target=tpu"], "tpu"),
     "bad-context": (["--context=0"], "--context", "0"),
     "context-too-long": (["--context=513"], "513", "512"),
+    "no-record": (["--record=/absent.json"], "/absent.json"),
+    "record-is-no-object": (["--record=" + str(REPOSITORY / "LICENSE")], "LICENSE"),
+    "record-of-no-artifact": (["--record=x.json", "--emit=asm"], "--record", "artifact"),
 }
 
 

@@ -163,6 +163,12 @@ static void printSummary(const Manifest &m, uint64_t fileBytes, bool layers) {
                   : "none");
   row("made by", "tbq " + m.tbqVersion + ", LLVM " + m.llvmVersion + ", ABI " +
                      number(m.abi));
+  if (m.record.is_object()) {
+    std::string fields;
+    for (const auto &item : m.record.items())
+      fields += (fields.empty() ? "" : ", ") + item.key();
+    row("record", fields + " (--json)");
+  }
   printLayers(m, layers);
 }
 

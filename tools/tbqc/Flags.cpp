@@ -90,6 +90,10 @@ struct Flags {
                cl::desc("embed (default), or sidecar: in a file FILE.weights "
                         "beside the artifact"),
                cl::init("embed"), cl::cat(all)};
+  Text record{"record",
+              cl::desc("a JSON file, how the model was made, that goes into "
+                       "the manifest as it is (default none)"),
+              cl::value_desc("file"), cl::cat(all)};
   Text checkpoint{"checkpoint",
                   cl::desc("where the weights of a MODULE.mlir are"),
                   cl::value_desc("dir"), cl::cat(all)};
@@ -257,8 +261,9 @@ Status Flags::setKind(CompileOptions &options) const {
           weights, {{"embed", false}, {"sidecar", true}}, options.sidecar);
       !status)
     return status;
-  if (weights.getNumOccurrences() && options.kind != OutputKind::Artifact)
-    return makeError("--weights", "", "is for an artifact");
+  for (const Text *flag : {&weights, &record})
+    if (flag->getNumOccurrences() && options.kind != OutputKind::Artifact)
+      return makeError("--" + flag->ArgStr.str(), "", "is for an artifact");
   options.output = output;
   if (output.empty())
     options.output = options.kind == OutputKind::Artifact ? "model.so" : "-";
@@ -281,6 +286,7 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.policy = policy;
   options.embedding = embedding;
   options.saveQuantized = saveQuantized;
+  options.record = record;
   options.temporaries = temporaries;
   options.verbose = verbose;
   options.observe = dumpTensors;

@@ -2,7 +2,8 @@
 """The steps of a recipe, each a command of its own.
 
 Input: Recipe. Output: OUT/run (training) or OUT/checkpoint, OUT/model.so, and
-OUT/build.json, the record: recipe, commands, training, distances, hashes.
+OUT/build.json, the record: recipe, training, what was verified, distances; it
+is in the artifact's manifest too, and here with the commands and the hash.
 Invariant: the record is written last, and only of an artifact that every check
 passed; a failed one keeps what was made, for a look at it. A run of training
 that was interrupted continues.
@@ -96,13 +97,17 @@ class Build:
                       for name in ("tbqc", "tbq-verify", "tbq-logits")}
         self.commands: list[str] = []
 
-    def _run(self, command: list[str]) -> None:
+    def _run(self, command: list[str], capture: bool = False) -> str:
+        """What it prints, if `capture`."""
         self.commands.append(shlex.join(command))
         print(f"$ {self.commands[-1]}", file=sys.stderr, flush=True)
-        code = subprocess.run(command, check=False).returncode
+        result = subprocess.run(command, check=False, text=True,
+                                stdout=subprocess.PIPE if capture else None)
+        code = result.returncode
         if code:
             raise BuildError(f"exit code {code} of {self.commands[-1]}",
                              code if code > 0 else 1)
+        return result.stdout
 
     def run(self) -> Distance:
         recipe = self.recipe
@@ -112,56 +117,87 @@ class Build:
                       else recipe.out / "checkpoint")
         self._run(make_command(recipe))
         artifact = recipe.out / "model.so"
-        self._run(compile_command(recipe, self.tools["tbqc"], checkpoint,
-                                  artifact))
-        self._verify(checkpoint)
-        found, bound = self._compare(checkpoint, artifact)
+        compiled = compile_command(recipe, self.tools["tbqc"], checkpoint,
+                                   artifact)
+        self._run(compiled)
+        record = {"recipe": recipe.file.read_text(encoding="utf-8"),
+                  "versions": versions(),
+                  "training": _training_record(checkpoint),
+                  "verification": self._verify(checkpoint)}
+        ids = some_tokens(recipe.compare.tokens, _vocabulary(checkpoint),
+                          recipe.compare.seed)
+        logits = self._logits(artifact, ids)
+        found = distance(reference_logits(checkpoint, ids), logits)
+        bound = self._bound(checkpoint)
         if not found.kl <= bound:
             raise BuildError(
                 f"{artifact}: KL(PyTorch || compiled) is {found.kl:.3g} nats a "
                 f"token, above {bound:g}", 3)
-        self._record(checkpoint, artifact, found, bound)
+        record["comparison"] = {**dataclasses.asdict(found), "max_kl": bound,
+                                "tokens": len(ids)}
+        self._compile_with(record, compiled)
+        if not torch.equal(self._logits(artifact, ids), logits):
+            raise BuildError(f"{artifact}: compiled again it gives other "
+                             "logits", 2)
+        write_json(recipe.out / BUILD_RECORD, {
+            **record, "commands": self.commands,
+            "artifact": {"file": artifact.name, "sha256": hashlib.sha256(
+                artifact.read_bytes()).hexdigest()}})
         return found
 
-    def _verify(self, checkpoint: Path) -> None:
-        """Operation by operation, on a twin of the artifact that shows them."""
+    def _verify(self, checkpoint: Path) -> dict:
+        """Operation by operation, on a twin of the artifact that shows them:
+        by kind the largest deviations that were found."""
         with tempfile.TemporaryDirectory(dir=self.recipe.out) as folder:
             twin = Path(folder) / "model.so"
             self._run([*compile_command(self.recipe, self.tools["tbqc"],
                                         checkpoint, twin), "--dump-tensors"])
-            self._run([str(self.tools["tbq-verify"]), "-m", str(twin),
-                       str(checkpoint)])
+            found = json.loads(self._run(
+                [str(self.tools["tbq-verify"]), "-m", str(twin),
+                 str(checkpoint), "--json"], capture=True))
+        kinds: dict[str, dict] = {}
+        for operation in found["operations"]:
+            kind = kinds.setdefault(operation["kind"], {
+                "values": 0, "exact": operation["exact"], "relative": 0.0})
+            kind["values"] += operation["values"]
+            kind["relative"] = max(kind["relative"], operation["relative"])
+        return {"tokens": found["tokens"], "operations": kinds,
+                "logits": found["logits"]}
 
-    def _compare(self, checkpoint: Path,
-                 artifact: Path) -> tuple[Distance, float]:
-        """(distance, the bound on its kl)."""
-        compare = self.recipe.compare
-        config = read_json(checkpoint / "config.json")
-        activations = (self.recipe.flags.get("activations")
-                       or [config["quantization_config"]["activations"]])[0]
-        bound = (MAX_KL[activations] if compare.max_kl is None
-                 else compare.max_kl)
-        ids = some_tokens(compare.tokens, config["vocab_size"], compare.seed)
-        tokens, logits = (self.recipe.out / name
-                          for name in ("tokens.txt", "logits.bin"))
-        tokens.write_text(" ".join(map(str, ids)) + "\n", encoding="utf-8")
-        self._run([str(self.tools["tbq-logits"]), str(artifact), "--ids",
-                   str(tokens), "--out", str(logits)])
-        compiled = torch.from_numpy(np.fromfile(logits, np.float32)).view(
-            len(ids), -1)
-        for path in (tokens, logits):
-            path.unlink()
-        return distance(reference_logits(checkpoint, ids), compiled), bound
+    def _bound(self, checkpoint: Path) -> float:
+        """On the KL between PyTorch's logits and the artifact's."""
+        if self.recipe.compare.max_kl is not None:
+            return self.recipe.compare.max_kl
+        stored = read_json(checkpoint / "config.json")["quantization_config"]
+        activations = self.recipe.flags.get("activations",
+                                            [stored["activations"]])[0]
+        return MAX_KL[activations]
 
-    def _record(self, checkpoint: Path, artifact: Path, found: Distance,
-                bound: float) -> None:
-        training = checkpoint / RECORD
-        write_json(self.recipe.out / BUILD_RECORD, {
-            "recipe": self.recipe.file.read_text(encoding="utf-8"),
-            "commands": self.commands, "versions": versions(),
-            "artifact": {"file": artifact.name, "sha256": hashlib.sha256(
-                artifact.read_bytes()).hexdigest()},
-            "comparison": {**dataclasses.asdict(found), "max_kl": bound,
-                           "tokens": self.recipe.compare.tokens},
-            "training": json.loads(training.read_text(encoding="utf-8"))
-            if training.exists() else None})
+    def _logits(self, artifact: Path, ids: list[int]) -> torch.Tensor:
+        """The compiled model's, float32 [len(ids), V]."""
+        with tempfile.TemporaryDirectory(dir=self.recipe.out) as folder:
+            tokens, logits = (Path(folder) / name
+                              for name in ("tokens.txt", "logits.bin"))
+            tokens.write_text(" ".join(map(str, ids)) + "\n",
+                              encoding="utf-8")
+            self._run([str(self.tools["tbq-logits"]), str(artifact), "--ids",
+                       str(tokens), "--out", str(logits)])
+            return torch.from_numpy(np.fromfile(logits, np.float32)).view(
+                len(ids), -1)
+
+    def _compile_with(self, record: dict, compiled: list[str]) -> None:
+        """Compiles once more: the same artifact, with `record` in its
+        manifest."""
+        with tempfile.TemporaryDirectory(dir=self.recipe.out) as folder:
+            path = Path(folder) / "record.json"
+            write_json(path, record)
+            self._run([*compiled, f"--record={path}"])
+
+
+def _training_record(checkpoint: Path) -> dict | None:
+    path = checkpoint / RECORD
+    return read_json(path) if path.exists() else None
+
+
+def _vocabulary(checkpoint: Path) -> int:
+    return read_json(checkpoint / "config.json")["vocab_size"]

@@ -142,6 +142,25 @@ TEST(Manifest, GraphAndOperationsMayBeAbsent) {
   EXPECT_EQ(toJson(*read), manifest);
 }
 
+TEST(Manifest, ARowOfOneWeightHasManyBits) {
+  json manifest = toJson(fullManifest());
+  manifest["layers"][0]["bits_per_weight"] = 66.0;
+  Result<Manifest> read = fromJson(manifest, "m.so");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->layers[0].bitsPerWeight, 66.0);
+}
+
+TEST(Manifest, RecordIsAnyObject) {
+  json manifest = toJson(fullManifest());
+  EXPECT_FALSE(manifest.contains("record"));
+  manifest["record"] = {{"steps", 3}, {"held_out", {{"kl", 0.25}}}};
+  Result<Manifest> read = fromJson(manifest, "m.so");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(toJson(*read), manifest);
+  manifest["record"] = {1, 2};
+  expectRefused(manifest, "record");
+}
+
 TEST(Manifest, OperationFieldsAreRequiredAndTyped) {
   const json good = toJson(fullManifest());
   for (const char *key : {"name", "kind", "values"}) {
