@@ -17,6 +17,8 @@ from tbq.train.options import Options
 # More threads than cores to run them take ten times as long over toys.
 torch.set_num_threads(1)
 VOCABULARY = 50
+LINEARS = [*(f"self_attn.{x}_proj" for x in "qkvo"),
+           *(f"mlp.{x}_proj" for x in ("gate", "up", "down"))]
 
 
 def write_teacher(directory, **settings):

@@ -235,5 +235,5 @@ def test_a_recipe_trains_compiles_and_verifies(tmp_path):
     inside = json.loads(shown.stdout)["record"]
     assert inside == {name: record[name] for name in inside}
     assert {"training", "verification", "comparison"} <= set(inside)
-    linear = inside["verification"]["operations"]["linear"]
+    linear = inside["verification"]["operations"]["packed_linear integer"]
     assert linear["exact"] and linear["values"] > 0

@@ -370,3 +370,18 @@ def test_compiled_blocks_learn_the_same(folder, monkeypatch):
         train(options)
         losses.append([line["loss"] for line in some_run.log(options.out)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize("embedding", [None, "int4:g16"])
+def test_a_rate_of_zero_freezes(folder, embedding):
+    options = some_run.options(
+        folder, f"frozen-{embedding}", steps=2, embedding=embedding,
+        embedding_rate=0, norm_rate=0, coefficient_rate=0)
+    driver = Driver(options, World("cpu"))
+    before = {name: tensor.clone()
+              for name, tensor in driver.student.named_tensors().items()}
+    driver.run()
+    moved = {name for name, tensor in driver.student.named_tensors().items()
+             if not torch.equal(tensor, before[name])}
+    assert moved == {f"model.layers.{layer}.{linear}.weight"
+                     for layer in range(2) for linear in some_run.LINEARS}

@@ -30,7 +30,8 @@ from tbq.train.export import command_line, export_student, versions
 from tbq.train.log import Log, duration
 from tbq.train.models import (fingerprint, load_student, load_teacher,
                               read_config)
-from tbq.train.optimizer import clip, make_optimizer, set_rate
+from tbq.train.optimizer import (clip, freeze, make_optimizer,
+                                 set_rate)
 from tbq.train.options import Options, parse_layers
 from tbq.train.schedule import rate_at, steps_in, tail_at
 from tbq.train.sources import open_mixture, open_shards
@@ -75,6 +76,7 @@ class Driver:
             # A kind of linear, of tensor and of mode each compile once.
             torch._dynamo.config.recompile_limit = RECOMPILES
         self.teacher, self.student = self._models()
+        freeze(self.student, options)
         self.learning = [p for p in self.student.named_parameters().values()
                          if p.requires_grad]
         self.optimizer = make_optimizer(self.student, options)

@@ -66,11 +66,24 @@ def rms_factors(latents: dict[str, nn.Parameter]) -> dict[str, float]:
                   / _STEPS_PER_OCTAVE) for name, value in rms.items()}
 
 
+def factors_of(options: Options) -> dict[str, float]:
+    """Of the learning rate, by kind."""
+    return {"latents": 1.0, "coefficients": options.coefficient_rate,
+            "embedding": options.embedding_rate, "norms": options.norm_rate}
+
+
+def freeze(decoder: Decoder, options: Options) -> None:
+    """What has a rate of 0 gets no gradient either."""
+    factor = factors_of(options)
+    for kind, parameters in kinds_of(decoder).items():
+        if factor[kind] == 0:
+            for parameter in parameters.values():
+                parameter.requires_grad_(False)
+
+
 def make_optimizer(decoder: Decoder, options: Options) -> torch.optim.AdamW:
     """AdamW; a group's "factor" times the rate of the step is its rate."""
-    kinds = kinds_of(decoder)
-    factor = {"latents": 1.0, "coefficients": options.coefficient_rate,
-              "embedding": options.embedding_rate, "norms": options.norm_rate}
+    kinds, factor = kinds_of(decoder), factors_of(options)
     relative = (rms_factors(kinds["latents"]) if options.latent_rate == "rms"
                 else {})
     # One step does not mix shards with whole tensors.

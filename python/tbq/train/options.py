@@ -123,7 +123,8 @@ class Options:
                           "embedding is clipped to; that of scales and norms "
                           "apart")
     coefficient_rate: float = _option(0.3, "rate of scales and shifts, as a "
-                                      "factor of --rate")
+                                      "factor of --rate; 0: they stay as they "
+                                      "are")
     norm_rate: float = _option(0.3, "the same of norms and biases")
     embedding_rate: float = _option(0.3, "the same of embedding and head")
     latent_rate: str = _option("equal", "equal, or rms: each latent's rate in "
@@ -149,9 +150,9 @@ class Options:
 
     def __post_init__(self):
         self._positive("batch", "length", "chunk", "log_every", "save_every",
-                       "keep", "eval_tokens", "rate", "temperature", "clip",
-                       "coefficient_rate", "norm_rate", "embedding_rate")
-        for name in ("micro_batch", "eval_every", "decay", "dad_gamma", "seed"):
+                       "keep", "eval_tokens", "rate", "temperature", "clip")
+        for name in ("micro_batch", "eval_every", "decay", "dad_gamma", "seed",
+                     "coefficient_rate", "norm_rate", "embedding_rate"):
             self._check(name, getattr(self, name) >= 0, "is negative")
         for name in ("warmup", "off_decay", "beta1", "beta2"):
             self._check(name, 0 <= getattr(self, name) < 1, "is not in [0, 1)")
