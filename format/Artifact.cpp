@@ -6,6 +6,7 @@
 #include "format/Artifact.h"
 
 #include "format/BoundedReader.h"
+#include "format/BoundedWriter.h"
 #include "format/CheckedSize.h"
 #include "format/MappedFile.h"
 
@@ -23,27 +24,19 @@ static constexpr uint64_t hashedTrailerBytes =
 std::array<uint8_t, artifactTrailerBytes>
 tbq::encodeTrailer(const ArtifactTrailer &trailer) {
   std::array<uint8_t, artifactTrailerBytes> bytes{};
-  uint64_t at = 0;
-  auto put = [&](uint64_t value, unsigned width) {
-    for (unsigned i = 0; i < width; ++i)
-      bytes[at++] = static_cast<uint8_t>(value >> (8 * i));
-  };
-  auto putDigest = [&](const Sha256Digest &digest) {
-    std::memcpy(bytes.data() + at, digest.data(), digest.size());
-    at += digest.size();
-  };
-  for (unsigned i = 0; i < 8; ++i)
-    put(static_cast<uint8_t>(magic[i]), 1);
-  put(artifactTrailerVersion, 4);
-  put(artifactTrailerBytes, 4);
-  put(trailer.imageSize, 8);
+  BoundedWriter writer(bytes.data(), bytes.size());
+  writer.writeString(magic);
+  writer.write<uint32_t>(artifactTrailerVersion);
+  writer.write<uint32_t>(artifactTrailerBytes);
+  writer.write(trailer.imageSize);
   for (const FileRange *range :
        {&trailer.manifest, &trailer.tokenizer, &trailer.weights}) {
-    put(range->offset, 8);
-    put(range->size, 8);
+    writer.write(range->offset);
+    writer.write(range->size);
   }
-  putDigest(trailer.imageHash);
-  putDigest(sha256(bytes.data(), hashedTrailerBytes));
+  writer.writeBytes(trailer.imageHash.data(), trailer.imageHash.size());
+  Sha256Digest own = sha256(bytes.data(), hashedTrailerBytes);
+  writer.writeBytes(own.data(), own.size());
   return bytes;
 }
 

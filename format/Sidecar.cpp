@@ -6,6 +6,7 @@
 #include "format/Sidecar.h"
 
 #include "format/BoundedReader.h"
+#include "format/BoundedWriter.h"
 #include "format/CheckedSize.h"
 
 #include <cstring>
@@ -19,20 +20,15 @@ static constexpr uint64_t hashedBytes =
 std::array<uint8_t, sidecarHeaderBytes>
 tbq::encodeSidecarHeader(const SidecarHeader &header) {
   std::array<uint8_t, sidecarHeaderBytes> bytes{};
-  uint64_t at = 0;
-  auto put = [&](uint64_t value, unsigned width) {
-    for (unsigned i = 0; i < width; ++i)
-      bytes[at++] = static_cast<uint8_t>(value >> (8 * i));
-  };
-  for (unsigned i = 0; i < 8; ++i)
-    put(static_cast<uint8_t>(magic[i]), 1);
-  put(sidecarVersion, 4);
-  put(sidecarHeaderBytes, 4);
-  put(header.weightsSize, 8);
-  std::memcpy(bytes.data() + at, header.weightsHash.data(),
-              sizeof(Sha256Digest));
+  BoundedWriter writer(bytes.data(), bytes.size());
+  writer.writeString(magic);
+  writer.write<uint32_t>(sidecarVersion);
+  writer.write<uint32_t>(sidecarHeaderBytes);
+  writer.write(header.weightsSize);
+  writer.writeBytes(header.weightsHash.data(), header.weightsHash.size());
   Sha256Digest own = sha256(bytes.data(), hashedBytes);
-  std::memcpy(bytes.data() + hashedBytes, own.data(), own.size());
+  writer.seek(hashedBytes);
+  writer.writeBytes(own.data(), own.size());
   return bytes;
 }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The gate that every diagnostic of the compiler's IR is met by a test.
 
-Input:  lib/**/*.cpp and test/**, under the current directory.
+Input:  the .cpp and .h files of lib/, and test/**, under the current directory.
 Output: one line "FILE:LINE: TEXT" for each emitError or emitOpError that no test expects, and
         exit code 1 if there is any.
 Holds:  the literals of a diagnostic must stand in one line of a test, in their order; where a
@@ -42,7 +42,8 @@ def findUnexpected(root):
     ]
     count = 0
     missed = []
-    for path in sorted((root / "lib").rglob("*.cpp")):
+    sources = (path for path in (root / "lib").rglob("*") if path.suffix in (".cpp", ".h"))
+    for path in sorted(sources):
         text = path.read_text(encoding="utf-8")
         for line, literals, chosen in findDiagnostics(text):
             count += 1

@@ -135,6 +135,38 @@ tbq.weights @weights bytes 1024 {
 !kv = !tbq.cache<2 layers, 1 by 16, 16 tokens, f32>
 !rows = tensor<1x16xf32>
 !table = !tbq.packed<16x16, f32, tile 16>
+// Layers that need no more bytes than the residual: theirs lie above it.
+// CHECK: tbq.arena_bytes = 128 : i64
+// CHECK-LABEL: func.func private @layer(
+// CHECK-DAG: %[[H:.*]] = memref.view %arg0[%c0][]
+// CHECK-DAG: %[[Y:.*]] = memref.view %arg0[%c64][]
+// CHECK: tbq.gated_activation %[[H]], %[[H]] into(%[[Y]])
+// CHECK: tbq.add %[[H]], %[[Y]] into(%[[H]])
+func.func private @layer(%h: !rows, %i: index) -> !rows {
+  %y = tbq.gated_activation %h, %h : (!rows, !rows) -> !rows
+  %r = tbq.add %h, %y : (!rows, !rows) -> !rows
+  return %r : !rows
+}
+func.func @decode(%tokens: tensor<1xi32>, %cache: !kv, %position: index, %count: index, %first: index) -> !rows {
+  %table = tbq.placed_weight [0] : !table
+  %0 = tbq.embedding %tokens, %table : (tensor<1xi32>, !table) -> !rows
+  %1 = tbq.layers @layer(%0) numbers 0 to 2 : (!rows) -> !rows
+  %2 = tbq.gated_activation %1, %1 : (!rows, !rows) -> !rows
+  return %2 : !rows
+}
+func.func @prefill(%tokens: tensor<1xi32>, %cache: !kv, %position: index, %count: index, %first: index) -> !rows {
+  %table = tbq.placed_weight [0] : !table
+  %0 = tbq.embedding %tokens, %table : (tensor<1xi32>, !table) -> !rows
+  return %0 : !rows
+}
+tbq.weights @weights bytes 1024 {
+}
+
+// -----
+
+!kv = !tbq.cache<2 layers, 1 by 16, 16 tokens, f32>
+!rows = tensor<1x16xf32>
+!table = !tbq.packed<16x16, f32, tile 16>
 func.func private @layer(%h: !rows, %i: index) -> !rows {
   %w = tbq.placed_weight [0] : !table
   // A tile of the linear reads whole rows of what others have written over.

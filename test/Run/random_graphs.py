@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """Random modules of the graph stage and their weights: shapes and digits no checkpoint has.
 
-Input:  a seed. Output: a directory with graph.mlir, which has one @forward, and the checkpoint
-        that it names its weights from (config.json and model.safetensors).
+Input:  a seed, and what of its graph is cut (shrink.py finds that).
+Output: a directory with graph.mlir, which has one @forward, and the checkpoint that it names its
+        weights from (config.json and model.safetensors).
 Holds:  the seed decides everything. Sizes come from shuffled decks of 1..130, so that seeds in a
         row cover them all, as N and as K: what a linear gives, another one takes. Values stay
         finite: a linear takes what a norm gave, and what enters the cache fits into float16.
 
-python test/Run/random_graphs.py SEED DIRECTORY writes one.
+python test/Run/random_graphs.py SEED DIRECTORY [CUT] writes one; CUT is JSON.
 """
 
 import dataclasses
 import functools
 import itertools
+import json
 import pathlib
 import random
 import sys
@@ -22,16 +24,14 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "python"))
 import synthetic  # noqa: E402
+from random_draws import DRAWS, LARGEST_SIZE, Draws  # noqa: E402
 from tbq import checkpoint  # noqa: E402
 
-LARGEST_SIZE = 130
-DRAWS = 4  # of sizes by one seed
 CONTEXT = 64
 TOKENS = 257  # that the tokenizer has: bytes and one more
 GROUPS = (32, 64, 96, 128, 192, 256, "row")
 SCHEMES = ("float", "ternary", "binary", "dual-binary")
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
-LARGEST = torch.finfo(torch.float16).max
 MODES = ("f32", "i8", "i16")
 PROCESSORS = ("native", "x86-64-v3", "x86-64")
 WORKERS = (1, 2, 3, 5, 16)
@@ -59,33 +59,17 @@ class Linear:
     group: int
 
 
-def deck(seed):
-    """The sizes that a seed draws: its part of shuffled lists of 1..LARGEST_SIZE."""
-    for draw in range(seed * DRAWS, (seed + 1) * DRAWS):
-        order = list(range(1, LARGEST_SIZE + 1))
-        random.Random(draw // LARGEST_SIZE).shuffle(order)
-        yield order[draw % LARGEST_SIZE]
-
-
-class Writer:
+class Writer(Draws):
     """The module's text and the checkpoint's tensors as they grow."""
 
-    def __init__(self, seed):
-        self.random = random.Random(f"graph {seed}")
-        self.generator = torch.Generator().manual_seed(seed)
-        self.sizes = deck(seed)
-        self.mode = settings(seed)[0]
+    def __init__(self, seed, whole=None, cut=None):
+        super().__init__(seed, whole, cut)
+        self.seed = seed
+        self.mode, self.processor, workers = settings(seed)
+        self.workers = self.decide("workers", workers, least=1)
+        self.chunk = self.decide("chunk", chunk(seed), least=1)
         self.text, self.tensors, self.linears = [], {}, []
         self.values = itertools.count()
-
-    def chance(self, probability):
-        return self.random.random() < probability
-
-    def noise(self, *shape):
-        return torch.randn(shape, generator=self.generator)
-
-    def bits(self, *shape, digits=2):
-        return torch.randint(0, digits, shape, generator=self.generator, dtype=torch.uint8)
 
     def emit(self, operation, types, result):
         value = f"%{next(self.values)}"
@@ -107,60 +91,16 @@ class Writer:
         return self.weight(name, tensor.to(DTYPES[spelling]), f"tensor<{shape}x{spelling}>")
 
     def norm(self, name, value, size):
+        self.mark(name)
         weight, kind = self.float(f"{name}.weight", 1 + 0.2 * self.noise(size))
         rows = f"tensor<?x{size}xf32>"
         return self.emit(
             f"rms_norm {value}, {weight} epsilon 9.99999974E-6 features {size}", (rows, kind), rows
         )
 
-    def coefficients(self, *shape, tame):
-        """float16, now and then 0, negative, the smallest or the largest there is."""
-        values = self.noise(*shape).abs() * 0.3 + 0.01
-        if self.chance(0.3):
-            values[self.bits(*shape, digits=4) == 0] *= -1
-        for extreme in (0.0, 2.0**-24, *(() if tame else (LARGEST, -LARGEST))):
-            if self.chance(0.1):
-                values[self.bits(*shape, digits=8) == 0] = extreme
-            if self.chance(0.02):
-                values[:] = extreme
-        return values.to(torch.float16)
-
-    def digits(self, *shape, count=2):
-        """Random, or all the same: 0, or the largest."""
-        draw = self.random.random()
-        if draw < 0.2:
-            return torch.full(shape, 0 if draw < 0.1 else count - 1, dtype=torch.uint8)
-        return self.bits(*shape, digits=count)
-
-    def salient(self, rows, columns, tame):
-        fraction = self.random.choice([0.0, 0.01, 0.1, 0.3])
-        mask = torch.rand(rows, columns, generator=self.generator) < fraction
-        if self.chance(0.2):
-            mask[0] = self.chance(0.5)
-        codes = torch.randint(-128, 128, (int(mask.sum()),), generator=self.generator).to(torch.int8)
-        if self.chance(0.2):
-            codes[:] = self.random.choice([-128, 127])
-        zeros = torch.randint(-128, 128, (rows,), generator=self.generator).to(torch.int16)
-        scale = self.coefficients(rows, tame=tame)
-        return checkpoint.Salient(mask, codes, scale / (64 if tame else 1), self.random.choice([None, zeros]))
-
-    def quantised(self, scheme, rows, columns, group, tame):
-        shape = (rows, -(-columns // group))
-        scale = self.coefficients(*((2, *shape) if scheme == "dual-binary" else shape), tame=tame)
-        if scheme == "dual-binary":
-            return checkpoint.DualBinaryLinear(self.digits(2, rows, columns), scale, group)
-        shift = self.random.choice([None, self.coefficients(*shape, tame=tame)])
-        if scheme == "ternary":
-            codes = self.digits(rows, columns, count=3).to(torch.int8) - 1
-            return checkpoint.TernaryLinear(codes, scale, shift, group)
-        bits, salient = self.digits(rows, columns), None
-        if self.chance(0.6):
-            salient = self.salient(rows, columns, tame)
-            bits[salient.mask] = 0
-        return checkpoint.BinaryLinear(bits, scale, shift, group, salient)
-
     def linear(self, name, value, columns, rows, tame=False):
         """tame: nothing that a float16 cache could not hold."""
+        self.mark(name)
         scheme = self.random.choice(SCHEMES[0 if self.chance(0.4) else 1 :])
         group = self.random.choice(GROUPS)
         group = columns if group == "row" else group
@@ -169,12 +109,12 @@ class Writer:
             operands = [self.float(f"{name}.weight", self.noise(rows, columns) / columns**0.5)]
             clauses = ""
         else:
-            module = self.quantised(scheme, rows, columns, group, tame)
+            module = self.quantised(name, scheme, rows, columns, group, tame)
             operands, clauses = self.operands(name, module, rows, columns, scheme)
             clauses += f" group {min(group, columns)}"
             clauses += "" if self.mode == "f32" else f" activations {self.mode}"
         bias = ""
-        if self.chance(0.3):
+        if self.decide(f"{name}.bias", self.chance(0.3)):
             operands.append(self.float(f"{name}.bias", self.noise(rows)))
             bias = f" bias({operands[-1][0]})"
         head, _, tail = clauses.partition(" group ")
@@ -218,6 +158,7 @@ class Writer:
 
     def table(self, name, rows, columns):
         """The embedding or the head: operands and clauses."""
+        self.mark(name)
         bits = self.random.choice([None, 8, 4])
         if bits is None:
             return [self.float(f"{name}.weight", self.noise(rows, columns))], ""
@@ -254,13 +195,13 @@ def tokenizer():
 
 
 def drawShape(writer):
-    keys = writer.random.choice([1, 1, 2, 3])
+    keys = writer.decide("keys", writer.random.choice([1, 1, 2, 3]), least=1)
     return Shape(
-        hidden=next(writer.sizes),
-        heads=keys * writer.random.choice([1, 2, 3]),
+        hidden=writer.decide("hidden", next(writer.sizes), least=1),
+        heads=keys * writer.decide("sharing", writer.random.choice([1, 2, 3]), least=1),
         keys=keys,
-        width=2 * writer.random.randint(1, 17),
-        vocabulary=TOKENS + writer.random.randint(0, LARGEST_SIZE),
+        width=2 * writer.decide("half_width", writer.random.randint(1, 17), least=1),
+        vocabulary=TOKENS + writer.decide("more_tokens", writer.random.randint(0, LARGEST_SIZE)),
         cache="f32" if writer.mode == "f32" else writer.random.choice(["f16", "f32"]),
     )
 
@@ -291,15 +232,19 @@ def writeAttention(writer, shape, name, value):
 
 def writeChain(writer, shape, name, value):
     """Norms and linears, one after the other, from the hidden size through any others to it."""
+    writer.mark(f"{name}.mlp")
     size = shape.hidden
     sizes = [next(writer.sizes) for _ in range(DRAWS - 1)]
     if writer.chance(0.2):  # more than one block of columns in 16 bits
         sizes.insert(1, writer.random.randint(250, 700))
     for step, rows in enumerate(sizes):
         part = f"{name}.mlp.up_proj.{step}"
+        rows = writer.decide(f"{part}.rows", rows)
+        if rows == 0:  # only in a cut graph
+            continue
         norm = writer.norm(f"{part}.norm", value, size)
         value = writer.linear(part, norm, size, rows)
-        if writer.chance(0.2):
+        if writer.decide(f"{part}.gate", writer.chance(0.2)):
             gate = writer.linear(f"{name}.mlp.gate_proj.{step}", norm, size, rows)
             kind = f"tensor<?x{rows}xf32>"
             value = writer.emit(f"gated_activation {gate}, {value}", (kind, kind), kind)
@@ -316,7 +261,9 @@ def writeLayer(writer, shape, value):
         f"^bb0(%before: {kind}, %layer: index):",
     ]
     value = "%before"
-    for write in (writeAttention, writeChain):
+    for part, write in {"attention": writeAttention, "mlp": writeChain}.items():
+        if not writer.decide(part, True):
+            continue
         change = write(writer, shape, name, value)
         value = writer.emit(f"add {value}, {change}", (kind, kind), kind)
     writer.text += [f"tbq.yield {value} : {kind}", "}"]
@@ -361,9 +308,14 @@ def moduleText(writer, shape, logits):
     ])  # fmt: skip
 
 
-def makeGraph(seed, directory):
-    """Writes the module and its checkpoint; its linears."""
-    writer = Writer(seed)
+def makeGraph(seed, directory, cut=None):
+    """Writes the module and its checkpoint; what it was drawn from. cut: of the decisions of a
+    seed, those that are to be others."""
+    whole = None
+    if cut:
+        whole = Writer(seed)
+        writeForward(whole, drawShape(whole))
+    writer = Writer(seed, whole, cut)
     shape = drawShape(writer)
     logits = writeForward(writer, shape)
     directory.mkdir(parents=True, exist_ok=True)
@@ -379,9 +331,9 @@ def makeGraph(seed, directory):
     checkpoint.write_json(directory / "config.json", config)
     for file, text in tokenizer().items():
         (directory / file).write_text(text)
-    return writer.linears
+    return writer
 
 
 if __name__ == "__main__":
-    makeGraph(int(sys.argv[1]), pathlib.Path(sys.argv[2]))
-    print(*settings(int(sys.argv[1])), chunk(int(sys.argv[1])))
+    made = makeGraph(int(sys.argv[1]), pathlib.Path(sys.argv[2]), json.loads("".join(sys.argv[3:4]) or "{}"))
+    print(made.mode, made.processor, made.workers, made.chunk)

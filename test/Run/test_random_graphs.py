@@ -3,7 +3,8 @@
 interpreter does, operation by operation; integers bit for bit.
 
 A failure names the seed: `python test/Run/random_graphs.py SEED DIRECTORY` writes its module and
-says the kind of activations, the processor, the workers and the tokens of a prefill step.
+says the kind of activations, the processor, the workers and the tokens of a prefill step. The first
+of a test is shrunk: the same with what is cut, and its module.
 """
 
 import json
@@ -15,6 +16,7 @@ import pytest
 
 import random_graphs
 from conftest import LONG, runTool
+from shrink import shrink
 from test_verify import EXACT
 
 SEEDS = 1000 if LONG else 3
@@ -36,37 +38,45 @@ def lacks(processor):
     return processor == "x86-64-v3" and not {"avx2", "fma", "bmi2", "movbe"} <= set(flags)
 
 
-def check(seed, folder):
-    """What is wrong with one seed's graph, in lines."""
-    _, processor, workers = random_graphs.settings(seed)
+def check(graph, folder):
+    """What is wrong with a graph, in lines; the first says in which way. Empty if nothing is."""
     module, artifact = folder / "graph.mlir", folder / "model.so"
     source = (module, f"--checkpoint={folder}")
-    chunk = f"--prefill-chunk={random_graphs.chunk(seed)}"
-    compiled = runTool("tbqc", *source, "--dump-tensors", f"--mcpu={processor}", chunk, "-o", artifact)
-    if compiled.returncode:
-        return compiled.stderr.splitlines()
+    flags = ("--dump-tensors", f"--mcpu={graph.processor}", f"--prefill-chunk={graph.chunk}")
+    result = runTool("tbqc", *source, *flags, "-o", artifact)
+    if result.returncode != 0:
+        return [f"tbqc: exit code {result.returncode}", *result.stderr.splitlines()]
     result = runTool(
-        "tbq-verify", "-m", artifact, *source, "--json", "-t", workers, "--logits", folder / "logits", *BOUNDS
+        "tbq-verify", "-m", artifact, *source, "--json", "-t", graph.workers, "--logits", folder / "logits", *BOUNDS
     )
     # What cancels in one operation is all that the next norm has to go by: logits have no bound here.
     wrong = [line for line in result.stderr.splitlines() if "tbq-verify: logits: " not in line]
     if result.returncode not in (0, 3):
-        return [*wrong, f"exit code {result.returncode}"]
+        return [f"tbq-verify: exit code {result.returncode}", *wrong]
     for operation in json.loads(result.stdout)["operations"]:
         if operation["kind"] in EXACT and (operation["differing"] or not operation["exact"]):
             wrong.append(f"{operation['layer']}: {operation['kind']}: {operation['differing']} values differ")
+    if wrong:
+        return ["not as the interpreter", *wrong]
     if not numpy.isfinite(numpy.fromfile(folder / "logits")).all():
-        wrong.append("not a finite number: what is compared after it proves nothing")
-    return wrong
+        return ["not a finite number: what is compared after it proves nothing"]
+    return []
 
 
-def casesOf(seed, linears):
-    """(M, N, K, scheme, group, activations, processor) of the linears of one seed."""
-    chunk, prefilled = random_graphs.chunk(seed), TOKENS - DECODED
-    steps = {1, min(chunk, prefilled), prefilled % chunk} - {0}
+def report(seed, folder, wrong):
+    """The smallest graph that fails in the same way, and how to write it."""
+    cut, graph = shrink(seed, folder, lambda graph: check(graph, folder)[:1] == wrong[:1])
+    command = f"python test/Run/random_graphs.py {seed} DIRECTORY '{json.dumps(cut)}'"
+    return {command: [*check(graph, folder), *(folder / "graph.mlir").read_text().splitlines()]}
+
+
+def casesOf(graph):
+    """(M, N, K, scheme, group, activations, processor) of the linears of one graph."""
+    prefilled = TOKENS - DECODED
+    steps = {1, min(graph.chunk, prefilled), prefilled % graph.chunk} - {0}
     return {
-        (tokens, linear.rows, linear.columns, linear.scheme, linear.group, *random_graphs.settings(seed)[:2])
-        for linear in linears
+        (tokens, linear.rows, linear.columns, linear.scheme, linear.group, graph.mode, graph.processor)
+        for linear in graph.linears
         for tokens in steps
     }
 
@@ -78,8 +88,10 @@ def test_random_graphs(first, tmp_path, measure):
         if lacks(random_graphs.settings(seed)[1]):
             continue
         folder = tmp_path / str(seed)
-        cases |= casesOf(seed, random_graphs.makeGraph(seed, folder))
-        if wrong := check(seed, folder):
+        graph = random_graphs.makeGraph(seed, folder)
+        cases |= casesOf(graph)
+        if wrong := check(graph, folder):
+            failures |= report(seed, folder, wrong) if not failures else {}
             failures[f"python test/Run/random_graphs.py {seed} DIRECTORY"] = wrong
         shutil.rmtree(folder)
     measure("cases of a linear", len(cases))
@@ -90,7 +102,7 @@ def test_what_the_seeds_cover(tmp_path, measure):
     """All tails of N and K; all pairs of scheme, group, activations and processor; without compiling."""
     cases = set()
     for seed in range(max(SEEDS, 130)):
-        cases |= casesOf(seed, random_graphs.makeGraph(seed, tmp_path))
+        cases |= casesOf(random_graphs.makeGraph(seed, tmp_path))
     measure("cases of a linear", len(cases))
     assert not LONG or len({case[:3] for case in cases}) >= 10_000
     sizes = set(range(1, random_graphs.LARGEST_SIZE + 1))
@@ -101,3 +113,29 @@ def test_what_the_seeds_cover(tmp_path, measure):
         for second in range(first):
             pairs = {(setting[first], setting[second]) for setting in settings}
             assert pairs >= {(a, b) for a in values[first] for b in values[second]}, (first, second)
+
+
+@pytest.mark.parametrize(
+    "seed, left",
+    [(2, {"attention": True, "half_width": 5}), (4, {"mlp": True, "model.layers.0.mlp.up_proj.2.rows": 10})],
+)
+def test_a_failing_graph_is_shrunk(seed, left, tmp_path):
+    """As if ternary linears failed whose last ten columns or more are a tail."""
+
+    def failing(graph):
+        return [x for x in graph.linears if x.scheme == "ternary" and x.columns % 64 >= 10]
+
+    cut, graph = shrink(seed, tmp_path, failing)
+    assert [x.columns for x in failing(graph)] == [10]
+    assert {name: made for name, made in graph.decisions.items() if made != graph.least[name]} == left
+    # What is printed leads there again, and it is a graph like others.
+    again = random_graphs.makeGraph(seed, tmp_path, json.loads(json.dumps(cut)))
+    assert again.decisions == graph.decisions
+    assert check(again, tmp_path) == []
+
+
+def test_what_is_left_has_its_digits(tmp_path):
+    cut = {"attention": False, "model.layers.0.mlp.down_proj.bias": False}
+    whole, graph = (random_graphs.makeGraph(4, tmp_path, some) for some in (None, cut))
+    assert graph.tensors.keys() < whole.tensors.keys()
+    assert all(tensor.equal(whole.tensors[name]) for name, tensor in graph.tensors.items())

@@ -57,6 +57,12 @@ def test_one_missed(tree, line, missed):
     assert result.stdout == f"{missed}\n2 diagnostics, 1 that no test expects\n"
 
 
+def test_a_header_is_read(tree):
+    (tree / "lib/IR/Op.cpp").rename(tree / "lib/IR/Op.h")
+    (tree / "test/IR/invalid.mlir").unlink()
+    assert runGate(tree).stdout.endswith("2 diagnostics, 2 that no test expects\n")
+
+
 def test_this_repository():
     result = runGate(ROOT)
     assert result.returncode == 0, result.stdout
