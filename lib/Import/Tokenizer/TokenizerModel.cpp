@@ -12,13 +12,19 @@
 using namespace tbq;
 using nlohmann::json;
 
+/// Ids that may have no token: a file of a few bytes must not ask for a table
+/// of millions.
+static constexpr uint64_t mostGaps = 65536;
+
 static Status readVocabulary(const JsonObject &model, TokenizerSource &source) {
   auto vocabulary = model.object("vocab");
   if (!vocabulary)
     return vocabulary.error();
   uint64_t bytes = 0;
+  int64_t most = std::min<uint64_t>(vocabulary->raw().size() + mostGaps,
+                                    tables::maxTokens);
   for (const auto &entry : vocabulary->raw().items()) {
-    auto id = vocabulary->integer(entry.key(), 0, tables::maxTokens - 1);
+    auto id = vocabulary->integer(entry.key(), 0, most - 1);
     if (!id)
       return id.error();
     auto index = static_cast<uint32_t>(*id);

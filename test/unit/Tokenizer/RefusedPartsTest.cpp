@@ -31,6 +31,8 @@ TEST(RefusedParts, OfTheDocument) {
   for (const Damage &damage : std::initializer_list<Damage>{
            {"/version", "1", "version"},
            {"/model/vocab", "{}", "model.vocab: must hold from 1 token"},
+           {"/model/vocab", R"({"a": 65537})",
+            "model.vocab.a: must be an integer in [0, 65536] (got 65537)"},
            {"/model/merges", "{}", "model.merges"},
            {"/model/dropout", "\"0\"", "model.dropout"},
            {"/model/dropout", "0.5", "model.dropout: must be null"},
