@@ -58,15 +58,16 @@ void WeightRows::readPlane(const Plane &plane, int64_t row,
   }
 }
 
-/// value - zero under the mask, 0 elsewhere.
+/// value - zero under the mask, 0 elsewhere. What is added in the one form are
+/// digits from 0 on, and the zero point counts like them.
 void WeightRows::readSalient(int64_t row, const int16_t *mask,
                              int16_t *out) const {
   const int16_t zero = salientZero ? load<int16_t>(salientZero, row) : 0;
   int64_t next = load<int32_t>(salientOffsets, row);
   for (int64_t i = 0; i < columns; ++i) {
     const int value = mask[i] ? load<int8_t>(salientValues, next++) : zero;
-    out[i] =
-        magnitudes && mask[i] ? std::abs(value) + std::abs(zero) : value - zero;
+    out[i] = magnitudes && mask[i] ? value + 128 + std::abs(zero + 128)
+                                   : value - zero;
   }
 }
 

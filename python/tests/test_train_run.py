@@ -112,7 +112,7 @@ def test_the_export_has_tokenizer_settings_and_record(folder, trained):
                 == (folder / "teacher" / name).read_bytes())
     record = json.loads((trained.out / "model/training.json").read_text())
     assert record["steps"] == 60 and record["tokens"] == 60 * 4 * 16
-    assert record["options"]["distill"] == "off=2,kd=1"
+    assert record["options"]["distill"] == "off=8,kd=1"
     assert record["held_out"] and record["versions"]["torch"]
 
 
@@ -187,7 +187,7 @@ def test_tokens_are_a_count_of_steps(folder):
 
 
 @pytest.mark.parametrize("change, said", [
-    ({"rate": 1e-3}, "rate: the run was started with 0.002, not 0.001"),
+    ({"rate": 1e-3}, "rate: the run was started with 0.003, not 0.001"),
     ({"scheme": "dlt:g8"}, "scheme: the run was started with 'dlt:g16', not "
      "'dlt:g8'"),
     ({"steps": 5}, "steps: the run was started with 4, not 5")])

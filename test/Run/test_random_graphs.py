@@ -21,6 +21,9 @@ from test_verify import EXACT
 
 SEEDS = 1000 if LONG else 3
 BLOCK = 25  # seeds of one test
+# That failed once: a row of one weight with 66 bits; salient values of which nothing was left but
+# their zero point.
+FAILED_ONCE = [18, 659]
 TOKENS, DECODED = 24, 3  # that tbq-verify runs by itself, and those of them one by one
 # A sum that cancels has no bound relative to itself, and silu below -88 is 0, not 1e-37, however large
 # what it gates. A wrong tail, group or scale is off by far more.
@@ -81,10 +84,14 @@ def casesOf(graph):
     }
 
 
-@pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
-def test_random_graphs(first, tmp_path, measure):
+def blocks():
+    return [range(first, min(first + BLOCK, SEEDS)) for first in range(0, SEEDS, BLOCK)]
+
+
+@pytest.mark.parametrize("seeds", [FAILED_ONCE, *blocks()], ids=lambda seeds: str(seeds[0]))
+def test_random_graphs(seeds, tmp_path, measure):
     failures, cases = {}, set()
-    for seed in range(first, min(first + BLOCK, SEEDS)):
+    for seed in seeds:
         if lacks(random_graphs.settings(seed)[1]):
             continue
         folder = tmp_path / str(seed)

@@ -82,7 +82,7 @@ class Options:
     held_out: Path | None = _option(None, "directory of token shards to "
                                     "evaluate on", may_change=True,
                                     metavar="DIR")
-    scheme: str = _option("dlt:g64", "how linears are quantised",
+    scheme: str = _option("dlt:g64,grid=learned", "how linears are quantised",
                           metavar="SPEC")
     policy: Path | None = _option(None, "file of lines PATTERN SPEC; first "
                                   "match wins, before --scheme", metavar="FILE")
@@ -92,7 +92,7 @@ class Options:
     activations: str = _option("i16", "what the artifact multiplies quantised "
                                "weights with: f32, i16 or i8")
 
-    distill: str = _option("off=2,kd=1", "losses and their weights: off, kd, "
+    distill: str = _option("off=8,kd=1", "losses and their weights: off, kd, "
                            "ce, l2, dad", metavar="NAME=WEIGHT,...")
     temperature: float = _option(1.0, "of kd and dad")
     dad_gamma: float = _option(0.1, "exponent of dad's entropies")
@@ -108,12 +108,12 @@ class Options:
     steps: int | None = _option(None, "budget: optimiser steps")
     minutes: float | None = _option(None, "budget: time for the steps, turned "
                                     "into a count by timing a few")
-    batch: int = _option(128, "rows a step, of all ranks")
+    batch: int = _option(32, "rows a step, of all ranks")
     micro_batch: int = _option(0, "rows of a forward pass on a rank (0: all)")
     length: int = _option(512, "tokens a row")
     seed: int = _option(1, "of the order of the data")
 
-    rate: float = _option(2e-3, "learning rate of the latent weights")
+    rate: float = _option(3e-3, "learning rate of the latent weights")
     schedule: str = _option("linear", "decay to 0: linear or cosine")
     warmup: float = _option(0.04, "share of the steps that warm up")
     beta1: float = _option(0.9, "AdamW's")
