@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 export TBQ_BUILD ?= build
 
-.PHONY: help demo check check-long mutants fuzz bench smollm2 build setup venv format docs clean
+.PHONY: help demo check check-long gpu-check mutants fuzz bench smollm2 build setup venv format docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -20,6 +20,11 @@ check-long: setup venv ## the same, with SmolLM2 fetched, aarch64 emulated and t
 	@scripts/smollm2.sh --convert-only
 	@scripts/aarch64.sh
 	@TBQ_LONG=1 scripts/check.sh
+	@$(MAKE) --no-print-directory mutants
+
+gpu-check: venv ## what needs an NVIDIA GPU: generation and training (TBQ_PYTHON: a Python with CUDA's torch)
+	@PYTHONPATH=python $${TBQ_PYTHON:-$(TBQ_BUILD)/venv/bin/python} -m pytest -q -rs -p no:cacheprovider \
+	  python/tests/test_on_gpu.py
 
 mutants: setup venv ## make 30 mistakes in the kernels and the lowering, see the tests catch each
 	@TBQ_PYTHON="$$(realpath -m $(TBQ_BUILD))/venv/bin/python" scripts/build.sh
