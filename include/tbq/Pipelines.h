@@ -48,9 +48,9 @@ struct LowerOptions : PassPipelineOptions<LowerOptions> {
 
 /// What the target CPU has; see getCPUOptions.
 struct CPUOptions : PassPipelineOptions<CPUOptions> {
-  Option<std::string> dot{*this, "dot",
-                          llvm::cl::desc("int8 dot products: plain, vnni or dotprod"),
-                          llvm::cl::init("plain")};
+  Option<std::string> dot{
+      *this, "dot", llvm::cl::desc("int8 dot products: plain, vnni or dotprod"),
+      llvm::cl::init("plain")};
   Option<bool> fma{*this, "fma", llvm::cl::desc("fused multiply-add"),
                    llvm::cl::init(false)};
   Option<bool> f16{*this, "f16", llvm::cl::desc("f16 conversions"),
