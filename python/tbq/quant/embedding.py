@@ -24,7 +24,8 @@ from torch.nn import functional as F
 
 from tbq.checkpoint import QuantizedEmbedding
 from tbq.checkpoint.settings import EmbeddingScheme, group_of
-from tbq.quant.groups import by_parts, join_groups, round_f16, split_groups
+from tbq.quant.groups import (by_parts, join_groups, round_f16,
+                              round_f16_straight, split_groups)
 from tbq.quant.errors import SpecError
 from tbq.quant.spec import parse_group
 
@@ -94,16 +95,6 @@ class _Table(torch.autograd.Function):
         return grad, (split_groups(grad, ctx.group) * slope).sum(-1), None, None
 
 
-class _RoundF16(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        return round_f16(x)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        return grad
-
-
 class QuantEmbedding(nn.Module):
     """weight: the float32 latent [V, K]. scheme: None for 16 bits. scale:
     parameter [V, G] in 4 bits, else None. `padding_idx` has no part in it."""
@@ -123,7 +114,7 @@ class QuantEmbedding(nn.Module):
     def table(self) -> Tensor:
         """The float32 table [V, K] as stored; differentiable."""
         if self.bits == 16:
-            return _RoundF16.apply(self.weight)
+            return round_f16_straight(self.weight)
         return by_parts(
             lambda group, w, s: _Table.apply(w, s, group, self.bits),
             self.group, (self.weight,), (self.scale,))

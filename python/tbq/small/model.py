@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tbq.quant.dlt import (dlt, least_squares, round_f16, ternary_codes)
+from tbq.quant.dlt import dlt, least_squares, ternary_codes
+from tbq.quant.groups import round_f16_straight
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,6 @@ class ModelConfig:
                 "self_attn.v_proj": (kv, h), "self_attn.o_proj": (h, h),
                 "mlp.gate_proj": (self.ffn, h), "mlp.up_proj": (self.ffn, h),
                 "mlp.down_proj": (h, self.ffn)}
-
-
-class _RoundF16(torch.autograd.Function):
-    """The nearest f16 value; the gradient passes unchanged."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        return round_f16(x)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        return grad
 
 
 def quantize_i8(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -221,7 +210,7 @@ class Model(nn.Module):
 
     def embedding(self) -> Tensor:
         """[V, hidden], at the f16 values a checkpoint holds."""
-        return _RoundF16.apply(self.embed_tokens)
+        return round_f16_straight(self.embed_tokens)
 
     def run(self, ids: Tensor, embedding: Tensor, weights: list[list[Tensor]],
             cos: Tensor, sin: Tensor,
