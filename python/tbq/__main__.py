@@ -8,11 +8,12 @@ import argparse
 import sys
 
 from tbq.checkpoint import CheckpointError
-from tbq.cli import build, dequantize, generate, prepare, quantize, train
+from tbq.cli import (build, dequantize, evaluate, generate, prepare, quantize,
+                     train)
 from tbq.data.errors import DataError
 from tbq.quant.errors import SpecError
 
-COMMANDS = (prepare, generate, quantize, train, build, dequantize)
+COMMANDS = (prepare, generate, quantize, train, evaluate, build, dequantize)
 
 
 def main() -> int:

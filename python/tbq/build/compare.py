@@ -9,7 +9,6 @@ forward pass multiplies by.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tbq.checkpoint import dequantize_directory
 from tbq.decoder import Decoder
+from tbq.train.models import load_dequantized
 
 
 @dataclass(frozen=True)
@@ -40,12 +39,8 @@ def some_tokens(count: int, vocabulary: int, seed: int) -> list[int]:
 @torch.no_grad()
 def reference_logits(checkpoint: Path, ids: list[int]) -> Tensor:
     """float32 [tokens, V] of a quantised checkpoint."""
-    from transformers import AutoModelForCausalLM
-    with tempfile.TemporaryDirectory() as folder:
-        dequantize_directory(checkpoint, Path(folder))
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True).eval()
-        return Decoder(model).logits(torch.tensor([ids]))[0]
+    model = load_dequantized(checkpoint, torch.device("cpu"))
+    return Decoder(model).logits(torch.tensor([ids]))[0]
 
 
 def distance(reference: Tensor, compiled: Tensor) -> Distance:

@@ -10,12 +10,13 @@ from the file.
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from tbq.checkpoint import CheckpointError
+from tbq.checkpoint import CheckpointError, dequantize_directory
 from tbq.checkpoint.files import read_json
 from tbq.quant.policy import Policy
 from tbq.quant.student import quantize_model
@@ -57,6 +58,16 @@ def load_model(directory: Path, dtype: torch.dtype,
             raise CheckpointError(directory, names[0], "is among the tensors "
                                   f"that are {kind.partition('_')[0]}")
     return model.to(device).eval()
+
+
+def load_dequantized(directory: Path, device: torch.device) -> nn.Module:
+    """A model of either kind in float32: a quantised one by what its
+    checkpoint stands for."""
+    if "quantization_config" not in read_json(directory / "config.json"):
+        return load_model(directory, torch.float32, device)
+    with tempfile.TemporaryDirectory() as folder:
+        dequantize_directory(directory, Path(folder))
+        return load_model(Path(folder), torch.float32, device)
 
 
 def load_teacher(directory: Path, dtype: torch.dtype,
