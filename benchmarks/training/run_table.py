@@ -6,7 +6,8 @@ Output: OUT/results.jsonl, a line a run: row, stage, options, KL(teacher || stud
         the held-out positions, perplexity on each text, bits a weight, seconds a step, memory.
 Holds:  a run whose line is there is not done again, so that a stopped table goes on; `--part I/N`
         takes every N-th run from the I-th on, for several GPUs; a final run takes the rate that was
-        best in its row's sweep. Models are measured in float32 as exported.
+        best in its row's sweep. Students are measured in float32 by their own forward pass, the table's
+        `compile` included; bits are counted in what was exported.
 
     PYTHONPATH=python python benchmarks/training/run_table.py --stage sweep --teacher DIR
         --data DIR --held-out DIR --text wikitext2=FILE --out DIR [--only REGEX] [--minutes M]
