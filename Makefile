@@ -24,7 +24,7 @@ check-long: setup venv ## the same, with SmolLM2 fetched, aarch64 emulated and t
 
 gpu-check: venv ## what needs an NVIDIA GPU: generation and training (TBQ_PYTHON: a Python with CUDA's torch)
 	@PYTHONPATH=python $${TBQ_PYTHON:-$(TBQ_BUILD)/venv/bin/python} -m pytest -q -rs -p no:cacheprovider \
-	  python/tests/test_on_gpu.py
+	  python/tests/test_on_gpu.py python/tests/test_training_on_gpu.py
 
 mutants: setup venv ## make 30 mistakes in the kernels and the lowering, see the tests catch each
 	@TBQ_PYTHON="$$(realpath -m $(TBQ_BUILD))/venv/bin/python" scripts/build.sh

@@ -6,15 +6,15 @@ import transformers
 
 
 def some_llama(tied=True, seed=1, layers=3, vocab=50, hidden=32, ffn=48,
-               **settings):
+               positions=64, **settings):
     """Weights are drawn larger than transformers does, and the norms too, so
     that no part of the network is near the identity."""
     torch.manual_seed(seed)
     config = transformers.LlamaConfig(
         vocab_size=vocab, hidden_size=hidden, intermediate_size=ffn,
         num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=64, tie_word_embeddings=tied, bos_token_id=1,
-        eos_token_id=2, **settings)
+        max_position_embeddings=positions, tie_word_embeddings=tied,
+        bos_token_id=1, eos_token_id=2, **settings)
     model = transformers.LlamaForCausalLM(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():

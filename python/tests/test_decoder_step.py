@@ -6,17 +6,18 @@ import torch
 
 from some_llama import some_ids, some_llama
 from tbq.data import decoder_step
+from tbq.data.cache_attention import PlainAttention, room_for
 from tbq.data.decoder_step import DecoderStep
 
-LENGTH, BUCKET = 20, 8
+LENGTH = 20
 
 
 def hidden_states(model, ids, **options):
-    """[B, T, d] by steps, each reading one of three amounts of cache."""
+    """[B, T, d] by steps."""
     step = DecoderStep(model, ids.shape[0], 24, torch.float32, **options)
     result = []
     for at in range(ids.shape[1]):
-        result.append(step(ids[:, at], (at // BUCKET + 1) * BUCKET))
+        result.append(step(ids[:, at]))
         step.position.add_(1)
     return step, torch.stack(result, 1)
 
@@ -35,15 +36,20 @@ def test_steps_are_transformers_own(settings):
     assert (step.head is step.table) == settings.get("tied", True)
 
 
-def test_the_reference_knows_wrong_caches():
+def test_the_reference_knows_wrong_caches(monkeypatch):
     """Reading one position too few is seen at 1e-5."""
-    model, ids = some_llama(), some_ids(3, LENGTH)
-    step = DecoderStep(model, 3, 24, torch.float32)
-    for at in range(BUCKET + 1):
-        hidden = step(ids[:, at], BUCKET)
-        step.position.add_(1)
+    def attend(self, queries, keys, values, whole=PlainAttention.__call__):
+        self.position.sub_(1)
+        result = whole(self, queries, keys, values)
+        self.position.add_(1)
+        return result
+
+    model, ids = some_llama(), some_ids(3, 9)
+    step, _ = hidden_states(model, ids[:, :-1])
+    monkeypatch.setattr(PlainAttention, "__call__", attend)
+    hidden = step(ids[:, -1])
     with torch.no_grad():
-        wanted = model(ids[:, :BUCKET + 1]).logits[:, -1]
+        wanted = model(ids).logits[:, -1]
     assert (hidden @ step.head.T - wanted).abs().max() > 1e-3
 
 
@@ -52,7 +58,7 @@ def test_reset_forgets():
     step, first = hidden_states(model, some_ids(2, LENGTH, seed=5))
     step.reset()
     for at in range(4):
-        hidden = step(ids[:, at], BUCKET)
+        hidden = step(ids[:, at])
         step.position.add_(1)
     _, fresh = hidden_states(model, ids[:, :4])
     assert torch.equal(hidden, fresh[:, -1])
@@ -69,14 +75,23 @@ def test_compiled_parts_are_the_same(monkeypatch):
         return torch.compile(function, dynamic=False, fullgraph=True,
                              backend="aot_eager")
     monkeypatch.setattr(decoder_step, "compiled", traced)
+    # Its kernel is a GPU's.
+    monkeypatch.setattr(decoder_step, "BlockAttention",
+                        lambda position, scale, group, room:
+                        PlainAttention(position, scale))
     model, ids = some_llama(), some_ids(2, LENGTH)
     _, wanted = hidden_states(model, ids)
     torch._dynamo.utils.counters.clear()
     _, hidden = hidden_states(model, ids, compile=True)
     torch.testing.assert_close(hidden, wanted, rtol=0, atol=1e-6)
     assert len(seen) == 2
-    # One form each, for all layers and every bucket.
+    # One form each, for all layers and every position.
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+
+
+def test_a_cache_has_whole_blocks():
+    assert [room_for(length) for length in (1, 64, 65, 511)] == [
+        64, 64, 128, 512]
 
 
 def test_cache_bytes():

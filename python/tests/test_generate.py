@@ -33,7 +33,7 @@ def write(model, starts, temperature, length, seed=1, turns=None, **more):
 def test_greedy_is_transformers_own():
     model = some_llama()
     prefixes = [[5, 6, 7], [9], [4, 40, 41, 42, 8]]
-    ids, sampled = write(model, Starts(prefixes, [False] * 3), 0, 30, bucket=8)
+    ids, sampled = write(model, Starts(prefixes, [False] * 3), 0, 30)
     for row, prefix in enumerate(prefixes):
         wanted = model.generate(
             torch.tensor([prefix]), do_sample=False, eos_token_id=None,
@@ -66,7 +66,7 @@ def test_a_sequence_does_not_depend_on_its_batch():
 
 def test_a_second_batch_forgets_the_first():
     model = some_llama()
-    generator = TextGenerator(model, None, 2, 20, bucket=8)
+    generator = TextGenerator(model, None, 2, 20)
     one = Starts([[5], [6]], [False] * 2)
     arguments = np.ones(2, np.float32), keys(2).numpy()
     first = generator.write(one, *arguments)
@@ -147,7 +147,7 @@ MIX = ("--mix", "chat:0.5:0.8", "continue:0.25:1", "start:0.25:1")
 
 def generated(monkeypatch, teacher, out, *options):
     assert tbq(monkeypatch, "generate", teacher, "--out", out, "--text",
-               teacher / "text", "--length", 96, "--batch", 8, "--bucket", 16,
+               teacher / "text", "--length", 96, "--batch", 8,
                *MIX, "--device", "cpu", *options) == 0
     shards = TokenShards(out)
     return shards, *shards.read(np.arange(shards.windows(96)), 96)

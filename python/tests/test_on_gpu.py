@@ -21,18 +21,18 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(),
 TURNS = TurnTokens([10, 11], 2, [12, 13, 14], 3, [15])
 
 
-@pytest.mark.parametrize("length", [34, 40])
-def test_replayed_graphs_write_what_the_cpu_writes(length):
+@pytest.mark.parametrize("length", [34, 140])
+def test_a_replayed_graph_writes_what_the_cpu_writes(length):
     """Greedy and sampled rows, conversations and text, two batches."""
-    model, batch = some_llama(), 64
+    # Heads of 16, the smallest that the kernel takes.
+    model, batch = some_llama(hidden=64, positions=256), 64
     kinds = [i % 2 == 0 for i in range(batch)]
     starts = Starts([[10, 11] if chat else [7] for chat in kinds], kinds)
     temperature = np.where(np.arange(batch) % 4 < 2, 0, 1).astype(np.float32)
-    slow = TextGenerator(model, TURNS, batch, length, bucket=16)
+    slow = TextGenerator(model, TURNS, batch, length)
     wanted = [slow.write(starts, temperature, keys(batch, seed).numpy())
               for seed in (1, 2)]
-    fast = TextGenerator(some_llama().cuda(), TURNS, batch, length, bucket=16,
-                         fast=True)
+    fast = TextGenerator(model.cuda(), TURNS, batch, length, fast=True)
     for seed, (ids, sampled) in zip((1, 2), wanted):
         got_ids, got_sampled = fast.write(starts, temperature,
                                           keys(batch, seed).numpy())
@@ -40,21 +40,23 @@ def test_replayed_graphs_write_what_the_cpu_writes(length):
         same = (got_ids == ids).all(-1)
         assert same.mean() > 0.9
         assert np.array_equal(got_sampled[same], sampled[same])
-    assert len(fast.graphs) == 3
 
 
 def test_steps_in_bfloat16_are_near_float32():
-    model, ids = some_llama(), some_ids(8, 20)
+    """At the first and last position of blocks of the cache, and between."""
+    model = some_llama(hidden=64, positions=256)
+    ids = some_ids(8, 140)
     with torch.no_grad():
-        wanted = model(ids).logits[:, -1]
-    step = DecoderStep(model.cuda(), 8, 32, torch.bfloat16, compile=True)
-    for at in range(20):
-        hidden = step(ids[:, at].cuda(), 32)
+        wanted = model(ids).logits
+    step = DecoderStep(model.cuda(), 8, 140, torch.bfloat16, compile=True)
+    for at in range(140):
+        hidden = step(ids[:, at].cuda())
         step.position.add_(1)
-    logits = logits_of(hidden, step.head)
-    assert logits.dtype == torch.float32
-    error = (logits.cpu() - wanted).norm() / wanted.norm()
-    assert error < 0.05
+        if at in (0, 1, 62, 63, 64, 65, 127, 128, 139):
+            logits = logits_of(hidden, step.head)
+            assert logits.dtype == torch.float32
+            error = (logits.cpu() - wanted[:, at]).norm()
+            assert error < 0.05 * wanted[:, at].norm(), at
 
 
 def test_compiled_choice_has_its_probabilities():

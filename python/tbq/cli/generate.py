@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> None:
     writer = ShardWriter(arguments.out, vocabulary, arguments.length, "sampled",
                          rank, ranks)
     generator = TextGenerator(model, starts.turns, batch, arguments.length,
-                              arguments.bucket, dtype, fast)
+                              dtype, fast)
     bandwidth = copy_bandwidth(device)
     least = generator.least_bytes() / bandwidth
 
@@ -119,9 +119,6 @@ def add_command(commands) -> None:
                          "shards of real text, for `continue`")
     command.add_argument("--batch", type=_positive, default=3072, metavar="N",
                          help="sequences at a time (default 3072)")
-    command.add_argument("--bucket", type=_positive, default=32, metavar="N",
-                         help="positions between two captured graphs "
-                         "(default 32)")
     command.add_argument("--seed", type=int, default=1, metavar="N")
     command.add_argument("--device", choices=("auto", "cuda", "cpu"),
                          default="auto")

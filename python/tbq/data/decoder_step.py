@@ -4,28 +4,26 @@
 Input:  a transformers LlamaForCausalLM; each call the token of every sequence
         at one common position, a tensor on the device.
 Output: hidden states [B, d] after the final norm.
-Invariants: in float32 they are transformers' own. Nothing asks the device for
-a value, so that a step can be captured in a CUDA graph: the position is a
-tensor, and how much of the cache is read (`bucket`, a multiple of what the
-caller likes) is the only number that a graph is captured for.
+Invariants: in float32 they are transformers' own. A compiled step asks the
+device for nothing, so that one CUDA graph is every position's step.
 
 Made for speed at a small width, where a step's time is the reading of keys and
-values: those of a position are read once for all query heads that share them
-(the group stands on the query-length axis), query, key and value are one
-matrix, gate and up are one, and what lies between two matrix products is one
-compiled function for all layers.
+values (tbq.data.cache_attention): query, key and value are one matrix, gate and
+up are one, and what lies between two matrix products is one compiled function
+for all layers.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from tbq.data.cache_attention import (BlockAttention, PlainAttention,
+                                      room_for)
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def _after(hidden: Tensor, attention: Tensor, output: Tensor,
 
 @functools.cache
 def compiled(function):
-    """One compiled form for all layers and every length."""
+    """One compiled form for all layers and every position."""
     return torch.compile(function, dynamic=False, fullgraph=True)
 
 
@@ -107,7 +105,7 @@ def _layer(block: nn.Module, dtype: torch.dtype) -> _Layer:
 
 class DecoderStep:
     """batch sequences of at most `length` tokens; dtype of weights, cache and
-    compute. `position` [1] is where the next token stands; the caller raises
+    compute; compile: for a GPU. `position` [1] is where the next token stands; the caller raises
     it."""
 
     @torch.no_grad()
@@ -120,7 +118,7 @@ class DecoderStep:
                              "(supported: llama with silu)")
         inner = model.model
         attention = inner.layers[0].self_attn
-        self.epsilon, self.scale = config.rms_norm_eps, attention.scaling
+        self.epsilon = config.rms_norm_eps
         self.key_heads = config.num_key_value_heads
         self.layers = [_layer(block, dtype) for block in inner.layers]
         self.table = inner.embed_tokens.weight.to(dtype)
@@ -131,42 +129,32 @@ class DecoderStep:
         cos, sin = inner.rotary_emb(torch.empty(0, device=device),
                                     torch.arange(length, device=device)[None])
         self.cos, self.sin = cos[0].float(), sin[0].float()
+        room = room_for(length)
         self.cache = torch.zeros(
-            len(self.layers), 2, batch, self.key_heads, length,
+            len(self.layers), 2, batch, self.key_heads, room,
             self.cos.shape[-1], dtype=dtype, device=device)
-        self.mask = torch.empty(length, dtype=dtype, device=device)
-        self.position = torch.empty(1, dtype=torch.int64, device=device)
+        self.position = torch.zeros(1, dtype=torch.int64, device=device)
         self._before, self._after = (
             map(compiled, (_before, _after)) if compile else (_before, _after))
-        self.reset()
+        self.attend = (
+            BlockAttention(self.position, attention.scaling,
+                           config.num_attention_heads // self.key_heads, room)
+            if compile else PlainAttention(self.position, attention.scaling))
 
     def reset(self) -> None:
-        """Back to position 0. What the cache holds is masked until it is
-        overwritten."""
+        """Back to position 0. What the cache holds past the position is not
+        looked at until it is overwritten."""
         self.position.zero_()
-        self.mask.fill_(float("-inf"))
 
     def cache_bytes(self) -> int:
         """Of one position of all sequences."""
         return self.cache.nbytes // self.cache.shape[-2]
 
-    def _attend(self, queries: Tensor, cache: Tensor, bucket: int) -> Tensor:
-        """queries [B, KV, group, D], cache [2, B, KV, length, D]."""
-        keys, values = cache[:, :, :, :bucket]
-        # The one backend that takes a mask and strides without a copy; another
-        # choice made in silence would cost more than the rest of the step.
-        chosen = (sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION)
-                  if queries.is_cuda else contextlib.nullcontext())
-        with chosen:
-            return F.scaled_dot_product_attention(
-                queries, keys, values, scale=self.scale,
-                attn_mask=self.mask[:bucket].expand(*queries.shape[:3], bucket))
-
     @torch.no_grad()
-    def __call__(self, tokens: Tensor, bucket: int) -> Tensor:
-        """tokens [B] at `position`, which is below `bucket` <= length: hidden
-        states [B, d]; keys and values are added to the cache."""
-        self.mask.index_fill_(0, self.position, 0)
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """tokens [B] at `position`: hidden states [B, d]; keys and values are
+        added to the cache."""
+        self.attend.advance()
         cos = self.cos.index_select(0, self.position)
         sin = self.sin.index_select(0, self.position)
         hidden = F.embedding(tokens, self.table)
@@ -176,7 +164,7 @@ class DecoderStep:
                 layer.query_key_value_bias, self.epsilon, self.key_heads)
             cache.index_copy_(3, self.position, new)
             hidden = self._after(
-                hidden, self._attend(queries, cache, bucket), layer.output,
+                hidden, self.attend(queries, *cache), layer.output,
                 layer.output_bias, layer.mlp_norm, layer.gate_up,
                 layer.gate_up_bias, layer.down, layer.down_bias, self.epsilon)
         return _norm(hidden, self.norm, self.epsilon)

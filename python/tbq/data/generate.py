@@ -5,8 +5,8 @@ Input:  a float llama, how sequences start (tbq.data.starts), seed and rank.
 Output: token rows with a "sampled" mask.
 Invariant: sequences are a function of the model, the kinds, batch, length, seed
 and rank alone; the same code runs on a CPU, operation by operation, and on a
-GPU as one CUDA graph for each length bucket, replayed without a word from the
-host until a batch is done.
+GPU as one CUDA graph, replayed without a word from the host until a batch is
+done.
 """
 
 from __future__ import annotations
@@ -27,67 +27,55 @@ from tbq.data.template import TurnTokens
 
 
 class TextGenerator:
-    """`write` fills a batch of `batch` sequences of `length` tokens.
-
-    bucket: positions between two amounts of cache that a step reads; a
-    multiple of 8 keeps the mask aligned. fast: compile and capture (CUDA)."""
+    """`write` fills a batch of `batch` sequences of `length` tokens. fast:
+    compile and capture (CUDA)."""
 
     def __init__(self, model: nn.Module, turns: TurnTokens | None, batch: int,
-                 length: int, bucket: int = 32,
-                 dtype: torch.dtype = torch.float32, fast: bool = False):
-        self.length, self.bucket, self.fast = length, bucket, fast
-        self.step = DecoderStep(model, batch, self._reads(length - 2), dtype,
-                                compile=fast)
+                 length: int, dtype: torch.dtype = torch.float32,
+                 fast: bool = False):
+        self.length, self.fast = length, fast
+        # The last token is never fed.
+        self.step = DecoderStep(model, batch, length - 1, dtype, compile=fast)
         device = self.step.position.device
         self.sequences = Sequences(batch, length, turns, device)
         self.temperature = torch.zeros(batch, device=device)
         self.key = torch.zeros(batch, dtype=torch.int64, device=device)
-        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        self.graph: torch.cuda.CUDAGraph | None = None
 
-    def _reads(self, position: int) -> int:
-        """Positions of the cache that a step at `position` reads."""
-        return (position // self.bucket + 1) * self.bucket
-
-    def _advance(self, reads: int) -> None:
+    def _advance(self) -> None:
         """The token at the current position in, the next one out."""
         position = self.step.position
-        hidden = self.step(self.sequences.tokens(position), reads)
+        hidden = self.step(self.sequences.tokens(position))
         position.add_(1)
         choice = sample(hidden, self.step.head, self.temperature, self.key,
                         position, compile=self.fast)
         self.sequences.advance(position, choice)
 
     def _capture(self) -> None:
-        """A graph for each bucket. Compilers and libraries set up what they
-        need in a first run, which must not be captured."""
+        """Compilers and libraries set up what they need in a first run, which
+        must not be captured."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            self._advance(self._reads(0))
+            self._advance()
         torch.cuda.current_stream().wait_stream(side)
-        pool = torch.cuda.graph_pool_handle()
-        for reads in range(self.bucket, self._reads(self.length - 2) + 1,
-                           self.bucket):
-            self.graphs[reads] = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.graphs[reads], pool=pool):
-                self._advance(reads)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self._advance()
 
     @torch.no_grad()
     def write(self, starts: Starts, temperature: np.ndarray,
               key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(ids, sampled) [batch, length]. key: 32 random bits a sequence."""
-        if self.fast and not self.graphs:
+        if self.fast and self.graph is None:
             self._capture()
         self.step.reset()
         self.sequences.begin(starts)
         self.temperature.copy_(torch.from_numpy(temperature))
         self.key.copy_(torch.from_numpy(key))
-        for position in range(self.length - 1):
-            reads = self._reads(position)
-            if self.fast:
-                self.graphs[reads].replay()
-            else:
-                self._advance(reads)
+        advance = self.graph.replay if self.fast else self._advance
+        for _ in range(self.length - 1):
+            advance()
         # Copies, on the CPU too: the next batch overwrites these.
         return (self.sequences.ids.to("cpu", copy=True).numpy(),
                 self.sequences.sampled.to("cpu", copy=True).numpy())

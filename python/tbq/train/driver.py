@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +34,7 @@ from tbq.train.models import (fingerprint, load_student, load_teacher,
 from tbq.train.optimizer import (clip, freeze, make_optimizer,
                                  set_rate)
 from tbq.train.options import Options, parse_layers
+from tbq.train.replay import Replay
 from tbq.train.schedule import rate_at, steps_in, tail_at
 from tbq.train.sources import open_mixture, open_shards
 from tbq.train.state import Position, RunState
@@ -80,6 +82,7 @@ class Driver:
         self.learning = [p for p in self.student.named_parameters().values()
                          if p.requires_grad]
         self.optimizer = make_optimizer(self.student, options)
+        self.gradients = self._gradients()
         self.lesson = Lesson(
             options.losses, self.dtype, options.temperature, options.dad_gamma,
             layers, self._channel_rms() if options.off_normalise else None,
@@ -104,6 +107,24 @@ class Driver:
             shard_blocks(teacher, self.world)
             shard_blocks(student, self.world)
         return teacher, student
+
+    def _gradients(self) -> Callable[[Tensor, Tensor, float], Tensor]:
+        """(rows, labels, factor of the feature losses) -> NAMES' losses; leaves
+        this rank's gradients in the parameters."""
+        def compute(rows: Tensor, labels: Tensor,
+                    factor: Tensor | float) -> Tensor:
+            return compute_gradients(self.student, self.teacher, rows, labels,
+                                     self.micro, self.lesson, factor)
+        sharded = self.options.shard and self.world.size > 1
+        if (self.options.compile and self.world.device.type == "cuda"
+                and not sharded):
+            return Replay(compute, self.learning)
+
+        def forget_and_compute(rows: Tensor, labels: Tensor,
+                               factor: float) -> Tensor:
+            self.optimizer.zero_grad(set_to_none=True)
+            return compute(rows, labels, factor)
+        return forget_and_compute
 
     def _identity(self) -> dict:
         rules = "".join(f"{rule.pattern} {rule.spec}\n"
@@ -134,14 +155,12 @@ class Driver:
         rank's share of the losses' means. factor: of the learning rate."""
         options = self.options
         rows, labels = self._batch(step)
-        losses = compute_gradients(
-            self.student, self.teacher, rows, labels, self.micro, self.lesson,
-            tail_at(step, steps, options.off_decay))
+        losses = self.gradients(rows, labels,
+                                tail_at(step, steps, options.off_decay))
         self.world.average_gradients(self.learning)
         norms = clip(self.optimizer, options.clip)
         set_rate(self.optimizer, options.rate * factor)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
         return torch.cat([losses / self.world.size, norms / self.world.size])
 
     def _synchronise(self) -> float:

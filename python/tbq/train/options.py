@@ -131,7 +131,8 @@ class Options:
                                "proportion to its root mean square")
 
     device: str = _option("auto", "cuda, cpu or auto", may_change=True)
-    compile: bool = _option(False, "compile blocks, quantisers and losses",
+    compile: bool = _option(False, "compile blocks, quantisers and losses, and "
+                            "on a GPU start a step as one graph",
                             may_change=True)
     shard: bool = _option(False, "shard the blocks' parameters over the ranks "
                           "(FSDP2) instead of copying them", may_change=True)

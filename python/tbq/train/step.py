@@ -69,7 +69,7 @@ class Lesson:
 
 
 def _features(lesson: Lesson, student: list[Tensor], teacher: list[Tensor],
-              factor: float) -> tuple[Tensor | float, dict[str, Tensor]]:
+              factor: Tensor | float) -> tuple[Tensor | float, dict[str, Tensor]]:
     """The weighted sum of off and l2 and each that has a weight."""
     total, terms = 0.0, {}
     common = {"layers": lesson.layers, "channel_rms": lesson.channel_rms,
@@ -85,7 +85,7 @@ def _features(lesson: Lesson, student: list[Tensor], teacher: list[Tensor],
 
 def compute_gradients(student: Decoder, teacher: Decoder, rows: Tensor,
                       labels: Tensor, micro: int, lesson: Lesson,
-                      factor: float) -> Tensor:
+                      factor: Tensor | float) -> Tensor:
     """Adds dL/dparameter to every gradient of the student and returns NAMES'
     values, [6] float32, means over the rows; 0 for a loss without weight.
     rows, labels: [B, T]. micro: rows of a forward pass, over whose labels ce is
