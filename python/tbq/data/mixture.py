@@ -102,18 +102,28 @@ class TokenMixture:
         counts[self.largest] += total - sum(counts)
         return counts
 
+    def _read(self, rows: list[tuple[int, int]]) -> Batch:
+        """rows: (source, place in it), sources in order."""
+        ids, masks = [], []
+        for number, source in enumerate(self.sources):
+            got, mask = source.read([p for s, p in rows if s == number])
+            ids.append(got)
+            masks.append(mask)
+        return Batch(torch.from_numpy(np.concatenate(ids)),
+                     torch.from_numpy(np.concatenate(masks)).bool(),
+                     torch.tensor([s for s, _ in rows]))
+
     def batch(self, number: int) -> Batch:
         """This rank's rows of batch `number`: each `ranks`th, so that every
         rank has its part of every source."""
         before, after = self.drawn(number), self.drawn(number + 1)
         rows = [(source, place) for source, (first, last)
                 in enumerate(zip(before, after)) for place in range(first, last)]
-        mine = rows[self.rank::self.ranks]
-        ids, masks = [], []
-        for number, source in enumerate(self.sources):
-            got, mask = source.read([p for s, p in mine if s == number])
-            ids.append(got)
-            masks.append(mask)
-        return Batch(torch.from_numpy(np.concatenate(ids)),
-                     torch.from_numpy(np.concatenate(masks)).bool(),
-                     torch.tensor([s for s, _ in mine]))
+        return self._read(rows[self.rank::self.ranks])
+
+    def sample(self, batches: int) -> Tensor:
+        """The ids of the first `batches` batches, [batches * rows, length], the
+        same on every rank."""
+        return self._read([(source, place) for source, count
+                           in enumerate(self.drawn(batches))
+                           for place in range(count)]).ids

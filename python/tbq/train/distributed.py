@@ -75,6 +75,12 @@ class World:
     def mean_(self, tensor: Tensor) -> Tensor:
         return self.sum_(tensor).div_(self.size)
 
+    def from_first_(self, tensor: Tensor) -> None:
+        """Rank 0's values, in place."""
+        if self.size > 1:
+            # As bytes: NCCL does not know every type.
+            dist.broadcast(tensor.view(-1).view(torch.uint8), 0)
+
     def word_of_first(self, number: int) -> int:
         """Rank 0's `number`, on every rank."""
         if self.size == 1:

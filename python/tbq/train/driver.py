@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tbq.decoder import Decoder
 from tbq.distill.features import channel_rms
@@ -29,7 +29,7 @@ from tbq.train.distributed import World, shard_blocks, whole
 from tbq.train.evaluate import Evaluator
 from tbq.train.export import command_line, export_student, versions
 from tbq.train.log import Log, duration
-from tbq.train.models import (fingerprint, load_student, load_teacher,
+from tbq.train.models import (check_alike, fingerprint, load_student, load_teacher,
                               read_config)
 from tbq.train.optimizer import (clip, freeze, make_optimizer,
                                  set_rate)
@@ -66,6 +66,10 @@ class Driver:
         self.dtype = (torch.bfloat16 if world.device.type == "cuda"
                       else torch.float32)
         config = read_config(options.teacher)
+        self.start = options.teacher
+        if options.start is not None:
+            self.start = options.start
+            check_alike(options.start, options.teacher)
         layers = parse_layers(options.off_layers, config["num_hidden_layers"])
         self.policy = (
             Policy.uniform(options.scheme) if options.policy is None
@@ -99,14 +103,20 @@ class Driver:
         options, device = self.options, self.world.device
         teacher = Decoder(load_teacher(options.teacher, self.dtype, device),
                           options.compile)
-        student = Decoder(load_student(options.teacher, self.policy,
-                                       options.embedding, device),
-                          options.compile)
+        student = Decoder(self._load_student(), options.compile)
+        for buffer in student.model.buffers():
+            self.world.from_first_(buffer)
         student.model.train()
         if options.shard and self.world.size > 1:
             shard_blocks(teacher, self.world)
             shard_blocks(student, self.world)
         return teacher, student
+
+    def _load_student(self) -> nn.Module:
+        options = self.options
+        batches = -(-options.saliency_rows // options.batch)
+        return load_student(self.start, self.policy, options.embedding,
+                            self.world.device, self.data.sample(batches))
 
     def _gradients(self) -> Callable[[Tensor, Tensor, float], Tensor]:
         """(rows, labels, factor of the feature losses) -> NAMES' losses; leaves
@@ -130,7 +140,8 @@ class Driver:
         rules = "".join(f"{rule.pattern} {rule.spec}\n"
                         for rule in self.policy.rules)
         return {**self.options.identity(), "policy": rules,
-                "teacher": fingerprint(self.options.teacher)}
+                "teacher": fingerprint(self.options.teacher),
+                "start": self.options.start and fingerprint(self.start)}
 
     @torch.no_grad()
     def _channel_rms(self) -> Tensor:
@@ -308,8 +319,7 @@ class Driver:
         if self.world.first:
             model = self.student.model
             if o.shard and self.world.size > 1:
-                model = load_student(o.teacher, self.policy, o.embedding,
-                                     self.world.device)
+                model = self._load_student()
                 with torch.no_grad():
                     for name, own in Decoder(model).named_tensors().items():
                         own.copy_(tensors[name])

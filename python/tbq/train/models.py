@@ -14,14 +14,19 @@ import tempfile
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tbq.checkpoint import CheckpointError, dequantize_directory
 from tbq.checkpoint.files import read_json
+from tbq.decoder import Decoder
+from tbq.ptq.importance import asks_for_hessian, importance_of
 from tbq.quant.policy import Policy
-from tbq.quant.student import quantize_model
+from tbq.quant.student import decoder_linears, quantize_model
 
 _SAMPLE = 1 << 20
+# Fields of config.json that say how a model was written, not what it is.
+_OF_THE_FILES = {"dtype", "torch_dtype", "transformers_version",
+                 "_name_or_path"}
 
 
 def read_config(directory: Path) -> dict:
@@ -33,6 +38,17 @@ def read_config(directory: Path) -> dict:
         raise CheckpointError(directory / "config.json", "quantization_config",
                               "the teacher must be a float model")
     return config
+
+
+def check_alike(directory: Path, teacher: Path) -> None:
+    """A model that a student starts from must be the teacher's in all but its
+    weights."""
+    own, other = read_config(directory), read_config(teacher)
+    for field in sorted({*own, *other} - _OF_THE_FILES):
+        if own.get(field) != other.get(field):
+            raise CheckpointError(directory / "config.json", field,
+                                  f"{own.get(field)!r}, the teacher's is "
+                                  f"{other.get(field)!r}")
 
 
 def load_model(directory: Path, dtype: torch.dtype,
@@ -76,9 +92,16 @@ def load_teacher(directory: Path, dtype: torch.dtype,
 
 
 def load_student(directory: Path, policy: Policy, embedding: str | None,
-                 device: torch.device) -> nn.Module:
+                 device: torch.device, calibration: Tensor | None = None
+                 ) -> nn.Module:
+    """calibration: token ids [samples, length], for linears whose salient
+    weights a Hessian chooses."""
     model = load_model(directory, torch.float32, device)
-    quantize_model(model, policy, embedding)
+    specs = policy.specs(decoder_linears(model))
+    importance = None
+    if calibration is not None and any(map(asks_for_hessian, specs.values())):
+        importance = importance_of(Decoder(model), specs, calibration, device)
+    quantize_model(model, policy, embedding, importance)
     return model.to(device)
 
 

@@ -79,6 +79,9 @@ class Options:
         "it; shares count in proportion, 1 if not given", metavar="DIR[:SHARE]")
     out: Path = _required("directory of the run", may_change=True,
                           metavar="DIR")
+    start: Path | None = _option(
+        None, "directory of the float weights that the student starts from "
+        "(default: the teacher's)", may_change=True, metavar="DIR")
     held_out: Path | None = _option(None, "directory of token shards to "
                                     "evaluate on", may_change=True,
                                     metavar="DIR")
@@ -86,6 +89,8 @@ class Options:
                           metavar="SPEC")
     policy: Path | None = _option(None, "file of lines PATTERN SPEC; first "
                                   "match wins, before --scheme", metavar="FILE")
+    saliency_rows: int = _option(128, "rows of the data that saliency=hessian "
+                                 "is computed from")
     embedding: str | None = _option(
         None, "int8:gN or int4:gN, for the embedding and the head (default: 16 "
         "bits)", metavar="SPEC")
@@ -151,7 +156,8 @@ class Options:
 
     def __post_init__(self):
         self._positive("batch", "length", "chunk", "log_every", "save_every",
-                       "keep", "eval_tokens", "rate", "temperature", "clip")
+                       "keep", "eval_tokens", "rate", "temperature", "clip",
+                       "saliency_rows")
         for name in ("micro_batch", "eval_every", "decay", "dad_gamma", "seed",
                      "coefficient_rate", "norm_rate", "embedding_rate"):
             self._check(name, getattr(self, name) >= 0, "is negative")
