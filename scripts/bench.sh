@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-# Prompt and generation speed of the default model and, once fetched, of SmolLM2 in float and
+# Prompt and generation speed of the models of models/ and, once fetched, of SmolLM2 in float and
 # in ternary, on one and two workers.
 # Input:  models/ and build/models; artifacts are compiled where they are missing or old.
 # Output: tbq-bench's rows on stdout.
@@ -24,7 +24,7 @@ bench() {
 
 shopt -s nullglob
 for config in models/*/config.json; do
-  bench default "${config%/config.json}"
+  bench "$(basename "${config%/config.json}")" "${config%/config.json}"
 done
 if [ -d "$smollm2" ]; then
   bench smollm2-float "$smollm2"

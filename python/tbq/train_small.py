@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Trains the default model: `python -m tbq.train_small COMMAND ...`.
+"""Trains the small model: `python -m tbq.train_small COMMAND ...`.
 
 prepare   corpora -> tokenizer.json and token files
 train     token files (and a teacher's run, and its stories) -> a run's folder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The default model's network, export, batches and restart, on the CPU."""
+"""The small model's network, export, batches and restart, on the CPU."""
 
 import json
 from dataclasses import replace

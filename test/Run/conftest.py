@@ -118,12 +118,10 @@ def model_directory(tmp_path_factory):
             if not (folder / name).exists():
                 synthetic.makeCheckpoint(folder / name, **synthetic.VARIANTS[name])
             return folder / name
-        if name == "default":
+        if name == "tinytales":
             if not (REPOSITORY / "models").exists():
                 pytest.skip("models/ is absent")
-            found = [path.parent for path in REPOSITORY.glob("models/*/config.json")]
-            assert len(found) == 1, f"models/: {found}, expected one directory"
-            return found[0]
+            return REPOSITORY / "models/tinytales-7m"
         if name == "stories260k":
             if not (DATA / "models/stories260K").exists():
                 pytest.skip(f"{DATA / 'models/stories260K'} is absent")

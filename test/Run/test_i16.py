@@ -134,7 +134,7 @@ def statedBy(directory, *flags):
         ("tied-f32", ("--quantize=ternary:g64", "--activations=f32"), "f32", "f32"),
         ("stored-ternary-g128", (), "i16", "f16"),
         ("stored-int4-g8-tied", (), "i16", "f16"),
-        ("default", (), "i8", "f16"),  # as its config.json says
+        ("tinytales", (), "i8", "f16"),  # as its config.json says
     ],
 )
 def test_default(name, flags, activations, cache, model_directory):

@@ -22,7 +22,7 @@ import ternary
 from conftest import DATA, LONG, REPOSITORY, runGood
 
 FLOAT_MODELS = [*synthetic.FLOAT, "stories260k", "tinystories", "smollm2"]
-MODELS = [*FLOAT_MODELS, *synthetic.STORED, "default"]
+MODELS = [*FLOAT_MODELS, *synthetic.STORED, "tinytales"]
 SPECS = [
     "ternary:g128", "ternary:row", "binary:g128", "binary:row", "dual-binary:g64",
     "binary:g128,salient=0.1", "binary:row,salient=0.3",
@@ -143,14 +143,14 @@ def test_quantised_logits(name, spec, model_directory, compile_model, logits_of,
     checkIntegers(name, artifact, model, windows, logits_of, measure, floats, share)
 
 
-def test_default_model_with_i8(model_directory, compile_model, logits_of, measure):
-    directory = model_directory("default")
-    windows = windowsOf("default", directory)
+def test_small_model_with_i8(model_directory, compile_model, logits_of, measure):
+    directory = model_directory("tinytales")
+    windows = windowsOf("tinytales", directory)
     artifact = compile_model(directory, "--activations=f32")
     floats = numpy.concatenate([logits_of(artifact, ids) for ids in windows])
     artifact = compile_model(directory, "--activations=i8", "--kv-cache=f32")
     model = reference.loadModel(directory)
-    checkIntegers("default", artifact, model, windows, logits_of, measure, floats)
+    checkIntegers("tinytales", artifact, model, windows, logits_of, measure, floats)
 
 
 @pytest.mark.parametrize("name", ["tied-f32", "tinystories"])
@@ -175,7 +175,7 @@ def test_cache_of_halves(name, model_directory, compile_model, logits_of, measur
         ("tinystories", "binary:g128"),
         ("odd-biased-linear-rope", "binary:row,salient=0.3"),
         ("tinystories", "binary:g128,salient=0.1"),
-        ("default", None),
+        ("tinytales", None),
         ("smollm2", "ternary:g128"),
     ],
 )
@@ -188,7 +188,7 @@ def test_bitwise_equal(name, spec, flags, model_directory, compile_model, logits
     checkBits(artifact, ids, logits_of)
 
 
-@pytest.mark.parametrize("name", ["tied-f32", "stories260k", "tinystories", "default", "smollm2"])
+@pytest.mark.parametrize("name", ["tied-f32", "stories260k", "tinystories", "tinytales", "smollm2"])
 def test_greedy_text(name, model_directory, compile_model):
     """200 greedy tokens of a story, the end of text ignored, as transformers continues it."""
     directory = model_directory(name)

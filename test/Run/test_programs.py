@@ -43,7 +43,7 @@ def example(installed, tmp_path_factory):
 
 @pytest.fixture
 def artifact(model_directory, compile_model):
-    return compile_model(model_directory("default"), "--activations=f32")
+    return compile_model(model_directory("tinytales"), "--activations=f32")
 
 
 def neededBy(program):
@@ -94,7 +94,7 @@ def test_example_generates(example, artifact):
 
 def test_example_stops_at_the_context(example, model_directory, compile_model):
     """The last token has no room and is shown all the same, as by tbq-run."""
-    small = compile_model(model_directory("default"), "--activations=f32", "--context=16")
+    small = compile_model(model_directory("tinytales"), "--activations=f32", "--context=16")
     flags = ("-m", small, "-p", PROMPT, "-n", 100, "--temp", 0)
     expected = json.loads(runGood("tbq-run", *flags, "--json").stdout)
     assert expected["stop"] == "context"

@@ -29,7 +29,7 @@ def tbq_runtime():
 
 @pytest.fixture
 def artifact(model_directory, compile_model):
-    return compile_model(model_directory("default"), "--activations=f32")
+    return compile_model(model_directory("tinytales"), "--activations=f32")
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_sidecar(tbq_runtime, model_directory, tmp_path, artifact, ids):
     """Weights beside the artifact give the same logits; without them it does not open."""
     path = tmp_path / "model.so"
     flags = ("--activations=f32", "--weights=sidecar")
-    runGood("tbqc", model_directory("default"), "-o", path, *flags)
+    runGood("tbqc", model_directory("tinytales"), "-o", path, *flags)
     found = tbq_runtime.evaluate(tbq_runtime.Model(str(path), verify_weights=True), ids)
     expected = tbq_runtime.evaluate(tbq_runtime.Model(str(artifact)), ids)
     assert found.tobytes() == expected.tobytes()
@@ -123,7 +123,7 @@ def test_generates_what_tbq_run_does(tbq_runtime, model, artifact, sampling):
 
 def test_text(model, model_directory):
     """Tokens as transformers gives them, and back."""
-    tokenizer = AutoTokenizer.from_pretrained(model_directory("default"))
+    tokenizer = AutoTokenizer.from_pretrained(model_directory("tinytales"))
     text = "Naïve, “quoted” 你好 🙂\n"
     assert model.tokenize(text) == tokenizer(text)["input_ids"]
     bare = model.tokenize(text, add_special=False)

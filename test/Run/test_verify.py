@@ -33,7 +33,7 @@ OFTEN = [
     ("tinystories", MIXED, "i16"),
     ("odd-biased-linear-rope", SALIENT, "i16"),
     ("wide-untied", ("--quantize=ternary:row", "--embedding=int8:row"), "i16"),
-    ("default", (), "i8"),
+    ("tinytales", (), "i8"),
 ]
 ALL = [(name, (), mode) for name in synthetic.VARIANTS for mode in ("f32", "i8", "i16")]
 CASES = [*OFTEN, *(case for case in ALL if LONG and case not in OFTEN)]
@@ -62,7 +62,7 @@ def test_operations(name, flags, activations, model_directory, compile_model, me
         assert operation["runs"] == reports[0]["steps"] == 4
         if operation["exact"]:
             assert operation["differing"] == 0
-    quantised = "stored" in name or name == "default" or bool(flags)
+    quantised = "stored" in name or name == "tinytales" or bool(flags)
     assert ("packed_linear integer" in kinds) == (activations != "f32" and quantised)
     logits = reports[0]["logits"]
     measure("NMSE", logits["nmse"])

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The default model: its text, tokenizer, network and training."""
+"""The small model: its text, tokenizer, network and training."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Training text of the default model: stories and novels, as clean documents.
+"""Training text of the small model: stories and novels, as clean documents.
 
 Input: the corpora folder (TinyStories lower-cased 4 MB and 200 kB in original
 case, 100 English novels). Output: lists of documents, paragraphs separated by

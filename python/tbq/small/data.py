@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Tokenizer and token files of the default model, and batches from them.
+"""Tokenizer and token files of the small model, and batches from them.
 
 Input: documents of tbq.small.corpus. Output: tokenizer.json and little-endian
 uint16 files of token ids. Invariants: a story is BOS ... EOS; a novel ends with

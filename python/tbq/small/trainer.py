@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The training loop of the default model and of its float teacher.
+"""The training loop of the small model and of its float teacher.
 
 Input: a data folder of tbq.small.data, a ModelConfig and Options. Output: in
 the run's folder, log.jsonl (one JSON object a line), run.json (what to resume)

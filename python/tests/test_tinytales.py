@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""The committed default model: size, contents, tokens and text."""
+"""The committed small model: size, contents, tokens and text."""
 
 from pathlib import Path
 
