@@ -117,5 +117,5 @@ def test_another_architecture_is_refused_by_name():
     transformers = pytest.importorskip("transformers")
     model = transformers.GPT2LMHeadModel(transformers.GPT2Config(
         n_layer=1, n_embd=8, n_head=2, vocab_size=10, n_positions=8))
-    with pytest.raises(ValueError, match="model_type: 'gpt2' is not supported"):
+    with pytest.raises(ValueError, match="'gpt2' is not supported"):
         Decoder(model)

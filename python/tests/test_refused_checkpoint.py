@@ -124,7 +124,7 @@ CASES = [
     (TERNARY, with_config(embedding={"bits": 8, "group_size": 4}),
      "model.embed_tokens.scale: missing"),
     (TERNARY, with_model(quantization_config=None), f"{CONFIG}: is not an object"),
-    (TERNARY, with_model(model_type="opt"), "config.json: model_type: 'opt'"),
+    (TERNARY, with_model(model_type="gpt2"), "config.json: model_type: 'gpt2'"),
     (TERNARY, with_model(hidden_size="6"), "config.json: hidden_size: '6' is not"),
     (TERNARY, with_model(num_hidden_layers=2), "layers.1.self_attn.q_proj.scale: m"),
     (TERNARY, with_file("config.json", "["), "config.json: file: "),

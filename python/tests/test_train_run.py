@@ -290,7 +290,7 @@ def test_more_sources_than_rows_are_refused(folder):
 @pytest.mark.parametrize("directory, said", [
     ("nowhere", "nowhere: teacher: is not a directory"),
     ("quantized", "quantization_config: the teacher must be a float model"),
-    ("opt", "config.json: model_type: 'opt' is not supported"),
+    ("gpt2", "config.json: model_type: 'gpt2' is not supported"),
     ("partial", "partial: model.norm.weight: is among the tensors that are "
      "missing"),
     ("hollow", "hollow: model: ")])
@@ -301,8 +301,8 @@ def test_a_wrong_teacher_is_named(folder, directory, said):
         config = json.loads((folder / "teacher/config.json").read_text())
         if directory == "quantized":
             config["quantization_config"] = {"quant_method": "tbq"}
-        if directory == "opt":
-            config["model_type"] = "opt"
+        if directory == "gpt2":
+            config["model_type"] = "gpt2"
         if directory == "partial":
             tensors = load_file(folder / "teacher/model.safetensors")
             del tensors["model.norm.weight"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""A whole quantised checkpoint of the llama architecture.
+"""A whole quantised checkpoint.
 
 Input and output: a Hugging Face directory. Invariant: every linear of every
 layer is read as config.json says it is stored, and no tensor of a quantised
@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tbq.architectures import Architecture, architecture_of
 from tbq.checkpoint.errors import CheckpointError
 from tbq.checkpoint.files import (INDEX, StoredTensors, read_json, read_model,
                                   write_json, write_model)
 from tbq.checkpoint.linears import Linear, QuantizedEmbedding
-from tbq.checkpoint.settings import (TABLES, EmbeddingScheme,
-                                     read_quantization)
+from tbq.checkpoint.settings import EmbeddingScheme, read_quantization
 from tbq.checkpoint.tensors import read_embedding, read_linear
 
 
@@ -52,25 +52,25 @@ def write_checkpoint(directory: Path, checkpoint: QuantizedCheckpoint,
     write_json(directory / "config.json", checkpoint.config)
 
 
-class _Shapes:
-    """Rows and columns of a llama's linears and tables, from config.json."""
+def read_architecture(file: Path, config: dict) -> type[Architecture]:
+    """Of config.json's model_type."""
+    try:
+        return architecture_of(config.get("model_type"))
+    except ValueError as error:
+        raise CheckpointError(file, "model_type", str(error)) from error
 
-    def __init__(self, file: Path, config: dict):
+
+class _Shapes:
+    """Rows and columns of a model's linears and tables, from config.json."""
+
+    def __init__(self, file: Path, config: dict,
+                 architecture: type[Architecture]):
         self.file, self.config = file, config
+        self.architecture = architecture
         self.layers = self._size("num_hidden_layers")
-        self.hidden = hidden = self._size("hidden_size")
         self.vocabulary = self._size("vocab_size")
-        ffn = self._size("intermediate_size")
-        heads = self._size("num_attention_heads")
-        keys = self._size("num_key_value_heads", heads)
-        width = self._size("head_dim", hidden // heads)
-        self.of_layer = {
-            "self_attn.q_proj": (heads * width, hidden),
-            "self_attn.k_proj": (keys * width, hidden),
-            "self_attn.v_proj": (keys * width, hidden),
-            "self_attn.o_proj": (hidden, heads * width),
-            "mlp.gate_proj": (ffn, hidden), "mlp.up_proj": (ffn, hidden),
-            "mlp.down_proj": (hidden, ffn)}
+        self.columns = architecture.table_columns(self._size)
+        self.of_layer = architecture.linears(self._size)
 
     def _size(self, name: str, default: int | None = None) -> int:
         value = self.config.get(name)
@@ -81,7 +81,7 @@ class _Shapes:
         return value
 
     def linears(self) -> dict[str, tuple[int, int]]:
-        return {f"model.layers.{layer}.{name}": shape
+        return {f"{self.architecture.LAYERS}.{layer}.{name}": shape
                 for layer in range(self.layers)
                 for name, shape in self.of_layer.items()}
 
@@ -92,12 +92,12 @@ class _Shapes:
 def _embeddings(stored: StoredTensors, scheme: EmbeddingScheme,
                 shapes: _Shapes) -> dict[str, QuantizedEmbedding]:
     """A tied model stores its one matrix under either name, or twice."""
-    names = TABLES
+    names = shapes.architecture.TABLES
     if shapes.tied():
         present = {name.rpartition(".")[0] for name in stored.tensors}
-        names = [name for name in TABLES if name in present] or TABLES[:1]
+        names = [name for name in names if name in present] or names[:1]
     read = {name: read_embedding(stored, name, scheme, shapes.vocabulary,
-                                 shapes.hidden) for name in names}
+                                 shapes.columns) for name in names}
     if shapes.tied() and len(read) == 2:
         first, second = (read[name].tensors() for name in names)
         for part in first:
@@ -123,14 +123,12 @@ def _check_floats(stored: StoredTensors,
 
 
 def read_checkpoint(directory: Path) -> QuantizedCheckpoint:
-    """Reads and checks a quantised checkpoint of the llama architecture."""
+    """Reads and checks a quantised checkpoint."""
     path = directory / "config.json"
     config = read_json(path)
     quantization = read_quantization(path, config)
-    if config.get("model_type") != "llama":
-        raise CheckpointError(path, "model_type",
-                              f"{config.get('model_type')!r} is not supported")
-    shapes = _Shapes(path, config)
+    architecture = read_architecture(path, config)
+    shapes = _Shapes(path, config, architecture)
     schemes = {name: quantization.scheme_of(name) for name in shapes.linears()}
     stored = read_model(directory)
     linears = {name: read_linear(stored, name, schemes[name], *shape)
@@ -155,7 +153,8 @@ def dequantize_directory(source: Path, destination: Path,
                for name, tensor in checkpoint.floats.items()}
     for name, module in checkpoint.quantized().items():
         tensors[f"{name}.weight"] = module.dequantize()
-    embedding, head = (f"{name}.weight" for name in TABLES)
+    names = architecture_of(checkpoint.config["model_type"]).TABLES
+    embedding, head = (f"{name}.weight" for name in names)
     if embedding not in tensors and head in tensors:
         tensors[embedding] = tensors.pop(head)  # the name transformers looks for
     for file in sorted(source.iterdir()):

@@ -14,10 +14,10 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tbq.architectures import TABLES
 from tbq.checkpoint.errors import CheckpointError
 
 SCHEMES = ("ternary", "binary", "dual-binary")
-TABLES = ("model.embed_tokens", "lm_head")
 _GROUP_LIMIT = 1 << 24
 
 

@@ -123,7 +123,7 @@ def _embedding(text: str):
 def add_command(commands) -> None:
     command = commands.add_parser(
         "quantize", help="quantise a float model without training it",
-        description="Writes a quantised checkpoint of a float llama.",
+        description="Writes a quantised checkpoint of a float model.",
         epilog="SPEC: dlt, twn, absmean, seq, binary or fdb, then :gN (N "
         "columns share coefficients) or :row, then perhaps ,OPTION=VALUE; "
         "docs/training.md has the options. \"float\" leaves a linear alone.")

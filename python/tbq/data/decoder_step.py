@@ -112,9 +112,10 @@ class DecoderStep:
     def __init__(self, model: nn.Module, batch: int, length: int,
                  dtype: torch.dtype, compile: bool = False):
         config = model.config
-        if config.model_type != "llama" or config.hidden_act != "silu":
+        activation = getattr(config, "hidden_act", None)
+        if config.model_type != "llama" or activation != "silu":
             raise ValueError(f"model_type {config.model_type!r} with "
-                             f"{config.hidden_act!r} is not supported "
+                             f"{activation!r} is not supported "
                              "(supported: llama with silu)")
         inner = model.model
         attention = inner.layers[0].self_attn

@@ -65,14 +65,15 @@ class Calibration:
     def __init__(self, decoder: Decoder, ids: Tensor, device: torch.device,
                  kept: torch.dtype, chunk: int):
         self.decoder, self.kept = decoder, kept
-        self.rope = decoder.rope(ids[:1].to(device))
+        self.positions = decoder.positions(ids[:1].to(device))
         table = decoder.table().detach()
-        self.hidden = [decoder.embed(piece, table).to(device, kept)
-                       for piece in ids.split(chunk)]
+        self.hidden = [
+            decoder.enter(decoder.embed(piece, table)).to(device, kept)
+            for piece in ids.split(chunk)]
 
     def _outputs(self, index: int) -> Iterator[Tensor]:
         for piece in self.hidden:
-            yield self.decoder.block(index, piece.float(), self.rope)
+            yield self.decoder.block(index, piece.float(), self.positions)
 
     @torch.no_grad()
     def observe(self, index: int) -> dict[str, Hessian]:
@@ -98,8 +99,7 @@ class Calibration:
     @torch.no_grad()
     def head(self) -> Hessian:
         """The Hessian of what the head multiplies, after the last layer."""
-        norm = self.decoder.final_norm
-        result = Hessian(self.hidden[0].shape[-1], self.hidden[0])
+        result = Hessian(self.decoder.head().shape[1], self.hidden[0])
         for piece in self.hidden:
-            result.add(norm(piece.float()))
+            result.add(self.decoder.leave(piece.float()))
         return result

@@ -37,7 +37,7 @@ def importance_of(decoder: Decoder, specs: dict[str, Spec | None], ids: Tensor,
     calibration = Calibration(decoder, ids, device, torch.float32, CHUNK)
     found = {}
     for index, layer in enumerate(decoder.blocks):
-        names = {part: f"model.layers.{index}.{part}"
+        names = {part: f"{decoder.architecture.LAYERS}.{index}.{part}"
                  for part in layer_linears(layer)}
         asked = [part for part, name in names.items()
                  if asks_for_hessian(specs[name])]

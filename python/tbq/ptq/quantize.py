@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """A whole float model quantised after training.
 
-Input: a LlamaForCausalLM in float32, a policy, and token ids to calibrate on
+Input: a transformers model in float32, a policy, and token ids to calibrate on
 where the method or a saliency asks for them. Output: the QuantizedCheckpoint.
 Invariant: layers are done in order, each calibrated on the outputs of those
 before it as quantised; the model is left with the weights that the checkpoint
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from tbq.checkpoint import Linear, QuantizedCheckpoint, QuantizedEmbedding
-from tbq.checkpoint.settings import TABLES, EmbeddingScheme
+from tbq.checkpoint.settings import EmbeddingScheme
 from tbq.decoder import Decoder
 from tbq.ptq.calibrate import Calibration, layer_linears
 from tbq.ptq.hessian import HessianError, output_error
@@ -85,9 +85,12 @@ class PostTraining:
             weight.copy_(table.dequantize())
 
     def _final_hessian(self, calibration: Calibration) -> Tensor:
-        norm = self.model.model.norm.to(self.options.device)
+        modules = self.decoder.architecture.after(self.model)
+        for module in modules:
+            module.to(self.options.device)
         hessian = calibration.head().matrix()
-        norm.cpu()
+        for module in modules:
+            module.cpu()
         return hessian
 
     def _first_table(self) -> None:
@@ -101,7 +104,7 @@ class PostTraining:
                 calibration.advance(index)
                 layer.cpu()
             hessian = self._final_hessian(calibration)
-        self._table(TABLES[0], hessian)
+        self._table(self.decoder.architecture.TABLES[0], hessian)
 
     def _layer(self, index: int,
                calibration: Calibration | None) -> dict[str, float]:
@@ -110,7 +113,7 @@ class PostTraining:
         hessians = calibration.observe(index) if calibration else {}
         errors = {}
         for part, linear in layer_linears(layer).items():
-            name = f"model.layers.{index}.{part}"
+            name = f"{self.decoder.architecture.LAYERS}.{index}.{part}"
             spec = self.specs[name]
             if spec is None:
                 continue
@@ -140,7 +143,7 @@ class PostTraining:
             hessian = None
             if calibration and self.embedding:
                 hessian = self._final_hessian(calibration)
-            self._table(TABLES[1], hessian)
+            self._table(self.decoder.architecture.TABLES[1], hessian)
 
     def checkpoint(self, config: dict, activations: str) -> QuantizedCheckpoint:
         """config: the float model's config.json."""
@@ -152,7 +155,8 @@ class PostTraining:
                   if name not in stored}
         return QuantizedCheckpoint(
             checkpoint_config(config, quantization_config(
-                settings, self.embedding, activations)),
+                settings, self.embedding, activations,
+                self.decoder.architecture.TABLES)),
             self.linears, floats, self.tables)
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 
-from tbq.checkpoint.settings import TABLES, EmbeddingScheme
+from tbq.checkpoint.settings import EmbeddingScheme
 
 ACTIVATIONS = ("i16", "i8", "f32")
 Settings = dict[str, str | int | bool]
-_LAYER = re.compile(r"(model\.layers\.)([0-9]+)(\..+)")
+_LAYER = re.compile(r"(.+\.layers\.)([0-9]+)(\..+)")
 # Where every linear is float and only the embedding is not.
 _UNUSED: Settings = {"scheme": "ternary", "group_size": "row", "shift": False}
 
@@ -29,12 +29,14 @@ def _overrides(linears: dict[str, Settings], base: Settings) -> dict:
     places = defaultdict(list)
     for name in linears:
         layer = _LAYER.fullmatch(name)
-        places[layer.group(3) if layer else name].append(name)
+        place = layer.group(1, 3) if layer else (name, "")
+        places[place].append(name)
     result = {}
-    for place, names in places.items():
+    for (before, after), names in places.items():
         kinds = {_frozen(linears[name]) for name in names}
         if len(kinds) == 1 and _LAYER.fullmatch(names[0]):
-            patterns = {rf"model\.layers\.[0-9]+{re.escape(place)}": names[0]}
+            patterns = {rf"{re.escape(before)}[0-9]+{re.escape(after)}":
+                        names[0]}
         else:
             patterns = {re.escape(name): name for name in names}
         for pattern, name in patterns.items():
@@ -45,8 +47,9 @@ def _overrides(linears: dict[str, Settings], base: Settings) -> dict:
 
 def quantization_config(linears: dict[str, Settings | None],
                         embedding: EmbeddingScheme | None,
-                        activations: str) -> dict:
-    """linears: settings by name, in the model's order."""
+                        activations: str, tables: tuple[str, str]) -> dict:
+    """linears: settings by name, in the model's order. tables: the names of
+    embedding and head."""
     if activations not in ACTIVATIONS:
         raise ValueError(f"activations: {activations!r} is not one of "
                          f"{', '.join(ACTIVATIONS)}")
@@ -59,7 +62,7 @@ def quantization_config(linears: dict[str, Settings | None],
               "activations": activations, "layers": _overrides(quantized, base),
               "modules_to_not_convert": kept}
     if embedding is None:
-        result["modules_to_not_convert"] = [*TABLES, *kept]
+        result["modules_to_not_convert"] = [*tables, *kept]
     else:
         result["embedding"] = {"bits": embedding.bits,
                                "group_size": embedding.group_size}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """A transformers model made a quantised student, and its checkpoint.
 
-Input: a LlamaForCausalLM with float weights. Output: the same module, whose
+Input: a model of tbq.architectures with float weights. Output: the same module, whose
 decoder linears are QuantLinear and whose embedding and head read a
 QuantEmbedding; then tbq.checkpoint's QuantizedCheckpoint of it. Invariant: the
 weights that are written are those of the forward pass; all that is trained is
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tbq.checkpoint import QuantizedCheckpoint
-from tbq.checkpoint.settings import TABLES
+from tbq.architectures import architecture_of
 from tbq.quant.configuration import quantization_config
 from tbq.quant.embedding import (QuantEmbedding, QuantHead, TiedHead,
                                  parse_embedding)
@@ -27,9 +27,10 @@ from tbq.quant.policy import Policy
 
 def decoder_linears(model: nn.Module) -> dict[str, nn.Module]:
     """The linears of the decoder layers by name, float and quantised."""
+    layers = architecture_of(model.config.model_type).LAYERS + "."
     return {name: module for name, module in model.named_modules()
             if isinstance(module, (nn.Linear, QuantLinear))
-            and name not in TABLES}
+            and name.startswith(layers)}
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
@@ -40,11 +41,12 @@ def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
 
 def _quantize_tables(model: nn.Module, embedding: str | None) -> None:
     scheme = None if embedding is None else parse_embedding(embedding)
+    names = architecture_of(model.config.model_type).TABLES
     weight, head = (model.get_submodule(name).weight.detach().float().clone()
-                    for name in TABLES)
+                    for name in names)
     table = QuantEmbedding(weight, scheme)
     tied = bool(model.config.tie_word_embeddings)
-    for name, module in zip(TABLES, (
+    for name, module in zip(names, (
             table, TiedHead(table) if tied else QuantHead(head, scheme))):
         replace_module(model, name, module)
 
@@ -98,7 +100,9 @@ def export_checkpoint(model: nn.Module, config: dict,
                        in module.named_parameters(recurse=False)}
             if isinstance(module, nn.Linear):
                 settings[name] = None
-    quantization = quantization_config(settings, scheme, activations)
+    quantization = quantization_config(
+        settings, scheme, activations,
+        architecture_of(model.config.model_type).TABLES)
     floats = {name: x.detach().cpu().clone() for name, x in floats.items()}
     return QuantizedCheckpoint(checkpoint_config(config, quantization), linears,
                                floats, embeddings)

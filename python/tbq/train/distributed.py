@@ -137,8 +137,8 @@ class _Block(nn.Module):
         super().__init__()
         self.run, self.layer = run, layer
 
-    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        return self.run(self.layer, hidden, cos, sin)
+    def forward(self, hidden: Tensor, *positions: Tensor) -> Tensor:
+        return self.run(self.layer, hidden, *positions)
 
 
 class _Stack(nn.Module):
@@ -149,10 +149,10 @@ class _Stack(nn.Module):
         self.blocks = nn.ModuleList(_Block(decoder.run, layer)
                                     for layer in decoder.blocks)
 
-    def forward(self, hidden: Tensor, cos: Tensor, sin: Tensor) -> list[Tensor]:
+    def forward(self, hidden: Tensor, *positions: Tensor) -> list[Tensor]:
         outputs = []
         for block in self.blocks:
-            hidden = block(hidden, cos, sin)
+            hidden = block(hidden, *positions)
             outputs.append(hidden)
         return outputs
 

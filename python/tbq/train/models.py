@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from tbq.checkpoint import CheckpointError, dequantize_directory
+from tbq.checkpoint.directory import read_architecture
 from tbq.checkpoint.files import read_json
 from tbq.decoder import Decoder
 from tbq.ptq.importance import asks_for_hessian, importance_of
@@ -56,14 +57,11 @@ def load_model(directory: Path, dtype: torch.dtype,
     """A tensor that is missing or has no place is an error, not a warning."""
     import transformers
     config = read_config(directory)
-    if config.get("model_type") != "llama":
-        raise CheckpointError(directory / "config.json", "model_type",
-                              f"{config.get('model_type')!r} is not supported "
-                              "(supported: llama)")
+    read_architecture(directory / "config.json", config)
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     try:
-        model, found = transformers.LlamaForCausalLM.from_pretrained(
+        model, found = transformers.AutoModelForCausalLM.from_pretrained(
             directory, dtype=dtype, local_files_only=True,
             output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
