@@ -19,6 +19,7 @@ from tbq.quant.salient import salient_mask  # noqa: E402
 from tbq.quant.student import decoder_linears  # noqa: E402
 from tbq.train.driver import Driver, train  # noqa: E402
 from tbq.train.distributed import World  # noqa: E402
+from tbq.train.state import StateError  # noqa: E402
 
 SALIENT = "binary:g16,salient=0.2,saliency={},mean=false"
 
@@ -123,3 +124,18 @@ def test_a_start_of_another_shape_is_refused(folder, tmp_path):
     with pytest.raises(CheckpointError) as error:
         train(options(folder, tmp_path / "run", start=tmp_path / "start"))
     assert "intermediate_size: 64, the teacher's is 48" in str(error.value)
+
+
+def test_a_student_starts_from_another_run(folder):
+    first = options(folder, "first", steps=8)
+    assert train(first).finished
+    second = options(folder, "second", steps=1, start=first.out,
+                     rate=1e-9)
+    assert train(second).finished
+    before, after = latest(first.out)[1], latest(second.out)[1]
+    for name in before:
+        if name.startswith("model/"):
+            torch.testing.assert_close(after[name], before[name], rtol=0,
+                                       atol=1e-7, msg=name)
+    with pytest.raises(StateError, match="is not of this student|missing"):
+        train(options(folder, "third", start=first.out, scheme="float"))

@@ -37,7 +37,8 @@ from tbq.train.options import Options, parse_layers
 from tbq.train.replay import Replay
 from tbq.train.schedule import rate_at, steps_in, tail_at
 from tbq.train.sources import open_mixture, open_shards
-from tbq.train.state import Position, RunState
+from tbq.train.state import (Position, RunState, is_run,
+                             take_parameters)
 from tbq.train.step import NAMES, Lesson, compute_gradients, labels_of
 
 # Steps of a budget in minutes that are timed, after those that compile.
@@ -66,8 +67,8 @@ class Driver:
         self.dtype = (torch.bfloat16 if world.device.type == "cuda"
                       else torch.float32)
         config = read_config(options.teacher)
-        self.start = options.teacher
-        if options.start is not None:
+        self.start = options.teacher  # whose float weights are taken
+        if options.start is not None and not is_run(options.start):
             self.start = options.start
             check_alike(options.start, options.teacher)
         layers = parse_layers(options.off_layers, config["num_hidden_layers"])
@@ -82,6 +83,7 @@ class Driver:
             # A kind of linear, of tensor and of mode each compile once.
             torch._dynamo.config.recompile_limit = RECOMPILES
         self.teacher, self.student = self._models()
+        self.started = self._start()
         freeze(self.student, options)
         self.learning = [p for p in self.student.named_parameters().values()
                          if p.requires_grad]
@@ -112,6 +114,16 @@ class Driver:
             shard_blocks(student, self.world)
         return teacher, student
 
+    def _start(self) -> str | None:
+        """The fingerprint of what the student starts from, if that is not the
+        teacher; a run's parameters are taken over here."""
+        start = self.options.start
+        if start is None:
+            return None
+        if is_run(start):
+            return take_parameters(start, self.student.named_tensors())
+        return fingerprint(start)
+
     def _load_student(self) -> nn.Module:
         options = self.options
         batches = -(-options.saliency_rows // options.batch)
@@ -141,7 +153,7 @@ class Driver:
                         for rule in self.policy.rules)
         return {**self.options.identity(), "policy": rules,
                 "teacher": fingerprint(self.options.teacher),
-                "start": self.options.start and fingerprint(self.start)}
+                "start": self.started}
 
     @torch.no_grad()
     def _channel_rms(self) -> Tensor:

@@ -103,10 +103,11 @@ def load_student(directory: Path, policy: Policy, embedding: str | None,
     return model.to(device)
 
 
-def fingerprint(directory: Path) -> str:
-    """SHA-256 over config.json and, of each file of weights, name, size, first
-    and last MiB: two teachers differ in it, and gigabytes are not read."""
-    digest = hashlib.sha256((directory / "config.json").read_bytes())
+def fingerprint(directory: Path, description: str = "config.json") -> str:
+    """SHA-256 over the file `description` and, of each file of weights, name,
+    size, first and last MiB: two models differ in it, and gigabytes are not
+    read."""
+    digest = hashlib.sha256((directory / description).read_bytes())
     for path in sorted(directory.glob("*.safetensors")):
         size = path.stat().st_size
         digest.update(f"{path.name} {size}\n".encode())

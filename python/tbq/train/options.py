@@ -80,8 +80,9 @@ class Options:
     out: Path = _required("directory of the run", may_change=True,
                           metavar="DIR")
     start: Path | None = _option(
-        None, "directory of the float weights that the student starts from "
-        "(default: the teacher's)", may_change=True, metavar="DIR")
+        None, "what the student starts from: a directory of float weights, or "
+        "another run's, whose parameters it takes over (default: the teacher)",
+        may_change=True, metavar="DIR")
     held_out: Path | None = _option(None, "directory of token shards to "
                                     "evaluate on", may_change=True,
                                     metavar="DIR")

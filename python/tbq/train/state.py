@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tbq.train.distributed import World, whole
+from tbq.train.models import fingerprint
 
 TENSORS, STATE, LATEST = "tensors.safetensors", "state.json", "latest.json"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -93,6 +94,60 @@ def _set_random_state(tensors: dict[str, Tensor], world: World) -> None:
                                  world.device)
 
 
+def _latest(folder: Path) -> str | None:
+    """Name of the directory in RUN/state that a run continues from."""
+    if not (folder / LATEST).exists():
+        return None
+    name = _read_json(folder / LATEST).get("directory")
+    if not isinstance(name, str) or Path(name).name != name:
+        raise StateError(folder / LATEST, f"directory: {name!r} is not a plain "
+                         "name")
+    return name
+
+
+def _like(tensor: Tensor, own: Tensor) -> Tensor:
+    if isinstance(own, DTensor):
+        return distribute_tensor(tensor.to(own.device), own.device_mesh,
+                                 own.placements)
+    return tensor.to(own.device)
+
+
+def _read(path: Path, own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """All tensors of a checkpoint; its parameters and buffers, which must be
+    those of `own`, are copied there."""
+    try:
+        tensors = load_file(path)
+    except Exception as error:  # safetensors raises several kinds
+        raise StateError(path, str(error)) from error
+    expected = {f"model/{name}" for name in own}
+    found = {name for name in tensors if name.startswith("model/")}
+    for name in sorted(expected ^ found):
+        raise StateError(path, f"{name}: " + (
+            "missing" if name in expected else "is not of this student"))
+    for name, target in own.items():
+        tensor = tensors[f"model/{name}"]
+        if tensor.shape != target.shape or tensor.dtype != target.dtype:
+            raise StateError(path, f"model/{name}: {tensor.dtype} "
+                             f"{list(tensor.shape)}, expected {target.dtype} "
+                             f"{list(target.shape)}")
+        with torch.no_grad():
+            target.copy_(_like(tensor, target))
+    return tensors
+
+
+def is_run(directory: Path) -> bool:
+    """Whether it holds checkpoints of a run."""
+    return (directory / "state" / LATEST).exists()
+
+
+def take_parameters(run: Path, own: dict[str, Tensor]) -> str:
+    """Copies parameters and buffers, not moments, of another run's latest
+    checkpoint; returns its fingerprint."""
+    folder = run / "state" / _latest(run / "state")
+    _read(folder / TENSORS, own)
+    return fingerprint(folder, STATE)
+
+
 class RunState:
     """Saves and loads one run's checkpoints under `directory`/state.
 
@@ -130,7 +185,7 @@ class RunState:
     def _write(self, position: Position, tensors: dict[str, Tensor]) -> None:
         name = f"step-{position.step:08}"
         target, temporary = self.folder / name, self.folder / f"{name}.tmp"
-        if self._latest() != name:
+        if _latest(self.folder) != name:
             self.folder.mkdir(parents=True, exist_ok=True)
             # What is there already is of a run that was killed before it could
             # say so.
@@ -159,18 +214,9 @@ class RunState:
             if path not in kept:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _latest(self) -> str | None:
-        if not (self.folder / LATEST).exists():
-            return None
-        name = _read_json(self.folder / LATEST).get("directory")
-        if not isinstance(name, str) or Path(name).name != name:
-            raise StateError(self.folder / LATEST, f"directory: {name!r} is "
-                             "not a plain name")
-        return name
-
     def load(self) -> Position | None:
         """Continues from the latest checkpoint; None if there is none."""
-        name = self._latest()
+        name = _latest(self.folder)
         if name is None:
             return None
         path = self.folder / name / STATE
@@ -195,17 +241,8 @@ class RunState:
                     f"{now!r}; continue it as it was or choose another --out")
 
     def _restore(self, path: Path) -> None:
-        try:
-            tensors = load_file(path)
-        except Exception as error:  # safetensors raises several kinds
-            raise StateError(path, str(error)) from error
-        expected = {f"model/{name}" for name in self.tensors}
-        found = {name for name in tensors if name.startswith("model/")}
-        for name in sorted(expected ^ found):
-            raise StateError(path, f"{name}: " + (
-                "missing" if name in expected else "is not of this student"))
+        tensors = _read(path, self.tensors)
         for name, own in self.tensors.items():
-            self._copy(path, f"model/{name}", tensors, own)
             moments = {moment: tensors[f"adam.{moment}/{name}"]
                        for moment in _MOMENTS
                        if f"adam.{moment}/{name}" in tensors}
@@ -213,23 +250,6 @@ class RunState:
                 self.optimizer.state[own] = self._moments(path, name, moments,
                                                           own)
         _set_random_state(tensors, self.world)
-
-    @staticmethod
-    def _like(tensor: Tensor, own: Tensor) -> Tensor:
-        if isinstance(own, DTensor):
-            return distribute_tensor(tensor.to(own.device), own.device_mesh,
-                                     own.placements)
-        return tensor.to(own.device)
-
-    def _copy(self, path: Path, name: str, tensors: dict[str, Tensor],
-              own: Tensor) -> None:
-        tensor = tensors[name]
-        if tensor.shape != own.shape or tensor.dtype != own.dtype:
-            raise StateError(path, f"{name}: {tensor.dtype} "
-                             f"{list(tensor.shape)}, expected {own.dtype} "
-                             f"{list(own.shape)}")
-        with torch.no_grad():
-            own.copy_(self._like(tensor, own))
 
     def _moments(self, path: Path, name: str, moments: dict[str, Tensor],
                  parameter: Tensor) -> dict[str, Tensor]:
@@ -240,5 +260,5 @@ class RunState:
                                  f"{list(tensor.shape)}, expected "
                                  f"{list(expected)}")
         return {"step": moments["step"].to(parameter.device),
-                "exp_avg": self._like(moments["exp_avg"], parameter),
-                "exp_avg_sq": self._like(moments["exp_avg_sq"], parameter)}
+                "exp_avg": _like(moments["exp_avg"], parameter),
+                "exp_avg_sq": _like(moments["exp_avg_sq"], parameter)}
