@@ -20,8 +20,15 @@ import tempfile
 
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
-# What the original tokenizer does before BPE. The conversion from GGUF keeps the ByteLevel part
-# alone, and numbers would then be one piece instead of one piece a digit.
+# What the original tokenizer does around BPE. The conversion from GGUF keeps the ByteLevel part
+# alone, and numbers would then be one piece instead of one piece a digit; some versions of
+# transformers add what SentencePiece's tokenizers do.
+BYTE_LEVEL = {
+    "type": "ByteLevel",
+    "add_prefix_space": True,
+    "trim_offsets": True,
+    "use_regex": True,
+}
 PRE_TOKENIZER = {
     "type": "Sequence",
     "pretokenizers": [
@@ -75,7 +82,7 @@ def writeTokenizer(gguf, out):
     tokenizer.save_pretrained(out)
     path = out / "tokenizer.json"
     content = json.loads(path.read_text(encoding="utf-8"))
-    content["pre_tokenizer"] = PRE_TOKENIZER
+    content |= {"normalizer": None, "pre_tokenizer": PRE_TOKENIZER, "decoder": BYTE_LEVEL}
     path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
     (out / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
     return tokenizer
