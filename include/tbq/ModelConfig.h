@@ -34,6 +34,18 @@ struct LlamaConfig {
   RopeScaling rope;
 };
 
+/// What only an OPTForCausalLM has.
+struct OptConfig {
+  enum class Activation { Relu, Gelu };
+  /// Rows of the table of positions that stand before the first one's.
+  static constexpr int64_t positionOffset = 2;
+
+  Activation activation = Activation::Relu;
+  bool normBefore = false; // attention and feed-forward part, else after them
+  bool finalNorm = false;  // after the last layer
+  bool biases = false;     // of all linears in layers
+};
+
 /// The tensors that a model consists of, beside embedding and head. All are
 /// read; a checkpoint that holds others is another model's.
 struct ModelParts {
@@ -60,7 +72,7 @@ struct ModelParts {
 };
 
 struct ModelConfig {
-  std::string architecture; // "llama"
+  std::string architecture; // "llama", "opt"
   std::string name;         // "_name_or_path" if stated, else the directory
   int64_t hidden = 0;       // >= 1
   int64_t layers = 0;       // >= 1
@@ -72,7 +84,7 @@ struct ModelConfig {
   int64_t maxPosition = 0;
   bool tieEmbeddings = false;
   ModelParts parts;
-  std::variant<LlamaConfig> own;
+  std::variant<LlamaConfig, OptConfig> own;
 };
 
 } // namespace tbq

@@ -99,6 +99,7 @@ private:
 
 /// The logits: what stands in @forward. One for each architecture.
 Value buildForward(ModelBuilder &builder, const ::tbq::LlamaConfig &config);
+Value buildForward(ModelBuilder &builder, const ::tbq::OptConfig &config);
 
 } // namespace mlir::tbq
 

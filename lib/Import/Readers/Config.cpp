@@ -9,7 +9,8 @@ using namespace tbq;
 
 static constexpr int64_t layerLimit = 4096;
 
-static const Architecture *const architectures[] = {&llamaArchitecture};
+static const Architecture *const architectures[] = {&llamaArchitecture,
+                                                    &optArchitecture};
 
 static Error refuseArchitecture(const JsonObject &config, const char *field,
                                 const std::string &name) {

@@ -22,7 +22,7 @@ struct Architecture {
   /// Gets what every model has (see Config.cpp); fills in the rest.
   Status (*read)(const JsonObject &config, ModelConfig &result);
 };
-extern const Architecture llamaArchitecture;
+extern const Architecture llamaArchitecture, optArchitecture;
 
 Result<ModelConfig> readModelConfig(const JsonObject &config);
 

@@ -90,7 +90,7 @@ TEST_F(Config, HeadDimMayBeExplicit) {
 TEST_F(Config, UnsupportedIsRefusedByName) {
   EXPECT_TRUE(refuses("architectures", {"GPTNeoXForCausalLM"},
                       "architectures: unsupported architecture "
-                      "'GPTNeoXForCausalLM' (supported: llama)"));
+                      "'GPTNeoXForCausalLM' (supported: llama, opt)"));
   EXPECT_TRUE(
       refuses("model_type", "mistral", "unsupported architecture 'mistral'"));
   EXPECT_TRUE(refuses("hidden_act", "gelu", "unsupported activation 'gelu'"));
