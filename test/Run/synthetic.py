@@ -13,7 +13,7 @@ import re
 import numpy
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import binary
@@ -146,8 +146,9 @@ STORED |= SALIENT | OPT_STORED
 VARIANTS = {**FLOAT, **STORED, **EMBEDDED, **WIDE}
 
 
-def makeTokenizer(vocabulary):
-    """Byte-level BPE with GPT-2's pattern, trained on the licence; <|end|> is token 0."""
+def makeTokenizer(vocabulary, leading=False):
+    """Byte-level BPE with GPT-2's pattern, trained on the licence; <|end|> is token 0, which
+    texts begin with where it is leading, as in OPT."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -158,7 +159,12 @@ def makeTokenizer(vocabulary):
         show_progress=False,
     )
     tokenizer.train([str(LICENSE)], trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>")
+    if leading:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<|end|> $A", special_tokens=[("<|end|>", 0)]
+        )
+    bos = {"bos_token": "<|end|>"} if leading else {}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", **bos)
 
 
 def randomise(model, seed):
@@ -287,11 +293,12 @@ def makeLlama(changes):
 def makeCheckpoint(
     directory, dtype=torch.float32, shardSize="1GB", olderConfig=False, stored=None, **changes
 ):
-    model = opt.makeModel(changes) if changes.pop("opt", False) else makeLlama(changes)
+    isOpt = changes.pop("opt", False)
+    model = opt.makeModel(changes) if isOpt else makeLlama(changes)
     randomise(model, seed=len(str(changes)))
     model.tie_weights()
     model.to(dtype).save_pretrained(directory, max_shard_size=shardSize)
-    makeTokenizer(model.config.vocab_size).save_pretrained(directory)
+    makeTokenizer(model.config.vocab_size, leading=isOpt).save_pretrained(directory)
     if olderConfig:
         toOlderConfig(directory / "config.json")
     if stored:
