@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Activation functions on vectors of 16 lanes. gelu needs the normal
+// relu and gelu on vectors of 16 lanes. gelu needs the normal
 // distribution to a few units in the last place in its tail too, where what
 // 1 + erf(x) leaves has cancelled; so the tail is computed, as exp(-u^2 / 2)
 // times a polynomial.
@@ -20,19 +20,6 @@ static constexpr float kTailSlope = 0.3f;
 static constexpr float kTail[] = {
     0.119686514f, 0.119575098f, 0.110209599f,  0.0785039589f, 0.0958423987f,
     -0.07886485f, 0.191142052f, -0.227751374f, 0.112246469f,  -0.020589862f};
-
-void mlir::tbq::lowerGatedActivation(VectorBuilder &v, GatedActivationOp op) {
-  forEachUnit(v, op, [&](Value token, Value part) {
-    Value at[] = {token, v.mul(part, kLanes)};
-    Value gate = v.load(op.getGate(), at, v.f32Vector());
-    Value up = v.load(op.getUp(), at, v.f32Vector());
-    Value one = v.splat(1.0f);
-    Value negative = arith::NegFOp::create(v.b, v.loc, gate);
-    Value exp = math::ExpOp::create(v.b, v.loc, negative);
-    Value silu = v.divf(gate, v.addf(one, exp));
-    v.store(v.mulf(silu, up), op.getInto().front(), at);
-  });
-}
 
 /// exp(-u^2 / 2). A rounding error of u^2 would be one of the exponent: the
 /// upper half of u has an exact square, and the rest is small.

@@ -47,6 +47,14 @@ static Value sumVectors(VectorBuilder &v, int64_t columns, Value zero,
   return whole < columns ? body(v.index(whole), columns - whole, sum) : sum;
 }
 
+/// 1 / sqrt(square + epsilon), in every lane.
+static Value getNormFactor(VectorBuilder &v, Value square,
+                           const APFloat &epsilon) {
+  Value root = math::SqrtOp::create(
+      v.b, v.loc, v.addf(square, v.constant(epsilon.convertToFloat())));
+  return v.splat(v.divf(v.constant(1.0f), root));
+}
+
 void mlir::tbq::lowerRmsNorm(VectorBuilder &v, RmsNormOp op) {
   Value input = op.getInput(), into = op.getInto().front();
   Value weight = getBytes(v, op.getWeight());
@@ -59,9 +67,7 @@ void mlir::tbq::lowerRmsNorm(VectorBuilder &v, RmsNormOp op) {
         })[0];
     Value sum = v.reduce(vector::CombiningKind::ADD, squares);
     Value mean = v.divf(sum, v.constant(float(op.getFeatures())));
-    Value root = math::SqrtOp::create(
-        v.b, v.loc, v.addf(mean, v.constant(op.getEpsilon().convertToFloat())));
-    Value factor = v.splat(v.divf(v.constant(1.0f), root));
+    Value factor = getNormFactor(v, mean, op.getEpsilon());
     forEachVector(v, columns, {}, [&](Value column, ValueRange) {
       Value x = v.load(input, {token, column}, v.f32Vector());
       Value w = v.loadBytes(weight, v.mul(column, 4), v.f32Vector());
@@ -109,10 +115,7 @@ void mlir::tbq::lowerLayerNorm(VectorBuilder &v, LayerNormOp op) {
                    });
     Value variance =
         v.divf(v.reduce(vector::CombiningKind::ADD, squares), count);
-    Value root = math::SqrtOp::create(
-        v.b, v.loc,
-        v.addf(variance, v.constant(op.getEpsilon().convertToFloat())));
-    Value factor = v.splat(v.divf(v.constant(1.0f), root));
+    Value factor = getNormFactor(v, variance, op.getEpsilon());
     forEachVector(v, columns, {}, [&](Value column, ValueRange) {
       Value x = v.mulf(v.subf(load(token, column), mean), factor);
       Value w = v.loadBytes(weight, v.mul(column, 4), v.f32Vector());
@@ -141,6 +144,19 @@ void mlir::tbq::lowerAdd(VectorBuilder &v, AddOp op) {
     v.store(v.addf(v.load(op.getLhs(), at, v.f32Vector()),
                    v.load(op.getRhs(), at, v.f32Vector())),
             op.getInto().front(), at);
+  });
+}
+
+void mlir::tbq::lowerGatedActivation(VectorBuilder &v, GatedActivationOp op) {
+  forEachUnit(v, op, [&](Value token, Value part) {
+    Value at[] = {token, v.mul(part, kLanes)};
+    Value gate = v.load(op.getGate(), at, v.f32Vector());
+    Value up = v.load(op.getUp(), at, v.f32Vector());
+    Value one = v.splat(1.0f);
+    Value negative = arith::NegFOp::create(v.b, v.loc, gate);
+    Value exp = math::ExpOp::create(v.b, v.loc, negative);
+    Value silu = v.divf(gate, v.addf(one, exp));
+    v.store(v.mulf(silu, up), op.getInto().front(), at);
   });
 }
 
