@@ -11,6 +11,7 @@
 
 #include "format/MappedFile.h"
 #include "format/Result.h"
+#include "tbq/ModelConfig.h"
 
 #include <cstdint>
 #include <memory>
@@ -65,20 +66,6 @@ struct TensorView {
 void readFloats(const TensorView &tensor, int64_t first, int64_t count,
                 float *out);
 
-/// How the rotation frequencies of the config are rescaled (transformers'
-/// rope types "default", "linear" and "llama3").
-struct RopeScaling {
-  enum class Kind { None, Linear, Llama3 };
-  Kind kind = Kind::None;
-  double factor = 1.0; // >= 1; linear and llama3
-  // llama3 only: 0 < lowFrequencyFactor < highFrequencyFactor
-  double lowFrequencyFactor = 0.0;
-  double highFrequencyFactor = 0.0;
-  int64_t originalMaxPosition = 0; // >= 1
-
-  bool operator==(const RopeScaling &other) const;
-};
-
 /// Tokens and sampling defaults. What the files do not say is absent. Every id
 /// is in [0, vocab).
 struct GenerationConfig {
@@ -91,26 +78,6 @@ struct GenerationConfig {
   std::optional<double> topP;              // [0, 1]
   std::optional<double> minP;              // [0, 1]
   std::optional<double> repetitionPenalty; // > 0
-};
-
-/// config.json of a LlamaForCausalLM.
-struct LlamaConfig {
-  int64_t hidden = 0; // >= 1
-  int64_t layers = 0; // >= 1
-  int64_t heads = 0;
-  int64_t kvHeads = 0; // divides heads
-  int64_t headDim = 0; // even
-  int64_t ffn = 0;
-  int64_t vocab = 0;
-  int64_t maxPosition = 0;
-  double rmsEps = 0.0; // > 0
-  double ropeTheta = 0.0;
-  RopeScaling rope;
-  bool tieEmbeddings = false;
-  bool attentionBias = false; // q, k, v and o
-  bool mlpBias = false;       // gate, up and down
-  std::string hiddenAct;      // "silu"
-  std::string name;           // "_name_or_path" if stated, else the directory
 };
 
 /// The last two are of the embedding and the head alone.
@@ -202,7 +169,7 @@ public:
   ~Checkpoint();
 
   const std::string &directory() const;
-  const LlamaConfig &config() const;
+  const ModelConfig &config() const;
   /// generation_config.json; token ids it leaves out come from config.json.
   const GenerationConfig &generation() const;
   const std::optional<QuantizationConfig> &quantization() const;
@@ -221,8 +188,8 @@ public:
   requireFloat(const std::string &name,
                const std::vector<int64_t> &shape) const;
 
-  /// How the linear `name` is stored; nothing if it is float. The embedding
-  /// and the head are never among the quantised linears.
+  /// How the linear `name` is stored; nothing if it is float, as all are that
+  /// stand outside of the layers.
   Result<std::optional<LinearScheme>> schemeOf(const std::string &name) const;
 
   /// The tensors of linear `name` (for example

@@ -33,9 +33,9 @@ struct ImportOptions {
   std::optional<CacheElement> cache;
 };
 
-/// Builds the module of a LlamaForCausalLM. Errors name file and tensor or
-/// field: tensors that are missing or of another shape, schemes and activation
-/// types that are not compiled yet, a context beyond the model's.
+/// Builds the module of a model. Errors name file and tensor or field: tensors
+/// that are missing or of another shape, groups that cannot be packed, a
+/// context beyond the model's.
 ::tbq::Result<OwningOpRef<ModuleOp>>
 importModel(MLIRContext *context, const ::tbq::Checkpoint &checkpoint,
             const ImportOptions &options);
@@ -43,7 +43,8 @@ importModel(MLIRContext *context, const ::tbq::Checkpoint &checkpoint,
 /// The headDim / 2 rotation frequencies (transformers' inv_freq) with the
 /// config's scaling applied, bit for bit as transformers 5 computes them in
 /// float32 (modeling_rope_utils.py).
-std::vector<float> computeRopeFrequencies(const ::tbq::LlamaConfig &config);
+std::vector<float> computeRopeFrequencies(const ::tbq::LlamaConfig &config,
+                                          int64_t headDim);
 
 } // namespace mlir::tbq
 

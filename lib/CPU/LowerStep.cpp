@@ -33,6 +33,28 @@ static SmallVector<Value> forEachVector(VectorBuilder &v, int64_t columns,
   return v.loop(v.index(0), v.index(columns), kLanes, init, body);
 }
 
+/// Adds up `body(offset, valid, sum)` over the vectors of a group of `columns`,
+/// of whose last one only the first `valid` lanes belong to it.
+static Value sumVectors(VectorBuilder &v, int64_t columns, Value zero,
+                        llvm::function_ref<Value(Value, int64_t, Value)> body) {
+  int64_t whole = columns / kLanes * kLanes;
+  Value sum = zero;
+  if (whole)
+    sum =
+        forEachVector(v, whole, {zero}, [&](Value offset, ValueRange carried) {
+          return SmallVector<Value>{body(offset, kLanes, carried[0])};
+        })[0];
+  return whole < columns ? body(v.index(whole), columns - whole, sum) : sum;
+}
+
+/// 1 / sqrt(square + epsilon), in every lane.
+static Value getNormFactor(VectorBuilder &v, Value square,
+                           const APFloat &epsilon) {
+  Value root = math::SqrtOp::create(
+      v.b, v.loc, v.addf(square, v.constant(epsilon.convertToFloat())));
+  return v.splat(v.divf(v.constant(1.0f), root));
+}
+
 void mlir::tbq::lowerRmsNorm(VectorBuilder &v, RmsNormOp op) {
   Value input = op.getInput(), into = op.getInto().front();
   Value weight = getBytes(v, op.getWeight());
@@ -45,13 +67,60 @@ void mlir::tbq::lowerRmsNorm(VectorBuilder &v, RmsNormOp op) {
         })[0];
     Value sum = v.reduce(vector::CombiningKind::ADD, squares);
     Value mean = v.divf(sum, v.constant(float(op.getFeatures())));
-    Value root = math::SqrtOp::create(
-        v.b, v.loc, v.addf(mean, v.constant(op.getEpsilon().convertToFloat())));
-    Value factor = v.splat(v.divf(v.constant(1.0f), root));
+    Value factor = getNormFactor(v, mean, op.getEpsilon());
     forEachVector(v, columns, {}, [&](Value column, ValueRange) {
       Value x = v.load(input, {token, column}, v.f32Vector());
       Value w = v.loadBytes(weight, v.mul(column, 4), v.f32Vector());
       v.store(v.mulf(w, v.mulf(x, factor)), into, {token, column});
+      return SmallVector<Value>();
+    });
+  });
+}
+
+/// The first `valid` lanes of a vector, and zeros.
+static Value keepFirst(VectorBuilder &v, Value vector, int64_t valid) {
+  if (valid >= kLanes)
+    return vector;
+  SmallVector<bool> kept(kLanes, false);
+  std::fill_n(kept.begin(), valid, true);
+  Value mask = arith::ConstantOp::create(
+      v.b, v.loc,
+      DenseElementsAttr::get(VectorType::get({kLanes}, v.b.getI1Type()),
+                             ArrayRef<bool>(kept)));
+  return arith::SelectOp::create(v.b, v.loc, mask, vector, v.splat(0.0f));
+}
+
+void mlir::tbq::lowerLayerNorm(VectorBuilder &v, LayerNormOp op) {
+  Value input = op.getInput(), into = op.getInto().front();
+  Value weight = getBytes(v, op.getWeight()), bias = getBytes(v, op.getBias());
+  int64_t columns = getColumns(input), features = op.getFeatures();
+  Value count = v.constant(float(features));
+  auto load = [&](Value token, Value column) {
+    return v.load(input, {token, column}, v.f32Vector());
+  };
+  forEachUnit(v, op, [&](Value token, Value) {
+    Value lanes = forEachVector(
+        v, columns, {v.splat(0.0f)}, [&](Value column, ValueRange carried) {
+          return SmallVector<Value>{v.addf(carried[0], load(token, column))};
+        })[0];
+    Value sum = v.reduce(vector::CombiningKind::ADD, lanes);
+    Value mean = v.splat(v.divf(sum, count));
+    // What pads the row is not as far from the mean as it seems.
+    Value squares =
+        sumVectors(v, features, v.splat(0.0f),
+                   [&](Value column, int64_t valid, Value squares) {
+                     Value x =
+                         keepFirst(v, v.subf(load(token, column), mean), valid);
+                     return v.fma(x, x, squares);
+                   });
+    Value variance =
+        v.divf(v.reduce(vector::CombiningKind::ADD, squares), count);
+    Value factor = getNormFactor(v, variance, op.getEpsilon());
+    forEachVector(v, columns, {}, [&](Value column, ValueRange) {
+      Value x = v.mulf(v.subf(load(token, column), mean), factor);
+      Value w = v.loadBytes(weight, v.mul(column, 4), v.f32Vector());
+      Value b = v.loadBytes(bias, v.mul(column, 4), v.f32Vector());
+      v.store(v.fma(w, x, b), into, {token, column});
       return SmallVector<Value>();
     });
   });
@@ -91,6 +160,21 @@ void mlir::tbq::lowerGatedActivation(VectorBuilder &v, GatedActivationOp op) {
   });
 }
 
+void mlir::tbq::lowerAddPositions(VectorBuilder &v, AddPositionsOp op) {
+  LayoutAttr layout = cast<PackedType>(op.getTable().getType()).getLayout();
+  Value table = getBytes(v, op.getTable());
+  Value first = v.add(op.getPosition(), int64_t(op.getOffset()));
+  forEachUnit(v, op, [&](Value token, Value part) {
+    Value column = v.mul(part, kLanes);
+    Value row = v.mul(v.add(first, token), layout.getTileBytes());
+    Value position =
+        v.loadBytes(table, v.add(row, v.mul(column, 4)), v.f32Vector());
+    v.store(
+        v.addf(v.load(op.getInput(), {token, column}, v.f32Vector()), position),
+        op.getInto().front(), {token, column});
+  });
+}
+
 /// Runs `body(group, columns)` for every group of a row. The last may be
 /// shorter and goes on to the end of the row's padding.
 static void forEachGroup(VectorBuilder &v, int64_t columns, int64_t group,
@@ -105,20 +189,6 @@ static void forEachGroup(VectorBuilder &v, int64_t columns, int64_t group,
            [&](Value number) { body(number, group); });
   if (whole * group < padded)
     body(v.index(whole), padded - whole * group);
-}
-
-/// Adds up `body(offset, valid, sum)` over the vectors of a group of `columns`,
-/// of whose last one only the first `valid` lanes belong to it.
-static Value sumVectors(VectorBuilder &v, int64_t columns, Value zero,
-                        llvm::function_ref<Value(Value, int64_t, Value)> body) {
-  int64_t whole = columns / kLanes * kLanes;
-  Value sum = zero;
-  if (whole)
-    sum =
-        forEachVector(v, whole, {zero}, [&](Value offset, ValueRange carried) {
-          return SmallVector<Value>{body(offset, kLanes, carried[0])};
-        })[0];
-  return whole < columns ? body(v.index(whole), columns - whole, sum) : sum;
 }
 
 void mlir::tbq::lowerGroupSums(VectorBuilder &v, GroupSumsOp op) {
@@ -213,10 +283,13 @@ struct LowerStepToCPUPass
       VectorBuilder v(b, op->getLoc(), fma);
       llvm::TypeSwitch<Operation *>(op)
           .Case([&](EmbeddingOp op) { lowerEmbedding(v, op); })
+          .Case([&](AddPositionsOp op) { lowerAddPositions(v, op); })
           .Case([&](RmsNormOp op) { lowerRmsNorm(v, op); })
+          .Case([&](LayerNormOp op) { lowerLayerNorm(v, op); })
           .Case([&](SelectRowsOp op) { lowerSelectRows(v, op); })
           .Case([&](AddOp op) { lowerAdd(v, op); })
           .Case([&](GatedActivationOp op) { lowerGatedActivation(v, op); })
+          .Case([&](ActivationOp op) { lowerActivation(v, op); })
           .Case([&](GroupSumsOp op) { lowerGroupSums(v, op); })
           .Case([&](QuantizeActivationsOp op) {
             lowerQuantizeActivations(v, op);

@@ -9,10 +9,13 @@
 namespace mlir::tbq {
 
 void lowerEmbedding(VectorBuilder &v, EmbeddingOp op);
+void lowerAddPositions(VectorBuilder &v, AddPositionsOp op);
 void lowerRmsNorm(VectorBuilder &v, RmsNormOp op);
+void lowerLayerNorm(VectorBuilder &v, LayerNormOp op);
 void lowerSelectRows(VectorBuilder &v, SelectRowsOp op);
 void lowerAdd(VectorBuilder &v, AddOp op);
 void lowerGatedActivation(VectorBuilder &v, GatedActivationOp op);
+void lowerActivation(VectorBuilder &v, ActivationOp op);
 void lowerGroupSums(VectorBuilder &v, GroupSumsOp op);
 void lowerQuantizeActivations(VectorBuilder &v, QuantizeActivationsOp op);
 void lowerRope(VectorBuilder &v, RopeOp op);

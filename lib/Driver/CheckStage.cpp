@@ -25,17 +25,19 @@ static bool isFrame(Operation *op) {
 
 static bool isLegalAfterGraph(Operation *op) {
   return isFrame(op) ||
-         isa<WeightOp, QuantizeOp, RopeTableOp, EmbeddingOp, RmsNormOp,
-             LinearOp, RopeOp, AppendCacheOp, AttentionOp, GatedActivationOp,
-             AddOp, SelectRowsOp, LayerOp, YieldOp>(op);
+         isa<WeightOp, QuantizeOp, RopeTableOp, EmbeddingOp, AddPositionsOp,
+             RmsNormOp, LayerNormOp, LinearOp, RopeOp, AppendCacheOp,
+             AttentionOp, GatedActivationOp, ActivationOp, AddOp, SelectRowsOp,
+             LayerOp, YieldOp>(op);
 }
 
 static bool isLegalAfterPack(Operation *op) {
   return isFrame(op) ||
-         isa<EmbeddingOp, RmsNormOp, PackedLinearOp, GroupSumsOp,
-             QuantizeActivationsOp, RopeOp, AppendCacheOp, AttentionOp,
-             GatedActivationOp, AddOp, SelectRowsOp, PlacedWeightOp, LayersOp,
-             arith::ConstantOp, arith::SubIOp>(op);
+         isa<EmbeddingOp, AddPositionsOp, RmsNormOp, LayerNormOp,
+             PackedLinearOp, GroupSumsOp, QuantizeActivationsOp, RopeOp,
+             AppendCacheOp, AttentionOp, GatedActivationOp, ActivationOp, AddOp,
+             SelectRowsOp, PlacedWeightOp, LayersOp, arith::ConstantOp,
+             arith::SubIOp>(op);
 }
 
 static bool isLegalAfterLower(Operation *op) {

@@ -88,7 +88,8 @@ static uint64_t getInformation(PackOp pack, int64_t rows) {
 /// Matrices as layers, and the bytes one decode step reads: of a table with a
 /// row a token or a position one row, of all else everything. Places stand in
 /// the order of their first use: the first matrix is the embedding, the last
-/// one the head, unless the embedding serves as the head as well.
+/// one the head, unless the embedding serves as the head as well. Only the two
+/// have the same shape.
 static ::tbq::Status describeWeights(WeightsOp weights, Manifest &manifest) {
   PackOp first;
   for (auto place : weights.getBody().getOps<PlaceOp>()) {
@@ -96,20 +97,18 @@ static ::tbq::Status describeWeights(WeightsOp weights, Manifest &manifest) {
     if (!pack)
       return makeError("", place.getName().str(), "placed but not packed");
     LayoutAttr layout = pack.getType().getLayout();
-    if (pack.getWeight().getDefiningOp<RopeTableOp>()) {
+    if (layout.getTile() == 1) { // a vector of a norm, or a table of positions
       manifest.bytesPerToken += getInformation(pack, 1);
       continue;
     }
     manifest.bytesPerToken += getInformation(pack, layout.getRows());
-    if (layout.getTile() == 1) // a vector: norm
-      continue;
     manifest.layers.push_back(describeLayer(place, pack));
     if (manifest.layers.size() == 1)
       first = pack;
   }
   const auto &layers = manifest.layers;
-  bool untied = layers.size() > 1 && layers.back().n == manifest.model.vocab &&
-                layers.back().k == manifest.model.hidden;
+  bool untied = layers.size() > 1 && layers.back().n == layers.front().n &&
+                layers.back().k == layers.front().k;
   if (untied) {
     manifest.bytesPerToken -= getInformation(first, layers.front().n);
     manifest.bytesPerToken += getInformation(first, 1);

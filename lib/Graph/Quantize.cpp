@@ -41,14 +41,15 @@ static void useQuantized(LinearOp op, QuantizeOp quantized,
   op.setActivations(activations);
 }
 
-/// The float weight of the embedding or of the head, which is the linear
-/// outside the decoder layers; else null.
+/// The float weight of the embedding or of the head, which is the linear that
+/// makes the logits; else null.
 static Value getTableOrHead(Operation *op) {
   Value weight;
   if (auto embedding = dyn_cast<EmbeddingOp>(op))
     weight = embedding.getTable();
   else if (auto linear = dyn_cast<LinearOp>(op);
-           linear && !op->getParentOfType<LayerOp>())
+           linear &&
+           llvm::any_of(op->getUsers(), llvm::IsaPred<func::ReturnOp>))
     weight = linear.getWeight();
   return weight && weight.getDefiningOp<WeightOp>() &&
                  isa<RankedTensorType>(weight.getType())

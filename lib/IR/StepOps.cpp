@@ -33,11 +33,14 @@ addEffects(OpType op, SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
   }
 TBQ_EFFECTS(EmbeddingOp)
 TBQ_EFFECTS(RmsNormOp)
+TBQ_EFFECTS(LayerNormOp)
+TBQ_EFFECTS(AddPositionsOp)
 TBQ_EFFECTS(LinearOp)
 TBQ_EFFECTS(RopeOp)
 TBQ_EFFECTS(AppendCacheOp)
 TBQ_EFFECTS(AttentionOp)
 TBQ_EFFECTS(GatedActivationOp)
+TBQ_EFFECTS(ActivationOp)
 TBQ_EFFECTS(AddOp)
 TBQ_EFFECTS(SelectRowsOp)
 TBQ_EFFECTS(GroupSumsOp)
@@ -88,6 +91,21 @@ LogicalResult RmsNormOp::verify() {
   return success();
 }
 
+int64_t LayerNormOp::getUnitsPerToken() { return 1; }
+
+LogicalResult LayerNormOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  int64_t features = getFeatures();
+  auto vector = std::make_pair(int64_t(1), features);
+  if (!hasColumns(getInput(), features) ||
+      !hasColumns(getOutput(*this), features) ||
+      getShape(getWeight()) != vector || getShape(getBias()) != vector)
+    return emitOpError("input, weight, bias and output need ")
+           << features << " features";
+  return success();
+}
+
 int64_t SelectRowsOp::getUnitsPerToken() { return 1; }
 
 LogicalResult SelectRowsOp::verify() {
@@ -112,6 +130,41 @@ LogicalResult GatedActivationOp::verify() {
   if (getGate().getType() != getUp().getType() || !isF32(getGate()))
     return emitOpError("gate and up differ: ")
            << getGate().getType() << " and " << getUp().getType();
+  return success();
+}
+
+int64_t ActivationOp::getUnitsPerToken() {
+  return llvm::divideCeil(getColumns(getInput()), kLanes);
+}
+int64_t ActivationOp::getUnitColumns() { return kLanes; }
+bool ActivationOp::mayOverwrite(Value) { return true; }
+LogicalResult ActivationOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  if (getInput().getType() != getOutput(*this).getType() || !isF32(getInput()))
+    return emitOpError("keeps rows of f32 as they are, not ")
+           << getInput().getType() << " to " << getOutput(*this).getType();
+  return success();
+}
+
+int64_t AddPositionsOp::getUnitsPerToken() {
+  return llvm::divideCeil(getColumns(getInput()), kLanes);
+}
+int64_t AddPositionsOp::getUnitColumns() { return kLanes; }
+bool AddPositionsOp::mayOverwrite(Value) { return true; }
+LogicalResult AddPositionsOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  if (getInput().getType() != getOutput(*this).getType() || !isF32(getInput()))
+    return emitOpError("keeps the type of its rows, not ")
+           << getInput().getType() << " to " << getOutput(*this).getType();
+  auto [rows, columns] = getShape(getTable());
+  if (!hasColumns(getInput(), columns))
+    return emitOpError("table has ")
+           << columns << " columns for rows of " << getColumns(getInput());
+  if (int64_t(getOffset()) >= rows)
+    return emitOpError("begins at row ")
+           << getOffset() << " of a table of " << rows;
   return success();
 }
 

@@ -38,12 +38,12 @@ static float scaleLlama3(float frequency, const RopeScaling &scaling) {
   return scaled + kept;
 }
 
-std::vector<float>
-mlir::tbq::computeRopeFrequencies(const LlamaConfig &config) {
+std::vector<float> mlir::tbq::computeRopeFrequencies(const LlamaConfig &config,
+                                                     int64_t headDim) {
   std::vector<float> frequencies;
   const auto theta = static_cast<float>(config.ropeTheta);
-  const auto dimension = static_cast<float>(config.headDim);
-  for (int64_t i = 0; i < config.headDim; i += 2) {
+  const auto dimension = static_cast<float>(headDim);
+  for (int64_t i = 0; i < headDim; i += 2) {
     const float exponent = static_cast<float>(i) / dimension;
     // The power rounded once: what float32 pow gives, without its last-bit
     // differences between libraries.

@@ -28,11 +28,14 @@ public:
 private:
   template <class Real> Result<Matrices> evaluateStep(EmbeddingOp op);
   template <class Real> Result<Matrices> evaluateStep(RmsNormOp op);
+  template <class Real> Result<Matrices> evaluateStep(LayerNormOp op);
+  template <class Real> Result<Matrices> evaluateStep(AddPositionsOp op);
   template <class Real> Result<Matrices> evaluateStep(LinearOp op);
   template <class Real> Result<Matrices> evaluateStep(RopeOp op);
   template <class Real> Result<Matrices> evaluateStep(AppendCacheOp op);
   template <class Real> Result<Matrices> evaluateStep(AttentionOp op);
   template <class Real> Result<Matrices> evaluateStep(GatedActivationOp op);
+  template <class Real> Result<Matrices> evaluateStep(ActivationOp op);
   template <class Real> Result<Matrices> evaluateStep(AddOp op);
   template <class Real> Result<Matrices> evaluateStep(SelectRowsOp op);
   template <class Real> Result<Matrices> evaluateStep(GroupSumsOp op);
@@ -95,6 +98,36 @@ Result<Matrices> Interpreter::Evaluator::evaluateStep(RmsNormOp op) {
     return weight.error();
   return one(normalize<Real>(rows(op.getInput()), *weight,
                              op.getEpsilon().convertToFloat()));
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(LayerNormOp op) {
+  auto weight = weights.readVector(op.getWeight());
+  if (!weight)
+    return weight.error();
+  auto bias = weights.readVector(op.getBias());
+  if (!bias)
+    return bias.error();
+  return one(normalize<Real>(rows(op.getInput()), *weight, *bias,
+                             op.getEpsilon().convertToFloat()));
+}
+
+template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(AddPositionsOp op) {
+  auto table = weights.readTable(op.getTable());
+  if (!table)
+    return table.error();
+  const Matrix &input = rows(op.getInput());
+  const int64_t first = index(op.getPosition()) + op.getOffset();
+  if (first + input.rows > table->rows)
+    return makeError(
+        "", getStepName(op),
+        "has no row for position " +
+            std::to_string(index(op.getPosition()) + input.rows - 1));
+  Matrix positions(input.rows, input.columns);
+  for (int64_t t = 0; t < input.rows; ++t)
+    readRow<Real>(*table, first + t, positions.row(t));
+  return one(add<Real>(input, positions));
 }
 
 template <class Real>
@@ -165,6 +198,11 @@ Result<Matrices> Interpreter::Evaluator::evaluateStep(GatedActivationOp op) {
 }
 
 template <class Real>
+Result<Matrices> Interpreter::Evaluator::evaluateStep(ActivationOp op) {
+  return one(activate<Real>(rows(op.getInput()), op.getFunction()));
+}
+
+template <class Real>
 Result<Matrices> Interpreter::Evaluator::evaluateStep(AddOp op) {
   return one(add<Real>(rows(op.getLhs()), rows(op.getRhs())));
 }
@@ -213,10 +251,10 @@ Result<Matrices> Interpreter::Evaluator::evaluate(StepOp op,
                                                   const StepValues &given) {
   values = &given;
   return llvm::TypeSwitch<Operation *, Result<Matrices>>(op)
-      .Case<EmbeddingOp, RmsNormOp, LinearOp, RopeOp, AppendCacheOp,
-            AttentionOp, GatedActivationOp, AddOp, SelectRowsOp, GroupSumsOp,
-            QuantizeActivationsOp, PackedLinearOp>(
-          [&](auto step) { return evaluateStep<Real>(step); })
+      .Case<EmbeddingOp, AddPositionsOp, RmsNormOp, LayerNormOp, LinearOp,
+            RopeOp, AppendCacheOp, AttentionOp, GatedActivationOp, ActivationOp,
+            AddOp, SelectRowsOp, GroupSumsOp, QuantizeActivationsOp,
+            PackedLinearOp>([&](auto step) { return evaluateStep<Real>(step); })
       .Default([](Operation *unknown) -> Result<Matrices> {
         return makeError("", getStepName(unknown),
                          "no meaning is written for " +

@@ -29,6 +29,29 @@ Matrix mlir::tbq::normalize(const Matrix &input, ArrayRef<float> weight,
 }
 
 template <class Real>
+Matrix mlir::tbq::normalize(const Matrix &input, ArrayRef<float> weight,
+                            ArrayRef<float> bias, float epsilon) {
+  Matrix output(input.rows, input.columns);
+  const Real columns = input.columns;
+  for (int64_t t = 0; t < input.rows; ++t) {
+    const double *x = input.row(t);
+    Real sum = 0, squares = 0;
+    for (int64_t i = 0; i < input.columns; ++i)
+      sum += Real(x[i]);
+    const Real mean = sum / columns;
+    for (int64_t i = 0; i < input.columns; ++i) {
+      const Real distance = Real(x[i]) - mean;
+      squares += distance * distance;
+    }
+    const Real factor = Real(1) / std::sqrt(squares / columns + Real(epsilon));
+    for (int64_t i = 0; i < input.columns; ++i)
+      output.row(t)[i] =
+          Real(weight[i]) * ((Real(x[i]) - mean) * factor) + Real(bias[i]);
+  }
+  return output;
+}
+
+template <class Real>
 Matrix mlir::tbq::rotate(const Matrix &input, ArrayRef<float> frequencies,
                          int64_t position, int64_t heads, int64_t headDim) {
   const int64_t half = headDim / 2;
@@ -57,6 +80,24 @@ Matrix mlir::tbq::gate(const Matrix &gate, const Matrix &up) {
     const Real x = gate.values[i];
     output.values[i] = x / (Real(1) + std::exp(-x)) * Real(up.values[i]);
   }
+  return output;
+}
+
+template <class Real> static Real apply(ActivationFunction function, Real x) {
+  switch (function) {
+  case ActivationFunction::Relu:
+    return x < 0 ? Real(0) : x;
+  case ActivationFunction::Gelu:
+    return x * (std::erfc(-x * Real(M_SQRT1_2)) / 2);
+  }
+  llvm_unreachable("all functions are named");
+}
+
+template <class Real>
+Matrix mlir::tbq::activate(const Matrix &input, ActivationFunction function) {
+  Matrix output(input.rows, input.columns);
+  for (size_t i = 0; i < output.values.size(); ++i)
+    output.values[i] = apply<Real>(function, input.values[i]);
   return output;
 }
 
@@ -140,9 +181,13 @@ QuantizedRows mlir::tbq::quantizeRows(const Matrix &input, int64_t steps) {
 #define TBQ_INSTANTIATE(REAL)                                                  \
   template Matrix mlir::tbq::normalize<REAL>(const Matrix &, ArrayRef<float>,  \
                                              float);                           \
+  template Matrix mlir::tbq::normalize<REAL>(const Matrix &, ArrayRef<float>,  \
+                                             ArrayRef<float>, float);          \
   template Matrix mlir::tbq::rotate<REAL>(const Matrix &, ArrayRef<float>,     \
                                           int64_t, int64_t, int64_t);          \
   template Matrix mlir::tbq::gate<REAL>(const Matrix &, const Matrix &);       \
+  template Matrix mlir::tbq::activate<REAL>(const Matrix &,                    \
+                                            ActivationFunction);               \
   template Matrix mlir::tbq::add<REAL>(const Matrix &, const Matrix &);        \
   template Matrix mlir::tbq::attend<REAL>(const Matrix &, const KeyValues &,   \
                                           int64_t, int64_t, int64_t, float);   \

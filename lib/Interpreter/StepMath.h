@@ -14,6 +14,11 @@ namespace mlir::tbq {
 template <class Real>
 Matrix normalize(const Matrix &input, ArrayRef<float> weight, float epsilon);
 
+/// (x - mean) / sqrt(variance + epsilon) * weight + bias.
+template <class Real>
+Matrix normalize(const Matrix &input, ArrayRef<float> weight,
+                 ArrayRef<float> bias, float epsilon);
+
 /// Rotates the pairs (i, i + head_dim / 2) of each head of row t by the angles
 /// of position + t.
 template <class Real>
@@ -24,6 +29,9 @@ Matrix rotate(const Matrix &input, ArrayRef<float> frequencies,
 template <class Real> Matrix gate(const Matrix &gate, const Matrix &up);
 
 template <class Real> Matrix add(const Matrix &lhs, const Matrix &rhs);
+
+template <class Real>
+Matrix activate(const Matrix &input, ActivationFunction function);
 
 /// Row t attends to positions 0 .. position + t of the cache.
 template <class Real>

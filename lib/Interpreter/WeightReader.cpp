@@ -231,10 +231,14 @@ Result<WeightRows> WeightReader::read(PackedLinearOp op) {
   return makeError("", getStepName(op), "has a packed weight without its pack");
 }
 
+Result<WeightRows> WeightReader::readTable(Value table) {
+  if (auto pack = table.getDefiningOp<PackOp>())
+    table = pack.getWeight();
+  return read(Operands{table, {}, {}, {}, 0, 0, {}});
+}
+
 Result<std::vector<float>> WeightReader::readVector(Value weight) {
-  if (auto pack = weight.getDefiningOp<PackOp>())
-    weight = pack.getWeight();
-  auto rows = read(Operands{weight, {}, {}, {}, 0, 0, {}});
+  auto rows = readTable(weight);
   if (!rows)
     return rows.error();
   std::vector<float> vector(rows->columns);

@@ -78,6 +78,8 @@ public:
   ::tbq::Result<WeightRows> read(LinearOp op);
   ::tbq::Result<WeightRows> read(EmbeddingOp op);
   ::tbq::Result<WeightRows> read(PackedLinearOp op);
+  /// A table of floats, with a row a position.
+  ::tbq::Result<WeightRows> readTable(Value table);
   /// A vector of floats.
   ::tbq::Result<std::vector<float>> readVector(Value weight);
 

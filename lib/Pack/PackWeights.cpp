@@ -147,6 +147,11 @@ static Value packFloat(OpBuilder &b, Value weight, bool matrix,
                         /*group=*/IntegerAttr());
 }
 
+/// A vector, or a table with a row a position.
+static void packTable(OpBuilder &b, OpOperand &table) {
+  table.assign(packFloat(b, table.get(), /*matrix=*/false));
+}
+
 static RankedTensorType withColumns(Value rows, int64_t columns, Type element) {
   auto type = cast<RankedTensorType>(rows.getType());
   return RankedTensorType::get({type.getDimSize(0), columns}, element);
@@ -253,7 +258,8 @@ struct PackWeightsPass : tbq::impl::PackWeightsPassBase<PackWeightsPass> {
     SmallVector<Operation *> ops;
     Activated activated;
     getOperation()->walk([&](Operation *op) {
-      if (isa<LinearOp, EmbeddingOp, RmsNormOp, RopeOp>(op))
+      if (isa<LinearOp, EmbeddingOp, AddPositionsOp, RmsNormOp, LayerNormOp,
+              RopeOp>(op))
         ops.push_back(op);
       if (auto linear = dyn_cast<LinearOp>(op)) {
         int64_t &largest = activated[linear.getWeight()];
@@ -271,13 +277,16 @@ struct PackWeightsPass : tbq::impl::PackWeightsPassBase<PackWeightsPass> {
                 return packEmbedding(embedding, activated);
               })
               .Case([&](RmsNormOp norm) {
-                norm.getWeightMutable().assign(
-                    packFloat(b, norm.getWeight(), /*matrix=*/false));
+                packTable(b, norm.getWeightMutable());
                 return success();
               })
-              .Case([&](RopeOp rope) {
-                rope.getTableMutable().assign(
-                    packFloat(b, rope.getTable(), /*matrix=*/false));
+              .Case([&](LayerNormOp norm) {
+                packTable(b, norm.getWeightMutable());
+                packTable(b, norm.getBiasMutable());
+                return success();
+              })
+              .Case<AddPositionsOp, RopeOp>([&](auto positions) {
+                packTable(b, positions.getTableMutable());
                 return success();
               });
       if (failed(result))

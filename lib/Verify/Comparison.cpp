@@ -18,6 +18,8 @@ using namespace mlir::tbq;
 static constexpr double kSumBound = 4e-6;
 /// Of attention, where the error of a score is an exponent's.
 static constexpr double kAttentionBound = 2e-5;
+/// Of layer norm, where what a difference loses is its terms', not its own.
+static constexpr double kNormBound = 4e-6;
 /// Of a few operations and exp on one value.
 static constexpr double kValueBound = 1e-6;
 /// Below the smallest normal f32 there are no relative bounds.
@@ -39,6 +41,14 @@ Tolerance mlir::tbq::getTolerance(StepOp op, const VerifyOptions &options) {
           .Case([](GroupSumsOp) {
             return Tolerance{false, Scale::Magnitudes, kSumBound,
                              kAbsoluteBound};
+          })
+          .Case([](LayerNormOp) {
+            return Tolerance{false, Scale::Row, kNormBound, kAbsoluteBound};
+          })
+          .Case([](ActivationOp activation) {
+            if (activation.getFunction() == ActivationFunction::Relu)
+              return Tolerance();
+            return Tolerance{false, Scale::Value, kValueBound, kAbsoluteBound};
           })
           .Case<RmsNormOp, GatedActivationOp>([](Operation *) {
             return Tolerance{false, Scale::Value, kValueBound, kAbsoluteBound};

@@ -30,6 +30,8 @@ static std::string getKind(StepOp op) {
   std::string kind = op->getName().stripDialect().str();
   if (auto linear = dyn_cast<PackedLinearOp>(*op))
     kind += linear.getActivationScale() ? " integer" : " float";
+  else if (auto activation = dyn_cast<ActivationOp>(*op))
+    kind += (" " + stringifyActivationFunction(activation.getFunction())).str();
   return kind;
 }
 

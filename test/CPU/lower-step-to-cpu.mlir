@@ -53,6 +53,55 @@ func.func @rms_norm(%x: memref<1x32xf32>, %y: memref<1x32xf32>, %section: memref
   return
 }
 
+// The mean goes out of 24 columns, not of what pads them; that is not as far
+// from the mean as its zeros are.
+// CHECK-LABEL: func.func @layer_norm(
+// CHECK-DAG: %[[KEPT:.*]] = arith.constant dense<[true, true, true, true, true, true, true, true, false, false, false, false, false, false, false, false]> : vector<16xi1>
+// CHECK-DAG: %[[ZEROS:.*]] = arith.constant dense<0.000000e+00> : vector<16xf32>
+// CHECK-DAG: %[[FEATURES:.*]] = arith.constant 2.400000e+01 : f32
+// CHECK: scf.for %{{.*}} = %c0 to %c32 step %c16
+// CHECK: %[[SUM:.*]] = vector.reduction <add>
+// CHECK: %[[ONE_MEAN:.*]] = arith.divf %[[SUM]], %[[FEATURES]]
+// CHECK: %[[MEAN:.*]] = vector.broadcast %[[ONE_MEAN]]
+// CHECK: vector.load %arg0[%{{.*}}, %c0]
+// CHECK: %[[D:.*]] = arith.subf %{{.*}}, %[[MEAN]]
+// CHECK: math.fma %[[D]], %[[D]]
+// CHECK: vector.load %arg0[%{{.*}}, %c16]
+// CHECK: %[[D:.*]] = arith.subf %{{.*}}, %[[MEAN]]
+// CHECK: %[[VALID:.*]] = arith.select %[[KEPT]], %[[D]], %[[ZEROS]]
+// CHECK: math.fma %[[VALID]], %[[VALID]]
+// CHECK: %[[SQUARES:.*]] = vector.reduction <add>
+// CHECK: %[[VARIANCE:.*]] = arith.divf %[[SQUARES]], %[[FEATURES]]
+// CHECK: arith.addf %[[VARIANCE]]
+// CHECK: math.sqrt
+// CHECK: scf.for %{{.*}} = %c0 to %c32 step %c16
+// CHECK: arith.subf %{{.*}}, %[[MEAN]]
+// CHECK: math.fma
+// CHECK: vector.store
+func.func @layer_norm(%x: memref<1x32xf32>, %y: memref<1x32xf32>, %section: memref<65536xi8>, %n: index, %b: index, %e: index) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !norm
+  %c = tbq.placed_weight [256] in %section : memref<65536xi8> : !norm
+  tbq.layer_norm %x, %w, %c epsilon 1.0e-5 features 24 into(%y) count(%n) range(%b, %e) : (memref<1x32xf32>, !norm, !norm, memref<1x32xf32>, index, index, index) -> ()
+  return
+}
+
+// The row of the token's position, and two on.
+// CHECK-LABEL: func.func @positions(
+// CHECK: %[[FIRST:.*]] = arith.addi %arg3, %c2
+// CHECK: %[[TOKEN:.*]] = arith.divui %[[UNIT:.*]], %c2
+// CHECK: %[[PART:.*]] = arith.remui %[[UNIT]], %c2
+// CHECK: %[[COLUMN:.*]] = arith.muli %[[PART]], %c16
+// CHECK: %[[POSITION:.*]] = arith.addi %[[FIRST]], %[[TOKEN]]
+// CHECK: arith.muli %[[POSITION]], %c128
+// CHECK: arith.muli %[[PART]], %c64
+// CHECK: %[[SUM:.*]] = arith.addf
+// CHECK: vector.store %[[SUM]], %arg1[%[[TOKEN]], %[[COLUMN]]]
+func.func @positions(%x: memref<1x32xf32>, %y: memref<1x32xf32>, %section: memref<65536xi8>, %p: index, %n: index, %b: index, %e: index) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !angles
+  tbq.add_positions %x, %w at %p offset 2 into(%y) count(%n) range(%b, %e) : (memref<1x32xf32>, !angles, index, memref<1x32xf32>, index, index, index) -> ()
+  return
+}
+
 // Half of 24 is 12: vectors of 4. Cosines, then sines 48 bytes on, at the row of
 // the token's position; x cos - y sin and y cos + x sin.
 // CHECK-LABEL: func.func @rope(

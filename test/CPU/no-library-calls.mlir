@@ -44,6 +44,20 @@ func.func @gated(%g: memref<1x32xf32>, %u: memref<1x32xf32>, %y: memref<1x32xf32
   tbq.gated_activation %g, %u into(%y) count(%n) range(%b, %e) : (memref<1x32xf32>, memref<1x32xf32>, memref<1x32xf32>, index, index, index) -> ()
   return
 }
+func.func @gelu(%x: memref<1x32xf32>, %y: memref<1x32xf32>, %n: index, %b: index, %e: index) {
+  tbq.activation %x gelu into(%y) count(%n) range(%b, %e) : (memref<1x32xf32>, memref<1x32xf32>, index, index, index) -> ()
+  return
+}
+func.func @layer_norm(%x: memref<1x32xf32>, %y: memref<1x32xf32>, %section: memref<65536xi8>, %n: index, %b: index, %e: index) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !norm
+  tbq.layer_norm %x, %w, %w epsilon 1.0e-5 features 24 into(%y) count(%n) range(%b, %e) : (memref<1x32xf32>, !norm, !norm, memref<1x32xf32>, index, index, index) -> ()
+  return
+}
+func.func @positions(%x: memref<1x32xf32>, %y: memref<1x32xf32>, %section: memref<65536xi8>, %p: index, %n: index, %b: index, %e: index) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !angles
+  tbq.add_positions %x, %w at %p offset 2 into(%y) count(%n) range(%b, %e) : (memref<1x32xf32>, !angles, index, memref<1x32xf32>, index, index, index) -> ()
+  return
+}
 func.func @add(%g: memref<1x32xf32>, %u: memref<1x32xf32>, %y: memref<1x32xf32>, %n: index, %b: index, %e: index) {
   tbq.add %g, %u into(%y) count(%n) range(%b, %e) : (memref<1x32xf32>, memref<1x32xf32>, memref<1x32xf32>, index, index, index) -> ()
   return

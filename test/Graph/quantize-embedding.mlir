@@ -40,6 +40,27 @@ func.func @tied(%tokens: tensor<?xi32>) -> tensor<?x40xf32> {
   return %2 : tensor<?x40xf32>
 }
 
+// What leads from the embedding's width to the hidden one, and back, stays
+// float: the head is the linear that makes the logits.
+// CHECK-LABEL: @projected
+// FLOAT-NOT: tbq.quantize
+func.func @projected(%tokens: tensor<?xi32>) -> tensor<?x40xf32> {
+  // CHECK: tbq.quantize %{{.*}} int
+  // CHECK-NOT: tbq.quantize
+  // CHECK: tbq.linear %{{.*}}, %{{.*}} : (tensor<?x72xf32>, tensor<88x72xbf16>) -> tensor<?x88xf32>
+  // CHECK-NEXT: %[[OUT:.*]] = tbq.weight "model.decoder.project_out.weight"
+  // CHECK-NEXT: tbq.linear %{{.*}}, %[[OUT]] : (
+  // CHECK-NEXT: tbq.linear %{{.*}}, %{{.*}} scale(
+  %table = tbq.weight "model.decoder.embed_tokens.weight" : tensor<40x72xbf16>
+  %0 = tbq.embedding %tokens, %table : (tensor<?xi32>, tensor<40x72xbf16>) -> !rows
+  %in = tbq.weight "model.decoder.project_in.weight" : tensor<88x72xbf16>
+  %1 = tbq.linear %0, %in : (!rows, tensor<88x72xbf16>) -> tensor<?x88xf32>
+  %out = tbq.weight "model.decoder.project_out.weight" : tensor<72x88xbf16>
+  %2 = tbq.linear %1, %out : (tensor<?x88xf32>, tensor<72x88xbf16>) -> !rows
+  %3 = tbq.linear %2, %table : (!rows, tensor<40x72xbf16>) -> tensor<?x40xf32>
+  return %3 : tensor<?x40xf32>
+}
+
 // An untied head is quantised on its own.
 // CHECK-LABEL: @untied
 // FLOAT-NOT: tbq.quantize

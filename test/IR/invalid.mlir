@@ -547,6 +547,46 @@ func.func @f(%x: tensor<?x16xf32>, %w: tensor<f32>) {
 
 // -----
 
+func.func @f(%x: tensor<?x16xf32>, %w: tensor<16xf32>, %b: tensor<8xf32>) {
+  // expected-error @below {{input, weight, bias and output need 16 features}}
+  %r = tbq.layer_norm %x, %w, %b epsilon 1.0e-05 features 16 : (tensor<?x16xf32>, tensor<16xf32>, tensor<8xf32>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x16xf32>) {
+  // expected-error @below {{keeps rows of f32 as they are, not 'tensor<?x16xf32>' to 'tensor<?x8xf32>'}}
+  %r = tbq.activation %x relu : (tensor<?x16xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x16xf16>, %t: tensor<9x16xf32>, %i: index) {
+  // expected-error @below {{keeps the type of its rows, not 'tensor<?x16xf16>' to 'tensor<?x16xf16>'}}
+  %r = tbq.add_positions %x, %t at %i offset 2 : (tensor<?x16xf16>, tensor<9x16xf32>, index) -> tensor<?x16xf16>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x16xf32>, %t: tensor<9x8xf32>, %i: index) {
+  // expected-error @below {{table has 8 columns for rows of 16}}
+  %r = tbq.add_positions %x, %t at %i offset 2 : (tensor<?x16xf32>, tensor<9x8xf32>, index) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x16xf32>, %t: tensor<9x16xf32>, %i: index) {
+  // expected-error @below {{begins at row 9 of a table of 9}}
+  %r = tbq.add_positions %x, %t at %i offset 9 : (tensor<?x16xf32>, tensor<9x16xf32>, index) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
 func.func @f(%x: tensor<?x16xf32>, %i: index) {
   // expected-error @below {{keeps the columns of 'tensor<?x16xf32>'}}
   %r = tbq.select_rows %x from %i : (tensor<?x16xf32>, index) -> tensor<?x8xf32>

@@ -111,6 +111,12 @@ func.func @step_on_tensors(%tokens: tensor<?xi32>, %h: tensor<?x64xf32>, %k: ten
   %4 = tbq.gated_activation %h, %h : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
   // CHECK: tbq.add %arg1, %arg1 : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
   %5 = tbq.add %h, %h : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK: tbq.layer_norm %arg1, %arg5, %arg5 epsilon 9.99999974E-6 features 64 : (tensor<?x64xf32>, tensor<64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  %l = tbq.layer_norm %h, %n, %n epsilon 1.0e-05 features 64 : (tensor<?x64xf32>, tensor<64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  // CHECK: tbq.add_positions %arg1, %arg4 at %arg7 offset 2 : (tensor<?x64xf32>, tensor<60x64xbf16>, index) -> tensor<?x64xf32>
+  %p = tbq.add_positions %h, %table at %i offset 2 : (tensor<?x64xf32>, tensor<60x64xbf16>, index) -> tensor<?x64xf32>
+  // CHECK: tbq.activation %arg1 gelu : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %a = tbq.activation %h gelu : (tensor<?x64xf32>) -> tensor<?x64xf32>
   // CHECK: tbq.select_rows %arg1 from %arg7 : (tensor<?x64xf32>, index) -> tensor<?x64xf32>
   %6 = tbq.select_rows %h from %i : (tensor<?x64xf32>, index) -> tensor<?x64xf32>
   // CHECK: tbq.layer "model.layers.7" number 7(%arg1) : tensor<?x64xf32> {
@@ -184,6 +190,12 @@ func.func @step_on_buffers(%tokens: memref<1xi32>, %h: memref<1x64xf32>, %k: mem
   tbq.gated_activation %h, %h into(%h) : (memref<1x64xf32>, memref<1x64xf32>, memref<1x64xf32>) -> ()
   // CHECK: tbq.add %arg1, %arg1 into(%arg1) :
   tbq.add %h, %h into(%h) : (memref<1x64xf32>, memref<1x64xf32>, memref<1x64xf32>) -> ()
+  // CHECK: tbq.layer_norm %arg1, %{{.*}}, %{{.*}} epsilon 1.000000e+00 features 64 into(%arg1) count(%arg9) :
+  tbq.layer_norm %h, %norm, %norm epsilon 1.0 features 64 into(%h) count(%i) : (memref<1x64xf32>, !vector, !vector, memref<1x64xf32>, index) -> ()
+  // CHECK: tbq.add_positions %arg1, %{{.*}} at %arg9 offset 0 into(%arg1) :
+  tbq.add_positions %h, %norm at %i offset 0 into(%h) : (memref<1x64xf32>, !vector, index, memref<1x64xf32>) -> ()
+  // CHECK: tbq.activation %arg1 relu into(%arg1) :
+  tbq.activation %h relu into(%h) : (memref<1x64xf32>, memref<1x64xf32>) -> ()
   // CHECK: tbq.select_rows %arg1 from %arg9 into(%arg1) :
   tbq.select_rows %h from %i into(%h) : (memref<1x64xf32>, index, memref<1x64xf32>) -> ()
   // CHECK: tbq.group_sums %arg1 columns 64 group 32 into(%arg5) :

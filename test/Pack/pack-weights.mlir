@@ -45,6 +45,7 @@ func.func @ternary(%x: !rows, %h: tensor<?x8xf32>, %t: !tbq.digits<8x40, ternary
 // CHECK-DAG: ![[HEAD:packed[0-9]*]] = !tbq.packed<50x16, f16, tile 16, bias>
 // CHECK-DAG: ![[NORM:packed[0-9]*]] = !tbq.packed<1x16, f32, tile 1>
 // CHECK-DAG: ![[ROPE:packed[0-9]*]] = !tbq.packed<32x8, f32, tile 1>
+// CHECK-DAG: ![[POSITIONS:packed[0-9]*]] = !tbq.packed<50x16, f32, tile 1>
 !rows = tensor<?x16xf32>
 // CHECK-LABEL: @floats
 // SHARED-LABEL: @floats
@@ -63,8 +64,12 @@ func.func @floats(%tokens: tensor<?xi32>, %b: tensor<50xf32>, %i: index) -> (ten
   %0 = tbq.embedding %tokens, %table : (tensor<?xi32>, tensor<50x16xbf16>) -> !rows
   // CHECK: tbq.rms_norm %{{.*}}, %{{.*}} epsilon 1.000000e+00 features 16 : (tensor<?x16xf32>, ![[NORM]]) -> tensor<?x16xf32>
   %1 = tbq.rms_norm %0, %norm epsilon 1.0 features 16 : (!rows, tensor<16xf16>) -> !rows
+  // CHECK: tbq.layer_norm %{{.*}}, %{{.*}}, %{{.*}} epsilon 1.000000e+00 features 16 : (tensor<?x16xf32>, ![[NORM]], ![[NORM]]) -> tensor<?x16xf32>
+  %l = tbq.layer_norm %1, %norm, %norm epsilon 1.0 features 16 : (!rows, tensor<16xf16>, tensor<16xf16>) -> !rows
+  // CHECK: tbq.add_positions %{{.*}}, %{{.*}} at %arg2 offset 2 : (tensor<?x16xf32>, ![[POSITIONS]], index) -> tensor<?x16xf32>
+  %p = tbq.add_positions %l, %head at %i offset 2 : (!rows, tensor<50x16xf16>, index) -> !rows
   // CHECK: tbq.rope %{{.*}}, %{{.*}} at %arg2 heads 2 x 8 : (tensor<?x16xf32>, ![[ROPE]], index) -> tensor<?x16xf32>
-  %2 = tbq.rope %1, %rope at %i heads 2 x 8 : (!rows, tensor<32x8xf32>, index) -> !rows
+  %2 = tbq.rope %p, %rope at %i heads 2 x 8 : (!rows, tensor<32x8xf32>, index) -> !rows
   // CHECK: tbq.packed_linear %{{.*}}, %{{.*}} : (tensor<?x16xf32>, ![[TABLE]]) -> tensor<?x50xf32>
   %3 = tbq.linear %2, %table : (!rows, tensor<50x16xbf16>) -> tensor<?x50xf32>
   // CHECK: tbq.packed_linear %{{.*}}, %{{.*}} : (tensor<?x16xf32>, ![[HEAD]]) -> tensor<?x50xf32>

@@ -7,6 +7,7 @@ Holds:  the seed decides everything. A decision that is cut leaves the draws of 
         as they are: each begins where it begins in the whole graph.
 """
 
+import contextlib
 import random
 
 import torch
@@ -30,6 +31,7 @@ class Draws:
     """The streams of one seed. whole: the same seed's, drawn without a cut."""
 
     def __init__(self, seed, whole=None, cut=None):
+        self.seed = seed
         self.random = random.Random(f"graph {seed}")
         self.generator = torch.Generator().manual_seed(seed)
         self.sizes = deck(seed)
@@ -50,6 +52,15 @@ class Draws:
             self.generator.set_state(self.whole.marks[name][1])
         else:
             self.marks[name] = self.random.getstate(), self.generator.get_state()
+
+    @contextlib.contextmanager
+    def aside(self, name):
+        """Streams of this name alone: what is drawn from them moves no other, cut or whole."""
+        kept = self.random, self.generator
+        self.random = random.Random(f"{name} of {self.seed}")
+        self.generator = torch.Generator().manual_seed(self.random.getrandbits(60))
+        yield
+        self.random, self.generator = kept
 
     def chance(self, probability):
         return self.random.random() < probability

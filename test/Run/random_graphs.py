@@ -64,7 +64,6 @@ class Writer(Draws):
 
     def __init__(self, seed, whole=None, cut=None):
         super().__init__(seed, whole, cut)
-        self.seed = seed
         self.mode, self.processor, workers = settings(seed)
         self.workers = self.decide("workers", workers, least=1)
         self.chunk = self.decide("chunk", chunk(seed), least=1)
@@ -94,8 +93,37 @@ class Writer(Draws):
         self.mark(name)
         weight, kind = self.float(f"{name}.weight", 1 + 0.2 * self.noise(size))
         rows = f"tensor<?x{size}xf32>"
+        with self.aside(name):
+            if self.decide(f"{name}.layer_norm", self.chance(0.3)):
+                # A llama's checkpoint has no place for it but under a linear.
+                bias, biasKind = self.float(f"lm_head.{name}.bias", self.noise(size))
+                return self.emit(
+                    f"layer_norm {value}, {weight}, {bias} epsilon 9.99999974E-6 features {size}",
+                    (rows, kind, biasKind), rows,
+                )  # fmt: skip
         return self.emit(
             f"rms_norm {value}, {weight} epsilon 9.99999974E-6 features {size}", (rows, kind), rows
+        )
+
+    def activation(self, name, value, size):
+        """relu, gelu or neither."""
+        rows = f"tensor<?x{size}xf32>"
+        with self.aside(f"{name}.activation"):
+            function = self.random.choice(["relu", "gelu"])
+            if not self.decide(f"{name}.activation", self.chance(0.3)):
+                return value
+        return self.emit(f"activation {value} {function}", (rows,), rows)
+
+    def positions(self, value, size):
+        """A table of positions, which may begin behind some rows, or none."""
+        rows, name = f"tensor<?x{size}xf32>", "model.embed_tokens.positions"
+        with self.aside(name):
+            if not self.decide(name, self.chance(0.3)):
+                return value
+            offset = self.random.randint(0, 3)
+            table, kind = self.float(name, self.noise(CONTEXT + offset, size))
+        return self.emit(
+            f"add_positions {value}, {table} at %position offset {offset}", (rows, kind, "index"), rows
         )
 
     def linear(self, name, value, columns, rows, tame=False):
@@ -248,6 +276,7 @@ def writeChain(writer, shape, name, value):
             gate = writer.linear(f"{name}.mlp.gate_proj.{step}", norm, size, rows)
             kind = f"tensor<?x{rows}xf32>"
             value = writer.emit(f"gated_activation {gate}, {value}", (kind, kind), kind)
+        value = writer.activation(part, value, rows)
         size = rows
     norm = writer.norm(f"{name}.mlp.down_proj.norm", value, size)
     return writer.linear(f"{name}.mlp.down_proj", norm, size, shape.hidden)
@@ -278,7 +307,7 @@ def writeForward(writer, shape):
     operands, clauses = writer.table("model.embed_tokens", shape.vocabulary, shape.hidden)
     types = ("tensor<?xi32>", *(kind for _, kind in operands))
     value = writer.emit(f"embedding %tokens, {operands[0][0]}{clauses}", types, hidden)
-    value = writeLayer(writer, shape, value)
+    value = writeLayer(writer, shape, writer.positions(value, shape.hidden))
     value = writer.emit(f"select_rows {value} from %first", (hidden, "index"), hidden)
     value = writer.norm("model.norm", value, shape.hidden)
     operands, clauses = writer.table("lm_head", shape.vocabulary, shape.hidden)

@@ -3,7 +3,7 @@
 
 Input:  a checkpoint's directory, float or ours, and optionally quantisers for its linears and for
         its embedding and head.
-Output: a LlamaForCausalLM whose weights are the dequantised ones; its logits and greedy tokens.
+Output: a model of transformers whose weights are the dequantised ones; its logits and greedy tokens.
 Holds:  every tensor of the checkpoint is used, and every parameter comes from it.
 """
 
@@ -13,15 +13,15 @@ import re
 import numpy
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
 import binary
 import integer
 import salient
 import ternary
 
-LINEAR = re.compile(r"layers\.\d+\.(self_attn|mlp)\.\w+_proj\.weight$")
-TIED = ("model.embed_tokens.weight", "lm_head.weight")
+LINEAR = re.compile(r"layers\.\d+\.(\w+\.\w+_proj|fc[12])\.weight$")
+TABLES = ("model.embed_tokens.weight", "model.decoder.embed_tokens.weight", "lm_head.weight")
 SALIENT = ("mask", "values", "offsets", "scale", "zero")
 PARTS = ("codes", "planes", "scale", "shift", "q", *(f"salient_{part}" for part in SALIENT))
 
@@ -43,11 +43,8 @@ def groupSizeOf(name, quantization):
     return [quantization["group_size"], *own][-1]
 
 
-def readModule(name, parts, config, quantization):
+def readModule(name, parts, columns, quantization):
     """The float32 matrix of one module: what is stored under it says how it is to be read."""
-    kind = name.split(".")[-1].removesuffix("_proj")
-    sizes = {"down": config.intermediate_size, "o": config.num_attention_heads * config.head_dim}
-    columns = sizes.get(kind, config.hidden_size)
     if "q" in parts:
         group = quantization["embedding"]["group_size"]
         return integer.readTable(parts["q"], parts["scale"], columns, group)
@@ -61,7 +58,7 @@ def readModule(name, parts, config, quantization):
     return matrix
 
 
-def dequantise(tensors, config, quantization):
+def dequantise(tensors, model, quantization):
     """Replaces the parts of every quantised module by NAME.weight."""
     result, modules = {}, {}
     for name, tensor in tensors.items():
@@ -71,7 +68,8 @@ def dequantise(tensors, config, quantization):
         else:
             result[name] = tensor
     for name, parts in modules.items():
-        matrix = readModule(name, parts, config, quantization)
+        columns = model.get_submodule(name).weight.shape[1]
+        matrix = readModule(name, parts, columns, quantization)
         result[f"{name}.weight"] = torch.from_numpy(matrix)
     return result
 
@@ -81,25 +79,24 @@ def loadModel(directory, quantise=None, quantiseTable=None):
     that of the embedding and the head."""
     settings = json.loads((directory / "config.json").read_text())
     quantization = settings.pop("quantization_config", None)
-    config = LlamaConfig.from_dict(settings)
-    config._attn_implementation = "eager"
+    config = AutoConfig.for_model(**settings)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
     tensors = readTensors(directory)
     if quantization:
-        tensors = dequantise(tensors, config, quantization)
+        tensors = dequantise(tensors, model, quantization)
     tensors = {name: tensor.float() for name, tensor in tensors.items()}
     if quantise:
         for name, tensor in tensors.items():
             if LINEAR.search(name):
                 tensors[name] = torch.from_numpy(quantise(tensor.numpy()))
     if quantiseTable:
-        for name in TIED:
+        for name in TABLES:
             if name in tensors:
                 tensors[name] = torch.from_numpy(quantiseTable(tensors[name].numpy()))
     if config.tie_word_embeddings:
         # A tied checkpoint stores the matrix once, under either name.
-        stored = [tensors[name] for name in TIED if name in tensors]
-        tensors.update({name: stored[0] for name in TIED})
-    model = LlamaForCausalLM(config)
+        stored = [tensors[name] for name in TABLES if name in tensors]
+        tensors.update({name: stored[0] for name in TABLES if name in model.state_dict()})
     model.load_state_dict(tensors, strict=True)
     return model.float().eval()
 

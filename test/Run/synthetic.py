@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Small random llama checkpoints, one for each thing that a checkpoint may be.
+"""Small random checkpoints, llamas and OPTs, one for each thing that a checkpoint may be.
 
 Input:  the shape and form asked for; the seed is fixed.
 Output: a directory as transformers writes it, with a byte-level BPE tokenizer of its own.
@@ -13,16 +13,18 @@ import re
 import numpy
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import binary
 import integer
+import opt
 import salient
 import ternary
 from tbq import checkpoint
 
-TABLES = ("model.embed_tokens", "lm_head")
+TABLES = ("model.embed_tokens", "model.decoder.embed_tokens", "lm_head")
+LINEAR = re.compile(r"layers\.\d+\.(\w+\.\w+_proj|fc[12])$")
 LICENSE = pathlib.Path(__file__).resolve().parents[2] / "LICENSE"
 
 # "odd": no size divides the group of 128, the rows of a tile, or a vector of 16 floats.
@@ -56,6 +58,11 @@ FLOAT = {
         "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0},
         "olderConfig": True,
     },
+}
+OPT = {
+    "opt": {"opt": True},
+    "opt-post-f16": {"opt": True, "dtype": torch.float16, **opt.POST},
+    "opt-gelu-bf16": {"opt": True, "dtype": torch.bfloat16, "shardSize": 120_000, **opt.GELU},
 }
 TERNARY = {"scheme": "ternary", "group_size": 128, "shift": True}
 BINARY = {"scheme": "binary", "group_size": 64, "shift": True}
@@ -121,17 +128,27 @@ EMBEDDED = {
         "stored": {**FLOAT_LINEARS, "embedding": {"bits": 4, "group_size": 8}},
     },
 }
+OPT_STORED = {
+    "opt-stored-ternary-g128": {"opt": True, "stored": TERNARY},
+    "opt-stored-post-salient-int8": {
+        "opt": True, **opt.POST,
+        "stored": {**BINARY, "fraction": 0.1, "embedding": {"bits": 8, "group_size": 20}},
+    },
+    "opt-stored-gelu-dual": {"opt": True, "stored": DUAL, **opt.GELU},
+}  # fmt: skip
 # Rows of more than 258 columns, whose 8-bit digits int32 cannot sum with 16-bit activations.
 WIDE = {
     "wide-tied": {"hidden_size": 272, "intermediate_size": 520, "num_hidden_layers": 2},
     "wide-untied": {"hidden_size": 272, "num_hidden_layers": 1, "tie_word_embeddings": False},
 }
-STORED |= SALIENT
+FLOAT |= OPT
+STORED |= SALIENT | OPT_STORED
 VARIANTS = {**FLOAT, **STORED, **EMBEDDED, **WIDE}
 
 
-def makeTokenizer(vocabulary):
-    """Byte-level BPE with GPT-2's pattern, trained on the licence; <|end|> is token 0."""
+def makeTokenizer(vocabulary, leading=False):
+    """Byte-level BPE with GPT-2's pattern, trained on the licence; <|end|> is token 0, which
+    texts begin with where it is leading, as in OPT."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -142,17 +159,22 @@ def makeTokenizer(vocabulary):
         show_progress=False,
     )
     tokenizer.train([str(LICENSE)], trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>")
+    if leading:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<|end|> $A", special_tokens=[("<|end|>", 0)]
+        )
+    bos = {"bos_token": "<|end|>"} if leading else {}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", **bos)
 
 
 def randomise(model, seed):
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
-        if "norm" in name:
-            parameter.data = 1 + 0.2 * noise
-        elif name.endswith("bias"):
+        if name.endswith("bias"):
             parameter.data = 0.1 * noise
+        elif "norm" in name:
+            parameter.data = 1 + 0.2 * noise
         else:
             parameter.data = noise * 1.3 / parameter.shape[-1] ** 0.5
 
@@ -169,7 +191,7 @@ def toOlderConfig(path):
 
 def isStored(name, stored):
     """Whether the linear is quantised."""
-    return name.endswith("_proj") and not any(
+    return LINEAR.search(name) and not any(
         f".{module}." in f".{name}." for module in stored.get("modules_to_not_convert", ())
     )
 
@@ -250,9 +272,7 @@ def store(directory, fraction=None, symmetric=False, edges=False, **stored):
     checkpoint.write_checkpoint(directory, written)
 
 
-def makeCheckpoint(
-    directory, dtype=torch.float32, shardSize="1GB", olderConfig=False, stored=None, **changes
-):
+def makeLlama(changes):
     shape = {
         "hidden_size": 64,
         "intermediate_size": 192,
@@ -267,11 +287,18 @@ def makeCheckpoint(
         "eos_token_id": 0,
         **changes,
     }
-    model = LlamaForCausalLM(LlamaConfig(**shape))
+    return LlamaForCausalLM(LlamaConfig(**shape))
+
+
+def makeCheckpoint(
+    directory, dtype=torch.float32, shardSize="1GB", olderConfig=False, stored=None, **changes
+):
+    isOpt = changes.pop("opt", False)
+    model = opt.makeModel(changes) if isOpt else makeLlama(changes)
     randomise(model, seed=len(str(changes)))
     model.tie_weights()
     model.to(dtype).save_pretrained(directory, max_shard_size=shardSize)
-    makeTokenizer(shape["vocab_size"]).save_pretrained(directory)
+    makeTokenizer(model.config.vocab_size, leading=isOpt).save_pretrained(directory)
     if olderConfig:
         toOlderConfig(directory / "config.json")
     if stored:

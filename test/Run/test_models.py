@@ -29,7 +29,12 @@ SPECS = [
 ]  # fmt: skip
 # In every run: all specs on two models, every other one on the rest.
 ALL_SPECS = ("odd-biased-linear-rope", "tinystories")
-SOME_SPECS = {"smollm2": ["ternary:g128"]}
+SOME_SPECS = {
+    "smollm2": ["ternary:g128"],
+    "opt": ["ternary:g128", "dual-binary:g64"],
+    "opt-post-f16": ["binary:row", "binary:g128,salient=0.1"],
+    "opt-gelu-bf16": ["ternary:row"],
+}
 BOUND = 1e-6
 SAME = 1e-9  # where the arithmetic is the same; a cache of halves has 1e-7
 WINDOW = 250
@@ -176,6 +181,8 @@ def test_cache_of_halves(name, model_directory, compile_model, logits_of, measur
         ("odd-biased-linear-rope", "binary:row,salient=0.3"),
         ("tinystories", "binary:g128,salient=0.1"),
         ("tinytales", None),
+        ("opt-post-f16", "ternary:g128"),
+        ("opt-gelu-bf16", "binary:row,salient=0.3"),
         ("smollm2", "ternary:g128"),
     ],
 )
@@ -188,7 +195,7 @@ def test_bitwise_equal(name, spec, flags, model_directory, compile_model, logits
     checkBits(artifact, ids, logits_of)
 
 
-@pytest.mark.parametrize("name", ["tied-f32", "stories260k", "tinystories", "tinytales", "smollm2"])
+@pytest.mark.parametrize("name", ["tied-f32", "opt", "opt-post-f16", "stories260k", "tinystories", "tinytales", "smollm2"])
 def test_greedy_text(name, model_directory, compile_model):
     """200 greedy tokens of a story, the end of text ignored, as transformers continues it."""
     directory = model_directory(name)

@@ -7,6 +7,7 @@ machine, for AVX2 and for the baseline, which has no fused multiply-add and no r
 instruction. 50,000 outputs of each, a million with TBQ_LONG=1.
 """
 
+import math
 import pathlib
 import platform
 
@@ -91,6 +92,80 @@ def test_gated_activation(cpu, tmp_path, measure):
         done += y.size
     found, expected, least = map(numpy.concatenate, zip(*results))
     check(found, expected, measure, least=least)
+
+
+def test_gelu(cpu, tmp_path, measure):
+    """x times the share of a normal distribution below x, far into its tail too; below -13 the
+    result is less than 1e-36, and may be 0."""
+    rows, columns = 64, 1024
+    text, arena = views(x=(rows, columns), y=(rows, columns))
+    kind = f"memref<{rows}x{columns}xf32>"
+    operation = Operation(tmp_path / "op", cpu, arena, decode=f"""{text}
+      %units = arith.constant {rows * columns // 16} : index
+      tbq.activation %x gelu into(%y) count(%count) range(%zero, %units)
+        : ({kind}, {kind}, index, index, index) -> ()""")  # fmt: skip
+    x, y = (operation.floats(rows, columns, i * rows * columns) for i in range(2))
+    random = numpy.random.default_rng(5)
+    edges = meets(0, -0.0, 1e-45, -1e-45, 1e-38, 0.5, -0.5, 1, -1, 4, -4, 12.99, -12.99, 14, -14, 15, -15,
+                  16, -16, 1e4, -1e4, 1e38, -1e38).ravel()  # fmt: skip
+    below = numpy.frompyfunc(lambda u: math.erfc(-u / math.sqrt(2)) / 2, 1, 1)
+    done, results = 0, []
+    while done < OUTPUTS:
+        quarter = (rows // 4, columns)
+        x[:] = numpy.concatenate([
+            random.normal(0, 1, quarter), random.normal(0, 4, quarter),
+            random.uniform(-15, 15, quarter), spread(random, -38, 1, quarter),
+        ])  # fmt: skip
+        x.flat[: edges.size] = edges
+        operation.run(count=rows)
+        wide = x.astype(numpy.float64)
+        least = numpy.where(wide < -13, 1e-36, SMALLEST)
+        results.append((y.copy(), wide * below(wide).astype(numpy.float64), least))
+        done += y.size
+    found, expected, least = map(numpy.concatenate, zip(*results))
+    check(found, expected, measure, least=least)
+
+
+@pytest.mark.parametrize("features", [64, 768, 203])
+def test_layer_norm(features, cpu, tmp_path, measure):
+    """Relative to the magnitudes of what is subtracted and added: x, the mean's terms and the bias."""
+    rows, columns = 64, -(-features // 16) * 16
+    text, arena = views(x=(rows, columns), y=(rows, columns))
+    kind, packed = f"memref<{rows}x{columns}xf32>", f"!tbq.packed<1x{features}, f32, tile 1>"
+    epsilon, size = numpy.float32(1e-5), 4 * columns
+    operation = Operation(tmp_path / "op", cpu, arena, weights=2 * (size + 64), decode=f"""{text}
+      %w = tbq.placed_weight [0] in %weights : memref<{2 * (size + 64)}xi8> : {packed}
+      %b = tbq.placed_weight [{size // 64 * 64 + 64}] in %weights : memref<{2 * (size + 64)}xi8> : {packed}
+      tbq.layer_norm %x, %w, %b epsilon 1.0e-5 features {features} into(%y) count(%count)
+        range(%zero, %count) : ({kind}, {packed}, {packed}, {kind}, index, index, index) -> ()""")  # fmt: skip
+    x, y = (operation.floats(rows, columns, i * rows * columns) for i in range(2))
+    weight, bias = (
+        operation.floats(1, columns, at, memory="weights") for at in (0, (size // 64 * 64 + 64) // 4)
+    )
+    random = numpy.random.default_rng(6)
+    done, results = 0, []
+    while done < OUTPUTS:
+        weight[0, :features] = spread(random, -3, 3, features)
+        bias[0, :features] = spread(random, -3, 3, features)
+        # A scale and a mean for each row, from where epsilon is all to where it is nothing.
+        scale = spread(random, -9, 9, (rows, 1))
+        x[:, :features] = (random.normal(0, 1, (rows, features)) + random.normal(0, 1, (rows, 1))) * scale
+        x[0] = 0
+        x[1, :features] = 1e-45
+        x[2, :features], x[2, features // 2] = 1e-3, 1e9  # one outlier
+        x[3, :features] = spread(random, -20, 15, features)
+        operation.run(count=rows)
+        wide = x[:, :features].astype(numpy.float64)
+        mean = wide.mean(1, keepdims=True)
+        root = numpy.sqrt(((wide - mean) ** 2).mean(1, keepdims=True) + epsilon)
+        weights, added = (part[0, :features].astype(numpy.float64) for part in (weight, bias))
+        expected = (wide - mean) / root * weights + added
+        terms = (abs(wide) + abs(wide).mean(1, keepdims=True)) / root * abs(weights) + abs(added)
+        results.append((y[:, :features].copy(), expected, terms))
+        assert not y[:, features:].any(), "what pads a row stays zero"
+        done += rows * features
+    found, expected, terms = map(numpy.concatenate, zip(*results))
+    check(found, expected, measure, magnitude=terms)
 
 
 @pytest.mark.parametrize("features", [64, 576, 203])

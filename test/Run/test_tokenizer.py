@@ -198,10 +198,11 @@ def addTokens(tokenizer):
     return tokenizer
 
 
-def withTemplate(tokenizer, first, last):
+def withTemplate(tokenizer, first, last=None):
+    tokenizer.add_special_tokens([first])  # OPT's is none of the trainer's
     template = processors.TemplateProcessing(
-        single=f"{first}:0 $A:0 {last}:0",
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in {first, last}],
+        single=f"{first}:0 $A:0" + (f" {last}:0" if last else ""),
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in {first, last} - {None}],
     )
     tokenizer.post_processor = processors.Sequence([processors.ByteLevel(trim_offsets=False), template])
     return tokenizer
@@ -224,6 +225,7 @@ GEMMA_DECODER = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFa
 
 SMALL = {
     "gpt2": lambda: byteLevel(None, pre_tokenizers.ByteLevel(**GPT2)),
+    "opt": lambda: withTemplate(byteLevel(None, pre_tokenizers.ByteLevel(**GPT2)), "</s>"),
     "prefix-space": lambda: byteLevel(None, pre_tokenizers.ByteLevel(add_prefix_space=True)),
     "digits": lambda: byteLevel(
         normalizers.NFC(), sequence(pre_tokenizers.Digits(True), pre_tokenizers.ByteLevel(**GPT2))

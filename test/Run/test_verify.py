@@ -17,7 +17,7 @@ import synthetic
 from conftest import LONG, runGood, runTool
 
 SHOWN = "--dump-tensors"
-EXACT = {"embedding", "rope", "append_cache", "select_rows", "quantize_activations",
+EXACT = {"embedding", "add_positions", "rope", "activation relu", "append_cache", "select_rows", "quantize_activations",
          "packed_linear integer"}  # fmt: skip
 MIXED = ("--quantize=ternary:g64", "--embedding=int8:g64")
 SALIENT = ("--quantize=binary:g64,salient=0.1", "--embedding=int4:g24")
@@ -32,11 +32,18 @@ OFTEN = [
     ("stored-int4-row-odd", (), "f32"),
     ("tinystories", MIXED, "i16"),
     ("odd-biased-linear-rope", SALIENT, "i16"),
+    ("opt", MIXED, "i8"),
+    ("opt-post-f16", SALIENT, "i16"),
+    ("opt-stored-gelu-dual", (), "f32"),
     ("wide-untied", ("--quantize=ternary:row", "--embedding=int8:row"), "i16"),
     ("tinytales", (), "i8"),
 ]
 ALL = [(name, (), mode) for name in synthetic.VARIANTS for mode in ("f32", "i8", "i16")]
 CASES = [*OFTEN, *(case for case in ALL if LONG and case not in OFTEN)]
+KINDS = {
+    "llama": {"rms_norm", "rope", "gated_activation"},
+    "opt": {"layer_norm", "add_positions"},
+}
 LAYER = "model.layers.1.mlp.up_proj"
 
 
@@ -54,7 +61,7 @@ def test_operations(name, flags, activations, model_directory, compile_model, me
     operations = reports[0]["operations"]
     config = json.loads((directory / "config.json").read_text())
     kinds = {operation["kind"] for operation in operations}
-    assert kinds >= {"embedding", "rms_norm", "rope", "append_cache", "attention", "gated_activation"}
+    assert kinds >= {"embedding", "append_cache", "attention", *KINDS[config["model_type"]]}
     assert sum(operation["kind"] == "attention" for operation in operations) == config["num_hidden_layers"]
     for operation in operations:
         assert operation["exact"] == (operation["kind"] in EXACT), operation

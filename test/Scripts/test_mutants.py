@@ -10,7 +10,7 @@ import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 FILE = "lib/CPU/LowerStep.cpp"
-SITE = "op.getEpsilon().convertToFloat()"
+SITE = "epsilon.convertToFloat()"
 
 
 @pytest.fixture

@@ -20,23 +20,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     return 0;
   (void)isGood(checkpoint->embedding());
   (void)isGood(checkpoint->head());
-  const LlamaConfig &config = checkpoint->config();
-  const int64_t query = config.heads * config.headDim;
-  const int64_t key = config.kvHeads * config.headDim;
-  const struct {
-    const char *name;
-    int64_t rows, columns;
-    bool bias;
-  } linears[] = {
-      {"self_attn.q_proj", query, config.hidden, config.attentionBias},
-      {"self_attn.k_proj", key, config.hidden, config.attentionBias},
-      {"self_attn.v_proj", key, config.hidden, config.attentionBias},
-      {"self_attn.o_proj", config.hidden, query, config.attentionBias},
-      {"mlp.gate_proj", config.ffn, config.hidden, config.mlpBias},
-      {"mlp.up_proj", config.ffn, config.hidden, config.mlpBias},
-      {"mlp.down_proj", config.hidden, config.ffn, config.mlpBias}};
-  for (const auto &linear : linears) {
-    const std::string name = std::string("model.layers.0.") + linear.name;
+  const ModelParts &parts = checkpoint->config().parts;
+  for (const ModelParts::Linear &linear : parts.layerLinears) {
+    const std::string name = parts.layers + ".0." + linear.name;
     (void)isGood(checkpoint->schemeOf(name));
     (void)isGood(
         checkpoint->linear(name, linear.rows, linear.columns, linear.bias));

@@ -16,9 +16,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   auto root = JsonObject::from(*config, "config.json");
   if (!isGood(root))
     return 0;
-  auto llama = readLlamaConfig(*root);
+  auto model = readModelConfig(*root);
   (void)isGood(readQuantizationConfig(*root));
-  const int64_t vocab = isGood(llama) ? llama->vocab : 16;
+  const int64_t vocab = isGood(model) ? model->vocab : 16;
 
   auto generation = parseJson(input.rest(), "generation_config.json");
   if (!isGood(generation)) {

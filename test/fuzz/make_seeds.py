@@ -12,7 +12,9 @@ import struct
 import subprocess
 import tempfile
 
+import safetensors.torch
 import some_checkpoint
+import torch
 from tbq import checkpoint as ck
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -51,6 +53,24 @@ def writeCheckpoints():
         write("safetensors", f"{name}-header", data[8 : 8 + size].strip(), data[8 + size :])
         write("checkpoint", name, config, data[8 : 8 + size], data[8 + size :])
         write("config", name, config, json.dumps({"eos_token_id": [1, 2], "top_p": 0.9}))
+
+
+def writeOpt():
+    """Norms behind the parts, a projected embedding and no biases, so that it is small."""
+    config = {"architectures": ["OPTForCausalLM"], "model_type": "opt", "activation_function": "gelu", "hidden_size": 4,
+              "num_hidden_layers": 1, "num_attention_heads": 2, "ffn_dim": 6, "vocab_size": 8,
+              "max_position_embeddings": 4, "word_embed_proj_dim": 2, "do_layer_norm_before": False,
+              "enable_bias": False, "_remove_final_layer_norm": False, "layer_norm_elementwise_affine": True}
+    shapes = {"embed_tokens": [8, 2], "embed_positions": [6, 4], "project_in": [4, 2], "project_out": [2, 4],
+              "layers.0.fc1": [6, 4], "layers.0.fc2": [4, 6], "layers.0.self_attn_layer_norm": [4],
+              "layers.0.final_layer_norm": [4], **{f"layers.0.self_attn.{x}_proj": [4, 4] for x in ("q", "k", "v", "out")}}
+    tensors = {f"model.decoder.{name}.weight": torch.ones(shape, dtype=torch.float16) for name, shape in shapes.items()}
+    tensors |= {f"model.decoder.layers.0.{norm}.bias": torch.zeros(4, dtype=torch.float16)
+                for norm in ("self_attn_layer_norm", "final_layer_norm")}
+    data = safetensors.torch.save(tensors)
+    size = struct.unpack("<Q", data[:8])[0]
+    write("config", "opt", json.dumps(config))
+    write("checkpoint", "opt", json.dumps(config), data[8 : 8 + size], data[8 + size :])
 
 
 def writeConfigs():
@@ -193,5 +213,6 @@ def smallElf():
 
 writeCheckpoints()
 writeConfigs()
+writeOpt()
 writeArtifacts(writeTokenizers())
 write("artifact", "small", smallElf())

@@ -36,6 +36,15 @@ def Tbq_Activations : I32EnumAttr<"Activations",
 }
 def Tbq_ActivationsAttr : EnumAttr<Tbq_Dialect, Tbq_Activations, "activations">;
 
+def Tbq_Function : I32EnumAttr<"ActivationFunction",
+    "what an activation does to each element", [
+    I32EnumAttrCase<"Relu", 0, "relu">,
+    I32EnumAttrCase<"Gelu", 1, "gelu">]> {
+  let cppNamespace = "::mlir::tbq";
+  let genSpecializedAttr = 0;
+}
+def Tbq_FunctionAttr : EnumAttr<Tbq_Dialect, Tbq_Function, "function">;
+
 def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
   let summary = "how a weight's bytes are arranged, to the last bit";
   let description = [{

@@ -222,6 +222,34 @@ def Tbq_RmsNormOp : Tbq_StepOp<"rms_norm",
   let assemblyFormat = !strconcat("$input `,` $weight `epsilon` $epsilon `features` $features", BufferForm);
 }
 
+def Tbq_LayerNormOp : Tbq_StepOp<"layer_norm",
+    (ins Tbq_Rows:$input, Tbq_FloatWeight:$weight, Tbq_FloatWeight:$bias,
+         F32Attr:$epsilon, I64Attr:$features)> {
+  let summary = "(x - mean(x)) / sqrt(var(x) + epsilon) * weight + bias, row by row";
+  let description = [{
+    The variance is the mean of (x - mean(x))^2.
+  }];
+  let assemblyFormat = !strconcat([{
+    $input `,` $weight `,` $bias `epsilon` $epsilon `features` $features}], BufferForm);
+}
+
+def Tbq_AddPositionsOp : Tbq_StepOp<"add_positions",
+    (ins Tbq_Rows:$input, Tbq_FloatWeight:$table, Index:$position,
+         I64Attr:$offset), ["getUnitColumns", "mayOverwrite"]> {
+  let summary = "adds to each token the table's row of its position";
+  let description = [{
+    Token t gets row position + t + `offset`: learned positions, which in OPT
+    begin behind two rows of padding.
+
+    ```mlir
+    %1 = tbq.add_positions %0, %table at %position offset 2
+      : (tensor<?x64xf32>, tensor<130x64xf16>, index) -> tensor<?x64xf32>
+    ```
+  }];
+  let assemblyFormat = !strconcat(
+      "$input `,` $table `at` $position `offset` $offset", BufferForm);
+}
+
 def Tbq_LinearOp : Tbq_StepOp<"linear",
     (ins AnyRankedTensor:$input,
          AnyTypeOf<[AnyStaticShapeTensor, Tbq_DigitsType]>:$weight,
@@ -299,6 +327,16 @@ def Tbq_GatedActivationOp : Tbq_StepOp<"gated_activation",
     (ins Tbq_Rows:$gate, Tbq_Rows:$up), ["getUnitColumns"]> {
   let summary = "silu(gate) * up, element by element";
   let assemblyFormat = !strconcat("$gate `,` $up", BufferForm);
+}
+
+def Tbq_ActivationOp : Tbq_StepOp<"activation",
+    (ins Tbq_Rows:$input, Tbq_FunctionAttr:$function), ["getUnitColumns", "mayOverwrite"]> {
+  let summary = "relu or gelu, element by element";
+  let description = [{
+    gelu is x times the normal distribution's share below x, not the
+    approximation of it by tanh.
+  }];
+  let assemblyFormat = !strconcat("$input $function", BufferForm);
 }
 
 def Tbq_AddOp : Tbq_StepOp<"add", (ins Tbq_Rows:$lhs, Tbq_Rows:$rhs),

@@ -7,8 +7,8 @@
 #include "CheckpointState.h"
 
 #include "Config.h"
-#include "LlamaTensors.h"
 #include "Tensor.h"
+#include "TensorNames.h"
 
 #include <algorithm>
 
@@ -25,7 +25,7 @@ Checkpoint::~Checkpoint() = default;
 const std::string &Checkpoint::directory() const {
   return state->directory.path();
 }
-const LlamaConfig &Checkpoint::config() const { return state->config; }
+const ModelConfig &Checkpoint::config() const { return state->config; }
 const GenerationConfig &Checkpoint::generation() const {
   return state->generation;
 }
@@ -50,7 +50,7 @@ readJsonFile(const ModelDirectory &directory, const std::string &name) {
   return std::optional(*std::move(document));
 }
 
-static Status readConfigs(const ModelDirectory &directory, LlamaConfig &config,
+static Status readConfigs(const ModelDirectory &directory, ModelConfig &config,
                           GenerationConfig &generation,
                           std::optional<QuantizationConfig> &quantization) {
   auto document = readJsonFile(directory, "config.json");
@@ -64,7 +64,7 @@ static Status readConfigs(const ModelDirectory &directory, LlamaConfig &config,
   if (!root)
     return root.error();
   FieldReader fields;
-  fields.set(config, readLlamaConfig(*root));
+  fields.set(config, readModelConfig(*root));
   fields.set(quantization, readQuantizationConfig(*root));
   if (Status status = fields.status(); !status)
     return status;
@@ -99,7 +99,7 @@ Result<Checkpoint> Checkpoint::open(const std::string &path) {
   if (!weights)
     return weights.error();
   state->weights = *std::move(weights);
-  status = checkLlamaTensorNames(state->weights.tensors, state->config);
+  status = checkTensorNames(state->weights.tensors, state->config);
   if (!status)
     return status.error();
   return Checkpoint(std::move(state));

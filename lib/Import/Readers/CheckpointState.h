@@ -14,7 +14,7 @@ struct Checkpoint::State {
   explicit State(ModelDirectory directory) : directory(std::move(directory)) {}
 
   ModelDirectory directory;
-  LlamaConfig config;
+  ModelConfig config;
   GenerationConfig generation;
   std::optional<QuantizationConfig> quantization;
   ModelWeights weights;

@@ -11,7 +11,20 @@
 
 namespace tbq {
 
-Result<LlamaConfig> readLlamaConfig(const JsonObject &config);
+// Far above any model, low enough that no product of three of them wraps.
+constexpr int64_t sizeLimit = 1 << 20;
+constexpr int64_t countLimit = 1 << 24;
+
+/// An architecture's own part of config.json, in a file of its own.
+struct Architecture {
+  const char *type;      // its "model_type"
+  const char *className; // its "architectures"
+  /// Gets what every model has (see Config.cpp); fills in the rest.
+  Status (*read)(const JsonObject &config, ModelConfig &result);
+};
+extern const Architecture llamaArchitecture, optArchitecture;
+
+Result<ModelConfig> readModelConfig(const JsonObject &config);
 
 /// RoPE's base and scaling, from rope_parameters or rope_theta and
 /// rope_scaling, into `result`.

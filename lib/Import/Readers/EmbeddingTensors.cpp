@@ -14,7 +14,6 @@
 
 using namespace tbq;
 
-static const char *const embeddingName = "model.embed_tokens";
 static const char *const headName = "lm_head";
 
 /// Codes and scales, checked.
@@ -43,14 +42,14 @@ static Status readQuantized(const Checkpoint &checkpoint,
   return checkFiniteF16(**scale);
 }
 
-/// A [vocab, hidden] matrix with nothing else stored under its name.
+/// A [vocab, embedding columns] matrix with nothing else stored under its name.
 static Result<LinearTensors> readTable(const Checkpoint &checkpoint,
-                                       const char *name) {
-  const LlamaConfig &config = checkpoint.config();
+                                       const std::string &name) {
+  const ModelConfig &config = checkpoint.config();
   LinearTensors table;
   table.name = name;
   table.rows = config.vocab;
-  table.columns = config.hidden;
+  table.columns = config.parts.embeddingColumns;
   const auto &quantization = checkpoint.quantization();
   if (quantization && quantization->embedding) {
     if (Status status =
@@ -59,7 +58,7 @@ static Result<LinearTensors> readTable(const Checkpoint &checkpoint,
       return status.error();
   } else {
     auto weight = checkpoint.requireFloat(table.name + ".weight",
-                                          {config.vocab, config.hidden});
+                                          {table.rows, table.columns});
     if (!weight)
       return weight.error();
     table.weight = *weight;
@@ -70,8 +69,8 @@ static Result<LinearTensors> readTable(const Checkpoint &checkpoint,
 }
 
 /// Whether any tensor is called NAME.something.
-static bool storesAny(const Checkpoint &checkpoint, const char *name) {
-  const std::string prefix = std::string(name) + ".";
+static bool storesAny(const Checkpoint &checkpoint, const std::string &name) {
+  const std::string prefix = name + ".";
   return std::any_of(checkpoint.tensors().begin(), checkpoint.tensors().end(),
                      [&](const TensorView &tensor) {
                        return tensor.name.compare(0, prefix.size(), prefix) ==
@@ -80,11 +79,12 @@ static bool storesAny(const Checkpoint &checkpoint, const char *name) {
 }
 
 Result<LinearTensors> Checkpoint::embedding() const {
+  const std::string &name = config().parts.embedding;
   // Tied checkpoints store the one matrix under either name.
-  if (config().tieEmbeddings && !storesAny(*this, embeddingName) &&
+  if (config().tieEmbeddings && !storesAny(*this, name) &&
       storesAny(*this, headName))
     return readTable(*this, headName);
-  return readTable(*this, embeddingName);
+  return readTable(*this, name);
 }
 
 /// An error if two parts of what should be one matrix differ.

@@ -37,7 +37,8 @@ static bool sameScheme(const LinearScheme &a, const LinearScheme &b) {
 Result<std::optional<LinearScheme>>
 Checkpoint::schemeOf(const std::string &name) const {
   const auto &quantization = state->quantization;
-  if (!quantization || name == "lm_head" || name == "model.embed_tokens")
+  const std::string prefix = state->config.parts.layers + ".";
+  if (!quantization || name.compare(0, prefix.size(), prefix) != 0)
     return std::optional<LinearScheme>();
   for (const std::string &module : quantization->modulesToNotConvert)
     if (containsModule(name, module))

@@ -96,7 +96,7 @@ TEST_F(FloatCheckpoint, StrangersAreRefused) {
     auto checkpoint = open();
     ASSERT_FALSE(checkpoint) << name;
     EXPECT_TRUE(isErrorAbout(checkpoint.error().message, weights(),
-                             "is not a tensor of a llama model"))
+                             "is not a tensor of this llama model"))
         << name;
     model.tensors.erase(name);
   }

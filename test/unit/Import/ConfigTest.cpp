@@ -20,11 +20,13 @@ protected:
     return message;
   }
 
-  LlamaConfig open() {
+  LlamaConfig openLlama() { return std::get<LlamaConfig>(open().own); }
+
+  ModelConfig open() {
     model.writeConfig();
     auto checkpoint = Checkpoint::open(model.path());
     EXPECT_TRUE(checkpoint) << checkpoint.error().message;
-    return checkpoint ? checkpoint->config() : LlamaConfig();
+    return checkpoint ? checkpoint->config() : ModelConfig();
   }
 
   testing::AssertionResult refuses(const std::string &field, const json &value,
@@ -38,7 +40,7 @@ protected:
 
 TEST_F(Config, ReadsEveryField) {
   model.config["attention_bias"] = true;
-  LlamaConfig config = open();
+  ModelConfig config = open();
   EXPECT_EQ(config.hidden, 8);
   EXPECT_EQ(config.layers, 1);
   EXPECT_EQ(config.heads, 2);
@@ -47,13 +49,15 @@ TEST_F(Config, ReadsEveryField) {
   EXPECT_EQ(config.ffn, 12);
   EXPECT_EQ(config.vocab, 16);
   EXPECT_EQ(config.maxPosition, 32);
-  EXPECT_EQ(config.rmsEps, 1e-5);
-  EXPECT_EQ(config.ropeTheta, 10000.0);
-  EXPECT_EQ(config.rope.kind, RopeScaling::Kind::None);
+  const LlamaConfig &own = std::get<LlamaConfig>(config.own);
+  EXPECT_EQ(own.rmsEps, 1e-5);
+  EXPECT_EQ(own.ropeTheta, 10000.0);
+  EXPECT_EQ(own.rope.kind, RopeScaling::Kind::None);
   EXPECT_FALSE(config.tieEmbeddings);
-  EXPECT_TRUE(config.attentionBias);
-  EXPECT_FALSE(config.mlpBias);
-  EXPECT_EQ(config.hiddenAct, "silu");
+  EXPECT_EQ(config.architecture, "llama");
+  ASSERT_EQ(config.parts.layerLinears.size(), 7u);
+  for (const ModelParts::Linear &linear : config.parts.layerLinears)
+    EXPECT_EQ(linear.bias, linear.name.rfind("self_attn.", 0) == 0);
   EXPECT_EQ(config.name, model.path().substr(model.path().rfind('/') + 1));
 }
 
@@ -63,10 +67,10 @@ TEST_F(Config, DefaultsAreThoseOfTransformers) {
         "max_position_embeddings", "tie_word_embeddings", "model_type"})
     model.config.erase(field);
   model.config["_name_or_path"] = "org/name";
-  LlamaConfig config = open();
+  ModelConfig config = open();
   EXPECT_EQ(config.kvHeads, 2);
-  EXPECT_EQ(config.rmsEps, 1e-6);
-  EXPECT_EQ(config.ropeTheta, 10000.0);
+  EXPECT_EQ(std::get<LlamaConfig>(config.own).rmsEps, 1e-6);
+  EXPECT_EQ(std::get<LlamaConfig>(config.own).ropeTheta, 10000.0);
   EXPECT_EQ(config.maxPosition, 2048);
   EXPECT_FALSE(config.tieEmbeddings);
   EXPECT_EQ(config.name, "org/name");
@@ -86,7 +90,7 @@ TEST_F(Config, HeadDimMayBeExplicit) {
 TEST_F(Config, UnsupportedIsRefusedByName) {
   EXPECT_TRUE(refuses("architectures", {"GPTNeoXForCausalLM"},
                       "architectures: unsupported architecture "
-                      "'GPTNeoXForCausalLM' (supported: llama)"));
+                      "'GPTNeoXForCausalLM' (supported: llama, opt)"));
   EXPECT_TRUE(
       refuses("model_type", "mistral", "unsupported architecture 'mistral'"));
   EXPECT_TRUE(refuses("hidden_act", "gelu", "unsupported activation 'gelu'"));
@@ -121,7 +125,7 @@ TEST_F(Config, RopeScalingInBothSpellings) {
                        {"high_freq_factor", 4.0},
                        {"original_max_position_embeddings", 8192}};
   model.config["rope_scaling"] = llama3;
-  RopeScaling old = open().rope;
+  RopeScaling old = openLlama().rope;
   EXPECT_EQ(old.kind, RopeScaling::Kind::Llama3);
   EXPECT_EQ(old.factor, 8.0);
   EXPECT_EQ(old.lowFrequencyFactor, 1.0);
@@ -132,7 +136,7 @@ TEST_F(Config, RopeScalingInBothSpellings) {
   model.config.erase("rope_theta");
   model.config["rope_parameters"] = llama3;
   model.config["rope_parameters"]["rope_theta"] = 500000.0;
-  LlamaConfig config = open();
+  LlamaConfig config = openLlama();
   EXPECT_TRUE(config.rope == old);
   EXPECT_EQ(config.ropeTheta, 500000.0);
   EXPECT_TRUE(refuses("rope_theta", 10000.0,
@@ -142,13 +146,13 @@ TEST_F(Config, RopeScalingInBothSpellings) {
 
   model.config["rope_parameters"] = {{"rope_type", "default"},
                                      {"rope_theta", 100000}};
-  config = open();
+  config = openLlama();
   EXPECT_EQ(config.rope.kind, RopeScaling::Kind::None);
   EXPECT_EQ(config.ropeTheta, 100000.0);
 
   model.config["rope_parameters"] = {{"type", "linear"}, {"factor", 2}};
-  EXPECT_EQ(open().rope.kind, RopeScaling::Kind::Linear);
-  EXPECT_EQ(open().rope.factor, 2.0);
+  EXPECT_EQ(openLlama().rope.kind, RopeScaling::Kind::Linear);
+  EXPECT_EQ(openLlama().rope.factor, 2.0);
 }
 
 TEST_F(Config, BadRopeScalingIsRefused) {
@@ -237,12 +241,12 @@ TEST_F(Config, Matrix) {
       ++loaded;
       json saved = model.config;
       model.config[field] = value;
-      LlamaConfig config = open();
+      ModelConfig config = open();
       model.config = saved;
       EXPECT_GE(config.headDim, 2);
       EXPECT_EQ(config.heads % config.kvHeads, 0);
-      EXPECT_GT(config.rmsEps, 0.0);
-      EXPECT_GE(config.ropeTheta, 1.0);
+      EXPECT_GT(std::get<LlamaConfig>(config.own).rmsEps, 0.0);
+      EXPECT_GE(std::get<LlamaConfig>(config.own).ropeTheta, 1.0);
       EXPECT_GE(config.layers, 1);
     }
   EXPECT_GE(cases, 250);

@@ -18,7 +18,7 @@ TEST(RealCheckpoint, TinyStories) {
     GTEST_SKIP() << path << " does not exist (set TBQ_TEST_DATA)";
   auto checkpoint = Checkpoint::open(path);
   ASSERT_TRUE(checkpoint) << checkpoint.error().message;
-  const LlamaConfig &config = checkpoint->config();
+  const ModelConfig &config = checkpoint->config();
   EXPECT_EQ(config.hidden, 128);
   EXPECT_EQ(config.layers, 2);
   EXPECT_EQ(config.heads, 8);

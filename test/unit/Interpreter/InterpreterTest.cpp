@@ -39,6 +39,43 @@ TEST_F(Interpreted, GatedActivationAndAdd) {
   EXPECT_NE(rounded[0], found[0]);
 }
 
+TEST_F(Interpreted, LayerNorm) {
+  model.tensors["lm_head.n"] = halves({4}, {1, 2, 0.5, -1});
+  model.tensors["lm_head.b"] = halves({4}, {0, 1, 0, 2});
+  // The mean is 2, the variance (1 + 9 + 1 + 1) / 4 = 3; epsilon makes it 4.
+  EXPECT_EQ(run({{1, 5, 1, 1}}, 4, R"mlir(
+    %w = tbq.weight "lm_head.n" : tensor<4xf16>
+    %b = tbq.weight "lm_head.b" : tensor<4xf16>
+    %y = tbq.layer_norm %x, %w, %b epsilon 1.0 features 4 : (tensor<?x4xf32>, tensor<4xf16>, tensor<4xf16>) -> tensor<?x4xf32>
+    return %y : tensor<?x4xf32>)mlir"),
+            (Doubles{-0.5, 4, -0.25, 2.5}));
+}
+
+TEST_F(Interpreted, Activations) {
+  EXPECT_EQ(run({{2, -1}}, 2, R"mlir(
+    %y = tbq.activation %x relu : (tensor<?x2xf32>) -> tensor<?x2xf32>
+    return %y : tensor<?x2xf32>)mlir"),
+            (Doubles{2, 0}));
+  // A normal distribution has 97.7 % below 2 deviations, and 1.3e-3 below -3.
+  const Doubles found = run({{2, -3}}, 2, R"mlir(
+    %y = tbq.activation %x gelu : (tensor<?x2xf32>) -> tensor<?x2xf32>
+    return %y : tensor<?x2xf32>)mlir");
+  EXPECT_DOUBLE_EQ(found[0], 2 * 0.97724986805182079);
+  EXPECT_DOUBLE_EQ(found[1], -3 * 0.0013498980316300933);
+}
+
+static const char *const positions = R"mlir(
+    %t = tbq.weight "lm_head.p" : tensor<6x2xf16>
+    %y = tbq.add_positions %x, %t at %position offset 2 : (tensor<?x2xf32>, tensor<6x2xf16>, index) -> tensor<?x2xf32>
+    return %y : tensor<?x2xf32>)mlir";
+
+TEST_F(Interpreted, PositionsBeginBehindTheOffset) {
+  model.tensors["lm_head.p"] =
+      halves({6, 2}, {9, 9, 9, 9, 9, 9, 1, 2, 3, 4, 5, 6});
+  position = 1;
+  EXPECT_EQ(run({{10, 20}, {30, 40}}, 2, positions), (Doubles{11, 22, 33, 44}));
+}
+
 TEST_F(Interpreted, RopeTurnsHalves) {
   position = 3;
   const Doubles found = run({{1, 2, 3, 4}, {1, 2, 3, 4}}, 4, R"mlir(
@@ -178,4 +215,10 @@ TEST_F(Interpreted, WhatItCannotEvaluate) {
            "tensor<1x2xf32>, index) -> tensor<?x2xf32>\n"
            "return %y : tensor<?x2xf32>"),
       "tbq.rope: its table is no tbq.rope_table");
+  position = 1;
+  EXPECT_EQ(fail("%t = tbq.weight \"lm_head.x\" : tensor<1x2xf32>\n"
+                 "%y = tbq.add_positions %x, %t at %position offset 0 : "
+                 "(tensor<?x2xf32>, tensor<1x2xf32>, index) -> "
+                 "tensor<?x2xf32>\nreturn %y : tensor<?x2xf32>"),
+            "tbq.add_positions: has no row for position 1");
 }

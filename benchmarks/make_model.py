@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Writes a llama of a named size with random weights, to measure compiling and stepping with.
+"""Writes a model of a named size with random weights, to measure compiling and stepping with.
 
 Input:  a size (see SIZES) and the directory to make; a seed.
 Output: config.json, tokenizer.json (bytes, no merges, padded to the vocabulary), bfloat16 weights
@@ -15,22 +15,31 @@ import struct
 
 import numpy
 
-# The shapes that the peers were measured with.
+# The shapes that the peers were measured with, and the OPT beside the llama of its size.
 SIZES = {
     "125M": {"hidden": 768, "layers": 12, "ffn": 2048, "heads": 12, "kv_heads": 12},
     "1.1B": {"hidden": 2048, "layers": 22, "ffn": 5632, "heads": 32, "kv_heads": 4},
     "3B": {"hidden": 3072, "layers": 28, "ffn": 8192, "heads": 24, "kv_heads": 8},
     "7B": {"hidden": 4096, "layers": 32, "ffn": 11008, "heads": 32, "kv_heads": 32},
+    "opt-1.3B": {"hidden": 2048, "layers": 24, "ffn": 8192, "heads": 32, "opt": True},
 }
-VOCABULARY = 32000
+VOCABULARIES = {"llama": 32000, "opt": 50272}
+POSITIONS = 2048
 PIECE = 1 << 23  # elements made at a time
 
 
-def shapesOf(size):
-    """(name, shape) of every tensor, in the order of the layers."""
+def architectureOf(size):
+    return "opt" if size.get("opt") else "llama"
+
+
+def vocabularyOf(size):
+    return VOCABULARIES[architectureOf(size)]
+
+
+def shapesOfLlama(size):
     hidden, ffn = size["hidden"], size["ffn"]
     keys = hidden // size["heads"] * size["kv_heads"]
-    yield "model.embed_tokens.weight", [VOCABULARY, hidden]
+    yield "model.embed_tokens.weight", [vocabularyOf(size), hidden]
     for layer in range(size["layers"]):
         prefix = f"model.layers.{layer}."
         yield prefix + "input_layernorm.weight", [hidden]
@@ -43,7 +52,29 @@ def shapesOf(size):
         yield prefix + "mlp.up_proj.weight", [ffn, hidden]
         yield prefix + "mlp.down_proj.weight", [hidden, ffn]
     yield "model.norm.weight", [hidden]
-    yield "lm_head.weight", [VOCABULARY, hidden]
+    yield "lm_head.weight", [vocabularyOf(size), hidden]
+
+
+def shapesOfOpt(size):
+    """Of the pre-norm form; the head is the embedding."""
+    hidden, ffn = size["hidden"], size["ffn"]
+    linears = {f"self_attn.{part}_proj": [hidden, hidden] for part in ("q", "k", "v", "out")}
+    linears |= {"fc1": [ffn, hidden], "fc2": [hidden, ffn]}
+    norms = ["self_attn_layer_norm", "final_layer_norm"]
+    yield "model.decoder.embed_tokens.weight", [vocabularyOf(size), hidden]
+    yield "model.decoder.embed_positions.weight", [POSITIONS + 2, hidden]
+    for layer in range(size["layers"]):
+        prefix = f"model.decoder.layers.{layer}."
+        for name, shape in [*linears.items(), *((norm, [hidden]) for norm in norms)]:
+            yield f"{prefix}{name}.weight", shape
+            yield f"{prefix}{name}.bias", shape[:1]
+    for part in ("weight", "bias"):
+        yield f"model.decoder.final_layer_norm.{part}", [hidden]
+
+
+def shapesOf(size):
+    """(name, shape) of every tensor, in the order of the layers."""
+    return (shapesOfOpt if size.get("opt") else shapesOfLlama)(size)
 
 
 def bytesOf(shape):
@@ -56,7 +87,7 @@ def toBfloat16(values):
 
 
 def writeTensor(file, shape, normals, generator):
-    """A norm's weights are ones; a matrix's are drawn from the table of normals."""
+    """What is no matrix is ones; a matrix's values are drawn from the table of normals."""
     count = int(numpy.prod(shape))
     if len(shape) == 1:
         file.write(toBfloat16(numpy.ones(count)).tobytes())
@@ -104,36 +135,48 @@ def writeWeights(directory, size, seed, shardBytes):
     (directory / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def writeConfig(directory, name, size):
-    config = {
+def configOf(size):
+    if size.get("opt"):
+        return {
+            "architectures": ["OPTForCausalLM"],
+            "activation_function": "relu",
+            "ffn_dim": size["ffn"],
+        }
+    return {
         "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "_name_or_path": f"random-llama-{name}",
-        "torch_dtype": "bfloat16",
         "hidden_act": "silu",
-        "hidden_size": size["hidden"],
         "intermediate_size": size["ffn"],
-        "num_hidden_layers": size["layers"],
-        "num_attention_heads": size["heads"],
         "num_key_value_heads": size["kv_heads"],
-        "vocab_size": VOCABULARY,
-        "max_position_embeddings": 2048,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
-        "tie_word_embeddings": False,
+    }
+
+
+def writeConfig(directory, name, size):
+    config = {
+        **configOf(size),
+        "model_type": architectureOf(size),
+        "_name_or_path": f"random-{architectureOf(size)}-{name.removeprefix('opt-')}",
+        "torch_dtype": "bfloat16",
+        "hidden_size": size["hidden"],
+        "num_hidden_layers": size["layers"],
+        "num_attention_heads": size["heads"],
+        "vocab_size": vocabularyOf(size),
+        "max_position_embeddings": POSITIONS,
+        "tie_word_embeddings": architectureOf(size) == "opt",
         "bos_token_id": 0,
         "eos_token_id": 0,
     }
     (directory / "config.json").write_text(json.dumps(config, indent=2))
 
 
-def writeTokenizer(directory):
+def writeTokenizer(directory, vocabulary):
     """Byte-level BPE without merges; the tokens past the bytes never come out of a text."""
     kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
     moved = [byte for byte in range(256) if byte not in kept]
     alphabet = {byte: chr(byte) for byte in kept} | {b: chr(256 + i) for i, b in enumerate(moved)}
     tokens = ["<|end|>", *(alphabet[byte] for byte in range(256))]
-    tokens += [f"<|{number}|>" for number in range(len(tokens), VOCABULARY)]
+    tokens += [f"<|{number}|>" for number in range(len(tokens), vocabulary)]
     level = {
         "type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True,
     }  # fmt: skip
@@ -164,7 +207,7 @@ def main():
     size = SIZES[arguments.size]
     arguments.directory.mkdir(parents=True, exist_ok=True)
     writeConfig(arguments.directory, arguments.size, size)
-    writeTokenizer(arguments.directory)
+    writeTokenizer(arguments.directory, vocabularyOf(size))
     writeWeights(arguments.directory, size, arguments.seed, arguments.shard_bytes)
 
 

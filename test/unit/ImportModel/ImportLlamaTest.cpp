@@ -90,9 +90,9 @@ TEST_F(ImportLlama, FloatModel) {
   const char *expected =
       R"mlir(module attributes {tbq.model = {activations = "f32", architecture = "llama", context = 32 : i64, ffn = 12 : i64, head_dim = 4 : i64, heads = 2 : i64, hidden = 8 : i64, kv_cache = "f32", kv_heads = 1 : i64, layers = 1 : i64, name = "somebody/small", vocab = 16 : i64}} {
   func.func @forward(%arg0: tensor<?xi32>, %arg1: !tbq.cache<1 layers, 1 by 4, 32 tokens, f32>, %arg2: index, %arg3: index, %arg4: index) -> tensor<?x16xf32> {
-    %0 = tbq.weight "model.embed_tokens.weight" : tensor<16x8xf32>
-    %1 = tbq.rope_table [1.00000000e+00, 9.99999978e-03] : tensor<32x4xf32>
-    %2 = tbq.embedding %arg0, %0 : (tensor<?xi32>, tensor<16x8xf32>) -> tensor<?x8xf32>
+    %0 = tbq.rope_table [1.00000000e+00, 9.99999978e-03] : tensor<32x4xf32>
+    %1 = tbq.weight "model.embed_tokens.weight" : tensor<16x8xf32>
+    %2 = tbq.embedding %arg0, %1 : (tensor<?xi32>, tensor<16x8xf32>) -> tensor<?x8xf32>
     %3 = tbq.layer "model.layers.0" number 0(%2) : tensor<?x8xf32> {
     ^bb0(%arg5: tensor<?x8xf32>, %arg6: index):
       %9 = tbq.weight "model.layers.0.input_layernorm.weight" : tensor<8xf32>
@@ -103,8 +103,8 @@ TEST_F(ImportLlama, FloatModel) {
       %14 = tbq.linear %10, %13 : (tensor<?x8xf32>, tensor<4x8xf32>) -> tensor<?x4xf32>
       %15 = tbq.weight "model.layers.0.self_attn.v_proj.weight" : tensor<4x8xf32>
       %16 = tbq.linear %10, %15 : (tensor<?x8xf32>, tensor<4x8xf32>) -> tensor<?x4xf32>
-      %17 = tbq.rope %12, %1 at %arg2 heads 2 x 4 : (tensor<?x8xf32>, tensor<32x4xf32>, index) -> tensor<?x8xf32>
-      %18 = tbq.rope %14, %1 at %arg2 heads 1 x 4 : (tensor<?x4xf32>, tensor<32x4xf32>, index) -> tensor<?x4xf32>
+      %17 = tbq.rope %12, %0 at %arg2 heads 2 x 4 : (tensor<?x8xf32>, tensor<32x4xf32>, index) -> tensor<?x8xf32>
+      %18 = tbq.rope %14, %0 at %arg2 heads 1 x 4 : (tensor<?x4xf32>, tensor<32x4xf32>, index) -> tensor<?x4xf32>
       tbq.append_cache %18, %16, %arg1[%arg6] at %arg2 tokens %arg3 !tbq.cache<1 layers, 1 by 4, 32 tokens, f32> : (tensor<?x4xf32>, tensor<?x4xf32>, !tbq.cache<1 layers, 1 by 4, 32 tokens, f32>, index, index, index) -> ()
       %19 = tbq.attention %17, %arg1[%arg6] at %arg2 heads 2 scale 5.000000e-01 !tbq.cache<1 layers, 1 by 4, 32 tokens, f32> : (tensor<?x8xf32>, !tbq.cache<1 layers, 1 by 4, 32 tokens, f32>, index, index) -> tensor<?x8xf32>
       %20 = tbq.weight "model.layers.0.self_attn.o_proj.weight" : tensor<8x8xf32>
