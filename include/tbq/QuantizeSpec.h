@@ -24,7 +24,7 @@ struct QuantizeSpec {
 
 /// Reads "SCHEME:gN" or "SCHEME:row" with SCHEME ternary, binary or
 /// dual-binary, or "float"; after binary's group perhaps ",salient=R" with
-/// 0 < R <= 0.5. On failure `error` says what is wrong.
+/// 0 <= R <= 0.5. On failure `error` says what is wrong.
 FailureOr<QuantizeSpec> parseQuantizeSpec(llvm::StringRef spec,
                                           std::string &error);
 

@@ -10,16 +10,16 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Reads "salient=R" of a binary spec.
+/// Reads "salient=R" of a binary spec; 0 is the same as none of it.
 static FailureOr<double> parseSalient(StringRef spec, StringRef text,
                                       std::string &error) {
   double fraction = 0;
   if (spec.starts_with("binary:") && text.consume_front("salient=") &&
-      !text.getAsDouble(fraction) && fraction > 0 && fraction <= 0.5)
+      !text.getAsDouble(fraction) && fraction >= 0 && fraction <= 0.5)
     return fraction;
-  error =
-      ("'" + spec + "': only binary has a second part: salient=R, 0 < R <= 0.5")
-          .str();
+  error = ("'" + spec +
+           "': only binary has a second part: salient=R, 0 <= R <= 0.5")
+              .str();
   return failure();
 }
 

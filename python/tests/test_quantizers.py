@@ -269,6 +269,11 @@ def test_wrong_options_are_refused(text, message):
         Spec.parse(text)
 
 
+def test_no_salient_weights():
+    spec = Spec.parse("binary:g8,salient=0")
+    assert spec == Spec.parse("binary:g8") and str(spec) == "binary:g8"
+
+
 @pytest.mark.parametrize("text", [s.format("g8") for s in SPECS])
 def test_a_spec_prints_as_it_is_read(text):
     spec = Spec.parse(text)

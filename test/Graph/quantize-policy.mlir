@@ -1,4 +1,5 @@
 // RUN: tbq-opt %s --tbq-quantize="rules=.*q=float,.*mlp.*=dual-binary:g32,.*=binary:row" | FileCheck %s
+// RUN: tbq-opt %s --tbq-quantize="rules=.*q=float,.*mlp.*=dual-binary:g32,.*=binary:row,salient=0" | FileCheck %s
 // RUN: not tbq-opt %s --tbq-quantize="rules=lm_head=binary:row" 2>&1 | FileCheck %s --check-prefix=UNMATCHED
 // RUN: not tbq-opt %s --tbq-quantize="rules=.*=binary:g48" 2>&1 | FileCheck %s --check-prefix=GROUP
 // RUN: not tbq-opt %s --tbq-quantize="rules=.*=octal:row" 2>&1 | FileCheck %s --check-prefix=SCHEME
@@ -7,6 +8,7 @@
 // RUN: not tbq-opt %s --tbq-quantize="rules=.*q=binary:row,salient=0.1,.*=ternary:row,salient=0.2" 2>&1 | FileCheck %s --check-prefix=SALIENT
 // RUN: tbq-opt %s --tbq-quantize="rules=.*q=float,.*mlp.*=dual-binary:g32" --remarks-filter=graph -o /dev/null 2>&1 | FileCheck %s --check-prefix=REMARK
 // The first rule that matches a linear's whole name says what becomes of it.
+// `salient=0` is binary without salient weights.
 
 // REMARK: remark: [Missed] {{.*}}stays float: {{.*}}rule '.*q=float'
 // REMARK: remark: [Passed] {{.*}}quantised: {{.*}}.*mlp.*=dual-binary:g32
@@ -16,7 +18,7 @@
 // UNMATCHED: error: 'lm_head': matches no float linear of the decoder layers
 // GROUP: error: tbq-quantize: 'binary:g48': expected binary:row or binary:gN with N a multiple of 32
 // SCHEME: error: tbq-quantize: unknown scheme 'octal' (supported: ternary, binary, dual-binary)
-// SALIENT: error: tbq-quantize: 'ternary:row,salient=0.2': only binary has a second part: salient=R, 0 < R <= 0.5
+// SALIENT: error: tbq-quantize: 'ternary:row,salient=0.2': only binary has a second part: salient=R, 0 <= R <= 0.5
 // SLOW: error: '([a-z.]*[a-z]*)+[!?]': pattern takes too long on 'model.layers.0.q'
 // REGEX: error: tbq-quantize: '([': invalid pattern
 

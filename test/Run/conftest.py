@@ -19,6 +19,7 @@ import pytest
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY / "python"))  # synthetic writes checkpoints with tbq
 
+import first_layers  # noqa: E402
 import stories260k  # noqa: E402
 import synthetic  # noqa: E402
 
@@ -127,6 +128,10 @@ def model_directory(tmp_path_factory):
                 pytest.skip(f"{DATA / 'models/stories260K'} is absent")
             if not (folder / name).exists():
                 stories260k.convert(DATA / "models/stories260K", folder / name)
+            return folder / name
+        if name == "smollm2-first-layers":
+            if not (folder / name).exists():
+                first_layers.cut(find("smollm2"), folder / name, 4)
             return folder / name
         directory = {"smollm2": SMOLLM2, "tinystories": DATA / "models/TinyStories-656K"}[name]
         if not (directory / "config.json").exists():

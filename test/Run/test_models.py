@@ -34,9 +34,11 @@ SOME_SPECS = {
     "opt": ["ternary:g128", "dual-binary:g64"],
     "opt-post-f16": ["binary:row", "binary:g128,salient=0.1"],
     "opt-gelu-bf16": ["ternary:row"],
+    "smollm2-first-layers": ["ternary:g128", "binary:g128,salient=0.1"],
 }
 BOUND = 1e-6
 SAME = 1e-9  # where the arithmetic is the same; a cache of halves has 1e-7
+SAME_IN_FIRST_LAYERS = 1e-10  # 1.4e-12 at most; 2e-10 with one row's shift half as large again
 WINDOW = 250
 
 GREEDY_PROMPT = "Once upon a time"
@@ -87,14 +89,15 @@ def checkFloats(artifact, model, windows, logits_of, measure):
     return found
 
 
-def checkIntegers(
-    name, artifact, model, windows, logits_of, measure, floats, share=0.5, **rounded
-):
+def checkIntegers(name, artifact, model, windows, logits_of, measure, floats, **rounded):
     """Against the model with rounded activations, and how far from the one with float ones.
 
     The last bit of a float may decide a rounding, and a rounding decides many after it: in later
-    layers, and at later tokens. Most positions of a few tokens have none; in SmolLM2's 30 layers,
-    most single tokens, or where its outliers survive in salient weights, a third of them.
+    layers, and at later tokens. Most positions of a few tokens in a few layers have none. SmolLM2
+    rounds 98,000 numbers a token, so how many tokens have none is chance, a third of them or
+    nearly all by scheme; but values, outputs or an MLP that are wrong leave none right, so one
+    single token must be. What a single token does not show, queries and keys, most positions do in
+    the first layers (test_first_layers_with_i8), and tbq-verify each operation in all of them.
     """
     found = numpy.concatenate([logits_of(artifact, ids) for ids in windows])
     divergence = reference.divergence(found, floats)
@@ -102,12 +105,22 @@ def checkIntegers(
     assert divergence > 0
 
     reference.roundActivations(model, **rounded)
-    length = 1 if name == "smollm2" else 8
-    starts = range(0, 16 * length, length)
-    short = [windows[0][start : start + length] for start in starts]
+    if name == "smollm2":
+        single = [[token] for token in windows[0][:32]]
+        errors = reference.errors(*logitsOfBoth(artifact, model, single, logits_of))
+        measure("smallest error of i8", errors.min())
+        measure("single tokens that are equal", (errors <= SAME).sum())
+        assert errors.min() <= SAME
+    else:
+        checkMostPositions(artifact, model, windows[0], logits_of, measure)
+
+
+def checkMostPositions(artifact, model, ids, logits_of, measure, bound=SAME):
+    """Of 16 windows of 8 tokens, against a model whose activations are rounded too."""
+    short = [ids[start : start + 8] for start in range(0, 128, 8)]
     errors = reference.errors(*logitsOfBoth(artifact, model, short, logits_of))
-    measure(f"quantile {share:g} of the errors of i8", numpy.quantile(errors, share))
-    assert numpy.quantile(errors, share) <= SAME
+    measure("median error of i8", numpy.median(errors))
+    assert numpy.median(errors) <= bound
 
 
 def checkBits(artifact, ids, logits_of):
@@ -144,8 +157,22 @@ def test_quantised_logits(name, spec, model_directory, compile_model, logits_of,
     floats = checkFloats(artifact, model, windows, logits_of, measure)
     flags = (f"--quantize={spec}", "--activations=i8", "--kv-cache=f32")
     artifact = compile_model(directory, *flags)
-    share = 0.3 if name == "smollm2" and "salient" in spec else 0.5
-    checkIntegers(name, artifact, model, windows, logits_of, measure, floats, share)
+    checkIntegers(name, artifact, model, windows, logits_of, measure, floats)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_first_layers_with_i8(spec, model_directory, compile_model, logits_of, measure):
+    """A real model's shapes, weights and outliers, less the depth that makes roundings chance."""
+    name = "smollm2-first-layers"
+    if not LONG and spec not in SOME_SPECS[name]:
+        pytest.skip("slow: TBQ_LONG=1 runs it")
+    directory = model_directory(name)
+    model = reference.loadModel(directory, quantiser(spec))
+    reference.roundActivations(model)
+    flags = (f"--quantize={spec}", "--activations=i8", "--kv-cache=f32")
+    artifact = compile_model(directory, *flags)
+    ids = windowsOf(name, directory)[0]
+    checkMostPositions(artifact, model, ids, logits_of, measure, SAME_IN_FIRST_LAYERS)
 
 
 def test_small_model_with_i8(model_directory, compile_model, logits_of, measure):

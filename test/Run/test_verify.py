@@ -78,7 +78,7 @@ def test_operations(name, flags, activations, model_directory, compile_model, me
 
 
 @pytest.mark.skipif(not LONG, reason="TBQ_LONG is not 1")
-@pytest.mark.parametrize("flags", [(), (*MIXED, "--activations=i8")])
+@pytest.mark.parametrize("flags", [(), (*MIXED, "--activations=i8"), (*SALIENT, "--activations=i8")])
 def test_smollm2(flags, model_directory, compile_model):
     directory = model_directory("smollm2")
     report = verify(compile_model(directory, SHOWN, "--context=256", *flags), directory, "-t", 2)
