@@ -29,8 +29,11 @@ public:
   void run();
 
 private:
-  /// How far ahead of its stream of weights one token's kernel prefetches.
-  static constexpr int64_t kPrefetchBytes = 8192;
+  /// How far ahead of its stream of weights one token's kernel prefetches, into
+  /// the second cache: into the first, its few fill buffers are the limit. Far
+  /// enough for memory's latency, near enough to run past a worker's last tile
+  /// by little.
+  static constexpr int64_t kPrefetchBytes = 6144;
   static constexpr int64_t kSalientAccumulators = 4;
   /// For each of two digits of an activation, so that what else a group needs
   /// finds a register.
@@ -89,12 +92,13 @@ private:
   bool isSalient(int64_t plane) const {
     return plane >= layout.getNumDensePlanes();
   }
-  /// One token reads each weight once, in order: ask for what comes later.
+  /// One token reads each weight once, in order: ask for what comes later, once
+  /// for each cache line.
   void prefetch(Value offset) {
     if (tokens == 1)
       memref::PrefetchOp::create(v.b, v.loc, bytes,
                                  v.add(offset, kPrefetchBytes),
-                                 /*isWrite=*/false, /*localityHint=*/3,
+                                 /*isWrite=*/false, /*localityHint=*/2,
                                  /*isDataCache=*/true);
   }
   Value row(Value token, int64_t offset) { return v.add(token, offset); }

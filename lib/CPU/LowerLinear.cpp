@@ -148,6 +148,8 @@ Value LinearGenerator::generateGroup(Value offset, Value group, int64_t columns,
   }
 
   SmallVector<Value> coefficients;
+  if (layout.getNumGroupTerms())
+    prefetch(v.add(offset, layout.getCoefficientOffset(0, columns)));
   for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
     coefficients.push_back(v.loadAsF32(
         bytes, v.add(offset, layout.getCoefficientOffset(term, columns)),

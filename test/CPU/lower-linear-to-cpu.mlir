@@ -1,5 +1,6 @@
 // RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni fma" --canonicalize --cse --split-input-file | FileCheck %s --check-prefixes=CHECK,VNNI
 // RUN: tbq-opt %s --tbq-lower-linear-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefixes=CHECK,PLAIN
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni fma" --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=AHEAD
 // RUN: not tbq-opt %s --tbq-lower-linear-to-cpu="dot=avx" --split-input-file 2>&1 | FileCheck %s --check-prefix=BAD
 // One generator for every layout: tiles, groups, steps, terms.
 
@@ -57,6 +58,14 @@ func.func @decode_i8(%x: memref<1x576xi8>, %sums: memref<1x16xi32>, %scale: memr
   // VNNI-NEXT: %[[FS:.*]] = arith.sitofp %[[S]]
   // VNNI-NEXT: %[[Y2:.*]] = math.fma %[[FS]], %{{.*}}, %[[Y1]]
   // VNNI-NEXT: scf.yield %[[Y2]]
+
+  // A group is nine cache lines, eight of digits and one of coefficients: each
+  // is asked for once, into the second cache.
+  // AHEAD-LABEL: func.func @decode_i8(
+  // AHEAD: iter_args
+  // AHEAD-COUNT-9: memref.prefetch %{{.*}}, read, locality<2>, data
+  // AHEAD-NOT: memref.prefetch
+  // AHEAD: scf.yield
 
   // Without the instruction each column is a multiplication, in a loop over the
   // eight steps of a group.
