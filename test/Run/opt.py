@@ -28,13 +28,12 @@ POST = {
     "num_attention_heads": 3,
     "vocab_size": 331,
 }
-# Galactica's: gelu and no biases; as the oldest checkpoints no last norm. layerdrop is of training.
+# Galactica's: gelu and no biases; as the oldest checkpoints no last norm.
 GELU = {
     "activation_function": "gelu",
     "enable_bias": False,
     "tie_word_embeddings": False,
     "_remove_final_layer_norm": True,
-    "layerdrop": 0.5,
 }
 # The published shapes.
 SHAPES = {

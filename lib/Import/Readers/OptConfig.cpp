@@ -4,8 +4,10 @@
 // Input: the parsed object and what every model has; output: the rest of the
 // config, and which tensors the model consists of.
 // Invariant: see Config.h. Fields that transformers' OPTConfig gives a default
-// have the same default here. dropout, attention_dropout and layerdrop act in
-// training alone: no field asks for them in inference, so none is read.
+// have the same default here. dropout and attention_dropout act in training
+// alone and are not read. layerdrop does too, in transformers; a model that
+// leaves out layers is refused all the same, for whoever relies on that knows a
+// meaning that is not compiled.
 #include "Config.h"
 
 using namespace tbq;
@@ -72,6 +74,7 @@ static Status readOpt(const JsonObject &config, ModelConfig &result) {
     return status;
   int64_t embeddingColumns = 0;
   bool oldFinal = false, affine = false;
+  double layerdrop = 0.0;
   FieldReader fields;
   fields.set(result.ffn, config.integer("ffn_dim", 1, countLimit));
   fields.set(embeddingColumns, config.integerOr("word_embed_proj_dim",
@@ -82,8 +85,13 @@ static Status readOpt(const JsonObject &config, ModelConfig &result) {
   fields.set(oldFinal, config.booleanOr("_remove_final_layer_norm", false));
   fields.set(own.biases, config.booleanOr("enable_bias", true));
   fields.set(affine, config.booleanOr("layer_norm_elementwise_affine", true));
+  fields.set(layerdrop, config.numberOr("layerdrop", 0.0, 0.0, 1.0));
   if (Status status = fields.status(); !status)
     return status;
+  if (layerdrop != 0.0)
+    return config.error("layerdrop",
+                        "layers that are left out at random are not supported; "
+                        "0 keeps all, as transformers does in inference");
   if (!affine)
     return config.error("layer_norm_elementwise_affine",
                         "layer norms without weights are not supported");

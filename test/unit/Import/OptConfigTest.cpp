@@ -105,6 +105,10 @@ TEST_F(OptConfiguration, UnsupportedIsRefusedByName) {
     EXPECT_TRUE(refuses("activation_function", name,
                         "activation_function: unsupported activation '" +
                             std::string(name) + "' (supported: relu, gelu)"));
+  EXPECT_TRUE(refuses("layerdrop", 0.1,
+                      "layerdrop: layers that are left out at random are not "
+                      "supported; 0 keeps all"));
+  EXPECT_EQ(failureWith("layerdrop", 0.0), "");
   EXPECT_TRUE(refuses("layer_norm_elementwise_affine", false,
                       "layer norms without weights are not supported"));
   EXPECT_TRUE(
@@ -119,7 +123,7 @@ TEST_F(OptConfiguration, UnsupportedIsRefusedByName) {
 }
 
 TEST_F(OptConfiguration, WhatActsInTrainingAloneIsNotRead) {
-  for (const char *field : {"layerdrop", "dropout", "attention_dropout"})
+  for (const char *field : {"dropout", "attention_dropout"})
     EXPECT_EQ(failureWith(field, 0.5), "");
 }
 
