@@ -12,9 +12,9 @@ import struct
 import subprocess
 import tempfile
 
-import safetensors.torch
 import some_checkpoint
 import torch
+from safetensors.torch import save
 from tbq import checkpoint as ck
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
@@ -67,7 +67,7 @@ def writeOpt():
     tensors = {f"model.decoder.{name}.weight": torch.ones(shape, dtype=torch.float16) for name, shape in shapes.items()}
     tensors |= {f"model.decoder.layers.0.{norm}.bias": torch.zeros(4, dtype=torch.float16)
                 for norm in ("self_attn_layer_norm", "final_layer_norm")}
-    data = safetensors.torch.save(tensors)
+    data = save(tensors)
     size = struct.unpack("<Q", data[:8])[0]
     write("config", "opt", json.dumps(config))
     write("checkpoint", "opt", json.dumps(config), data[8 : 8 + size], data[8 + size :])
