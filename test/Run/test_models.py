@@ -204,12 +204,10 @@ def test_cache_of_halves(name, model_directory, compile_model, logits_of, measur
         ("odd-biased-linear-rope", "ternary:g128"),
         ("odd-biased-linear-rope", "dual-binary:g64"),
         ("tinystories", "ternary:g128"),
-        ("tinystories", "binary:g128"),
         ("odd-biased-linear-rope", "binary:row,salient=0.3"),
         ("tinystories", "binary:g128,salient=0.1"),
         ("tinytales", None),
         ("opt-post-f16", "ternary:g128"),
-        ("opt-gelu-bf16", "binary:row,salient=0.3"),
         ("smollm2", "ternary:g128"),
     ],
 )
