@@ -8,6 +8,7 @@ from torch import nn
 pytest.importorskip("transformers")
 
 from some_llama import some_ids, some_llama  # noqa: E402
+from some_opt import AFTER, BEFORE, some_opt  # noqa: E402
 from tbq import decoder as decoders  # noqa: E402
 from tbq.decoder import Decoder  # noqa: E402
 
@@ -16,32 +17,44 @@ LLAMA3 = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 4.0,
           "original_max_position_embeddings": 16}
 
 
-@pytest.mark.parametrize("settings", [
-    {"tied": True}, {"tied": False}, {"attention_bias": True, "mlp_bias": True},
-    {"rope_parameters": LLAMA3}, {"head_dim": 12}],
-    ids=["tied", "untied", "biases", "llama3", "wide heads"])
-def test_logits_are_those_of_transformers(settings):
-    model, ids = some_llama(**settings), some_ids()
+LLAMAS = [{"tied": True}, {"tied": False},
+          {"attention_bias": True, "mlp_bias": True},
+          {"rope_parameters": LLAMA3}, {"head_dim": 12}]
+OPTS = [BEFORE, AFTER, {"tied": False, **AFTER},
+        {"activation_function": "gelu"}, {"enable_bias": False},
+        {"layer_norm_elementwise_affine": False},
+        {"_remove_final_layer_norm": True}]
+FORMS = [(some_llama, {"tied": True}), (some_llama, {"tied": False}),
+         (some_opt, BEFORE), (some_opt, AFTER)]
+
+
+@pytest.mark.parametrize("make, settings", [
+    *((some_llama, settings) for settings in LLAMAS),
+    *((some_opt, settings) for settings in OPTS)])
+def test_logits_are_those_of_transformers(make, settings):
+    model, ids = make(**settings), some_ids()
     with torch.no_grad():
         torch.testing.assert_close(Decoder(model).logits(ids),
                                    model(ids).logits, rtol=1e-5, atol=1e-5)
 
 
-def test_outputs_of_blocks_are_the_hidden_states():
-    model, ids = some_llama(), some_ids()
+@pytest.mark.parametrize("make, settings", FORMS)
+def test_outputs_of_blocks_are_the_hidden_states(make, settings):
+    model, ids = make(**settings), some_ids()
     with torch.no_grad():
         hidden, outputs = Decoder(model).hidden(ids)
         states = model(ids, output_hidden_states=True).hidden_states
     assert len(outputs) == len(states) - 1 == 3
     for ours, theirs in zip(outputs[:-1], states[1:-1]):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    # The last of transformers' is after the final norm.
+    # The last of transformers' is what the head multiplies.
     torch.testing.assert_close(hidden, states[-1], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_gradients_are_those_of_transformers(tied):
-    model, ids = some_llama(tied), some_ids()
+@pytest.mark.parametrize("make, settings", FORMS)
+def test_gradients_are_those_of_transformers(make, settings):
+    # Without OPT's token of padding, whose row transformers does not teach.
+    model, ids = make(**settings), some_ids().clamp(min=2)
     weights = torch.randn(2, 12, 50)
     gradients = []
     for forward in (Decoder(model).logits, lambda x: model(x).logits):
