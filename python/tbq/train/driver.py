@@ -128,7 +128,8 @@ class Driver:
         options = self.options
         batches = -(-options.saliency_rows // options.batch)
         return load_student(self.start, self.policy, options.embedding,
-                            self.world.device, self.data.sample(batches))
+                            self.world.device,
+                            lambda: self.data.sample(batches))
 
     def _gradients(self) -> Callable[[Tensor, Tensor, float], Tensor]:
         """(rows, labels, factor of the feature losses) -> NAMES' losses; leaves

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -90,15 +91,15 @@ def load_teacher(directory: Path, dtype: torch.dtype,
 
 
 def load_student(directory: Path, policy: Policy, embedding: str | None,
-                 device: torch.device, calibration: Tensor | None = None
+                 device: torch.device, calibration: Callable[[], Tensor]
                  ) -> nn.Module:
-    """calibration: token ids [samples, length], for linears whose salient
-    weights a Hessian chooses."""
+    """calibration: reads token ids [samples, length]; called only if a Hessian
+    chooses some linear's salient weights."""
     model = load_model(directory, torch.float32, device)
     specs = policy.specs(decoder_linears(model))
     importance = None
-    if calibration is not None and any(map(asks_for_hessian, specs.values())):
-        importance = importance_of(Decoder(model), specs, calibration, device)
+    if any(map(asks_for_hessian, specs.values())):
+        importance = importance_of(Decoder(model), specs, calibration(), device)
     quantize_model(model, policy, embedding, importance)
     return model.to(device)
 
