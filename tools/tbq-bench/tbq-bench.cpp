@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // tbq-bench -m MODEL: tokens/s of prefill (pp) and decode (tg), and how near
-// decode comes to the memory's read limit, measured in the same run over the
-// same mapping with the same threads.
+// decode comes to the memory's read limit, and prefill to the processor's peak
+// of 8-bit products, both measured in the same run with the same threads.
 // Invariant: bytes are information bytes: what the manifest says a decode step
 // reads of weights, and the keys and values of the positions before it.
+// Operations are the linears' own, two for each weight and token, however many
+// digits it takes to do them.
 #include "CommandLine.h"
+#include "DotPeak.h"
 #include "MemoryRead.h"
 #include "Report.h"
 #include "runtime/Random.h"
@@ -57,6 +60,17 @@ static double cacheBytesPerToken(const Manifest &manifest, int64_t count) {
          static_cast<double>(m.layers * m.kvHeads * m.headDim);
 }
 
+/// Of the linears, and of the head where each token has logits: of a prompt
+/// only the last one has. An embedding is a look-up.
+static double operationsPerToken(const Manifest &manifest, bool decode) {
+  const Manifest::Model &m = manifest.model;
+  double weights = decode ? static_cast<double>(m.vocab * m.hidden) : 0;
+  for (const Manifest::Layer &layer : manifest.layers)
+    if (layer.n != m.vocab)
+      weights += static_cast<double>(layer.n) * static_cast<double>(layer.k);
+  return 2 * weights;
+}
+
 static Row measure(Bench &bench, const char *kind, int64_t count,
                    int64_t repetitions) {
   bool decode = kind == std::string("tg");
@@ -72,6 +86,7 @@ static Row measure(Bench &bench, const char *kind, int64_t count,
     row.bytesPerToken =
         static_cast<double>(bench.model->manifest().bytesPerToken) +
         cacheBytesPerToken(bench.model->manifest(), count);
+  row.operationsPerToken = operationsPerToken(bench.model->manifest(), decode);
   return row;
 }
 
@@ -119,13 +134,21 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
     for (int64_t i = 0; i < model->context(); ++i)
       bench.tokens.push_back(static_cast<int32_t>(
           random.below(static_cast<uint32_t>(model->vocab()))));
-    for (int64_t count : prompts)
-      if (count > 0)
-        report.add(measure(bench, "pp", count, options.repetitions));
+    // Limits are measured before and after, because neighbours come and go.
+    // Float activations do not use the instruction whose peak it is.
+    bool integers = model->manifest().activations != "f32";
+    for (int64_t count : prompts) {
+      if (count == 0)
+        continue;
+      double before = integers ? measureDotPeak(team, options.limitSeconds) : 0;
+      Row row = measure(bench, "pp", count, options.repetitions);
+      double after = integers ? measureDotPeak(team, options.limitSeconds) : 0;
+      row.peakOperationsPerSecond = std::max(before, after);
+      report.add(row);
+    }
     for (int64_t count : generated) {
       if (count == 0)
         continue;
-      // Before and after, because neighbours come and go.
       ReadLimit before = measureReadLimit(
           team, model->weights(), table.weights_bytes, options.limitSeconds);
       Row row = measure(bench, "tg", count, options.repetitions);
@@ -164,7 +187,7 @@ int main(int argc, char **argv) {
   app.add_option("-o,--output", options.format, "Form of the output")
       ->check(oneOf({"md", "json", "jsonl", "csv"}));
   app.add_option("--limit-seconds", options.limitSeconds,
-                 "How long each way of reading memory is tried")
+                 "How long each limit is tried")
       ->check(CLI::Range(0.01, 60.0));
   std::vector<std::string> flags(argv + 1, argv + argc);
   return runTool(app, argc, argv, [&] { return run(options, flags); });
