@@ -26,7 +26,7 @@ namespace {
 struct Options {
   std::string model, format = "md";
   std::string prompts, generated, threads; // empty prompts, generated: default
-  int64_t repetitions = 5;
+  int64_t repetitions = 5, depth = 0;
   double limitSeconds = 0.5;
 };
 
@@ -34,28 +34,34 @@ struct Bench {
   std::shared_ptr<const Model> model;
   Session &session;
   std::vector<int32_t> tokens; // random, as many as the context holds
+  int64_t depth; // of them, how many are in the cache before each measurement
 };
 
 } // namespace
 
-/// Seconds to evaluate the first `count` tokens, all at once or one by one.
+/// Seconds to evaluate `count` tokens behind the depth, all at once or one by
+/// one.
 static double secondsOf(Bench &bench, int64_t count, bool oneByOne) {
-  require(bench.session.rollback(0));
+  require(bench.session.rollback(bench.depth));
+  const int32_t *tokens = bench.tokens.data() + bench.depth;
   auto begin = std::chrono::steady_clock::now();
   if (oneByOne)
     for (int64_t i = 0; i < count; ++i)
-      require(bench.session.eval(bench.tokens.data() + i, 1));
+      require(bench.session.eval(tokens + i, 1));
   else
-    require(bench.session.eval(bench.tokens.data(), count));
+    require(bench.session.eval(tokens, count));
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
       .count();
 }
 
-/// Keys and values that one decode step reads, on average over `count` steps.
-static double cacheBytesPerToken(const Manifest &manifest, int64_t count) {
+/// Keys and values that one decode step reads, on average over `count` steps
+/// behind `depth` tokens.
+static double cacheBytesPerToken(const Manifest &manifest, int64_t depth,
+                                 int64_t count) {
   const Manifest::Model &m = manifest.model;
   double width = manifest.kvCache == "f32" ? 4 : 2;
-  double positions = static_cast<double>(count + 1) / 2;
+  double positions =
+      static_cast<double>(depth) + static_cast<double>(count + 1) / 2;
   return positions * 2 * width *
          static_cast<double>(m.layers * m.kvHeads * m.headDim);
 }
@@ -76,6 +82,8 @@ static Row measure(Bench &bench, const char *kind, int64_t count,
   bool decode = kind == std::string("tg");
   Row row;
   row.test = kind + std::to_string(count);
+  if (bench.depth > 0)
+    row.test += " @ d" + std::to_string(bench.depth);
   row.threads = bench.session.workers();
   // Brings weights, cache and arena into memory.
   secondsOf(bench, decode ? std::min<int64_t>(count, 8) : count, decode);
@@ -85,19 +93,21 @@ static Row measure(Bench &bench, const char *kind, int64_t count,
   if (decode)
     row.bytesPerToken =
         static_cast<double>(bench.model->manifest().bytesPerToken) +
-        cacheBytesPerToken(bench.model->manifest(), count);
+        cacheBytesPerToken(bench.model->manifest(), bench.depth, count);
   row.operationsPerToken = operationsPerToken(bench.model->manifest(), decode);
   return row;
 }
 
 static void checkCounts(const char *flag, const std::vector<int64_t> &counts,
-                        int64_t context) {
+                        int64_t depth, int64_t context) {
   for (int64_t count : counts)
-    if (count > context)
-      failUser(makeError(flag, "",
-                         std::to_string(count) +
-                             " tokens are more than the model's context of " +
-                             std::to_string(context)));
+    if (count + depth > context)
+      failUser(makeError(
+          flag, "",
+          std::to_string(count) + " tokens" +
+              (depth ? " behind " + std::to_string(depth) : std::string()) +
+              " are more than the model's context of " +
+              std::to_string(context)));
 }
 
 static ExitCode run(const Options &options, std::vector<std::string> flags) {
@@ -108,14 +118,15 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
   // or refused.
   auto counts = [&](const char *flag, const std::string &given, int64_t usual) {
     if (given.empty())
-      return std::vector<int64_t>{std::min(usual, model->context())};
+      return std::vector<int64_t>{
+          std::clamp<int64_t>(model->context() - options.depth, 0, usual)};
     return parseNumbers(flag, given, 0);
   };
   std::vector<int64_t> prompts = counts("-p", options.prompts, 512);
   std::vector<int64_t> generated = counts("-n", options.generated, 128);
   std::vector<int64_t> threadCounts = parseNumbers("-t", options.threads, 1);
-  checkCounts("-p", prompts, model->context());
-  checkCounts("-n", generated, model->context());
+  checkCounts("-p", prompts, options.depth, model->context());
+  checkCounts("-n", generated, options.depth, model->context());
 
   Report report;
   report.format = options.format;
@@ -129,11 +140,13 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
     Workers &team = *workers;
     std::unique_ptr<Session> session;
     require(Session::create(model, std::move(workers), 0, session));
-    Bench bench = {model, *session, {}};
+    Bench bench = {model, *session, {}, options.depth};
     Random random(1);
     for (int64_t i = 0; i < model->context(); ++i)
       bench.tokens.push_back(static_cast<int32_t>(
           random.below(static_cast<uint32_t>(model->vocab()))));
+    if (bench.depth > 0)
+      require(session->eval(bench.tokens.data(), bench.depth));
     // Limits are measured before and after, because neighbours come and go.
     // Float activations do not use the instruction whose peak it is.
     bool integers = model->manifest().activations != "f32";
@@ -179,6 +192,9 @@ int main(int argc, char **argv) {
   app.add_option("-n,--n-gen", options.generated,
                  "Tokens to decode, several with commas; 0 leaves it out")
       ->default_str("128, or the model's context if that is less");
+  app.add_option("-d,--n-depth", options.depth,
+                 "Tokens in the cache before those that are measured")
+      ->check(CLI::Range(int64_t(0), int64_t(1) << 30));
   app.add_option("-r,--repetitions", options.repetitions,
                  "How often each is measured")
       ->check(CLI::Range(1, 1 << 20));
