@@ -21,7 +21,7 @@ import yaml
 import gate
 import machine
 import programs
-from results import resultsOf, tableOf
+from results import resultsOf, tableOf, threadsOf
 
 HERE = pathlib.Path(__file__).resolve().parent
 SHARED = ("rounds", "repetitions", "threads", "prompts", "generated")
@@ -84,7 +84,7 @@ def isThere(row):
 
 
 def measureOnce(program, row, threads, number):
-    programs.say(f"{row['name']}, round {number}: {program.name}, {threads} threads")
+    programs.say(f"{row['name']}, round {number}: {program.name}, {threadsOf(threads)}")
     with machine.Others() as others:
         found = list(program.run(threads))
     for run in found:

@@ -11,7 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plot
 
-from results import LIMITS
+from results import LIMITS, threadsOf
 
 SHAPES = "osD^vPX"
 
@@ -68,7 +68,7 @@ def draw(results, path):
             axes.plot([], [], shape, color="white", markeredgecolor="black", label=row)
         axes.plot([], [], "s", color="tab:red", label="ours")
         axes.plot([], [], "s", color="tab:gray", label="peers")
-        axes.set(xscale="log", yscale="log", title=f"{count} threads")
+        axes.set(xscale="log", yscale="log", title=threadsOf(count))
         axes.set(xlabel="operations a byte of information", ylabel="tera-operations a second")
         axes.legend(fontsize="small", loc="lower right")
     figure.tight_layout()

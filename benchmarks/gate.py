@@ -13,13 +13,14 @@ import json
 import pathlib
 import sys
 
-from results import keyOf
+from results import keyOf, threadsOf
 
 FIGURES = {"share": "share of the limit", "over_best_peer": "ratio to the best peer"}
 
 
 def nameOf(result):
-    return f"{result['row']}: {result['program']}: {result['test']}, {result['threads']} threads"
+    threads = threadsOf(result["threads"])
+    return f"{result['row']}: {result['program']}: {result['test']}, {threads}"
 
 
 def compare(earlier, now, ratio):

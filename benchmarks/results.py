@@ -17,6 +17,10 @@ def keyOf(result):
     return tuple(result[part] for part in KEY)
 
 
+def threadsOf(count):
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
 def sameTest(result, other):
     return all(result[part] == other[part] for part in ("row", "threads", "test"))
 
@@ -98,7 +102,7 @@ def tableOf(row, results, noise):
     lines = [
         f"{row}; limits, from fewest threads to most: {limitsOf(results)}",
         "",
-        "| tokens/s | " + " | ".join(f"{test}, {t} thr." for _, test, t in columns) + " |",
+        "| tokens/s | " + " | ".join(f"{test}, {threadsOf(t)}" for _, test, t in columns) + " |",
         "| --- |" + " --- |" * len(columns),
     ]
     for program in programs:

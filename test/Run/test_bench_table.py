@@ -74,7 +74,7 @@ def run(runner, monkeypatch, folder, *flags):
 def test_table_of_the_benchmark(runner):
     table, rows = runner.readTable(runner.HERE / "table.yaml")
     assert set(table["usual"]) <= set(rows)
-    assert rows["1.1B"]["prompts"] == [512] and rows["1.1B"]["ours"] == rows["125M"]["ours"]
+    assert rows["3B"]["prompts"] == [512] and rows["3B"]["ours"] == rows["1.1B"]["ours"]
     assert [row["name"] for row in runner.chooseRows(table, rows, "1.1B.*")] == ["1.1B", "1.1B-others"]
 
 
@@ -145,7 +145,7 @@ def test_whole_run(runner, monkeypatch, tmp_path, capsys):
         result["share"] = 9.0
     out.write_text(json.dumps(report))
     assert run(runner, monkeypatch, tmp_path, "--baseline", out) == 3
-    assert "gate: tiny: tbq ternary: tg4, 1 threads: share of the limit" in capsys.readouterr().err
+    assert "gate: tiny: tbq ternary: tg4, 1 thread: share of the limit" in capsys.readouterr().err
 
 
 def test_float16_file(runner, tmp_path):
@@ -202,9 +202,9 @@ def test_gate(runner):
     failures, compared = compare(old, [figures("a", "o", share=0.71)], 0.9)
     assert compared == 2
     assert failures == [
-        "a: o: tg4, 1 threads: share of the limit 0.71, was 0.80 (least: 0.9 of that)",
-        "a: o: tg4, 1 threads: no ratio to the best peer; it was 2.00",
-        "a: gone: tg4, 1 threads: not measured",
+        "a: o: tg4, 1 thread: share of the limit 0.71, was 0.80 (least: 0.9 of that)",
+        "a: o: tg4, 1 thread: no ratio to the best peer; it was 2.00",
+        "a: gone: tg4, 1 thread: not measured",
     ]
 
 

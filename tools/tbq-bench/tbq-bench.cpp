@@ -101,7 +101,7 @@ static Row measure(Bench &bench, const char *kind, int64_t count,
 static void checkCounts(const char *flag, const std::vector<int64_t> &counts,
                         int64_t depth, int64_t context) {
   for (int64_t count : counts)
-    if (count + depth > context)
+    if (count > 0 && count + depth > context)
       failUser(makeError(
           flag, "",
           std::to_string(count) + " tokens" +
