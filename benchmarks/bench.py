@@ -4,8 +4,7 @@
 Input:  the table; our tools; for each peer, in the variable the table names, its llama-bench.
 Output: tables on stdout; --json, a file of the results with machine, git and flags; --chart, a
         roofline; --baseline, the gate of gate.py. Exit code 1: the input, 3: the gate.
-Holds:  programs take turns, so that a slow minute of the machine falls on all; a figure taken while
-        others used a tenth of a processor or more is marked with a star.
+Holds:  programs take turns, so that a slow minute of the machine falls on all.
 """
 
 import argparse
@@ -150,7 +149,7 @@ def main():
         report |= {"machine": ours["machine"], "git": ours["git"]}
         report["programs"] += [{"row": row["name"], **member.describe()} for member in members]
         report["results"] += resultsOf(runs)
-        print(tableOf(row["name"], report["results"], machine.QUIET), flush=True)
+        print(tableOf(row["name"], report["results"]), flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1) + "\n")
     if arguments.chart:

@@ -4,10 +4,13 @@
 Input:  runs, each a dictionary of row, program, ours, threads, round and what programs.py gives.
 Output: results, one for each row, program, threads and test.
 Holds:  all programs of a row are held against the same limits, the best of its runs; bytes and
-        operations are the information's own: a peer does the operations that ours does.
+        operations are the information's own: a peer does the operations that ours does. Runs beside
+        which others were busy count only where a program has no other, and are marked with a star.
 """
 
 import statistics
+
+from machine import QUIET
 
 LIMITS = {"tg": "limit_gb_per_second", "pp": "peak_tera_operations_per_second"}
 KEY = ("row", "program", "threads", "test")
@@ -31,6 +34,7 @@ def largest(runs, field):
 
 def resultOf(runs, beside):
     """Of the runs of one key, beside all runs of the same row, threads and test."""
+    runs = [run for run in runs if run["others"] <= QUIET] or runs
     first = runs[0]
     samples = [sample for run in runs for sample in run["samples"]]
     speed = statistics.median(samples)
@@ -70,7 +74,7 @@ def resultsOf(runs):
     return results
 
 
-def cellOf(result, noise):
+def cellOf(result):
     speed = result["tokens_per_second"]
     text = f"{speed:.0f}" if speed >= 100 else f"{speed:.1f}"
     notes = []
@@ -78,7 +82,7 @@ def cellOf(result, noise):
         notes.append(f"{100 * result['share']:.0f} %" + ("" if result["valid"] else " INVALID"))
     if "over_best_peer" in result:
         notes.append(f"x {result['over_best_peer']:.2f}")
-    mark = "\\*" if result["others"] > noise else ""
+    mark = "\\*" if result["others"] > QUIET else ""
     return text + mark + (f" ({', '.join(notes)})" if notes else "")
 
 
@@ -93,12 +97,12 @@ def limitsOf(results):
     return ", ".join(parts)
 
 
-def tableOf(row, results, noise):
+def tableOf(row, results):
     """A row's results as Markdown: programs down, tests and threads across."""
     results = [result for result in results if result["row"] == row]
     columns = sorted({(r["test"][:2] == "tg", r["test"], r["threads"]) for r in results})
     programs = list(dict.fromkeys(r["program"] for r in results))
-    cells = {(r["program"], r["test"], r["threads"]): cellOf(r, noise) for r in results}
+    cells = {(r["program"], r["test"], r["threads"]): cellOf(r) for r in results}
     lines = [
         f"{row}; limits, from fewest threads to most: {limitsOf(results)}",
         "",

@@ -170,22 +170,25 @@ def figures(row, program, ours=True, **fields):
 
 
 def test_figures(runner):
-    """Medians; a peer is held against the limit that ours measured; above it is invalid."""
+    """Medians of quiet runs; a peer is held against the limit that ours measured; above it is invalid."""
     from results import cellOf, resultsOf
 
     shared = {"row": "r", "test": "tg4", "threads": 1}
     ours = {**shared, "program": "o", "ours": True, "bytes_per_token": 1e9, "cache_bytes": 0}
     peer = {**shared, "program": "p", "ours": False, "bytes_per_token": 2e9, "others": 0}
     found = resultsOf([
-        {**ours, "samples": [5, 90], "others": 0, "limit_gb_per_second": 8},
+        {**ours, "samples": [5, 9], "others": 0, "limit_gb_per_second": 8},
         {**peer, "samples": [6]},
-        {**ours, "samples": [7], "others": 0.5, "limit_gb_per_second": 10},
+        {**ours, "samples": [7], "others": 0.05, "limit_gb_per_second": 10},
+        {**ours, "samples": [1], "others": 0.5, "limit_gb_per_second": 3},
     ])  # fmt: skip
     assert [r["tokens_per_second"] for r in found] == [7, 6]
     assert [r["share"] for r in found] == [0.7, 1.2] and [r["valid"] for r in found] == [True, False]
     assert found[0]["over_best_peer"] == 7 / 6 and found[0]["best_peer"] == "p"
-    assert cellOf(found[0], 0.1) == "7.0\\* (70 %, x 1.17)"
-    assert cellOf(found[1], 0.1) == "6.0 (120 % INVALID)"
+    assert cellOf(found[0]) == "7.0 (70 %, x 1.17)"
+    assert cellOf(found[1]) == "6.0 (120 % INVALID)"
+    (busy,) = resultsOf([{**peer, "samples": [6], "others": 0.5}])
+    assert cellOf(busy) == "6.0\\*"
 
 
 def test_gate(runner):
