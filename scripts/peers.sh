@@ -14,7 +14,7 @@ if [ ! -f "$source/complete" ]; then
   echo "peers: fetching $(grep -oE '^[a-z-]+==[0-9.]+' benchmarks/peers.txt) from PyPI"
   rm -rf "$source" "$peers/download"
   "${TBQ_BUILD:-build}/venv/bin/python" -m pip download -q --disable-pip-version-check --no-deps \
-    --no-binary :all: --require-hashes -r benchmarks/peers.txt -d "$peers/download"
+    --no-binary llama-cpp-python --require-hashes -r benchmarks/peers.txt -d "$peers/download"
   mkdir -p "$source"
   tar -xzf "$peers"/download/*.tar.gz -C "$source" --strip-components=3 --wildcards \
     '*/vendor/llama.cpp'
