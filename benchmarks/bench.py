@@ -2,8 +2,8 @@
 """Measures the rows of table.yaml, ours beside the peers whose programs are given.
 
 Input:  the table; our tools; for each peer, in the variable the table names, its llama-bench.
-Output: tables on stdout; --json, a file of the results with machine, git and flags; --chart, a
-        roofline; --baseline, the gate of gate.py. Exit code 1: the input, 3: the gate.
+Output: tables on stdout; --json, a file of the runs and results with machine, git and flags; --chart,
+        a roofline; --baseline, the gate of gate.py. Exit code 1: the input, 3: the gate.
 Holds:  programs take turns, so that a slow minute of the machine falls on all.
 """
 
@@ -139,7 +139,7 @@ def main():
     earlier = gate.readResults(arguments.baseline) if arguments.baseline else []
     arguments.models.mkdir(parents=True, exist_ok=True)
     models = programs.Models(arguments.models)
-    report = describeRun(arguments) | {"programs": [], "results": []}
+    report = describeRun(arguments) | {"programs": [], "runs": [], "results": []}
     for row in filter(isThere, chooseRows(table, rows, arguments.rows)):
         members = list(programsOf(row, table, arguments))
         for program in members:
@@ -148,6 +148,7 @@ def main():
         ours = next(run for run in runs if run["ours"])
         report |= {"machine": ours["machine"], "git": ours["git"]}
         report["programs"] += [{"row": row["name"], **member.describe()} for member in members]
+        report["runs"] += runs
         report["results"] += resultsOf(runs)
         print(tableOf(row["name"], report["results"]), flush=True)
     if arguments.json:
