@@ -61,8 +61,11 @@ public:
   }
   /// How many of 64 conditions are true.
   Value countTrue(Value conditions);
-  /// Sum or maximum of the lanes, in the order of the lanes.
-  Value reduce(vector::CombiningKind kind, Value vector);
+  /// Sum of the lanes, in the order of the lanes.
+  Value addLanes(Value vector);
+  /// The largest lane, in every lane. Its order does not matter, so it has four
+  /// steps instead of fifteen that wait for each other.
+  Value maxOfLanes(Value vector);
 
   // Memory of elements.
   Value load(Value memref, ValueRange indices, VectorType type);
