@@ -20,6 +20,9 @@ Value VectorBuilder::constantI32(int64_t value) {
 Value VectorBuilder::add(Value x, Value y) {
   return arith::AddIOp::create(b, loc, x, y);
 }
+Value VectorBuilder::sub(Value x, Value y) {
+  return arith::SubIOp::create(b, loc, x, y);
+}
 Value VectorBuilder::mul(Value x, Value y) {
   return arith::MulIOp::create(b, loc, x, y);
 }

@@ -35,6 +35,8 @@ public:
   Value constantI32(int64_t value);
   Value add(Value a, Value b);
   Value add(Value a, int64_t b) { return b ? add(a, index(b)) : a; }
+  Value sub(Value a, Value b);
+  Value sub(Value a, int64_t b) { return b ? sub(a, index(b)) : a; }
   Value mul(Value a, Value b);
   Value mul(Value a, int64_t b) { return b == 1 ? a : mul(a, index(b)); }
   Value div(Value a, int64_t b);
