@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Blocks of tokens of a packed linear; see LinearBlock.h.
+// Blocks of tokens of a packed linear: what all of them share, and products by
+// vpdpbusd. See LinearBlock.h.
 
 #include "LinearBlock.h"
 
@@ -12,7 +13,7 @@ int64_t LinearBlock::getBlockTokens(PackedLinearOp op) {
   return std::min(rows.getDimSize(0), kMostTokens);
 }
 
-int64_t LinearBlock::getScratchBytes(PackedLinearOp op) {
+int64_t LinearBlock::getScratchBytes(PackedLinearOp op, bool amx) {
   LayoutAttr layout = op.getWeight().getType().getLayout();
   auto rows = cast<MemRefType>(op.getInput().getType());
   if (layout.isFloat() || rows.getElementType().isF32() ||
@@ -21,16 +22,23 @@ int64_t LinearBlock::getScratchBytes(PackedLinearOp op) {
   int64_t digitBytes = getDigitRows(layout) * kRowBytes;
   if (digitBytes > kMostDigitBytes)
     return 0;
-  return digitBytes + getBlockTokens(op) * kTiles * kRowBytes;
+  int64_t others = getBlockTokens(op) * kTiles + (amx ? getProductRows(op) : 0);
+  return digitBytes + others * kRowBytes;
 }
 
-LinearBlock::LinearBlock(PackedLinearOp op, OpBuilder &b, bool fused,
+LinearBlock::LinearBlock(PackedLinearOp op, OpBuilder &b, bool amx, bool fused,
                          Value scratch)
-    : LinearGenerator(op, b, DotProduct::vnni, fused) {
+    : LinearGenerator(op, b, DotProduct::vnni, fused), amx(amx) {
+  // What is no whole tile of tokens would be read past the last row.
+  if (cast<MemRefType>(input.getType()).getDimSize(0) % kTileRows != 0)
+    this->amx = false;
   int64_t digitRows = getDigitRows(layout);
+  int64_t sumRows = getBlockTokens(op) * kTiles;
   digits = view(scratch, 0, digitRows, v.b.getI8Type());
-  rowSums =
-      view(scratch, digitRows, getBlockTokens(op) * kTiles, v.b.getF32Type());
+  rowSums = view(scratch, digitRows, sumRows, v.b.getF32Type());
+  if (this->amx)
+    products = view(scratch, digitRows + sumRows, getProductRows(op),
+                    v.b.getI32Type());
 }
 
 /// Rows of scratch memory as elements of a type.
@@ -104,26 +112,36 @@ SmallVector<Value> LinearBlock::generateGroup(ValueRange offsets, Value group,
     coefficients.push_back(loadCoefficients(offsets[number], columns));
     ends.push_back(getNextGroup(offsets[number], columns));
   }
-  Value column = v.mul(group, layout.getGroup());
-  v.loop(firstToken, endToken, tokens, ValueRange(),
+  bool whole = hasWholeTiles(columns);
+  v.loop(firstToken, endToken, whole ? kTileRows : tokens, ValueRange(),
          [&](Value token, ValueRange) {
-           SmallVector<SmallVector<Value>> dots; // of each plane
-           for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
-             dots.push_back(multiply(token, column, columns, plane));
-           Value first = getSumRow(token);
-           for (int64_t t = 0; t < tokens; ++t) {
-             Value sum = loadSum(row(token, t), group);
-             for (int64_t number = 0; number < kTiles; ++number) {
-               SmallVector<Value> planes;
-               for (ArrayRef<Value> dot : dots)
-                 planes.push_back(dot[t * kTiles + number]);
-               addToSum(number, v.add(first, t * kTiles + number), planes, sum,
-                        coefficients[number]);
-             }
-           }
+           if (whole)
+             addTileProducts(token, group, columns, coefficients);
+           else
+             addProducts(token, group, columns, coefficients);
            return SmallVector<Value>();
          });
   return ends;
+}
+
+/// One group's part of the sums of a token tile.
+void LinearBlock::addProducts(Value token, Value group, int64_t columns,
+                              ArrayRef<SmallVector<Value>> coefficients) {
+  Value column = v.mul(group, layout.getGroup());
+  SmallVector<SmallVector<Value>> dots; // of each plane
+  for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
+    dots.push_back(multiply(token, column, columns, plane));
+  Value first = getSumRow(token);
+  for (int64_t t = 0; t < tokens; ++t) {
+    Value sum = loadSum(row(token, t), group);
+    for (int64_t number = 0; number < kTiles; ++number) {
+      SmallVector<Value> planes;
+      for (ArrayRef<Value> dot : dots)
+        planes.push_back(dot[t * kTiles + number]);
+      addToSum(number, v.add(first, t * kTiles + number), planes, sum,
+               coefficients[number]);
+    }
+  }
 }
 
 /// Adds what a group makes of its planes' dot products to a row's sum.

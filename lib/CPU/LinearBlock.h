@@ -16,13 +16,15 @@ namespace mlir::tbq {
 
 class LinearBlock : public LinearGenerator {
 public:
-  /// `scratch`: the function's, of at least the op's getScratchBytes.
-  LinearBlock(PackedLinearOp op, OpBuilder &b, bool fused, Value scratch);
+  /// `scratch`: the function's, of at least the op's getScratchBytes. `amx`:
+  /// groups of whole AMX tiles are multiplied by them.
+  LinearBlock(PackedLinearOp op, OpBuilder &b, bool amx, bool fused,
+              Value scratch);
 
   void run();
 
   /// What a block of the op needs; 0: the op is none for blocks.
-  static int64_t getScratchBytes(PackedLinearOp op);
+  static int64_t getScratchBytes(PackedLinearOp op, bool amx);
 
 private:
   static constexpr int64_t kTiles = 2;
@@ -36,6 +38,12 @@ private:
   /// over.
   static constexpr int64_t kUnrolledStrides = 2;
   static constexpr int64_t kUnrolledQuads = 2;
+  /// Rows of an AMX tile, which are tokens or quads, and its columns of bytes.
+  static constexpr int64_t kTileRows = 16;
+  static constexpr int64_t kTileColumns = 64;
+  /// The same as above, of the tiles of a group and of the tokens of a tile.
+  static constexpr int64_t kUnrolledTiles = 8;
+  static constexpr int64_t kUnrolledTokens = 4;
 
   /// Rows of scratch memory of a layout's digits and of a block's sums.
   static int64_t getQuads(int64_t columns) { return (columns + 3) / 4; }
@@ -43,6 +51,7 @@ private:
     return layout.getNumPlanes() * kTiles * getQuads(layout.getGroup());
   }
   static int64_t getBlockTokens(PackedLinearOp op);
+  static int64_t getProductRows(PackedLinearOp op);
 
   Value view(Value scratch, int64_t first, int64_t rows, Type row);
   void generateTiles();
@@ -54,8 +63,22 @@ private:
                               int64_t plane);
   void addToSum(int64_t number, Value at, ArrayRef<Value> planes, Value sum,
                 ArrayRef<Value> coefficients);
+  void addProducts(Value token, Value group, int64_t columns,
+                   ArrayRef<SmallVector<Value>> coefficients);
+  void multiplyPlane(Value rows, Value token, Value column, int64_t columns,
+                     int64_t plane);
+  void addTileProducts(Value token, Value group, int64_t columns,
+                       ArrayRef<SmallVector<Value>> coefficients);
   void finishBlock();
 
+  bool hasWholeTiles(int64_t columns) const {
+    return amx && columns % kTileColumns == 0;
+  }
+  /// Where the products of a plane with `rows` begin: one row a token.
+  int64_t getProductRow(Value rows, int64_t plane, int64_t number) {
+    int64_t first = rows == low ? layout.getNumPlanes() : 0;
+    return ((first + plane) * kTiles + number) * kTileRows;
+  }
   Value getDigitRow(int64_t plane, int64_t number, Value quad) {
     return v.add(quad, (plane * kTiles + number) * getQuads(layout.getGroup()));
   }
@@ -64,7 +87,8 @@ private:
     return v.mul(v.sub(token, firstToken), kTiles);
   }
 
-  Value digits, rowSums; // scratch memory
+  bool amx;
+  Value digits, rowSums, products; // scratch memory
   Value firstToken, endToken;
   Tile tiles[kTiles];
 };

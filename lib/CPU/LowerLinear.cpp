@@ -278,7 +278,7 @@ struct LowerLinearToCPUPass
   void runOnOperation() override {
     auto product = llvm::StringSwitch<std::optional<DotProduct>>(dot)
                        .Case("plain", DotProduct::plain)
-                       .Case("vnni", DotProduct::vnni)
+                       .Cases({"vnni", "amx"}, DotProduct::vnni)
                        .Case("dotprod", DotProduct::dotprod)
                        .Default(std::nullopt);
     if (!product) {
@@ -293,7 +293,9 @@ struct LowerLinearToCPUPass
     SmallVector<PackedLinearOp> ops;
     int64_t scratchBytes = 0;
     auto getScratchBytes = [&](PackedLinearOp op) {
-      return product == DotProduct::vnni ? LinearBlock::getScratchBytes(op) : 0;
+      return product == DotProduct::vnni
+                 ? LinearBlock::getScratchBytes(op, dot == "amx")
+                 : 0;
     };
     function.walk([&](PackedLinearOp op) {
       ops.push_back(op);
@@ -305,7 +307,7 @@ struct LowerLinearToCPUPass
     for (PackedLinearOp op : ops) {
       OpBuilder b(op);
       if (getScratchBytes(op))
-        LinearBlock(op, b, fma, scratch).run();
+        LinearBlock(op, b, dot == "amx", fma, scratch).run();
       else
         LinearGenerator(op, b, product, fma).run();
       op.erase();
