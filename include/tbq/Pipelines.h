@@ -49,7 +49,7 @@ struct LowerOptions : PassPipelineOptions<LowerOptions> {
 /// What the target CPU has; see getCPUOptions.
 struct CPUOptions : PassPipelineOptions<CPUOptions> {
   Option<std::string> dot{
-      *this, "dot", llvm::cl::desc("int8 dot products: plain, vnni or dotprod"),
+      *this, "dot", llvm::cl::desc("int8 dot products: plain, vnni, amx or dotprod"),
       llvm::cl::init("plain")};
   Option<bool> fma{*this, "fma", llvm::cl::desc("fused multiply-add"),
                    llvm::cl::init(false)};

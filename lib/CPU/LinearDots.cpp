@@ -50,33 +50,44 @@ SmallVector<Value> LinearGenerator::generateSalient(Value offset, Value column,
   SmallVector<Value> dots(carried.drop_back());
   Value from = carried.back();
   prefetch(from);
-  VectorType bytesType = v.i8Vector(4 * kLanes);
-  Value mask = v.loadBytes(
-      bytes, v.add(offset, layout.getStepOffset(plane - 1, 0)), bytesType);
-  Value zeros =
-      arith::ConstantOp::create(v.b, v.loc, v.b.getZeroAttr(bytesType));
+  Value mask = loadMask(offset);
   for (int64_t slot = 0; 4 * slot < valid; ++slot) {
-    Value bit = arith::ConstantOp::create(
-        v.b, v.loc, DenseElementsAttr::get(bytesType, int8_t(1 << slot)));
-    Value under = arith::CmpIOp::create(
-        v.b, v.loc, arith::CmpIPredicate::ne,
-        arith::AndIOp::create(v.b, v.loc, mask, bit), zeros);
-    Value digits = vector::ExpandLoadOp::create(v.b, v.loc, bytesType, bytes,
-                                                from, under, zeros);
-    dots = generateDots(v.bitcast(digits, v.i32Vector()), /*bits=*/8,
-                        /*slot=*/0, v.add(column, 4 * slot), token, dots,
-                        slot % number, number);
-    from = v.add(from, v.countTrue(under));
+    Value digits = v.bitcast(spreadSalient(mask, slot, from), v.i32Vector());
+    dots = generateDots(digits, /*bits=*/8, /*slot=*/0, v.add(column, 4 * slot),
+                        token, dots, slot % number, number);
   }
   dots.push_back(from);
   return dots;
 }
 
+/// The mask of the stride at byte `offset`.
+Value LinearGenerator::loadMask(Value offset) {
+  int64_t plane = layout.getNumPlanes() - 2;
+  return v.loadBytes(bytes, v.add(offset, layout.getStepOffset(plane, 0)),
+                     v.i8Vector(4 * kLanes));
+}
+
+/// The salient digits under one slot of the mask, each at its weight's place,
+/// and zeros. `from` is where they stand, then where the next slot's do.
+Value LinearGenerator::spreadSalient(Value mask, int64_t slot, Value &from) {
+  auto type = cast<VectorType>(mask.getType());
+  Value zeros = arith::ConstantOp::create(v.b, v.loc, v.b.getZeroAttr(type));
+  Value bit = arith::ConstantOp::create(
+      v.b, v.loc, DenseElementsAttr::get(type, int8_t(1 << slot)));
+  Value under = arith::CmpIOp::create(
+      v.b, v.loc, arith::CmpIPredicate::ne,
+      arith::AndIOp::create(v.b, v.loc, mask, bit), zeros);
+  Value digits =
+      vector::ExpandLoadOp::create(v.b, v.loc, type, bytes, from, under, zeros);
+  from = v.add(from, v.countTrue(under));
+  return digits;
+}
+
 /// The dot product of salient digits as their rows' zero points count them.
 Value LinearGenerator::countFromZero(Value dot, Value masked) {
   if (!integer)
-    return v.subf(dot, v.mulf(zeroPoint, masked));
-  return arith::SubIOp::create(v.b, v.loc, dot, v.mul(zeroPoint, masked));
+    return v.subf(dot, v.mulf(tile.zeroPoint, masked));
+  return arith::SubIOp::create(v.b, v.loc, dot, v.mul(tile.zeroPoint, masked));
 }
 
 /// The digits of one slot, one in each byte, at the place of slot `place`: they
@@ -106,6 +117,13 @@ Value LinearGenerator::loadActivation(Value token, Value column) {
     return widen(x);
   Value high = arith::MulIOp::create(v.b, v.loc, widen(x), v.constantI32(256));
   return v.add(high, widen(v.load(low, {token, column})));
+}
+
+/// Four bytes of a token's activations, or of their low digits, as one word.
+Value LinearGenerator::loadFour(Value rows, Value token, Value column) {
+  Value four =
+      v.bitcast(v.load(rows, {token, column}, v.i8Vector(4)), v.i32Vector(1));
+  return vector::ExtractOp::create(v.b, v.loc, four, 0);
 }
 
 /// Adds to the 16 sums of `dot` the products of four digits each with the four
@@ -171,13 +189,10 @@ SmallVector<Value> LinearGenerator::generateDots(Value codes, int64_t bits,
     Value digits = v.bitcast(getDigits(codes, bits, slot, first), bytesType);
     int64_t inputDigits = getInputDigits();
     for (int64_t i = 0; i < tokens * inputDigits; ++i) {
-      Value four = v.bitcast(v.load(i % inputDigits ? low : input,
-                                    {row(token, i / inputDigits), column},
-                                    v.i8Vector(4)),
-                             v.i32Vector(1));
-      Value scalar = vector::ExtractOp::create(v.b, v.loc, four, 0);
+      Value x = loadFour(i % inputDigits ? low : input,
+                         row(token, i / inputDigits), column);
       Value &sum = next[i * stride + first];
-      sum = generateDotProduct(digits, scalar, bits, sum);
+      sum = generateDotProduct(digits, x, bits, sum);
     }
     return next;
   }

@@ -3,7 +3,8 @@
 // The generator of a packed linear's loops. One for every scheme: it reads
 // planes, groups and terms from the layout (#tbq.layout) and knows no scheme by
 // name. A tile of 16 rows is 16 lanes, so a row's sums never leave their lane.
-// Tiles and groups are in LowerLinear.cpp, dot products in LinearDots.cpp.
+// Tiles and groups are in LowerLinear.cpp, dot products in LinearDots.cpp; how
+// x86 takes a step of many tokens in LinearBlock.h.
 #ifndef TBQ_CPU_LINEARGENERATOR_H
 #define TBQ_CPU_LINEARGENERATOR_H
 
@@ -28,7 +29,7 @@ public:
 
   void run();
 
-private:
+protected:
   /// How far ahead of its stream of weights one token's kernel prefetches, into
   /// the second cache: into the first, its few fill buffers are the limit. Far
   /// enough for memory's latency, near enough to run past a worker's last tile
@@ -45,6 +46,7 @@ private:
   SmallVector<Value> generateFloatTile(Value token);
   SmallVector<Value> generateDigitTile(Value token);
   Value getTileOffset(Value tile);
+  void loadBytes();
   void loadRowCoefficients();
   Value generateGroup(Value offset, Value group, int64_t columns, Value token,
                       SmallVectorImpl<Value> &sums);
@@ -58,6 +60,8 @@ private:
                                   int64_t valid, Value token, ValueRange dots);
   SmallVector<Value> generateSalient(Value offset, Value column, int64_t valid,
                                      Value token, ValueRange carried);
+  Value loadMask(Value offset);
+  Value spreadSalient(Value mask, int64_t slot, Value &from);
   Value getDigits(Value codes, int64_t bits, int64_t slot, int64_t place);
   SmallVector<Value> generateDots(Value digits, int64_t bits, int64_t slot,
                                   Value column, Value token, ValueRange dots,
@@ -65,10 +69,18 @@ private:
   Value generateDotProduct(Value digits, Value x, int64_t bits, Value dot);
   Value countFromZero(Value dot, Value masked);
   Value loadActivation(Value token, Value column);
+  Value loadFour(Value rows, Value token, Value column);
   Value finishDot(ValueRange dots, int64_t plane);
   Value addSlots(ValueRange dots, int64_t plane);
   Value getBracket(int64_t term, ArrayRef<Value> planes, Value sum);
-  void finish(Value tile, Value token, ValueRange sums);
+  Value getNextGroup(Value offset, int64_t columns);
+  SmallVector<Value> loadCoefficients(Value offset, int64_t columns);
+  Value loadSum(Value token, Value group);
+  Value addTerms(SmallVector<Value> planes, Value sum,
+                 ArrayRef<Value> coefficients, Value y);
+  void finish(Value token, ValueRange sums);
+  Value loadBias();
+  void finishToken(Value token, Value bias, Value y);
 
   /// Accumulators that plane `plane` has for one token, or for one digit of its
   /// activations. With one token, each bit slot of a VNNI digit has its own, so
@@ -96,10 +108,11 @@ private:
   /// for each cache line.
   void prefetch(Value offset) {
     if (tokens == 1)
-      memref::PrefetchOp::create(v.b, v.loc, bytes,
-                                 v.add(offset, kPrefetchBytes),
-                                 /*isWrite=*/false, /*localityHint=*/2,
-                                 /*isDataCache=*/true);
+      prefetchLine(v.add(offset, kPrefetchBytes));
+  }
+  void prefetchLine(Value offset) {
+    memref::PrefetchOp::create(v.b, v.loc, bytes, offset, /*isWrite=*/false,
+                               /*localityHint=*/2, /*isDataCache=*/true);
   }
   Value row(Value token, int64_t offset) { return v.add(token, offset); }
 
@@ -107,8 +120,12 @@ private:
   VectorBuilder v;
   LayoutAttr layout;
   Value input, low, bytes; // `low`: the other digit of i16 activations, or null
-  Value tileOffset;        // of the tile at work
-  Value rowCoefficient, zeroPoint; // of its rows, with salient digits
+  /// A tile of rows: its number, where it begins, and with salient digits the
+  /// coefficients and zero points of its rows.
+  struct Tile {
+    Value number, offset, rowCoefficient, zeroPoint;
+  };
+  Tile tile; // at work
   bool integer;
   DotProduct dot;
   int64_t tokens; // whose sums are kept in registers at once

@@ -20,6 +20,9 @@ Value VectorBuilder::constantI32(int64_t value) {
 Value VectorBuilder::add(Value x, Value y) {
   return arith::AddIOp::create(b, loc, x, y);
 }
+Value VectorBuilder::sub(Value x, Value y) {
+  return arith::SubIOp::create(b, loc, x, y);
+}
 Value VectorBuilder::mul(Value x, Value y) {
   return arith::MulIOp::create(b, loc, x, y);
 }
@@ -61,8 +64,20 @@ Value VectorBuilder::countTrue(Value conditions) {
   return arith::IndexCastUIOp::create(b, loc, b.getIndexType(),
                                       math::CtPopOp::create(b, loc, word));
 }
-Value VectorBuilder::reduce(vector::CombiningKind kind, Value vector) {
-  return vector::ReductionOp::create(b, loc, kind, vector);
+Value VectorBuilder::addLanes(Value vector) {
+  return vector::ReductionOp::create(b, loc, vector::CombiningKind::ADD,
+                                     vector);
+}
+Value VectorBuilder::maxOfLanes(Value vector) {
+  int64_t lanes = cast<VectorType>(vector.getType()).getNumElements();
+  for (int64_t far = lanes / 2; far > 0; far /= 2) {
+    SmallVector<int64_t> partners;
+    for (int64_t lane = 0; lane < lanes; ++lane)
+      partners.push_back((lane + far) % lanes);
+    Value other = vector::ShuffleOp::create(b, loc, vector, vector, partners);
+    vector = arith::MaxNumFOp::create(b, loc, vector, other);
+  }
+  return vector;
 }
 
 Value VectorBuilder::load(Value memref, ValueRange indices, VectorType type) {

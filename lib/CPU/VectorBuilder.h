@@ -35,6 +35,8 @@ public:
   Value constantI32(int64_t value);
   Value add(Value a, Value b);
   Value add(Value a, int64_t b) { return b ? add(a, index(b)) : a; }
+  Value sub(Value a, Value b);
+  Value sub(Value a, int64_t b) { return b ? sub(a, index(b)) : a; }
   Value mul(Value a, Value b);
   Value mul(Value a, int64_t b) { return b == 1 ? a : mul(a, index(b)); }
   Value div(Value a, int64_t b);
@@ -61,8 +63,11 @@ public:
   }
   /// How many of 64 conditions are true.
   Value countTrue(Value conditions);
-  /// Sum or maximum of the lanes, in the order of the lanes.
-  Value reduce(vector::CombiningKind kind, Value vector);
+  /// Sum of the lanes, in the order of the lanes.
+  Value addLanes(Value vector);
+  /// The largest lane, in every lane. Its order does not matter, so it has four
+  /// steps instead of fifteen that wait for each other.
+  Value maxOfLanes(Value vector);
 
   // Memory of elements.
   Value load(Value memref, ValueRange indices, VectorType type);
