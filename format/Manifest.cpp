@@ -71,6 +71,7 @@ static json toJson(const Manifest::Operation &operation) {
 
 /// What only some manifests have.
 static void putOptional(json &object, const Manifest &m) {
+  put(object["target"], "device", m.target.device);
   if (m.graph)
     object["graph"] = {{"quantize", m.graph->quantize},
                        {"policy", m.graph->policy},
@@ -137,6 +138,8 @@ static Manifest::Target readTarget(Fields f) {
   target.triple = f.string("triple");
   target.cpu = f.string("cpu");
   target.features = f.strings("features");
+  if (f.has("device"))
+    target.device = f.string("device");
   return target;
 }
 

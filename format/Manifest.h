@@ -23,6 +23,9 @@ struct Manifest {
     std::string triple;
     std::string cpu;
     std::vector<std::string> features; // LLVM names of what the code needs
+    /// The oldest GPU that the step runs on, "sm_80"; nothing: it runs on the
+    /// CPU.
+    std::optional<std::string> device;
   };
   struct Model {
     std::string architecture; // "llama"

@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define TBQ_STEP_ABI 2u
+#define TBQ_STEP_ABI 3u
 
 /* One for all workers of a step, zero-initialised before first use and reusable
  * after. The two counters are on cache lines of their own. */
@@ -84,8 +84,10 @@ typedef struct tbq_model_table {
   int64_t decode_tokens;
   int64_t prefill_tokens;
   int64_t logits_stride; /* floats from one row of logits to the next */
-  tbq_step_fn decode;
+  tbq_step_fn decode;    /* null, as prefill is: the step runs on a GPU */
   tbq_step_fn prefill;
+  const uint8_t *kernels; /* format/DeviceAbi.h; null: the step is code above */
+  uint64_t kernels_bytes;
 } tbq_model_table;
 
 /* Returns null if the artifact does not speak this ABI version. */

@@ -20,6 +20,7 @@
 #include <map>
 #include <mutex>
 #include <sys/stat.h>
+#include <tuple>
 
 using namespace tbq;
 
@@ -184,14 +185,16 @@ static Outcome checkTable(const tbq_model_table &table,
   for (const auto &number : numbers)
     if (Outcome same = check(number.field, number.got, number.wanted); !same)
       return same;
-  const std::pair<const char *, const void *> pointers[] = {
-      {"manifest", table.manifest},
-      {"decode", reinterpret_cast<const void *>(table.decode)},
-      {"prefill", reinterpret_cast<const void *>(table.prefill)}};
-  for (auto [field, pointer] : pointers)
-    if (!pointer)
-      return refuse(
-          makeError(file.path(), std::string("table.") + field, "is null"));
+  const bool onDevice = manifest.target.device.has_value();
+  const std::tuple<const char *, const void *, bool> pointers[] = {
+      {"manifest", table.manifest, true},
+      {"decode", reinterpret_cast<const void *>(table.decode), !onDevice},
+      {"prefill", reinterpret_cast<const void *>(table.prefill), !onDevice},
+      {"kernels", table.kernels, onDevice}};
+  for (auto [field, pointer, wanted] : pointers)
+    if (bool(pointer) != wanted)
+      return refuse(makeError(file.path(), std::string("table.") + field,
+                              wanted ? "is null" : "is not null"));
   const bool beside = manifest.weights.sidecar.has_value();
   if ((table.weights == nullptr) != beside)
     return refuse(makeError(file.path(), "table.weights",

@@ -41,6 +41,8 @@ public:
   }
   /// manifest().weights.bytes, on a page: the artifact's or the sidecar's.
   const uint8_t *weights() const { return weightBytes; }
+  /// Whether its steps run on a GPU.
+  bool onDevice() const { return description.target.device.has_value(); }
   int64_t vocab() const { return description.model.vocab; }
   int64_t context() const { return description.model.context; }
   bool isEnd(int32_t token) const;

@@ -16,12 +16,17 @@
 
 namespace mlir::tbq {
 
-/// In their order.
-enum class Stage { Import, Graph, Pack, Lower, CPU };
+/// In their order; the last is one of two, as the target asks.
+enum class Stage { Import, Graph, Pack, Lower, CPU, GPU };
 inline constexpr Stage kStages[] = {Stage::Import, Stage::Graph, Stage::Pack,
-                                    Stage::Lower, Stage::CPU};
+                                    Stage::Lower,  Stage::CPU,   Stage::GPU};
 /// "import", "graph", ...
 llvm::StringRef stageName(Stage stage);
+
+/// Whether the step is made for a GPU, and if so its last stage.
+inline constexpr Stage lastStage(bool onDevice) {
+  return onDevice ? Stage::GPU : Stage::CPU;
+}
 
 enum class OutputKind { Mlir, Llvm, Assembly, Object, Artifact };
 

@@ -34,6 +34,7 @@ struct TargetFlags {
   std::string triple;     // empty: this machine
   std::string cpu;        // "native"; empty: native, or generic elsewhere
   std::string attributes; // "+avx512vnni,-fma"
+  std::string device;     // "sm_90": the step runs on a GPU; empty: on the CPU
   unsigned optimization = 3;
 };
 
@@ -52,8 +53,11 @@ struct CodeTarget {
 
   /// Errors name the flag, the value and the nearest valid one.
   static ::tbq::Result<CodeTarget> resolve(const TargetFlags &flags);
+  /// The GPU of `flags.device`.
+  static ::tbq::Result<CodeTarget> resolveDevice(const TargetFlags &flags);
 
   bool isX86() const;
+  bool isDevice() const;
   std::unique_ptr<llvm::TargetMachine> createMachine() const;
 };
 
@@ -68,14 +72,20 @@ std::string refusedValue(llvm::StringRef value,
 /// are defects of the compiler: nothing a user gives should cause them.
 class StepCode {
 public:
-  /// Takes a module after the cpu stage, without tbq.weights.
+  /// Takes a module after the cpu stage, without tbq.weights; or after the gpu
+  /// stage, whose kernels have no entry of their own.
   static ::tbq::Result<StepCode> translate(ModuleOp module,
                                            const CodeTarget &target);
+  /// The entry alone, for a step whose kernels are data of the artifact.
+  /// `module` says the sizes.
+  static ::tbq::Result<StepCode> wrapKernels(ModuleOp module,
+                                             const CodeTarget &target);
   StepCode(StepCode &&) noexcept;
   ~StepCode();
 
   void optimise();
   std::string text() const;
+  /// For a GPU: PTX.
   ::tbq::Result<std::string> assembly() const;
   /// An ELF object whose undefined symbols are libc's memcpy, memset, memmove
   /// and the data of the artifact.
@@ -83,6 +93,9 @@ public:
 
 private:
   StepCode(const CodeTarget &target);
+  void setTarget();
+  ::tbq::Status addEntry(ModuleOp sizes, bool onDevice);
+  ::tbq::Status finishKernels();
   ::tbq::Result<std::string> generate(bool asObject) const;
 
   CodeTarget target;
@@ -96,18 +109,21 @@ private:
 inline constexpr const char *kWeightsSymbol = "tbq_weights";
 inline constexpr const char *kManifestSymbol = "tbq_manifest";
 inline constexpr const char *kTokenizerSymbol = "tbq_tokenizer";
+inline constexpr const char *kKernelsSymbol = "tbq_kernels";
 
 /// All of the manifest that the module and the target say; weights' hashes,
 /// generation defaults, chat and the ABI's versions are the caller's or the
 /// writer's. `module` is one after the cpu stage, `weights` its recipe.
 ::tbq::Result<::tbq::Manifest> describeModel(ModuleOp module, WeightsOp weights,
-                                             const CodeTarget &target);
+                                             const CodeTarget &target,
+                                             const CodeTarget *device);
 
 /// Takes the weights' bytes, front to back.
 using WeightSink = llvm::function_ref<::tbq::Status(llvm::ArrayRef<uint8_t>)>;
 
 struct ArtifactParts {
-  std::string code; // StepCode::object
+  std::string code;    // StepCode::object
+  std::string kernels; // PTX, if the step runs on a GPU
   std::vector<uint8_t> tokenizer;
   ::tbq::Manifest manifest; // its `weights` but for bytes are filled in here
   bool sidecar = false;     // weights in a file beside the artifact

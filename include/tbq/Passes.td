@@ -69,6 +69,8 @@ def PackWeightsPass : Pass<"tbq-pack-weights"> {
     %y = tbq.packed_linear %q, %p sums(%sums) activation_scale(%s) : ...
     ```
   }];
+  let options = [
+    Option<"tileRows", "tile-rows", "int64_t", "kLanes", "rows of a packed tile">];
   let dependentDialects = ["::mlir::tbq::TbqDialect"];
 }
 
@@ -152,6 +154,24 @@ def ObserveStepsPass : Pass<"tbq-observe-steps", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::tbq::TbqDialect", "::mlir::arith::ArithDialect"];
 }
 
+def ResolveWeightsPass : Pass<"tbq-resolve-weights", "::mlir::ModuleOp"> {
+  let summary = "the bytes of a packed weight, where they were placed";
+  let description = [{
+    The first pass after a target's ops have asked for bytes, on either target.
+    Where layers share code, the offset comes from a table.
+
+    ```mlir
+    %w = tbq.placed_weight [0, 640] layer(%layer) in %section : memref<1280xi8> : !packed
+    %b = tbq.packed_bytes %w : !packed -> memref<640xi8>
+    // becomes
+    %t = memref.get_global @tbq_offsets_0 : memref<2xi64>
+    %o = memref.load %t[%layer] : memref<2xi64>
+    %b = memref.view %section[%o][] : memref<1280xi8> to memref<640xi8>
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect"];
+}
+
 //===----------------------------------------------------------------------===//
 // cpu: how it runs
 //===----------------------------------------------------------------------===//
@@ -201,11 +221,55 @@ def LowerTeamToCPUPass : Pass<"tbq-lower-team-to-cpu", "::mlir::ModuleOp"> {
   let summary = "workers are threads: the team is a struct, a barrier atomics";
   let description = [{
     `!tbq.team` becomes a pointer to the `tbq_team` of format/StepAbi.h. A
-    barrier spins a bounded while, then calls the team's wait hook. The bytes of
-    a packed weight become a view of the weights section.
+    barrier spins a bounded while, then calls the team's wait hook.
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::arith::ArithDialect",
                            "::mlir::memref::MemRefDialect"];
+}
+
+//===----------------------------------------------------------------------===//
+// gpu: how it runs, on another target
+//===----------------------------------------------------------------------===//
+
+def LowerLinearToGPUPass : Pass<"tbq-lower-linear-to-gpu"> {
+  let summary = "packed linears to what a thread of a block does, for any layout";
+  let description = [{
+    One generator for all schemes: it reads planes, terms and groups from the
+    layout, whose tiles have four rows. A warp has a tile, or several share one
+    where there are fewer tiles than warps on `blocks` blocks. int8 dot products
+    are `nvvm.dot.accumulate.4way`.
+  }];
+  let options = [
+    Option<"blocks", "blocks", "int64_t", "132", "blocks that the step is expected to run on">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
+    "::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::tbq::TbqDialect"];
+}
+
+def LowerStepToGPUPass : Pass<"tbq-lower-step-to-gpu"> {
+  let summary = "every other op of the step to what a thread of a block does";
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+    "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
+    "::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::tbq::TbqDialect"];
+}
+
+def LowerTeamToGPUPass : Pass<"tbq-lower-team-to-gpu", "::mlir::ModuleOp"> {
+  let summary = "workers are blocks of one launch: a barrier is counters in device memory";
+  let description = [{
+    `!tbq.team` becomes a pointer to the `tbq_device_barrier` of
+    format/DeviceAbi.h; a worker's number is its block's.
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect",
+                           "::mlir::arith::ArithDialect"];
+}
+
+def MarkKernelsPass : Pass<"tbq-mark-kernels", "::mlir::ModuleOp"> {
+  let summary = "decode and prefill are kernels, of blocks of a known size";
+  let description = [{
+    The last pass: in the LLVM dialect the two entry points get `nvvm.kernel`
+    and `nvvm.reqntid`, and their weights are never written.
+  }];
+  let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect"];
 }
 
 //===----------------------------------------------------------------------===//

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // The stages as pipelines. Each is a pure function of its options; the order
-// graph, pack, lower, cpu is fixed, and each ends with a check of what it
-// leaves behind. lib/Driver/Pipelines.cpp is the file to read.
+// graph, pack, lower, then cpu or gpu, is fixed, and each ends with a check of
+// what it leaves behind. lib/Driver/Pipelines.cpp is the file to read.
 #ifndef TBQ_PIPELINES_H
 #define TBQ_PIPELINES_H
+
+#include "tbq/IR/Tbq.h"
 
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassOptions.h"
@@ -38,6 +40,10 @@ struct PackOptions : PassPipelineOptions<PackOptions> {
   Option<int64_t> prefillTokens{*this, "prefill-tokens",
                                 llvm::cl::desc("tokens of a prefill chunk"),
                                 llvm::cl::init(64)};
+  /// What the target's linears read: 16 on a CPU, 4 on a GPU.
+  Option<int64_t> tileRows{*this, "tile-rows",
+                           llvm::cl::desc("rows of a packed tile"),
+                           llvm::cl::init(kLanes)};
 };
 
 struct LowerOptions : PassPipelineOptions<LowerOptions> {
@@ -49,7 +55,8 @@ struct LowerOptions : PassPipelineOptions<LowerOptions> {
 /// What the target CPU has; see getCPUOptions.
 struct CPUOptions : PassPipelineOptions<CPUOptions> {
   Option<std::string> dot{
-      *this, "dot", llvm::cl::desc("int8 dot products: plain, vnni, amx or dotprod"),
+      *this, "dot",
+      llvm::cl::desc("int8 dot products: plain, vnni, amx or dotprod"),
       llvm::cl::init("plain")};
   Option<bool> fma{*this, "fma", llvm::cl::desc("fused multiply-add"),
                    llvm::cl::init(false)};
@@ -57,6 +64,12 @@ struct CPUOptions : PassPipelineOptions<CPUOptions> {
                    llvm::cl::init(false)};
   Option<bool> floor{*this, "floor", llvm::cl::desc("rounding instructions"),
                      llvm::cl::init(false)};
+};
+
+struct GPUOptions : PassPipelineOptions<GPUOptions> {
+  Option<int64_t> blocks{
+      *this, "blocks", llvm::cl::desc("blocks the step is expected to run on"),
+      llvm::cl::init(132)};
 };
 
 /// Sets what lowering asks of a CPU from LLVM's feature names ("+avx512vnni").
@@ -67,9 +80,10 @@ void buildGraphPipeline(OpPassManager &manager, const GraphOptions &options);
 void buildPackPipeline(OpPassManager &manager, const PackOptions &options);
 /// The first part of pack: every linear in the one form, its weights still by
 /// name in @forward. What the interpreter replays a step's ops with.
-void buildPackedFormPipeline(OpPassManager &manager);
+void buildPackedFormPipeline(OpPassManager &manager, int64_t tileRows = kLanes);
 void buildLowerPipeline(OpPassManager &manager, const LowerOptions &options);
 void buildCPUPipeline(OpPassManager &manager, const CPUOptions &options);
+void buildGPUPipeline(OpPassManager &manager, const GPUOptions &options);
 
 /// Dialects, interfaces, passes and pipelines: all a program needs.
 void registerAll(DialectRegistry &registry);

@@ -305,6 +305,12 @@ struct LowerLinearToCPUPass
     if (scratchBytes)
       scratch = createScratch(function, scratchBytes);
     for (PackedLinearOp op : ops) {
+      LayoutAttr layout = op.getWeight().getType().getLayout();
+      if (layout.getTile() != kLanes) {
+        op.emitOpError("on a CPU needs tiles of ")
+            << kLanes << " rows, not " << layout;
+        return signalPassFailure();
+      }
       OpBuilder b(op);
       if (getScratchBytes(op))
         LinearBlock(op, b, dot == "amx", fma, scratch).run();

@@ -167,57 +167,11 @@ static void lowerOps(func::FuncOp function) {
   });
 }
 
-/// Tables of offsets, one for each list.
-using OffsetTables = DenseMap<Attribute, memref::GlobalOp>;
-
-static memref::GlobalOp getTable(PackedBytesOp op, ArrayRef<int64_t> offsets,
-                                 OffsetTables &tables) {
-  auto module = op->getParentOfType<ModuleOp>();
-  OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
-  auto type = MemRefType::get({int64_t(offsets.size())}, b.getI64Type());
-  auto values = DenseElementsAttr::get(
-      RankedTensorType::get(type.getShape(), type.getElementType()), offsets);
-  memref::GlobalOp &table = tables[values];
-  if (!table)
-    table = memref::GlobalOp::create(
-        b, op.getLoc(), "tbq_offsets_" + std::to_string(tables.size() - 1),
-        b.getStringAttr("private"), type, values, /*constant=*/true,
-        IntegerAttr());
-  return table;
-}
-
-/// A packed weight's bytes: where it was placed, for this layer.
-static void lowerBytes(PackedBytesOp op, OffsetTables &tables) {
-  OpBuilder b(op);
-  Location loc = op.getLoc();
-  auto placed = op.getWeight().getDefiningOp<PlacedWeightOp>();
-  ArrayRef<int64_t> offsets = placed.getOffsets();
-  Value offset;
-  if (llvm::all_equal(offsets)) {
-    offset = arith::ConstantIndexOp::create(b, loc, offsets.front());
-  } else {
-    memref::GlobalOp global = getTable(op, offsets, tables);
-    Value table = memref::GetGlobalOp::create(b, loc, global.getType(),
-                                              global.getSymName());
-    offset = arith::IndexCastOp::create(
-        b, loc, b.getIndexType(),
-        memref::LoadOp::create(b, loc, table, placed.getLayer()));
-  }
-  op.replaceAllUsesWith(memref::ViewOp::create(b, loc, op.getType(),
-                                               placed.getSection(), offset,
-                                               ValueRange())
-                            .getResult());
-  op.erase();
-}
-
 namespace {
 struct LowerTeamToCPUPass
     : tbq::impl::LowerTeamToCPUPassBase<LowerTeamToCPUPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    OffsetTables tables;
-    module.walk([&](PackedBytesOp op) { lowerBytes(op, tables); });
-    module.walk([](PlacedWeightOp op) { op.erase(); });
     for (auto function : module.getOps<func::FuncOp>()) {
       convertSignature(function);
       lowerOps(function);

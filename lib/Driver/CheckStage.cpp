@@ -5,6 +5,8 @@
 
 #include "tbq/Passes.h"
 
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+
 #include "llvm/ADT/StringSwitch.h"
 
 namespace mlir::tbq {
@@ -54,6 +56,10 @@ static bool isLegalAfterCPU(Operation *op) {
   return isa<ModuleOp>(op) || isa<LLVM::LLVMDialect>(op->getDialect());
 }
 
+static bool isLegalAfterGPU(Operation *op) {
+  return isLegalAfterCPU(op) || isa<NVVM::NVVMDialect>(op->getDialect());
+}
+
 namespace {
 struct CheckStagePass : tbq::impl::CheckStagePassBase<CheckStagePass> {
   using CheckStagePassBase::CheckStagePassBase;
@@ -64,6 +70,7 @@ struct CheckStagePass : tbq::impl::CheckStagePassBase<CheckStagePass> {
                        .Case("pack", isLegalAfterPack)
                        .Case("lower", isLegalAfterLower)
                        .Case("cpu", isLegalAfterCPU)
+                       .Case("gpu", isLegalAfterGPU)
                        .Default(nullptr);
     if (!isLegal) {
       getOperation().emitError("unknown stage '") << stage << "'";

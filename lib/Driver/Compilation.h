@@ -41,9 +41,11 @@ private:
   ::tbq::Status runStages();
   ::tbq::Status saveQuantized();
   ::tbq::Status emit();
+  ::tbq::Result<std::string> wrapKernels();
   void recordGraph();
   std::string describeWriting(WeightsOp weights);
-  ::tbq::Status emitArtifact(WeightsOp weights, std::string object);
+  ::tbq::Status emitArtifact(WeightsOp weights, std::string object,
+                             std::string kernels);
   /// A failure that no input should cause.
   ::tbq::Status ours(::tbq::Error error) {
     insideCompiler = true;
@@ -56,6 +58,8 @@ private:
   Progress progress;
   bool insideCompiler = false;
   CodeTarget target;
+  std::optional<CodeTarget>
+      device; // what the step is compiled for, not the host
   MLIRContext context;
   std::optional<::tbq::Checkpoint> checkpoint;
   std::vector<PolicyRule> policy;

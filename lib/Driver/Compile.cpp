@@ -13,7 +13,7 @@ using namespace mlir::tbq;
 using ::tbq::Status;
 
 StringRef mlir::tbq::stageName(Stage stage) {
-  const StringRef names[] = {"import", "graph", "pack", "lower", "cpu"};
+  const StringRef names[] = {"import", "graph", "pack", "lower", "cpu", "gpu"};
   return names[static_cast<int>(stage)];
 }
 

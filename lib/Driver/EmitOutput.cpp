@@ -39,6 +39,14 @@ describeGeneration(const ::tbq::GenerationConfig &config) {
   return generation;
 }
 
+/// The host's side of a step whose kernels are data of the artifact.
+Result<std::string> Compilation::wrapKernels() {
+  Result<StepCode> entry = StepCode::wrapKernels(*module, target);
+  if (!entry)
+    return entry.error();
+  return entry->object();
+}
+
 Status Compilation::emit() {
   if (options.kind == OutputKind::Mlir) {
     return writeOutput(options.output, printModule());
@@ -51,7 +59,8 @@ Status Compilation::emit() {
   }
   progress.begin("translate");
   FirstError errors(context);
-  Result<StepCode> code = StepCode::translate(*module, target);
+  Result<StepCode> code =
+      StepCode::translate(*module, device ? *device : target);
   if (!code)
     return ours(errors.any() ? errors.take("emit") : code.error());
   if (Status status = keepTemporary("step.ll", code->text()); !status)
@@ -61,18 +70,19 @@ Status Compilation::emit() {
   if (Status status = keepTemporary("step.opt.ll", code->text()); !status)
     return status;
   progress.begin("generate code");
-  bool wantsAssembly = options.kind == OutputKind::Assembly;
+  bool wantsAssembly = options.kind == OutputKind::Assembly || device;
   std::string assembly, object;
   if (wantsAssembly || !options.temporaries.empty()) {
     Result<std::string> text = code->assembly();
     if (!text)
       return ours(text.error());
     assembly = std::move(*text);
-    if (Status status = keepTemporary("step.s", assembly); !status)
+    if (Status status = keepTemporary(device ? "step.ptx" : "step.s", assembly);
+        !status)
       return status;
   }
   if (options.kind == OutputKind::Object || isArtifact()) {
-    Result<std::string> bytes = code->object();
+    Result<std::string> bytes = device ? wrapKernels() : code->object();
     if (!bytes)
       return ours(bytes.error());
     object = std::move(*bytes);
@@ -91,7 +101,8 @@ Status Compilation::emit() {
   }
   if (!weights)
     return ours(makeError("", "emit", "the module has no tbq.weights"));
-  return emitArtifact(*weights, std::move(object));
+  return emitArtifact(*weights, std::move(object),
+                      device ? std::move(assembly) : std::string());
 }
 
 /// What writing the weights will take. Everything before it has shown what it
@@ -108,8 +119,10 @@ std::string Compilation::describeWriting(WeightsOp weights) {
       llvm::divideCeil(peak, 1 << 20));
 }
 
-Status Compilation::emitArtifact(WeightsOp weights, std::string object) {
-  Result<Manifest> manifest = describeModel(*module, weights, target);
+Status Compilation::emitArtifact(WeightsOp weights, std::string object,
+                                 std::string kernels) {
+  Result<Manifest> manifest =
+      describeModel(*module, weights, target, device ? &*device : nullptr);
   if (!manifest)
     return ours(manifest.error());
   manifest->generation = describeGeneration(checkpoint->generation());
@@ -130,8 +143,9 @@ Status Compilation::emitArtifact(WeightsOp weights, std::string object) {
   };
   std::string text;
   Status status = writeArtifact(options.output,
-                                {std::move(object), std::move(tokenizer),
-                                 std::move(*manifest), options.sidecar, writer},
+                                {std::move(object), std::move(kernels),
+                                 std::move(tokenizer), std::move(*manifest),
+                                 options.sidecar, writer},
                                 target, &text);
   return status ? keepTemporary("manifest.json", text) : status;
 }

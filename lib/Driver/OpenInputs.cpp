@@ -53,6 +53,12 @@ Status Compilation::openInputs() {
   if (!resolved)
     return resolved.error();
   target = std::move(*resolved);
+  if (!options.target.device.empty()) {
+    Result<CodeTarget> kernels = CodeTarget::resolveDevice(options.target);
+    if (!kernels)
+      return kernels.error();
+    device = std::move(*kernels);
+  }
   if (Status status = readSpecs(); !status)
     return status;
   if (!options.saveQuantized.empty() &&

@@ -40,8 +40,11 @@ void mlir::tbq::buildGraphPipeline(OpPassManager &manager,
   addCheck(manager, "graph");
 }
 
-void mlir::tbq::buildPackedFormPipeline(OpPassManager &manager) {
-  manager.addPass(createPackWeightsPass());
+void mlir::tbq::buildPackedFormPipeline(OpPassManager &manager,
+                                        int64_t tileRows) {
+  PackWeightsPassOptions pack;
+  pack.tileRows = tileRows;
+  manager.addPass(createPackWeightsPass(pack));
   manager.addPass(createCSEPass());
 }
 
@@ -51,7 +54,7 @@ void mlir::tbq::buildPackedFormPipeline(OpPassManager &manager) {
 //        on tensors of static shape and packed weights; one tbq.weights
 void mlir::tbq::buildPackPipeline(OpPassManager &manager,
                                   const PackOptions &options) {
-  buildPackedFormPipeline(manager);
+  buildPackedFormPipeline(manager, options.tileRows);
   manager.addPass(createPlaceWeightsPass());
   SpecializeEntriesPassOptions entries;
   entries.prefillTokens = options.prefillTokens;
@@ -75,6 +78,24 @@ void mlir::tbq::buildLowerPipeline(OpPassManager &manager,
   addCheck(manager, "lower");
 }
 
+/// Upstream's conversions, which every target ends with.
+static void addConversionToLLVM(OpPassManager &manager, bool amx) {
+  manager.addPass(createSCFToControlFlowPass());
+  ConvertVectorToLLVMPassOptions vector;
+  vector.amx = amx;
+  manager.addPass(createConvertVectorToLLVMPass(vector));
+  FinalizeMemRefToLLVMConversionPassOptions memref;
+  manager.addPass(createFinalizeMemRefToLLVMConversionPass(memref));
+  manager.addPass(createConvertMathToLLVMPass());
+  manager.addPass(createArithToLLVMConversionPass());
+  ConvertFuncToLLVMPassOptions func;
+  func.useBarePtrCallConv = true;
+  manager.addPass(createConvertFuncToLLVMPass(func));
+  manager.addPass(createConvertControlFlowToLLVMPass());
+  manager.addPass(createReconcileUnrealizedCastsPass());
+  manager.addPass(createCanonicalizerPass());
+}
+
 // cpu: how it runs.
 //   in   what lower leaves
 //   out  LLVM dialect (and tbq.weights, which emit reads)
@@ -96,22 +117,34 @@ void mlir::tbq::buildCPUPipeline(OpPassManager &manager,
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
   manager.addPass(createLoopInvariantCodeMotionPass());
+  manager.addPass(createResolveWeightsPass());
   manager.addPass(createLowerTeamToCPUPass());
-  manager.addPass(createSCFToControlFlowPass());
-  ConvertVectorToLLVMPassOptions vector;
-  vector.amx = options.dot == "amx";
-  manager.addPass(createConvertVectorToLLVMPass(vector));
-  FinalizeMemRefToLLVMConversionPassOptions memref;
-  manager.addPass(createFinalizeMemRefToLLVMConversionPass(memref));
-  manager.addPass(createConvertMathToLLVMPass());
-  manager.addPass(createArithToLLVMConversionPass());
-  ConvertFuncToLLVMPassOptions func;
-  func.useBarePtrCallConv = true;
-  manager.addPass(createConvertFuncToLLVMPass(func));
-  manager.addPass(createConvertControlFlowToLLVMPass());
-  manager.addPass(createReconcileUnrealizedCastsPass());
-  manager.addPass(createCanonicalizerPass());
+  addConversionToLLVM(manager, /*amx=*/options.dot == "amx");
   addCheck(manager, "cpu");
+}
+
+// gpu: how it runs, on another target.
+//   in   what lower leaves
+//   out  LLVM and NVVM dialects, decode and prefill kernels (and tbq.weights,
+//        which emit reads)
+void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
+                                 const GPUOptions &options) {
+  LowerLinearToGPUPassOptions linear;
+  linear.blocks = options.blocks;
+  // One after the other: buffers that a block shares are the module's.
+  manager.addPass(createLowerLinearToGPUPass(linear));
+  manager.addPass(createLowerStepToGPUPass());
+  ExpandMathPassOptions math;
+  math.fma = math.f16 = math.floor = true;
+  manager.addNestedPass<func::FuncOp>(createExpandMathPass(math));
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
+  manager.addPass(createLoopInvariantCodeMotionPass());
+  manager.addPass(createResolveWeightsPass());
+  manager.addPass(createLowerTeamToGPUPass());
+  addConversionToLLVM(manager, /*amx=*/false);
+  manager.addPass(createMarkKernelsPass());
+  addCheck(manager, "gpu");
 }
 
 void mlir::tbq::setTargetFeatures(CPUOptions &options, StringRef triple,

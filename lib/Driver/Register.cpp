@@ -7,19 +7,22 @@
 #include "tbq/Pipelines.h"
 
 #include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/IR/DialectRegistry.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/NVVM/NVVMToLLVMIRTranslation.h"
 #include "mlir/Transforms/Passes.h"
 
 void mlir::tbq::registerDialects(DialectRegistry &registry) {
   registry.insert<TbqDialect, amx::AMXDialect, arith::ArithDialect,
                   cf::ControlFlowDialect, func::FuncDialect, LLVM::LLVMDialect,
-                  math::MathDialect, memref::MemRefDialect, scf::SCFDialect,
-                  vector::VectorDialect>();
+                  math::MathDialect, memref::MemRefDialect, NVVM::NVVMDialect,
+                  scf::SCFDialect, vector::VectorDialect>();
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
+  registerNVVMDialectTranslation(registry);
 }
 
 /// Upstream's passes of the cpu stage, so that what --dump-pass-pipeline shows
@@ -52,4 +55,7 @@ void mlir::tbq::registerAll(DialectRegistry &registry) {
   PassPipelineRegistration<CPUOptions>(
       "tbq-cpu", "how it runs: vector code in the LLVM dialect",
       buildCPUPipeline);
+  PassPipelineRegistration<GPUOptions>(
+      "tbq-gpu", "how it runs on a GPU: code of threads in the NVVM dialect",
+      buildGPUPipeline);
 }

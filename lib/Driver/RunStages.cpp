@@ -69,6 +69,7 @@ Status Compilation::runStage(Stage stage) {
         return status;
     PackOptions pack;
     pack.prefillTokens = options.prefillTokens;
+    pack.tileRows = device ? kThreadRows : kLanes;
     buildPackPipeline(manager, pack);
     break;
   }
@@ -84,6 +85,9 @@ Status Compilation::runStage(Stage stage) {
     buildCPUPipeline(manager, cpu);
     break;
   }
+  case Stage::GPU:
+    buildGPUPipeline(manager, GPUOptions());
+    break;
   }
   FirstError errors(context);
   if (failed(manager.run(*module)))
@@ -96,6 +100,8 @@ Status Compilation::runStages() {
     if (stage > options.stopAfter)
       break;
     if (stage <= options.startAfter && stage != Stage::Import)
+      continue;
+    if (stage >= Stage::CPU && stage != lastStage(device.has_value()))
       continue;
     if (stage != Stage::Import)
       progress.begin(stageName(stage));

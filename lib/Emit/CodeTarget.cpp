@@ -40,6 +40,10 @@ static void initializeTargets() {
   LLVMInitializeAArch64Target();
   LLVMInitializeAArch64TargetMC();
   LLVMInitializeAArch64AsmPrinter();
+  LLVMInitializeNVPTXTargetInfo();
+  LLVMInitializeNVPTXTarget();
+  LLVMInitializeNVPTXTargetMC();
+  LLVMInitializeNVPTXAsmPrinter();
 }
 
 std::string mlir::tbq::refusedValue(StringRef value,
@@ -243,6 +247,37 @@ Result<CodeTarget> CodeTarget::resolve(const TargetFlags &flags) {
   return target;
 }
 
+Result<CodeTarget> CodeTarget::resolveDevice(const TargetFlags &flags) {
+  initializeTargets();
+  CodeTarget target;
+  target.triple = "nvptx64-nvidia-cuda";
+  target.cpu = flags.device;
+  target.optimization = flags.optimization;
+  std::string error;
+  Triple triple(target.triple);
+  const llvm::Target *machine =
+      llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!machine)
+    return makeError("--target", "", error);
+  Subtarget every(machine->createMCSubtargetInfo(triple, "", ""));
+  SmallVector<StringRef> valid;
+  for (const llvm::SubtargetSubTypeKV &processor :
+       every->getAllProcessorDescriptions()) {
+    unsigned generation = 0;
+    // Older ones have no such memory order between blocks.
+    if (!StringRef(processor.Key)
+             .drop_front(3)
+             .consumeInteger(10, generation) &&
+        generation >= 70)
+      valid.push_back(processor.Key);
+  }
+  if (!llvm::is_contained(valid, target.cpu))
+    return makeError("--gpu-arch", "", refusedValue(target.cpu, valid));
+  return target;
+}
+
+bool CodeTarget::isDevice() const { return Triple(triple).isNVPTX(); }
+
 bool CodeTarget::isX86() const {
   return Triple(triple).getArch() == Triple::x86_64;
 }
@@ -263,7 +298,8 @@ std::unique_ptr<llvm::TargetMachine> CodeTarget::createMachine() const {
 
 std::string mlir::tbq::describeTargets() {
   std::string text = "--target=cpu   x86_64, aarch64 (Linux); CPU names and "
-                     "features are LLVM's\n--target=cuda  not supported yet\n";
+                     "features are LLVM's\n--target=cuda  PTX for --gpu-arch, "
+                     "sm_70 and later\n";
   Result<CodeTarget> host = CodeTarget::resolve({});
   if (!host)
     return text;

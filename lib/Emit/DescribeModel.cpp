@@ -145,12 +145,15 @@ static void describeOperations(ModuleOp module, Manifest &manifest) {
 }
 
 Result<Manifest> mlir::tbq::describeModel(ModuleOp module, WeightsOp weights,
-                                          const CodeTarget &target) {
+                                          const CodeTarget &target,
+                                          const CodeTarget *device) {
   Manifest manifest;
   manifest.abi = TBQ_STEP_ABI;
   manifest.tbqVersion = TBQ_VERSION;
   manifest.llvmVersion = LLVM_VERSION_STRING;
-  manifest.target = {target.triple, target.cpu, target.needed};
+  manifest.target = {target.triple, target.cpu, target.needed, {}};
+  if (device)
+    manifest.target.device = device->cpu;
 
   Fields model(module->getAttrOfType<DictionaryAttr>("tbq.model"));
   manifest.model.architecture = model.text("architecture");

@@ -103,8 +103,14 @@ static Result<uint64_t> writeData(OutputFile &file, const ArtifactParts &parts,
       sections[] = {
           {::tbq::manifestSectionName, kManifestSymbol,
            llvm::arrayRefFromStringRef(text)},
-          {::tbq::tokenizerSectionName, kTokenizerSymbol, parts.tokenizer}};
+          {::tbq::tokenizerSectionName, kTokenizerSymbol, parts.tokenizer},
+          {".tbq.kernels", kKernelsSymbol,
+           llvm::arrayRefFromStringRef(parts.kernels)}};
   for (auto [name, symbol, bytes] : sections) {
+    if (symbol == kKernelsSymbol && bytes.empty()) {
+      data->addAbsent(symbol, 0);
+      continue;
+    }
     if (Status status = data->beginSection(name, symbol, 64); !status)
       return status.error();
     if (Status status = data->append(bytes); !status)

@@ -100,7 +100,8 @@ static Status checkSymbols(StringRef object) {
     return makeError("", "emit", llvm::toString(file.takeError()));
   llvm::StringSet<> allowed = {"memcpy", "memset", "memmove",
                                "_GLOBAL_OFFSET_TABLE_"};
-  for (const char *data : {kWeightsSymbol, kManifestSymbol, kTokenizerSymbol}) {
+  for (const char *data :
+       {kWeightsSymbol, kManifestSymbol, kTokenizerSymbol, kKernelsSymbol}) {
     allowed.insert(data);
     allowed.insert(std::string(data) + "_bytes");
   }

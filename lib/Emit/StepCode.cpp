@@ -58,7 +58,7 @@ static Result<int64_t> getSize(ModuleOp module, StringRef name) {
 
 /// The model's table as a constant; its data are symbols of the data object.
 static Result<llvm::GlobalVariable *> addTable(llvm::Module &module,
-                                               ModuleOp source) {
+                                               ModuleOp source, bool onDevice) {
   llvm::LLVMContext &context = module.getContext();
   auto *pointer = llvm::PointerType::getUnqual(context);
   auto *word = llvm::Type::getInt64Ty(context);
@@ -92,19 +92,25 @@ static Result<llvm::GlobalVariable *> addTable(llvm::Module &module,
     fields.push_back(llvm::ConstantInt::get(word, *size));
   }
   for (const char *name : {"decode", "prefill"}) {
+    if (onDevice) {
+      fields.push_back(llvm::ConstantPointerNull::get(pointer));
+      continue;
+    }
     Result<llvm::Function *> step = findStep(module, name);
     if (!step)
       return step.error();
     fields.push_back(*step);
   }
+  addData(kKernelsSymbol);
 
-  static_assert(sizeof(tbq_model_table) == 2 * 4 + 13 * 8,
+  static_assert(sizeof(tbq_model_table) == 2 * 4 + 15 * 8,
                 "the table below has the fields of format/StepAbi.h");
   llvm::SmallVector<llvm::Type *> types(2, half);
   for (unsigned i = 0; i < 3; ++i)
     types.append({pointer, word});
   types.append(5, word);
   types.append(2, pointer);
+  types.append({pointer, word});
   auto *type = llvm::StructType::create(context, types, "tbq_model_table");
   auto *table = new llvm::GlobalVariable(
       module, type, /*isConstant=*/true, llvm::GlobalValue::InternalLinkage,
@@ -157,24 +163,65 @@ Result<StepCode> StepCode::translate(ModuleOp source,
   code.module = translateModuleToLLVMIR(source, *code.context, "tbq");
   if (!code.module)
     return makeError("", "emit", "translation to LLVM IR failed");
-  llvm::Module &module = *code.module;
-  module.setTargetTriple(llvm::Triple(target.triple));
-  module.setDataLayout(code.machine->createDataLayout());
-  module.setPICLevel(llvm::PICLevel::BigPIC);
-  module.setSourceFileName("tbq");
+  if (target.isDevice()) {
+    if (Status status = code.finishKernels(); !status)
+      return status.error();
+    return code;
+  }
+  if (Status status = code.addEntry(source, /*onDevice=*/false); !status)
+    return status.error();
+  return code;
+}
 
-  Result<llvm::GlobalVariable *> table = addTable(module, source);
+Result<StepCode> StepCode::wrapKernels(ModuleOp source,
+                                       const CodeTarget &target) {
+  StepCode code(target);
+  code.machine = target.createMachine();
+  code.module = std::make_unique<llvm::Module>("tbq", *code.context);
+  if (Status status = code.addEntry(source, /*onDevice=*/true); !status)
+    return status.error();
+  return code;
+}
+
+void StepCode::setTarget() {
+  module->setTargetTriple(llvm::Triple(target.triple));
+  module->setDataLayout(machine->createDataLayout());
+  module->setPICLevel(llvm::PICLevel::BigPIC);
+  module->setSourceFileName("tbq");
+}
+
+/// Functions that only kernels call become part of them: their pointers are
+/// then known to be those of device memory.
+Status StepCode::finishKernels() {
+  setTarget();
+  for (llvm::Function &function : *module) {
+    if (function.isDeclaration())
+      continue;
+    if (Status status = restrictFunction(function, target); !status)
+      return status;
+    if (function.getCallingConv() == llvm::CallingConv::PTX_Kernel)
+      continue;
+    function.setLinkage(llvm::GlobalValue::InternalLinkage);
+    function.addFnAttr(llvm::Attribute::AlwaysInline);
+  }
+  return Status::ok();
+}
+
+/// The one function that an artifact exports, with the model's table.
+Status StepCode::addEntry(ModuleOp source, bool onDevice) {
+  setTarget();
+  Result<llvm::GlobalVariable *> table = addTable(*module, source, onDevice);
   if (!table)
     return table.error();
-  for (llvm::GlobalObject &object : module.global_objects())
+  for (llvm::GlobalObject &object : module->global_objects())
     if (!object.isDeclaration() && !object.hasLocalLinkage())
       object.setLinkage(llvm::GlobalValue::InternalLinkage);
-  addQuery(module, *table);
-  for (llvm::Function &function : module)
+  addQuery(*module, *table);
+  for (llvm::Function &function : *module)
     if (!function.isDeclaration())
       if (Status status = restrictFunction(function, target); !status)
-        return status.error();
-  return code;
+        return status;
+  return Status::ok();
 }
 
 std::string StepCode::text() const {

@@ -102,7 +102,9 @@ int64_t LayoutAttr::getSalientCountOffset(int64_t columns) const {
 }
 
 int64_t LayoutAttr::getGroupBytes(int64_t columns) const {
-  return getSalientCountOffset(columns) + (getSalient() ? kCountBytes : 0);
+  if (getSalient())
+    return getSalientCountOffset(columns) + kCountBytes;
+  return llvm::alignTo(getSalientCountOffset(columns), kThreadBytes);
 }
 
 /// Bytes of a salient tile before its first group.
@@ -266,9 +268,9 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (rows < 1 || columns < 1)
     return emitError() << "layout of an empty matrix " << rows << "x"
                        << columns;
-  if (tile != 1 && tile != kLanes)
-    return emitError() << "tile must be 1 or " << kLanes << " rows, not "
-                       << tile;
+  if (tile != 1 && tile != kThreadRows && tile != kLanes)
+    return emitError() << "tile must be 1, " << kThreadRows << " or " << kLanes
+                       << " rows, not " << tile;
   if (elementType) {
     if (!elementType.isF32() && !elementType.isF16() && !elementType.isBF16())
       return emitError() << "elements must be f32, f16 or bf16, not "
@@ -280,7 +282,8 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (digits.empty())
     return emitError() << "a layout needs an element type or digits";
   if (tile == 1)
-    return emitError() << "digits need tiles of " << kLanes << " rows";
+    return emitError() << "digits need tiles of " << kThreadRows << " or "
+                       << kLanes << " rows";
   for (int64_t bits : digits)
     if (bits != 1 && bits != 2 && bits != 4 && bits != 8)
       return emitError() << "a digit has 1, 2, 4 or 8 bits, not " << bits;

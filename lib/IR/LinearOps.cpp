@@ -142,8 +142,8 @@ LogicalResult PackedLinearOp::verify() {
   if (failed(verifyForm(*this, 1)))
     return failure();
   LayoutAttr layout = getWeight().getType().getLayout();
-  if (layout.getTile() != kLanes)
-    return emitOpError("needs tiles of ") << kLanes << " rows";
+  if (layout.getTile() == 1)
+    return emitOpError("needs a matrix in tiles, not a table");
   if (!hasColumns(getInput(), layout.getColumns()) ||
       !hasColumns(getOutput(*this), layout.getRows()))
     return emitOpError("does not map ")

@@ -98,7 +98,7 @@ static int64_t getPart(LayoutAttr layout, int64_t most) {
 /// `largest`, a group whose sums int32 may not hold is packed in parts.
 static Value packDigits(Operation *user, Value weight, int64_t group,
                         ValueRange scale, Value shift, ValueRange salient,
-                        Value bias, int64_t largest) {
+                        Value bias, int64_t largest, int64_t tileRows) {
   OpBuilder b(user);
   auto type = cast<DigitsType>(weight.getType());
   SmallVector<int64_t> digits, terms;
@@ -107,7 +107,8 @@ static Value packDigits(Operation *user, Value weight, int64_t group,
     return LayoutAttr::getChecked(
         [&] { return user->emitOpError(); }, b.getContext(), type.getRows(),
         type.getColumns(), Type(), ArrayRef<int64_t>(digits),
-        ArrayRef<int64_t>(terms), group, kLanes, bool(bias), !salient.empty());
+        ArrayRef<int64_t>(terms), group, tileRows, bool(bias),
+        !salient.empty());
   };
   LayoutAttr layout = getLayout(group);
   if (!layout)
@@ -125,7 +126,7 @@ static Value packDigits(Operation *user, Value weight, int64_t group,
 
 /// A float weight in the layout of a table (one row after the other, f32) or of
 /// a matrix that is multiplied with (tiles, its own element type).
-static Value packFloat(OpBuilder &b, Value weight, bool matrix,
+static Value packFloat(OpBuilder &b, Value weight, int64_t tileRows,
                        Value bias = {}) {
   // Beside the weight, so that one that several layers share is packed once;
   // with a bias, which may come later, where it is used.
@@ -135,11 +136,11 @@ static Value packFloat(OpBuilder &b, Value weight, bool matrix,
   auto type = cast<RankedTensorType>(weight.getType());
   int64_t rows = type.getRank() == 1 ? 1 : type.getDimSize(0);
   int64_t columns = type.getShape().back();
-  auto layout =
-      LayoutAttr::get(b.getContext(), rows, columns,
-                      matrix ? type.getElementType() : Type(b.getF32Type()), {},
-                      {}, columns, matrix ? kLanes : 1, bool(bias),
-                      /*salient=*/false);
+  auto layout = LayoutAttr::get(b.getContext(), rows, columns,
+                                tileRows > 1 ? type.getElementType()
+                                             : Type(b.getF32Type()),
+                                {}, {}, columns, tileRows, bool(bias),
+                                /*salient=*/false);
   return PackOp::create(b, weight.getLoc(),
                         PackedType::get(b.getContext(), layout), weight,
                         /*coefficients=*/ValueRange(),
@@ -149,7 +150,7 @@ static Value packFloat(OpBuilder &b, Value weight, bool matrix,
 
 /// A vector, or a table with a row a position.
 static void packTable(OpBuilder &b, OpOperand &table) {
-  table.assign(packFloat(b, table.get(), /*matrix=*/false));
+  table.assign(packFloat(b, table.get(), /*tileRows=*/1));
 }
 
 static RankedTensorType withColumns(Value rows, int64_t columns, Type element) {
@@ -210,19 +211,20 @@ static void remarkLayer(Location location, Value weight, Value packed) {
       << debugString(pack.getType());
 }
 
-static LogicalResult packLinear(LinearOp op, const Activated &activated) {
+static LogicalResult packLinear(LinearOp op, const Activated &activated,
+                                int64_t tileRows) {
   OpBuilder b(op);
   Inputs inputs{op.getInput(), {}, {}, {}};
   Value packed;
   if (isa<DigitsType>(op.getWeight().getType())) {
     packed = packDigits(op, op.getWeight(), *op.getGroup(), op.getScale(),
                         op.getShift(), op.getSalient(), op.getBias(),
-                        activated.lookup(op.getWeight()));
+                        activated.lookup(op.getWeight()), tileRows);
     if (!packed)
       return failure();
     inputs = makeInputs(b, op, cast<PackedType>(packed.getType()).getLayout());
   } else {
-    packed = packFloat(b, op.getWeight(), /*matrix=*/true, op.getBias());
+    packed = packFloat(b, op.getWeight(), tileRows, op.getBias());
   }
   remarkLayer(op.getLoc(), op.getWeight(), packed);
   auto linear = PackedLinearOp::create(
@@ -235,14 +237,16 @@ static LogicalResult packLinear(LinearOp op, const Activated &activated) {
 }
 
 /// Packed like a linear's weight, so that a tied head may use the same bytes.
-static LogicalResult packEmbedding(EmbeddingOp op, const Activated &activated) {
+static LogicalResult packEmbedding(EmbeddingOp op, const Activated &activated,
+                                   int64_t tileRows) {
   OpBuilder b(op);
   Value table = op.getTable();
-  Value packed = isa<DigitsType>(table.getType())
-                     ? packDigits(op, table, *op.getGroup(), op.getScale(),
-                                  /*shift=*/Value(), /*salient=*/ValueRange(),
-                                  /*bias=*/Value(), activated.lookup(table))
-                     : packFloat(b, table, /*matrix=*/true);
+  Value packed =
+      isa<DigitsType>(table.getType())
+          ? packDigits(op, table, *op.getGroup(), op.getScale(),
+                       /*shift=*/Value(), /*salient=*/ValueRange(),
+                       /*bias=*/Value(), activated.lookup(table), tileRows)
+          : packFloat(b, table, tileRows);
   if (!packed)
     return failure();
   remarkLayer(op.getLoc(), table, packed);
@@ -254,6 +258,8 @@ static LogicalResult packEmbedding(EmbeddingOp op, const Activated &activated) {
 
 namespace {
 struct PackWeightsPass : tbq::impl::PackWeightsPassBase<PackWeightsPass> {
+  using PackWeightsPassBase::PackWeightsPassBase;
+
   void runOnOperation() override {
     SmallVector<Operation *> ops;
     Activated activated;
@@ -271,10 +277,10 @@ struct PackWeightsPass : tbq::impl::PackWeightsPassBase<PackWeightsPass> {
       LogicalResult result =
           llvm::TypeSwitch<Operation *, LogicalResult>(op)
               .Case([&](LinearOp linear) {
-                return packLinear(linear, activated);
+                return packLinear(linear, activated, tileRows);
               })
               .Case([&](EmbeddingOp embedding) {
-                return packEmbedding(embedding, activated);
+                return packEmbedding(embedding, activated, tileRows);
               })
               .Case([&](RmsNormOp norm) {
                 packTable(b, norm.getWeightMutable());

@@ -91,8 +91,10 @@ Result<ReferenceModel> ReferenceModel::build(const VerifyOptions &options,
       !status)
     return status.error();
   model.packed = model.graph->clone();
-  if (Status status =
-          run(*model.packed, buildPackedFormPipeline, options.model);
+  if (Status status = run(
+          *model.packed,
+          [](OpPassManager &manager) { buildPackedFormPipeline(manager); },
+          options.model);
       !status)
     return status.error();
   return model;

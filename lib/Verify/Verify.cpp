@@ -52,7 +52,7 @@ static Result<std::vector<int32_t>> getTokens(const VerifyOptions &options,
 static Result<std::unique_ptr<Session>>
 createSession(std::shared_ptr<const Model> model, int64_t threads) {
   std::unique_ptr<::tbq::Workers> workers;
-  if (Status made = toStatus(createThreads(threads, workers)); !made)
+  if (Status made = toStatus(createWorkers(model, threads, workers)); !made)
     return made.error();
   std::unique_ptr<Session> session;
   if (Status made = toStatus(

@@ -13,7 +13,7 @@ func.func private @f() attributes {layout = #tbq.layout<0x4, f32, tile 1>}
 
 // -----
 
-// expected-error @below {{tile must be 1 or 16 rows, not 8}}
+// expected-error @below {{tile must be 1, 4 or 16 rows, not 8}}
 func.func private @f() attributes {layout = #tbq.layout<16x16, f32, tile 8>}
 
 // -----
@@ -28,7 +28,7 @@ func.func private @f() attributes {layout = #tbq.layout<16x16, digits [], terms 
 
 // -----
 
-// expected-error @below {{digits need tiles of 16 rows}}
+// expected-error @below {{digits need tiles of 4 or 16 rows}}
 func.func private @f() attributes {layout = #tbq.layout<16x16, digits [2], terms [[1, -1]], group 16, tile 1>}
 
 // -----
@@ -890,7 +890,7 @@ func.func @f(%x: tensor<1x40xf32>) {
 // -----
 
 func.func @f(%x: tensor<1x40xf32>, %p: !tbq.packed<4x40, f32, tile 1>) {
-  // expected-error @below {{needs tiles of 16 rows}}
+  // expected-error @below {{needs a matrix in tiles, not a table}}
   %r = tbq.packed_linear %x, %p : (tensor<1x40xf32>, !tbq.packed<4x40, f32, tile 1>) -> tensor<1x4xf32>
   return
 }

@@ -30,8 +30,12 @@ struct Flags {
              cl::cat(all)};
   Text output{"o", cl::desc("what is written (default model.so; - for text)"),
               cl::value_desc("file"), cl::cat(all)};
-  Text target{"target", cl::desc("cpu (default); cuda is not supported yet"),
+  Text target{"target", cl::desc("where the step runs: cpu (default) or cuda"),
               cl::init("cpu"), cl::cat(all)};
+  Text gpuArch{"gpu-arch",
+               cl::desc("with --target=cuda, the oldest GPU that the artifact "
+                        "is for (default sm_80)"),
+               cl::value_desc("arch"), cl::init("sm_80"), cl::cat(all)};
   Text mcpu{"mcpu",
             cl::desc("processor, by LLVM's name (default native, or generic "
                      "where --mtriple is another architecture)"),
@@ -99,11 +103,12 @@ struct Flags {
                   cl::value_desc("dir"), cl::cat(all)};
   Text startAfter{"start-after",
                   cl::desc("the stage that a MODULE.mlir comes from: import "
-                           "(default), graph, pack, lower, cpu"),
+                           "(default), graph, pack, lower, cpu or gpu"),
                   cl::value_desc("stage"), cl::cat(all)};
   Text stopAfter{"stop-after",
                  cl::desc("print the module after a stage: import, graph, "
-                          "pack, lower, cpu (default: go on to the artifact)"),
+                          "pack, lower, cpu or gpu (default: go on to the "
+                          "artifact)"),
                  cl::value_desc("stage"), cl::cat(all)};
   Text emit{"emit", cl::desc("mlir, llvm, asm, obj or so (default so)"),
             cl::value_desc("kind"), cl::cat(all)};
@@ -130,6 +135,7 @@ private:
   Status checkFixed() const;
   Status setNumbers(CompileOptions &options) const;
   Status setStages(CompileOptions &options) const;
+  Status setTarget(CompileOptions &options) const;
   Status setKind(CompileOptions &options) const;
 };
 
@@ -164,21 +170,24 @@ static Status checkRange(const Flags::Number &flag, long least, long most) {
                        ")");
 }
 
-/// Known words that stand for something not built yet.
-static Status refuseForNow(const Flags::Text &flag, StringRef word) {
-  if (flag.getValue() != word)
-    return Status::ok();
-  return makeError("--" + flag.ArgStr.str(), "",
-                   "'" + word.str() + "' is not supported yet");
+Status Flags::setTarget(CompileOptions &options) const {
+  bool cuda = false;
+  if (Status status =
+          setWord<bool>(target, {{"cpu", false}, {"cuda", true}}, cuda);
+      !status)
+    return status;
+  if (cuda)
+    options.target.device = gpuArch;
+  else if (gpuArch.getNumOccurrences())
+    return makeError("--gpu-arch", "", "has no effect without --target=cuda");
+  if (cuda && dumpTensors)
+    return makeError("--dump-tensors", "",
+                     "is not supported with "
+                     "--target=cuda yet");
+  return Status::ok();
 }
 
 Status Flags::checkFixed() const {
-  StringRef unused;
-  if (Status status = refuseForNow(target, "cuda"); !status)
-    return status;
-  if (Status status = setWord<StringRef>(target, {{"cpu", ""}}, unused);
-      !status)
-    return status;
   if (batch != 1)
     return makeError("--max-batch", "",
                      std::to_string(batch) +
@@ -202,11 +211,14 @@ Status Flags::setNumbers(CompileOptions &options) const {
 
 Status Flags::setStages(CompileOptions &options) const {
   SmallVector<std::pair<StringRef, Stage>> stages;
+  const Stage last = lastStage(!options.target.device.empty());
   for (Stage stage : kStages)
-    stages.push_back({stageName(stage), stage});
+    if (stage < Stage::CPU || stage == last)
+      stages.push_back({stageName(stage), stage});
   if (Status status = setWord<Stage>(startAfter, stages, options.startAfter);
       !status)
     return status;
+  options.stopAfter = last;
   if (Status status = setWord<Stage>(stopAfter, stages, options.stopAfter);
       !status)
     return status;
@@ -312,6 +324,8 @@ Status Flags::toOptions(CompileOptions &options) const {
       !status)
     return status;
   if (Status status = setNumbers(options); !status)
+    return status;
+  if (Status status = setTarget(options); !status)
     return status;
   if (Status status = setStages(options); !status)
     return status;

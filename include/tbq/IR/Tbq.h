@@ -30,6 +30,10 @@
 namespace mlir::tbq {
 /// Lanes of the vectors that rows of activations are padded to.
 inline constexpr int64_t kLanes = 16;
+/// Rows of a tile whose steps are what a thread of a GPU loads at once, and
+/// that many bytes.
+inline constexpr int64_t kThreadRows = 4;
+inline constexpr int64_t kThreadBytes = 4 * kThreadRows;
 /// Alignment of buffers in the arena and of weights in their section, bytes.
 inline constexpr int64_t kAlignment = 64;
 

@@ -54,7 +54,8 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
 
     *Digit planes* (`digits`, a width of 1, 2, 4 or 8 bits a plane): a tile is
     a sequence of groups of `group` columns (the last one may be shorter). A
-    group is a sequence of steps, then, for each term, `tile` f16 coefficients.
+    group is a sequence of steps, then, for each term, `tile` f16 coefficients,
+    and ends at a multiple of 16 bytes. `tile` is 16, or 4 for a GPU.
     A step of a plane of b bits is 4 * `tile` bytes: byte 4 r + i, bits
     [b j, b j + b), hold the digit of tile row r, column 4 j + i of the step;
     a step so covers 32 / b columns. The widest step among the planes sets the

@@ -17,6 +17,7 @@ Manifest fullManifest() {
   m.weights.hashes = {0x0123456789abcdef, 0xfedcba9876543210};
   m.weights.sha256 = std::string(64, 'a');
   m.weights.sidecar = "m.so.weights";
+  m.target.device = "sm_80";
   m.generation.bos = 1;
   m.generation.pad = 0;
   m.generation.topK = 50;
@@ -47,6 +48,7 @@ const char *optionalFields[] = {"generation.bos",
                                 "chat",
                                 "generation.repetition_penalty",
                                 "generation.do_sample",
+                                "target.device",
                                 "weights.sidecar",
                                 "operations"};
 

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+ *
+ * What a step compiled for a GPU and the runtime agree on. The step is one
+ * kernel, launched cooperatively: its blocks are the workers of StepAbi.h, and
+ * all of them must be resident, since they wait for each other.
+ */
+#ifndef TBQ_FORMAT_DEVICEABI_H
+#define TBQ_FORMAT_DEVICEABI_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Names of the kernels. Their parameters, in this order, are those of
+ * tbq_step_fn (StepAbi.h), pointers to device memory, but for the last:
+ *   arena, weights, cache, tokens, logits, position, count, first_logits_row,
+ *   tbq_device_barrier *barrier
+ */
+#define TBQ_DEVICE_DECODE "decode"
+#define TBQ_DEVICE_PREFILL "prefill"
+
+/* Bytes past the arena that may be read, and are not used. */
+#define TBQ_DEVICE_SLACK 256u
+
+/* In device memory, zero before the first launch and reusable after each. The
+ * two counters are in sectors of their own. */
+typedef struct tbq_device_barrier {
+  uint32_t arrived; /* blocks that reached the current barrier */
+  uint32_t pad0[31];
+  uint32_t generation; /* barriers completed so far, modulo 2^32 */
+  uint32_t pad1[31];
+} tbq_device_barrier;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TBQ_FORMAT_DEVICEABI_H */

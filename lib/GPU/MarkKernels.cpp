@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// tbq-mark-kernels: what the code generator must know of the two entry points.
+
+#include "ThreadBuilder.h"
+
+namespace mlir::tbq {
+#define GEN_PASS_DEF_MARKKERNELSPASS
+#include "tbq/Passes.h.inc"
+} // namespace mlir::tbq
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+/// Of tbq_step_fn's arguments.
+static constexpr unsigned kWeightsArgument = 1;
+
+namespace {
+struct MarkKernelsPass : tbq::impl::MarkKernelsPassBase<MarkKernelsPass> {
+  void runOnOperation() override {
+    Builder b(&getContext());
+    for (auto function : getOperation().getOps<LLVM::LLVMFuncOp>()) {
+      if (function.isExternal() ||
+          (function.getName() != "decode" && function.getName() != "prefill"))
+        continue;
+      function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(),
+                        b.getUnitAttr());
+      function->setAttr(NVVM::NVVMDialect::getReqntidAttrName(),
+                        b.getDenseI32ArrayAttr({int32_t(kThreads)}));
+      // Weights alone: the arena is written by other blocks too, and what is
+      // read through a cache that nobody invalidates would be stale.
+      function.setArgAttr(kWeightsArgument,
+                          LLVM::LLVMDialect::getNoAliasAttrName(),
+                          b.getUnitAttr());
+      function.setArgAttr(kWeightsArgument,
+                          LLVM::LLVMDialect::getReadonlyAttrName(),
+                          b.getUnitAttr());
+    }
+  }
+};
+} // namespace

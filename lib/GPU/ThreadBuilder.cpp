@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+
+#include "ThreadBuilder.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+//===----------------------------------------------------------------------===//
+// Scalars
+//===----------------------------------------------------------------------===//
+
+Value ThreadBuilder::index(int64_t value) {
+  return arith::ConstantIndexOp::create(b, loc, value);
+}
+Value ThreadBuilder::constant(float value) {
+  return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value));
+}
+Value ThreadBuilder::constantI32(int64_t value) {
+  return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(value));
+}
+Value ThreadBuilder::add(Value x, Value y) {
+  return arith::AddIOp::create(b, loc, x, y);
+}
+Value ThreadBuilder::sub(Value x, Value y) {
+  return arith::SubIOp::create(b, loc, x, y);
+}
+Value ThreadBuilder::mul(Value x, Value y) {
+  return arith::MulIOp::create(b, loc, x, y);
+}
+Value ThreadBuilder::div(Value x, int64_t y) {
+  return y == 1 ? x : arith::DivUIOp::create(b, loc, x, index(y)).getResult();
+}
+Value ThreadBuilder::rem(Value x, int64_t y) {
+  return arith::RemUIOp::create(b, loc, x, index(y));
+}
+Value ThreadBuilder::min(Value x, Value y) {
+  return arith::MinSIOp::create(b, loc, x, y);
+}
+Value ThreadBuilder::less(Value x, Value y) {
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, x, y);
+}
+Value ThreadBuilder::equal(Value x, int64_t y) {
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, index(y));
+}
+Value ThreadBuilder::both(Value x, Value y) {
+  return arith::AndIOp::create(b, loc, x, y);
+}
+Value ThreadBuilder::select(Value condition, Value x, Value y) {
+  return arith::SelectOp::create(b, loc, condition, x, y);
+}
+Value ThreadBuilder::toI32(Value index) {
+  return arith::IndexCastOp::create(b, loc, b.getI32Type(), index);
+}
+
+Value ThreadBuilder::fma(Value x, Value y, Value z) {
+  return math::FmaOp::create(b, loc, x, y, z);
+}
+Value ThreadBuilder::addf(Value x, Value y) {
+  return arith::AddFOp::create(b, loc, x, y);
+}
+Value ThreadBuilder::subf(Value x, Value y) {
+  return arith::SubFOp::create(b, loc, x, y);
+}
+Value ThreadBuilder::mulf(Value x, Value y) {
+  return arith::MulFOp::create(b, loc, x, y);
+}
+Value ThreadBuilder::divf(Value x, Value y) {
+  return arith::DivFOp::create(b, loc, x, y);
+}
+Value ThreadBuilder::maxf(Value x, Value y) {
+  return arith::MaxNumFOp::create(b, loc, x, y);
+}
+Value ThreadBuilder::exp(Value x) { return math::ExpOp::create(b, loc, x); }
+
+Value ThreadBuilder::toF32(Value x) {
+  Type type = x.getType();
+  if (type.isInteger(32))
+    return arith::SIToFPOp::create(b, loc, b.getF32Type(), x);
+  return type.isF32()
+             ? x
+             : arith::ExtFOp::create(b, loc, b.getF32Type(), x).getResult();
+}
+
+Value ThreadBuilder::shiftRight(Value word, int64_t bits) {
+  return bits ? arith::ShRUIOp::create(b, loc, word, constantI32(bits))
+                    .getResult()
+              : word;
+}
+Value ThreadBuilder::andBits(Value word, uint32_t mask) {
+  return mask == ~0u
+             ? word
+             : arith::AndIOp::create(b, loc, word, constantI32(int32_t(mask)))
+                   .getResult();
+}
+
+Value ThreadBuilder::dot4(Value digits, Value activations, Value sum) {
+  auto bytes = VectorType::get({4}, b.getI8Type());
+  auto split = [&](Value word) {
+    return LLVM::BitcastOp::create(b, loc, bytes, word);
+  };
+  return NVVM::DotAccumulate4WayOp::create(
+      b, loc, b.getI32Type(), split(digits), NVVM::DotAccumulateType::UNSIGNED,
+      split(activations), NVVM::DotAccumulateType::SIGNED, sum);
+}
+
+//===----------------------------------------------------------------------===//
+// Memory
+//===----------------------------------------------------------------------===//
+
+Value ThreadBuilder::load(Value memref, ValueRange indices) {
+  return memref::LoadOp::create(b, loc, memref, indices);
+}
+void ThreadBuilder::store(Value scalar, Value memref, ValueRange indices) {
+  memref::StoreOp::create(b, loc, scalar, memref, indices);
+}
+
+static int64_t sizeOf(VectorType type) {
+  return type.getNumElements() * type.getElementTypeBitWidth() / 8;
+}
+
+Value ThreadBuilder::loadVector(Value memref, ValueRange indices,
+                                VectorType type) {
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  int64_t bytes = sizeOf(type);
+  auto held =
+      VectorType::get({bytes * 8 / element.getIntOrFloatBitWidth()}, element);
+  Value vector = vector::LoadOp::create(
+      b, loc, held, memref, indices, /*nontemporal=*/false,
+      llvm::MaybeAlign(std::min<int64_t>(bytes, 16)));
+  return held == type
+             ? vector
+             : vector::BitCastOp::create(b, loc, type, vector).getResult();
+}
+Value ThreadBuilder::loadBytes(Value bytes, Value offset, VectorType type) {
+  return loadVector(bytes, offset, type);
+}
+Value ThreadBuilder::extract(Value vector, int64_t position) {
+  return vector::ExtractOp::create(b, loc, vector, position);
+}
+
+Value ThreadBuilder::loadAsF32(Value bytes, Value offset, Type type) {
+  return toF32(
+      extract(loadBytes(bytes, offset, VectorType::get({1}, type)), 0));
+}
+
+void ThreadBuilder::storeF32As(Value x, Value bytes, Value offset, Type type) {
+  if (!type.isF32())
+    x = arith::TruncFOp::create(b, loc, type, x);
+  Value one =
+      vector::BroadcastOp::create(b, loc, VectorType::get({1}, type), x);
+  int64_t size = type.getIntOrFloatBitWidth() / 8;
+  Value raw = vector::BitCastOp::create(
+      b, loc, VectorType::get({size}, b.getI8Type()), one);
+  vector::StoreOp::create(b, loc, raw, bytes, ValueRange{offset},
+                          /*nontemporal=*/false, llvm::MaybeAlign(size));
+}
+
+Value mlir::tbq::getBytes(ThreadBuilder &t, Value packed) {
+  int64_t bytes = cast<PackedType>(packed.getType()).getLayout().getBytes();
+  return PackedBytesOp::create(
+      t.b, t.loc, MemRefType::get({bytes}, t.b.getI8Type()), packed);
+}
+
+Value ThreadBuilder::getShared(StringRef name, int64_t floats) {
+  auto type = MemRefType::get({floats}, b.getF32Type(), AffineMap(),
+                              b.getI64IntegerAttr(kSharedMemory));
+  std::string symbol = ("tbq_shared_" + name).str();
+  if (!module.lookupSymbol(symbol)) {
+    OpBuilder top = OpBuilder::atBlockBegin(module.getBody());
+    memref::GlobalOp::create(top, loc, symbol, top.getStringAttr("private"),
+                             type, top.getUnitAttr(), /*constant=*/false,
+                             top.getI64IntegerAttr(16));
+  }
+  return memref::GetGlobalOp::create(b, loc, type, symbol);
+}
+
+//===----------------------------------------------------------------------===//
+// The thread, its warp and its block
+//===----------------------------------------------------------------------===//
+
+Value ThreadBuilder::thread() {
+  Value id = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
+  return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), id);
+}
+
+void ThreadBuilder::synchronize() { NVVM::Barrier0Op::create(b, loc); }
+
+SmallVector<Value> ThreadBuilder::loop(Value from, Value to, Value step,
+                                       ValueRange init, Body body) {
+  auto loop = scf::ForOp::create(
+      b, loc, from, to, step, init,
+      [&](OpBuilder &inner, Location, Value i, ValueRange carried) {
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPoint(inner.getInsertionBlock(),
+                            inner.getInsertionPoint());
+        SmallVector<Value> next = body(i, carried);
+        scf::YieldOp::create(b, loc, next);
+      });
+  return SmallVector<Value>(loop.getResults());
+}
+
+void ThreadBuilder::loop(Value from, Value to, Value step,
+                         llvm::function_ref<void(Value)> body) {
+  loop(from, to, step, ValueRange(), [&](Value i, ValueRange) {
+    body(i);
+    return SmallVector<Value>();
+  });
+}
+
+void ThreadBuilder::ifThen(Value condition, llvm::function_ref<void()> body) {
+  scf::IfOp::create(b, loc, condition, [&](OpBuilder &inner, Location) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
+    body();
+    scf::YieldOp::create(b, loc);
+  });
+}
+
+Value ThreadBuilder::shuffle(Value x, int64_t distance) {
+  return NVVM::ShflOp::create(b, loc, x.getType(), constantI32(-1), x,
+                              constantI32(distance), constantI32(31),
+                              NVVM::ShflKind::bfly, UnitAttr());
+}
+
+Value ThreadBuilder::combine(Reduction reduction, Value x, Value y) {
+  if (reduction == Reduction::Maximum)
+    return maxf(x, y);
+  return x.getType().isF32() ? addf(x, y) : add(x, y);
+}
+
+Value ThreadBuilder::reduceWarp(Reduction reduction, Value x, int64_t lanes) {
+  for (int64_t distance = lanes / 2; distance; distance /= 2)
+    x = combine(reduction, x, shuffle(x, distance));
+  return x;
+}
+
+Value ThreadBuilder::reduceBlock(Reduction reduction, Value x) {
+  Value shared = getShared("reduction", kWarps);
+  Value part = reduceWarp(reduction, x);
+  // Before: what an earlier reduction left may still be read.
+  synchronize();
+  ifThen(equal(lane(), 0), [&] { store(part, shared, warp()); });
+  synchronize();
+  Value total = load(shared, index(0));
+  for (int64_t i = 1; i < kWarps; ++i)
+    total = combine(reduction, total, load(shared, index(i)));
+  return total;
+}
+
+void mlir::tbq::forEachElement(
+    ThreadBuilder &t, StepOp op, int64_t columns,
+    llvm::function_ref<void(Value token, Value column)> body) {
+  int64_t width = op.getUnitsPerToken() * columns;
+  Value first = t.add(t.mul(op.getRange()[0], columns), t.thread());
+  Value last = t.mul(op.getRange()[1], columns);
+  t.loop(first, last, t.index(kThreads), [&](Value element) {
+    body(t.div(element, width), t.rem(element, width));
+  });
+}
+
+void mlir::tbq::forEachToken(ThreadBuilder &t, StepOp op,
+                             llvm::function_ref<void(Value token)> body) {
+  t.loop(op.getRange()[0], op.getRange()[1], t.index(1), body);
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Short words for the code that lowering to a GPU writes: what one thread of a
+// block does. Scalars and 16-byte loads, the thread's place, loops, reductions
+// over a warp and over the block, memory that a block's threads share.
+#ifndef TBQ_GPU_THREADBUILDER_H
+#define TBQ_GPU_THREADBUILDER_H
+
+#include "tbq/Passes.h"
+
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+
+namespace mlir::tbq {
+
+/// Threads of a block: one block is one worker of the step.
+inline constexpr int64_t kThreads = 512;
+inline constexpr int64_t kWarpLanes = 32;
+inline constexpr int64_t kWarps = kThreads / kWarpLanes;
+/// NVVM's address space of memory that a block's threads share.
+inline constexpr int64_t kSharedMemory = 3;
+
+enum class Reduction { Sum, Maximum };
+
+class ThreadBuilder {
+public:
+  /// For code where `b` stands, in a function.
+  ThreadBuilder(OpBuilder &b, Location loc)
+      : b(b), loc(loc),
+        module(
+            b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>()) {
+  }
+
+  OpBuilder &b;
+  Location loc;
+
+  // Scalars and indices.
+  Value index(int64_t value);
+  Value constant(float value);
+  Value constantI32(int64_t value);
+  Value add(Value x, Value y); // of indices or i32
+  Value add(Value x, int64_t y) { return y ? add(x, index(y)) : x; }
+  Value sub(Value x, Value y);
+  Value mul(Value x, Value y);
+  Value mul(Value x, int64_t y) { return y == 1 ? x : mul(x, index(y)); }
+  Value div(Value x, int64_t y); // unsigned
+  Value rem(Value x, int64_t y);
+  Value min(Value x, Value y);
+  Value less(Value x, Value y); // signed
+  Value equal(Value x, int64_t y);
+  Value both(Value x, Value y);
+  Value select(Value condition, Value x, Value y);
+  Value toI32(Value index);
+
+  Value fma(Value x, Value y, Value z); // x * y + z, rounded once
+  Value addf(Value x, Value y);
+  Value subf(Value x, Value y);
+  Value mulf(Value x, Value y);
+  Value divf(Value x, Value y);
+  Value maxf(Value x, Value y);
+  /// 2^x of a natural logarithm: exp, which ExpandMath spells out.
+  Value exp(Value x);
+  Value toF32(Value x); // i32, f16, bf16 or f32
+
+  // The four bytes of a word are four digits.
+  Value shiftRight(Value word, int64_t bits);
+  Value andBits(Value word, uint32_t mask);
+  /// sum + the dot product of four unsigned digits and four signed ones.
+  Value dot4(Value digits, Value activations, Value sum);
+
+  // Memory.
+  Value load(Value memref, ValueRange indices);
+  void store(Value scalar, Value memref, ValueRange indices);
+  /// A vector of `type` at an index of the last dimension that its size
+  /// divides in bytes, up to 16.
+  Value loadVector(Value memref, ValueRange indices, VectorType type);
+  /// The same at a byte offset of packed bytes.
+  Value loadBytes(Value bytes, Value offset, VectorType type);
+  Value extract(Value vector, int64_t position);
+  /// One element of `type` at a byte offset, as f32.
+  Value loadAsF32(Value bytes, Value offset, Type type);
+  void storeF32As(Value x, Value bytes, Value offset, Type type);
+
+  // The thread.
+  Value thread(); // 0 .. kThreads - 1 of its block
+  Value lane() { return rem(thread(), kWarpLanes); }
+  Value warp() { return div(thread(), kWarpLanes); }
+  /// Threads of a block wait for each other, and see what each has written.
+  void synchronize();
+
+  // Control flow.
+  using Body = llvm::function_ref<SmallVector<Value>(Value, ValueRange)>;
+  SmallVector<Value> loop(Value from, Value to, Value step, ValueRange init,
+                          Body body);
+  void loop(Value from, Value to, Value step,
+            llvm::function_ref<void(Value)> body);
+  void ifThen(Value condition, llvm::function_ref<void()> body);
+
+  // Over a warp: all its lanes call, and get the same result.
+  Value shuffle(Value x, int64_t distance); // of the lane at lane ^ distance
+  Value reduceWarp(Reduction reduction, Value x, int64_t lanes = kWarpLanes);
+  /// The same over the block, in the order of its warps.
+  Value reduceBlock(Reduction reduction, Value x);
+  /// A buffer of `floats` that the block's threads share, one for each name.
+  Value getShared(StringRef name, int64_t floats);
+
+private:
+  Value combine(Reduction reduction, Value x, Value y);
+
+  /// A loop that is being built has no parent to ask.
+  ModuleOp module;
+};
+
+/// Runs `body` with the token and column of every element that the op's range
+/// of units covers, each by one thread; a unit has `columns` of them.
+void forEachElement(ThreadBuilder &t, StepOp op, int64_t columns,
+                    llvm::function_ref<void(Value token, Value column)> body);
+
+/// Runs `body` with every token of the op's range, by the whole block.
+void forEachToken(ThreadBuilder &t, StepOp op,
+                  llvm::function_ref<void(Value token)> body);
+
+/// The bytes of a packed weight.
+Value getBytes(ThreadBuilder &t, Value packed);
+
+} // namespace mlir::tbq
+
+#endif // TBQ_GPU_THREADBUILDER_H

@@ -1,0 +1,103 @@
+// RUN: tbq-opt %s --tbq-lower-step-to-gpu --canonicalize --cse --split-input-file --verify-diagnostics | FileCheck %s
+// What a thread does of the ops that are no linears.
+
+// Element by element: unit and element of the thread, 512 apart.
+// CHECK-LABEL: func.func @add(
+func.func @add(%a: memref<4x64xf32>, %b: memref<4x64xf32>, %c: memref<4x64xf32>, %count: index, %begin: index, %end: index) {
+  // CHECK: %[[FROM:.*]] = arith.muli %arg4, %c16
+  // CHECK: nvvm.read.ptx.sreg.tid.x
+  // CHECK: %[[FIRST:.*]] = arith.addi %[[FROM]], %{{.*}}
+  // CHECK: scf.for %[[I:.*]] = %[[FIRST]] to %{{.*}} step %c512 {
+  // CHECK: %[[TOKEN:.*]] = arith.divui %[[I]], %c64
+  // CHECK: %[[COLUMN:.*]] = arith.remui %[[I]], %c64
+  // CHECK: memref.load %arg0[%[[TOKEN]], %[[COLUMN]]]
+  // CHECK: memref.store %{{.*}}, %arg2[%[[TOKEN]], %[[COLUMN]]]
+  // CHECK: nvvm.barrier0
+  // CHECK-NEXT: return
+  tbq.add %a, %b into(%c) count(%count) range(%begin, %end)
+    : (memref<4x64xf32>, memref<4x64xf32>, memref<4x64xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// A row is the block's: threads, lanes, warps, in this order; true columns only.
+!row = !tbq.packed<1x40, f32, tile 1>
+// CHECK: memref.global "private" @tbq_shared_reduction : memref<16xf32, 3>
+// CHECK-LABEL: func.func @norm(
+func.func @norm(%x: memref<1x48xf32>, %y: memref<1x48xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: scf.for %[[TOKEN:.*]] = %arg4 to %arg5 step %c1 {
+  // CHECK: scf.for %{{.*}} = %{{.*}} to %c40 step %c512 iter_args
+  // CHECK: math.fma
+  // CHECK-COUNT-5: nvvm.shfl.sync bfly
+  // CHECK-NOT: nvvm.shfl
+  // CHECK: nvvm.barrier0
+  // CHECK: scf.if
+  // CHECK: nvvm.barrier0
+  // CHECK-COUNT-16: memref.load %{{.*}} : memref<16xf32, 3>
+  // CHECK: math.sqrt
+  // CHECK: scf.for %{{.*}} = %{{.*}} to %c40 step %c512 {
+  // What pads the row is 0.
+  // CHECK: scf.if
+  // CHECK-COUNT-8: memref.store %cst{{.*}}, %arg1
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !row
+  tbq.rms_norm %x, %w epsilon 9.99999974E-6 features 40 into(%y) count(%count) range(%begin, %end)
+    : (memref<1x48xf32>, !row, memref<1x48xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// The largest activation by the block, then a warp a group.
+// CHECK-LABEL: func.func @quantize(
+func.func @quantize(%x: memref<1x64xf32>, %high: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref<1x16xf32>,
+    %sums: memref<1x16xi32>, %count: index, %begin: index, %end: index) {
+  // CHECK: math.absf
+  // CHECK: arith.maxnumf
+  // CHECK: memref.store %{{.*}}, %arg3
+  // CHECK: scf.for %[[GROUP:.*]] = %{{.*}} to %c2 step %c16 {
+  // CHECK: scf.for %{{.*}} step %c32
+  // CHECK: memref.store %{{.*}}, %arg2
+  // CHECK: arith.shrsi
+  // CHECK: memref.store %{{.*}}, %arg1
+  // CHECK-COUNT-5: nvvm.shfl.sync bfly {{.*}} : i32
+  // CHECK: memref.store %{{.*}}, %arg4[%{{.*}}, %[[GROUP]]]
+  tbq.quantize_activations %x columns 64 group 32 into(%high, %low, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xi8>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// A query head is the block's, sixteen keys a warp's at a time.
+!cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16>
+// CHECK: memref.global "private" @tbq_shared_attention : memref<544xf32, 3>
+// CHECK-LABEL: func.func @attention(
+func.func @attention(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<1x64xf32>,
+    %count: index, %begin: index, %end: index) {
+  // CHECK: scf.for %{{.*}} = %arg6 to %arg7 step %c1 {
+  // CHECK: scf.for %[[BLOCK:.*]] = %{{.*}} to %{{.*}} step %c16 iter_args
+  // CHECK: scf.for %{{.*}} = %{{.*}} to %c32 step %c2 iter_args
+  // CHECK: arith.extf %{{.*}} : f16 to f32
+  // CHECK: math.fma
+  // CHECK: nvvm.shfl.sync bfly
+  // CHECK: math.exp
+  // CHECK-COUNT-16: nvvm.shfl.sync idx
+  // CHECK: nvvm.barrier0
+  // CHECK: memref.store %{{.*}} : memref<544xf32, 3>
+  // CHECK: nvvm.barrier0
+  // CHECK: arith.divf
+  // CHECK: memref.store %{{.*}}, %arg4
+  tbq.attention %q, %cache[%layer] at %position heads 2 scale 0.176776692 !cache into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<32768xi8>, index, index, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+func.func @activation(%x: memref<1x16xf32>, %y: memref<1x16xf32>, %count: index, %begin: index, %end: index) {
+  // expected-error @below {{has no form on a GPU yet}}
+  tbq.activation %x relu into(%y) count(%count) range(%begin, %end)
+    : (memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
