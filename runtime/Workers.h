@@ -2,13 +2,14 @@
 //
 // Who runs a step: a team of workers that all call the step function with equal
 // arguments and meet at its barriers (format/StepAbi.h).
-// Threads are for use; fibers, all on one thread and switched only at barriers,
-// are for tests: a missing barrier gives a wrong result by certainty.
+// On a CPU: threads are for use; fibers, all on one thread and switched only at
+// barriers, are for tests: a missing barrier gives a wrong result by certainty.
 // Invariant: when run returns, every worker has returned from the step.
 #ifndef TBQ_RUNTIME_WORKERS_H
 #define TBQ_RUNTIME_WORKERS_H
 
 #include "format/StepAbi.h"
+#include "runtime/Model.h"
 #include "runtime/Outcome.h"
 
 #include <cstdint>
@@ -49,6 +50,11 @@ public:
 
 /// Persistent threads; the caller of run is worker 0. count 0: one a CPU.
 Outcome createThreads(int64_t count, std::unique_ptr<Workers> &workers);
+
+/// What the model is compiled for: threads, or the blocks of an NVIDIA GPU's
+/// launches, with the model's weights on the device.
+Outcome createWorkers(std::shared_ptr<const Model> model, int64_t threads,
+                      std::unique_ptr<Workers> &workers);
 
 /// In which order fibers run between two barriers. The last to reach a barrier
 /// must be the first to leave it, so Forward goes up (0, 1, ...) before the

@@ -112,6 +112,8 @@ const char *tbq_status_text(tbq_status status) {
     return "internal error";
   case TBQ_ERROR_VERIFICATION:
     return "verification failed";
+  case TBQ_ERROR_DEVICE:
+    return "device error";
   }
   return "unknown";
 }
@@ -298,7 +300,8 @@ tbq_status tbq_session_create(const tbq_model *model,
       return checked;
     tbq_session_options how = options ? *options : tbq_session_defaults();
     std::unique_ptr<Workers> workers;
-    if (Outcome created = createThreads(how.threads, workers); !created)
+    if (Outcome created = createWorkers(model->model, how.threads, workers);
+        !created)
       return created;
     auto handle = std::make_unique<tbq_session>();
     if (Outcome created = Session::create(model->model, std::move(workers),

@@ -35,16 +35,17 @@ extern "C" {
 
 typedef enum tbq_status {
   TBQ_OK = 0,
-  TBQ_ERROR_ARGUMENT = 1,     /* a value passed in is out of its range */
-  TBQ_ERROR_FILE = 2,         /* the file cannot be opened or read */
-  TBQ_ERROR_ARTIFACT = 3,     /* not an artifact, damaged, or of another ABI */
-  TBQ_ERROR_CPU = 4,          /* made for another CPU; the feature is named */
-  TBQ_ERROR_CONTEXT_FULL = 5, /* more tokens than the session has room for */
-  TBQ_ERROR_BUFFER = 6,       /* the buffer is too small; the size is set */
-  TBQ_ERROR_UNSUPPORTED = 7,  /* the model has no tokenizer or chat format */
-  TBQ_ERROR_MEMORY = 8,       /* the system gave no memory or threads */
-  TBQ_ERROR_INTERNAL = 9,     /* our fault */
-  TBQ_ERROR_VERIFICATION = 10 /* weights do not have their recorded hashes */
+  TBQ_ERROR_ARGUMENT = 1,      /* a value passed in is out of its range */
+  TBQ_ERROR_FILE = 2,          /* the file cannot be opened or read */
+  TBQ_ERROR_ARTIFACT = 3,      /* not an artifact, damaged, or of another ABI */
+  TBQ_ERROR_CPU = 4,           /* made for another CPU; the feature is named */
+  TBQ_ERROR_CONTEXT_FULL = 5,  /* more tokens than the session has room for */
+  TBQ_ERROR_BUFFER = 6,        /* the buffer is too small; the size is set */
+  TBQ_ERROR_UNSUPPORTED = 7,   /* the model has no tokenizer or chat format */
+  TBQ_ERROR_MEMORY = 8,        /* the system gave no memory or threads */
+  TBQ_ERROR_INTERNAL = 9,      /* our fault */
+  TBQ_ERROR_VERIFICATION = 10, /* weights do not have their recorded hashes */
+  TBQ_ERROR_DEVICE = 11 /* no GPU, no driver for it, or it reports an error */
 } tbq_status;
 
 /* The message of this thread's last failed call, "" if there was none. Valid

@@ -242,7 +242,8 @@ void bindErrors(nb::module_ &module) {
       .value("UNSUPPORTED", TBQ_ERROR_UNSUPPORTED)
       .value("MEMORY", TBQ_ERROR_MEMORY)
       .value("INTERNAL", TBQ_ERROR_INTERNAL)
-      .value("VERIFICATION", TBQ_ERROR_VERIFICATION);
+      .value("VERIFICATION", TBQ_ERROR_VERIFICATION)
+      .value("DEVICE", TBQ_ERROR_DEVICE);
   PyObject *type =
       PyErr_NewException("tbq_runtime.Error", PyExc_RuntimeError, nullptr);
   if (!type)

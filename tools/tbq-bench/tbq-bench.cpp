@@ -136,7 +136,7 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
   report.begin();
   for (int64_t threads : threadCounts) {
     std::unique_ptr<Workers> workers;
-    require(createThreads(threads, workers));
+    require(createWorkers(model, threads, workers));
     Workers &team = *workers;
     std::unique_ptr<Session> session;
     require(Session::create(model, std::move(workers), 0, session));

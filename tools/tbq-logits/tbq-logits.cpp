@@ -91,10 +91,11 @@ static std::vector<int32_t> parseIds(const std::string &text,
 }
 
 static void makeWorkers(const Options &options,
+                        std::shared_ptr<const Model> model,
                         std::unique_ptr<Workers> &workers) {
   const std::string &order = options.fibers;
   if (order.empty())
-    return require(createThreads(options.workers, workers));
+    return require(createWorkers(model, options.workers, workers));
   if (order == "forward")
     return require(
         createFibers(options.workers, FiberOrder::Forward, 0, workers));
@@ -136,7 +137,7 @@ static ExitCode evaluate(const Options &options) {
       parseIds(readIds(options), options.ids.empty() ? "--tokens" : options.ids,
                model->vocab(), model->context());
   std::unique_ptr<Workers> workers;
-  makeWorkers(options, workers);
+  makeWorkers(options, model, workers);
   std::unique_ptr<Session> session;
   require(Session::create(model, std::move(workers), 0, session));
 

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A step on a GPU: the workers are the blocks of one cooperative launch
+// (format/DeviceAbi.h). Weights go to the device once, when the workers are
+// created, by two pinned buffers in turn; arena and cache live there. A step
+// takes its tokens along and brings back the logits asked for.
+// Invariant: run returns when the step is done and its logits are in host
+// memory; what a call has of the host's arena and cache is not touched.
+
+#include "runtime/CudaDriver.h"
+#include "runtime/Workers.h"
+
+#include "format/CheckedSize.h"
+#include "format/DeviceAbi.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+using namespace tbq;
+
+/// As the compiler's lib/GPU has them in the kernels' .reqntid.
+static constexpr unsigned threadsOfBlock = 512;
+/// Bytes of weights that travel at a time.
+static constexpr uint64_t uploadBytes = uint64_t(16) << 20;
+
+namespace {
+
+class CudaWorkers final : public Workers {
+public:
+  explicit CudaWorkers(std::shared_ptr<const Model> model)
+      : model(std::move(model)) {}
+  ~CudaWorkers() override;
+
+  Outcome open();
+  int64_t count() const override { return blocks; }
+  Outcome run(const StepCall &call) override;
+
+private:
+  Outcome openDevice();
+  Outcome loadKernels();
+  Outcome allocate();
+  Outcome uploadWeights();
+  Outcome check(int result, const char *call, const std::string &purpose) {
+    return driver->check(result, call, purpose);
+  }
+
+  std::shared_ptr<const Model> model;
+  const CudaDriver *driver = nullptr;
+  int device = 0;
+  CudaContext context = nullptr;
+  CudaModule kernels = nullptr;
+  CudaFunction decode = nullptr, prefill = nullptr;
+  CudaStream stream = nullptr;
+  CudaDevicePointer weights = 0, arena = 0, cache = 0, tokens = 0, logits = 0,
+                    barrier = 0;
+  void *pinned = nullptr; // logits, or weights on their way
+  int64_t blocks = 0;
+};
+
+} // namespace
+
+Outcome CudaWorkers::open() {
+  if (Outcome got = CudaDriver::get(driver); !got)
+    return got;
+  for (auto step : {&CudaWorkers::openDevice, &CudaWorkers::loadKernels,
+                    &CudaWorkers::allocate, &CudaWorkers::uploadWeights})
+    if (Outcome done = (this->*step)(); !done)
+      return done;
+  return Outcome::ok();
+}
+
+Outcome CudaWorkers::openDevice() {
+  const std::string purpose = "opening the GPU";
+  int cooperative = 0, processors = 0;
+  if (Outcome found =
+          check(driver->cuDeviceGet(&device, 0), "cuDeviceGet", purpose);
+      !found)
+    return found;
+  const std::pair<int *, int> attributes[] = {
+      {&cooperative, cudaCooperativeLaunch},
+      {&processors, cudaMultiprocessors}};
+  for (auto [value, attribute] : attributes)
+    if (Outcome got =
+            check(driver->cuDeviceGetAttribute(value, attribute, device),
+                  "cuDeviceGetAttribute", purpose);
+        !got)
+      return got;
+  if (!cooperative)
+    return Outcome::failure(TBQ_ERROR_DEVICE, "GPU",
+                            "cannot launch blocks that wait for each other");
+  if (Outcome retained =
+          check(driver->cuDevicePrimaryCtxRetain(&context, device),
+                "cuDevicePrimaryCtxRetain", purpose);
+      !retained)
+    return retained;
+  if (Outcome current =
+          check(driver->cuCtxSetCurrent(context), "cuCtxSetCurrent", purpose);
+      !current)
+    return current;
+  constexpr unsigned nonBlocking = 1;
+  blocks = processors;
+  return check(driver->cuStreamCreate(&stream, nonBlocking), "cuStreamCreate",
+               purpose);
+}
+
+Outcome CudaWorkers::loadKernels() {
+  const std::string purpose = "loading the kernels of " + model->path() +
+                              ", for " + *model->manifest().target.device +
+                              " or later";
+  const tbq_model_table &table = model->table();
+  // PTX ends with a zero byte.
+  std::string image(reinterpret_cast<const char *>(table.kernels),
+                    table.kernels_bytes);
+  if (Outcome loaded = check(driver->cuModuleLoadDataEx(&kernels, image.c_str(),
+                                                        0, nullptr, nullptr),
+                             "cuModuleLoadDataEx", purpose);
+      !loaded)
+    return loaded;
+  int perProcessor = 1 << 20;
+  const std::pair<CudaFunction *, const char *> entries[] = {
+      {&decode, TBQ_DEVICE_DECODE}, {&prefill, TBQ_DEVICE_PREFILL}};
+  for (auto [function, name] : entries) {
+    int resident = 0;
+    if (Outcome found =
+            check(driver->cuModuleGetFunction(function, kernels, name),
+                  "cuModuleGetFunction", purpose);
+        !found)
+      return found;
+    if (Outcome asked =
+            check(driver->cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                      &resident, *function, threadsOfBlock, 0),
+                  "cuOccupancyMaxActiveBlocksPerMultiprocessor", purpose);
+        !asked)
+      return asked;
+    perProcessor = std::min(perProcessor, resident);
+  }
+  if (perProcessor == 0)
+    return Outcome::failure(TBQ_ERROR_DEVICE, "GPU",
+                            "no block of the step fits one of its processors");
+  // One block each: more of them would only wait longer for each other.
+  return Outcome::ok();
+}
+
+Outcome CudaWorkers::allocate() {
+  const tbq_model_table &table = model->table();
+  auto rows = uint64_t(std::max(table.decode_tokens, table.prefill_tokens));
+  uint64_t logitsBytes =
+      checkedMul(checkedMul(rows, uint64_t(table.logits_stride)), sizeof(float))
+          .value_or(UINT64_MAX);
+  const struct {
+    const char *what;
+    uint64_t bytes;
+    CudaDevicePointer &pointer;
+  } memories[] = {{"weights", table.weights_bytes + TBQ_DEVICE_SLACK, weights},
+                  {"arena", table.arena_bytes + TBQ_DEVICE_SLACK, arena},
+                  {"KV cache", table.cache_bytes + TBQ_DEVICE_SLACK, cache},
+                  {"tokens", rows * sizeof(int32_t), tokens},
+                  {"logits", logitsBytes, logits},
+                  {"barrier", sizeof(tbq_device_barrier), barrier}};
+  for (const auto &memory : memories) {
+    std::string purpose = "asking the GPU for " + std::to_string(memory.bytes) +
+                          " bytes (" + memory.what + ")";
+    if (Outcome made = check(driver->cuMemAlloc(&memory.pointer, memory.bytes),
+                             "cuMemAlloc", purpose);
+        !made)
+      return made;
+    if (&memory.pointer == &weights)
+      continue; // written as a whole
+    if (Outcome cleared = check(
+            driver->cuMemsetD8Async(memory.pointer, 0, memory.bytes, stream),
+            "cuMemsetD8Async", purpose);
+        !cleared)
+      return cleared;
+  }
+  uint64_t pinnedBytes = std::max<uint64_t>(logitsBytes, 2 * uploadBytes);
+  return check(driver->cuMemAllocHost(&pinned, pinnedBytes), "cuMemAllocHost",
+               "asking for " + std::to_string(pinnedBytes) +
+                   " bytes of pinned memory");
+}
+
+Outcome CudaWorkers::uploadWeights() {
+  const std::string purpose = "copying the weights to the GPU";
+  const uint64_t size = model->table().weights_bytes;
+  auto *buffers = static_cast<uint8_t *>(pinned);
+  for (uint64_t done = 0, number = 0; done < size; ++number) {
+    uint64_t bytes = std::min(uploadBytes, size - done);
+    // A buffer is free when the copy before last has ended: with two buffers
+    // on one stream, when all but the last have.
+    if (number >= 2 && number % 2 == 0)
+      if (Outcome waited = check(driver->cuStreamSynchronize(stream),
+                                 "cuStreamSynchronize", purpose);
+          !waited)
+        return waited;
+    uint8_t *buffer = buffers + (number % 2) * uploadBytes;
+    std::memcpy(buffer, model->weights() + done, bytes);
+    if (Outcome copied = check(
+            driver->cuMemcpyHtoDAsync(weights + done, buffer, bytes, stream),
+            "cuMemcpyHtoDAsync", purpose);
+        !copied)
+      return copied;
+    done += bytes;
+  }
+  return check(driver->cuStreamSynchronize(stream), "cuStreamSynchronize",
+               purpose);
+}
+
+Outcome CudaWorkers::run(const StepCall &call) {
+  const tbq_model_table &table = model->table();
+  const std::string purpose = "running a step of " + model->path();
+  // Sessions may be used from any thread, one at a time.
+  if (Outcome current =
+          check(driver->cuCtxSetCurrent(context), "cuCtxSetCurrent", purpose);
+      !current)
+    return current;
+  if (Outcome copied = check(driver->cuMemcpyHtoDAsync(
+                                 tokens, call.tokens,
+                                 size_t(call.count) * sizeof(int32_t), stream),
+                             "cuMemcpyHtoDAsync", purpose);
+      !copied)
+    return copied;
+  int64_t position = call.position, count = call.count,
+          first = call.firstLogitsRow;
+  void *parameters[] = {&arena,    &weights, &cache, &tokens, &logits,
+                        &position, &count,   &first, &barrier};
+  CudaFunction step = count <= table.decode_tokens ? decode : prefill;
+  if (Outcome launched = check(driver->cuLaunchCooperativeKernel(
+                                   step, unsigned(blocks), 1, 1, threadsOfBlock,
+                                   1, 1, 0, stream, parameters),
+                               "cuLaunchCooperativeKernel", purpose);
+      !launched)
+    return launched;
+  size_t bytes =
+      size_t(count - first) * size_t(table.logits_stride) * sizeof(float);
+  if (bytes)
+    if (Outcome copied =
+            check(driver->cuMemcpyDtoHAsync(pinned, logits, bytes, stream),
+                  "cuMemcpyDtoHAsync", purpose);
+        !copied)
+      return copied;
+  if (Outcome done = check(driver->cuStreamSynchronize(stream),
+                           "cuStreamSynchronize", purpose);
+      !done)
+    return done;
+  std::memcpy(call.logits, pinned, bytes);
+  return Outcome::ok();
+}
+
+CudaWorkers::~CudaWorkers() {
+  if (!context)
+    return;
+  // What fails here has nobody to tell.
+  driver->cuCtxSetCurrent(context);
+  if (stream) {
+    driver->cuStreamSynchronize(stream);
+    driver->cuStreamDestroy(stream);
+  }
+  for (CudaDevicePointer pointer :
+       {weights, arena, cache, tokens, logits, barrier})
+    if (pointer)
+      driver->cuMemFree(pointer);
+  if (pinned)
+    driver->cuMemFreeHost(pinned);
+  if (kernels)
+    driver->cuModuleUnload(kernels);
+  driver->cuDevicePrimaryCtxRelease(device);
+}
+
+Outcome tbq::createWorkers(std::shared_ptr<const Model> model, int64_t threads,
+                           std::unique_ptr<Workers> &workers) {
+  if (!model->onDevice())
+    return createThreads(threads, workers);
+  auto fresh = std::make_unique<CudaWorkers>(std::move(model));
+  if (Outcome opened = fresh->open(); !opened)
+    return opened;
+  workers = std::move(fresh);
+  return Outcome::ok();
+}

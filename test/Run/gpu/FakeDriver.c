@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+ *
+ * TEST DOUBLE: stands in for NVIDIA's driver, so that what the runtime does
+ * with it is tested without a GPU. Memory of the device is the host's; a launch
+ * writes nothing. FAKE_FAIL=CALL[:RESULT] makes a call fail. At exit it says
+ * what was taken and not given back.
+ */
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int held; /* modules, streams, contexts, memory */
+
+__attribute__((destructor)) static void report(void) {
+  if (held)
+    fprintf(stderr, "fake driver: %d held at exit\n", held);
+}
+
+static int result(const char *call) {
+  const char *wish = getenv("FAKE_FAIL");
+  size_t length = strlen(call);
+  if (!wish || strncmp(wish, call, length) != 0 ||
+      (wish[length] && wish[length] != ':'))
+    return 0;
+  return wish[length] ? atoi(wish + length + 1) : 999;
+}
+
+#define CALL(name, parameters, effect)                                         \
+  int name parameters {                                                        \
+    int code = result(#name);                                                  \
+    if (code)                                                                  \
+      return code;                                                             \
+    effect;                                                                    \
+    return 0;                                                                  \
+  }
+
+CALL(cuInit, (unsigned flags), (void)flags)
+int cuGetErrorString(int code, const char **text) {
+  *text = code == 2 ? "out of memory" : "made up";
+  return 0;
+}
+CALL(cuDeviceGetCount, (int *count),
+     *count = getenv("FAKE_NONE") ? 0 : 1)
+CALL(cuDeviceGet, (int *device, int ordinal), *device = ordinal)
+CALL(cuDeviceGetName, (char *name, int size, int device),
+     (void)device; snprintf(name, (size_t)size, "fake"))
+CALL(cuDeviceGetAttribute, (int *value, int attribute, int device),
+     (void)device;
+     *value = attribute == 95 ? !getenv("FAKE_ALONE") : 3)
+CALL(cuDevicePrimaryCtxRetain, (void **context, int device), (void)device;
+     *context = &held; ++held)
+CALL(cuDevicePrimaryCtxRelease_v2, (int device), (void)device; --held)
+CALL(cuCtxSetCurrent, (void *context), (void)context)
+CALL(cuModuleLoadDataEx,
+     (void **module, const void *image, unsigned n, int *o, void **v), (void)n;
+     (void)o; (void)v; if (!strstr(image, ".visible .entry decode")) return 218;
+     *module = &held; ++held)
+CALL(cuModuleUnload, (void *module), (void)module; --held)
+CALL(cuModuleGetFunction, (void **function, void *module, const char *name),
+     (void)module;
+     *function = strdup(name))
+CALL(cuOccupancyMaxActiveBlocksPerMultiprocessor,
+     (int *blocks, void *function, int threads, size_t bytes), (void)function;
+     (void)threads; (void)bytes; *blocks = getenv("FAKE_FULL") ? 0 : 1)
+CALL(cuMemAlloc_v2, (uint64_t *pointer, size_t bytes),
+     *pointer = (uint64_t)(uintptr_t)malloc(bytes);
+     ++held)
+CALL(cuMemFree_v2, (uint64_t pointer), free((void *)(uintptr_t)pointer); --held)
+CALL(cuMemAllocHost_v2, (void **pointer, size_t bytes),
+     *pointer = malloc(bytes);
+     ++held)
+CALL(cuMemFreeHost, (void *pointer), free(pointer); --held)
+CALL(cuMemsetD8Async,
+     (uint64_t pointer, unsigned char value, size_t bytes, void *stream),
+     (void)stream;
+     memset((void *)(uintptr_t)pointer, value, bytes))
+CALL(cuMemcpyHtoDAsync_v2,
+     (uint64_t to, const void *from, size_t bytes, void *stream), (void)stream;
+     memcpy((void *)(uintptr_t)to, from, bytes))
+CALL(cuMemcpyDtoHAsync_v2, (void *to, uint64_t from, size_t bytes, void *stream),
+     (void)stream;
+     memcpy(to, (void *)(uintptr_t)from, bytes))
+CALL(cuStreamCreate, (void **stream, unsigned flags), (void)flags;
+     *stream = &held; ++held)
+CALL(cuStreamDestroy_v2, (void *stream), (void)stream; --held)
+CALL(cuStreamSynchronize, (void *stream), (void)stream)
+CALL(cuLaunchCooperativeKernel,
+     (void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
+      unsigned by, unsigned bz, unsigned bytes, void *stream, void **parameters),
+     (void)function;
+     (void)bytes; (void)stream; (void)parameters;
+     if (gx != 3 || gy != 1 || gz != 1 || bx != 512 || by != 1 || bz != 1)
+       return 1)

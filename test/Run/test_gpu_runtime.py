@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""What programs say of a GPU's artifact where there is no GPU, no driver, or one that fails at any
+call (gpu/FakeDriver.c): one line that names the call, exit code 1, and nothing left taken.
+"""
+
+import os
+import subprocess
+
+import pytest
+
+from conftest import LLVM, REPOSITORY, runTool
+
+CALLS = [
+    "cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetAttribute", "cuDevicePrimaryCtxRetain",
+    "cuCtxSetCurrent", "cuStreamCreate", "cuModuleLoadDataEx", "cuModuleGetFunction",
+    "cuOccupancyMaxActiveBlocksPerMultiprocessor", "cuMemAlloc_v2", "cuMemsetD8Async",
+    "cuMemAllocHost_v2", "cuMemcpyHtoDAsync_v2", "cuStreamSynchronize", "cuLaunchCooperativeKernel",
+    "cuMemcpyDtoHAsync_v2",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def artifact(model_directory, compile_model):
+    return compile_model(model_directory("stored-ternary-g128"), "--target=cuda")
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    library = tmp_path_factory.mktemp("driver") / "libfake.so"
+    source = REPOSITORY / "test/Run/gpu/FakeDriver.c"
+    subprocess.run([LLVM / "clang", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", source, "-o", library],
+                   check=True)
+    return library
+
+
+def run(artifact, library, **environment):
+    return runTool("tbq-logits", artifact, "--tokens", "5 9 7", "--chunk", "2", "--hash",
+                   env={**os.environ, "TBQ_LIBCUDA": str(library), **environment})
+
+
+def test_runs_with_a_driver(artifact, driver):
+    result = run(artifact, driver)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_failed_call_is_named(artifact, driver, call):
+    result = run(artifact, driver, FAKE_FAIL=call)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert f"{call.removesuffix('_v2')}: " in result.stderr and "made up (999)" in result.stderr
+
+
+def test_too_little_memory(artifact, driver):
+    result = run(artifact, driver, FAKE_FAIL="cuMemAlloc_v2:2")
+    assert result.returncode == 2  # as memory of the host
+    assert "bytes (weights): out of memory (2)" in result.stderr
+
+
+@pytest.mark.parametrize("environment, said", [
+    ("FAKE_NONE", "finds no NVIDIA GPU"),
+    ("FAKE_ALONE", "cannot launch blocks that wait for each other"),
+    ("FAKE_FULL", "no block of the step fits"),
+])  # fmt: skip
+def test_an_unfit_gpu(artifact, driver, environment, said):
+    result = run(artifact, driver, **{environment: "1"})
+    assert result.returncode == 1 and said in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_no_driver(artifact, tmp_path):
+    result = run(artifact, tmp_path / "nothing.so")
+    assert result.returncode == 1
+    assert "compiled for an NVIDIA GPU, and no driver for one can be opened" in result.stderr
+
+
+def test_an_older_driver(artifact, tmp_path):
+    empty = tmp_path / "empty.so"
+    subprocess.run([LLVM / "clang", "-shared", "-x", "c", "/dev/null", "-o", empty], check=True)
+    result = run(artifact, empty)
+    assert result.returncode == 1 and "the driver has no cuInit" in result.stderr
