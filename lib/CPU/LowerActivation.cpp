@@ -7,19 +7,10 @@
 
 #include "LowerStep.h"
 
+#include "tbq/IR/Gelu.h"
+
 using namespace mlir;
 using namespace mlir::tbq;
-
-/// Of what gelu leaves above here, float32 holds nothing.
-static constexpr float kGeluEnd = 15.0f;
-/// The share of a normal distribution above u >= 0, times exp(u^2 / 2), is
-/// t P(t) with t = 1 / (1 + kTailSlope u), within 3.5e-9 of itself up to 13.4,
-/// from where on exp(-u^2 / 2) is zero. A weighted least-squares fit at
-/// Chebyshev's points, its weights moved until the error was even.
-static constexpr float kTailSlope = 0.3f;
-static constexpr float kTail[] = {
-    0.119686514f, 0.119575098f, 0.110209599f,  0.0785039589f, 0.0958423987f,
-    -0.07886485f, 0.191142052f, -0.227751374f, 0.112246469f,  -0.020589862f};
 
 /// exp(-u^2 / 2). A rounding error of u^2 would be one of the exponent: the
 /// upper half of u has an exact square, and the rest is small.

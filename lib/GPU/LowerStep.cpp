@@ -263,34 +263,22 @@ struct LowerStepToGPUPass
     for (StepOp op : ops) {
       OpBuilder b(op);
       ThreadBuilder t(b, op->getLoc());
-      bool known =
-          llvm::TypeSwitch<Operation *, bool>(op)
-              .Case([&](EmbeddingOp op) { return lowerEmbedding(t, op), true; })
-              .Case([&](AddPositionsOp op) {
-                return lowerAddPositions(t, op), true;
-              })
-              .Case([&](RmsNormOp op) { return lowerRmsNorm(t, op), true; })
-              .Case([&](LayerNormOp op) { return lowerLayerNorm(t, op), true; })
-              .Case(
-                  [&](SelectRowsOp op) { return lowerSelectRows(t, op), true; })
-              .Case([&](AddOp op) { return lowerAdd(t, op), true; })
-              .Case([&](GatedActivationOp op) {
-                return lowerGatedActivation(t, op), true;
-              })
-              .Case([&](GroupSumsOp op) { return lowerGroupSums(t, op), true; })
-              .Case([&](QuantizeActivationsOp op) {
-                return lowerQuantizeActivations(t, op), true;
-              })
-              .Case([&](RopeOp op) { return lowerRope(t, op), true; })
-              .Case([&](AppendCacheOp op) {
-                return lowerAppendCache(t, op), true;
-              })
-              .Case([&](AttentionOp op) { return lowerAttention(t, op), true; })
-              .Default(false);
-      if (!known) {
-        op->emitOpError("has no form on a GPU yet");
-        return signalPassFailure();
-      }
+      llvm::TypeSwitch<Operation *>(op)
+          .Case([&](EmbeddingOp op) { lowerEmbedding(t, op); })
+          .Case([&](AddPositionsOp op) { lowerAddPositions(t, op); })
+          .Case([&](RmsNormOp op) { lowerRmsNorm(t, op); })
+          .Case([&](LayerNormOp op) { lowerLayerNorm(t, op); })
+          .Case([&](SelectRowsOp op) { lowerSelectRows(t, op); })
+          .Case([&](AddOp op) { lowerAdd(t, op); })
+          .Case([&](GatedActivationOp op) { lowerGatedActivation(t, op); })
+          .Case([&](ActivationOp op) { lowerActivation(t, op); })
+          .Case([&](GroupSumsOp op) { lowerGroupSums(t, op); })
+          .Case([&](QuantizeActivationsOp op) {
+            lowerQuantizeActivations(t, op);
+          })
+          .Case([&](RopeOp op) { lowerRope(t, op); })
+          .Case([&](AppendCacheOp op) { lowerAppendCache(t, op); })
+          .Case([&](AttentionOp op) { lowerAttention(t, op); });
       // The next op of this block may read what its other threads have written.
       t.synchronize();
       op->erase();

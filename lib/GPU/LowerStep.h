@@ -16,6 +16,7 @@ void lowerLayerNorm(ThreadBuilder &t, LayerNormOp op);
 void lowerSelectRows(ThreadBuilder &t, SelectRowsOp op);
 void lowerAdd(ThreadBuilder &t, AddOp op);
 void lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op);
+void lowerActivation(ThreadBuilder &t, ActivationOp op);
 void lowerGroupSums(ThreadBuilder &t, GroupSumsOp op);
 void lowerQuantizeActivations(ThreadBuilder &t, QuantizeActivationsOp op);
 void lowerRope(ThreadBuilder &t, RopeOp op);

@@ -95,9 +95,26 @@ func.func @attention(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: ind
 
 // -----
 
-func.func @activation(%x: memref<1x16xf32>, %y: memref<1x16xf32>, %count: index, %begin: index, %end: index) {
-  // expected-error @below {{has no form on a GPU yet}}
+// CHECK-LABEL: func.func @relu(
+func.func @relu(%x: memref<1x16xf32>, %y: memref<1x16xf32>, %count: index, %begin: index, %end: index) {
+  // CHECK: %[[X:.*]] = memref.load %arg0
+  // CHECK: arith.cmpf olt, %[[X]], %{{.*}}
+  // CHECK: memref.store %{{.*}}, %arg1
   tbq.activation %x relu into(%y) count(%count) range(%begin, %end)
+    : (memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// The tail's polynomial, and two factors of exp(-u^2 / 2).
+// CHECK-LABEL: func.func @gelu(
+func.func @gelu(%x: memref<1x16xf32>, %y: memref<1x16xf32>, %count: index, %begin: index, %end: index) {
+  // CHECK: math.absf
+  // CHECK: arith.minnumf
+  // CHECK-COUNT-10: math.fma
+  // CHECK-COUNT-2: math.exp
+  tbq.activation %x gelu into(%y) count(%count) range(%begin, %end)
     : (memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
   return
 }

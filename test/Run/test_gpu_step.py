@@ -63,10 +63,11 @@ def last_logits(emulator, tmp_path):
     return run
 
 
-CASES = [("stored-mixed", "i8"), ("stored-odd-binary-row", "i16"), ("stored-int4-row-odd", "f32")]
+CASES = [("stored-ternary-g128", "i8"), ("stored-odd-binary-row", "i16")]
 NAMES = [name for name in {**synthetic.STORED, **synthetic.EMBEDDED, **synthetic.WIDE}
-         if "salient" not in name and "opt" not in name]
-SLOW = [(name, mode) for name in ["tied-f32", "f16-llama3-rope", "untied-bf16-sharded", "tinytales", *NAMES] for mode in ("f32", "i16", "i8")]
+         if "salient" not in name]
+SLOW = [(name, mode) for name in ["tied-f32", "f16-llama3-rope", "untied-bf16-sharded", "opt", "opt-gelu-bf16",
+                                   "opt-post-f16", "tinytales", *NAMES] for mode in ("f32", "i16", "i8")]
 # f32 sums in another order; i16 and i8 round what then differs in its last bits.
 BOUNDS = {"f32": 1e-9, "i16": 1e-6, "i8": 1e-3}
 
@@ -76,7 +77,7 @@ BOUNDS = {"f32": 1e-9, "i16": 1e-6, "i8": 1e-3}
 def test_computes_what_the_cpu_does(name, activations, model_directory, compile_model, logits_of,
                                     last_logits, measure):
     directory, flags = model_directory(name), (f"--activations={activations}",)
-    ids = [5, 9, 100, 33, 7, 64, 21, 3, 80, 11]
+    ids = [5, 9, 100, 33, 7]
     expected = logits_of(compile_model(directory, *flags), ids)[-1].astype(numpy.float64)
     decoded = last_logits(directory, flags, ids, chunk=1)
     assert last_logits(directory, flags, ids, chunk=64).tobytes() == decoded.tobytes()

@@ -9,6 +9,7 @@
 #include "format/DeviceAbi.h"
 #include "format/StepAbi.h"
 
+#include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -24,7 +25,9 @@ using Kernel = void (*)(uint8_t *, const uint8_t *, uint8_t *, const int32_t *,
 enum class State { Ready, Shuffling, AtBarrier, Done };
 
 struct Fiber {
-  ucontext_t context;
+  ucontext_t beginning;
+  jmp_buf place; // where it waits, once it has begun
+  bool begun;
   std::vector<char> stack;
   State state;
   uint32_t given, taken; // of a shuffle
@@ -32,7 +35,7 @@ struct Fiber {
 };
 
 Fiber fibers[threads];
-ucontext_t scheduler;
+jmp_buf scheduler;
 int current;
 
 struct Call {
@@ -50,16 +53,28 @@ void fail(const char *what) {
   std::exit(1);
 }
 
+/// Switches without a system call, which swapcontext makes.
+void leave(State state) {
+  Fiber &fiber = fibers[current];
+  fiber.state = state;
+  if (_setjmp(fiber.place) == 0)
+    _longjmp(scheduler, 1);
+}
+
+void resume() {
+  Fiber &fiber = fibers[current];
+  if (_setjmp(scheduler) != 0)
+    return;
+  if (fiber.begun)
+    _longjmp(fiber.place, 1);
+  fiber.begun = true;
+  setcontext(&fiber.beginning);
+}
+
 void enter() {
   call.kernel(call.arena, call.weights, call.cache, call.tokens, call.logits,
               call.position, call.count, call.first, call.barrier);
-  fibers[current].state = State::Done;
-  swapcontext(&fibers[current].context, &scheduler);
-}
-
-void wait(State state) {
-  fibers[current].state = state;
-  swapcontext(&fibers[current].context, &scheduler);
+  leave(State::Done);
 }
 
 /// All lanes of a warp stand at a shuffle: each gets its source's value.
@@ -88,18 +103,19 @@ void runBlock() {
   for (int i = 0; i < threads; ++i) {
     Fiber &fiber = fibers[i];
     fiber.stack.resize(256 << 10);
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.data();
-    fiber.context.uc_stack.ss_size = fiber.stack.size();
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, enter, 0);
+    getcontext(&fiber.beginning);
+    fiber.beginning.uc_stack.ss_sp = fiber.stack.data();
+    fiber.beginning.uc_stack.ss_size = fiber.stack.size();
+    fiber.beginning.uc_link = nullptr;
+    makecontext(&fiber.beginning, enter, 0);
     fiber.state = State::Ready;
+    fiber.begun = false;
   }
   for (;;) {
     bool moved = false, left = false;
     for (current = 0; current < threads; ++current) {
       if (fibers[current].state == State::Ready) {
-        swapcontext(&scheduler, &fibers[current].context);
+        resume();
         moved = true;
       }
       left |= fibers[current].state != State::Done;
@@ -120,7 +136,7 @@ uint32_t shuffle(uint32_t mask, uint32_t value, int source) {
   Fiber &fiber = fibers[current];
   fiber.given = value;
   fiber.source = source;
-  wait(State::Shuffling);
+  leave(State::Shuffling);
   return fiber.taken;
 }
 template <class To, class From> To bits(From from) {
@@ -135,7 +151,7 @@ extern "C" {
 int32_t nvvm_read_ptx_sreg_tid_x() { return current; }
 int32_t nvvm_read_ptx_sreg_ctaid_x() { return 0; }
 int32_t nvvm_read_ptx_sreg_nctaid_x() { return 1; }
-void nvvm_barrier_cta_sync_aligned_all(int32_t) { wait(State::AtBarrier); }
+void nvvm_barrier_cta_sync_aligned_all(int32_t) { leave(State::AtBarrier); }
 int32_t nvvm_shfl_sync_bfly_i32(int32_t mask, int32_t value, int32_t distance,
                                 int32_t) {
   return int32_t(shuffle(mask, value, (current % lanes) ^ distance));
