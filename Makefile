@@ -22,7 +22,9 @@ check-long: setup venv ## the same, with SmolLM2 fetched, aarch64 emulated and t
 	@TBQ_LONG=1 scripts/check.sh
 	@$(MAKE) --no-print-directory mutants
 
-gpu-check: venv ## what needs an NVIDIA GPU: generation and training (TBQ_PYTHON: a Python with CUDA's torch)
+gpu-check: setup venv ## what needs an NVIDIA GPU: steps, generation and training (TBQ_PYTHON: a Python with CUDA's torch)
+	@TBQ_PYTHON="$$(realpath -m $(TBQ_BUILD))/venv/bin/python" scripts/build.sh
+	@$(TBQ_BUILD)/venv/bin/python -m pytest -q -rs -p no:cacheprovider test/Run/test_gpu_device.py
 	@PYTHONPATH=python $${TBQ_PYTHON:-$(TBQ_BUILD)/venv/bin/python} -m pytest -q -rs -p no:cacheprovider \
 	  python/tests/test_on_gpu.py python/tests/test_training_on_gpu.py
 

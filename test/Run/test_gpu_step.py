@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """The step that is compiled for a GPU, run without one: its LLVM IR, compiled for this machine, its
 threads as fibers (gpu/Emulator.cpp). What it computes is what the CPU's step computes, and prefill
-and decode give the same bits. `make gpu-check` runs it on a GPU.
+and decode give the same bits. test_gpu_device.py runs it on a GPU.
 """
 
 import platform
