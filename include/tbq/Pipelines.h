@@ -51,6 +51,9 @@ struct CPUOptions : PassPipelineOptions<CPUOptions> {
   Option<std::string> dot{
       *this, "dot", llvm::cl::desc("int8 dot products: plain, vnni or dotprod"),
       llvm::cl::init("plain")};
+  Option<bool> permute{*this, "permute",
+                       llvm::cl::desc("permutations of bytes (AVX-512 VBMI)"),
+                       llvm::cl::init(false)};
   Option<bool> fma{*this, "fma", llvm::cl::desc("fused multiply-add"),
                    llvm::cl::init(false)};
   Option<bool> f16{*this, "f16", llvm::cl::desc("f16 conversions"),

@@ -55,6 +55,11 @@ Value VectorBuilder::fma(Value x, Value y, Value z) {
     return math::FmaOp::create(b, loc, x, y, z);
   return addf(mulf(x, y), z);
 }
+Value VectorBuilder::callIntrinsic(StringRef name, ValueRange arguments) {
+  return LLVM::CallIntrinsicOp::create(b, loc, arguments[0].getType(),
+                                       b.getStringAttr(name), arguments)
+      .getResult(0);
+}
 Value VectorBuilder::countTrue(Value conditions) {
   Value bits = bitcast(conditions, VectorType::get({1}, b.getI64Type()));
   Value word = vector::ExtractOp::create(b, loc, bits, 0);

@@ -59,6 +59,9 @@ public:
   Value divf(Value a, Value b) {
     return arith::DivFOp::create(this->b, loc, a, b);
   }
+  /// An instruction by the name of its intrinsic, where no dialect of vectors
+  /// has it; the result is of the first argument's type.
+  Value callIntrinsic(StringRef name, ValueRange arguments);
   /// How many of 64 conditions are true.
   Value countTrue(Value conditions);
   /// Sum or maximum of the lanes, in the order of the lanes.
