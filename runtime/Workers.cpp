@@ -63,8 +63,10 @@ public:
   explicit Threads(int64_t count)
       : members(count),
         // With a CPU for each worker the others are about to arrive: wait for
-        // them. Without, whoever is waited for may need this very CPU.
-        spins(count <= usableCpus() ? 2000 : 50) {}
+        // them, some tens of microseconds, since a yield gives the CPU away to
+        // whoever else there is. Without, whoever is waited for may need it.
+        spins(count <= usableCpus() ? 100000 : 50),
+        startPolls(count <= usableCpus() ? 20000 : 500) {}
   ~Threads() override;
 
   Outcome start();
@@ -85,8 +87,9 @@ private:
   void announce();
   void awaitStart(uint32_t seen);
 
-  std::vector<Member> members; // [0] is the caller of run and has no thread
-  const int64_t spins;
+  std::vector<Member> members;    // [0] is the caller of run and has no thread
+  const int64_t spins;            // at a barrier, a load each
+  const int64_t startPolls;       // for the next call, a pause each
   size_t running = 1;             // members with a thread, and the caller
   const StepCall *call = nullptr; // null: stop
   alignas(64) tbq_barrier barrier = {};
@@ -136,7 +139,7 @@ Outcome Threads::run(const StepCall &stepCall) {
   stepCall(members[0].team);
   for (int64_t polls = 0;
        finished.load(std::memory_order_acquire) + 1 != members.size(); ++polls)
-    polls < spins ? pauseCpu() : yieldCpu(nullptr, nullptr, 0);
+    polls < startPolls / 10 ? pauseCpu() : yieldCpu(nullptr, nullptr, 0);
   return Outcome::ok();
 }
 
@@ -149,8 +152,8 @@ void Threads::announce() {
 }
 
 void Threads::awaitStart(uint32_t seen) {
-  // Longer than at a barrier: the caller may be sampling a token.
-  for (int64_t polls = 0; polls < 10 * spins; ++polls) {
+  // A while: the caller may be sampling a token.
+  for (int64_t polls = 0; polls < startPolls; ++polls) {
     if (started.load(std::memory_order_acquire) != seen)
       return;
     pauseCpu();

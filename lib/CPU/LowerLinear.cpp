@@ -5,7 +5,7 @@
 // token, the order of all float operations is the same whatever the number of
 // tokens in a step.
 
-#include "LinearGenerator.h"
+#include "LinearBlock.h"
 
 #include "tbq/Passes.h"
 
@@ -24,22 +24,25 @@ using namespace mlir::tbq;
 static constexpr int64_t kUnrolledSteps = 16;
 static constexpr int64_t kCacheLine = 64;
 
-void LinearGenerator::run() {
-  MLIRContext *context = op.getContext();
+void LinearGenerator::loadBytes() {
   int64_t most =
       layout.getSalient() ? layout.getRows() * layout.getColumns() : 0;
   bytes = PackedBytesOp::create(
-      v.b, op.getLoc(),
-      MemRefType::get({layout.getBytes(most)}, IntegerType::get(context, 8)),
+      v.b, v.loc, MemRefType::get({layout.getBytes(most)}, v.b.getI8Type()),
       op.getWeight());
-  v.loop(op.getRange()[0], op.getRange()[1], [&](Value tile) {
-    tileOffset = getTileOffset(tile);
+}
+
+void LinearGenerator::run() {
+  loadBytes();
+  v.loop(op.getRange()[0], op.getRange()[1], [&](Value number) {
+    tile.number = number;
+    tile.offset = getTileOffset(number);
     v.loop(v.index(0), op.getCount(), tokens, ValueRange(),
            [&](Value token, ValueRange) {
              SmallVector<Value> sums = layout.isFloat()
                                            ? generateFloatTile(token)
                                            : generateDigitTile(token);
-             finish(tile, token, sums);
+             finish(token, sums);
              return SmallVector<Value>();
            });
   });
@@ -57,21 +60,22 @@ SmallVector<Value> LinearGenerator::generateFloatTile(Value token) {
   Type element = layout.getElementType();
   int64_t columnBytes = layout.getTile() * element.getIntOrFloatBitWidth() / 8;
   SmallVector<Value> sums(2 * tokens, v.splat(0.0f));
-  sums =
-      v.unrolled(layout.getColumns(), 4, sums,
-                 [&](Value column, int64_t copy, ValueRange carried) {
-                   SmallVector<Value> next(carried);
-                   Value offset = v.add(tileOffset, v.mul(column, columnBytes));
-                   if (copy * columnBytes % kCacheLine == 0)
-                     prefetch(offset);
-                   Value weights = v.loadAsF32(bytes, offset, element);
-                   for (int64_t t = 0; t < tokens; ++t) {
-                     Value x = v.splat(v.load(input, {row(token, t), column}));
-                     Value &sum = next[2 * t + copy % 2];
-                     sum = v.fma(weights, x, sum);
-                   }
-                   return next;
-                 });
+  sums = v.unrolled(layout.getColumns(), 4, sums,
+                    [&](Value column, int64_t copy, ValueRange carried) {
+                      SmallVector<Value> next(carried);
+                      Value offset =
+                          v.add(tile.offset, v.mul(column, columnBytes));
+                      if (copy * columnBytes % kCacheLine == 0)
+                        prefetch(offset);
+                      Value weights = v.loadAsF32(bytes, offset, element);
+                      for (int64_t t = 0; t < tokens; ++t) {
+                        Value x =
+                            v.splat(v.load(input, {row(token, t), column}));
+                        Value &sum = next[2 * t + copy % 2];
+                        sum = v.fma(weights, x, sum);
+                      }
+                      return next;
+                    });
   SmallVector<Value> totals;
   for (int64_t t = 0; t < tokens; ++t)
     totals.push_back(v.addf(sums[2 * t], sums[2 * t + 1]));
@@ -80,15 +84,16 @@ SmallVector<Value> LinearGenerator::generateFloatTile(Value token) {
 
 /// The tile's row coefficients and zero points, which all its groups share.
 void LinearGenerator::loadRowCoefficients() {
-  rowCoefficient =
-      v.loadAsF32(bytes, v.add(tileOffset, layout.getRowCoefficientOffset()),
+  tile.rowCoefficient =
+      v.loadAsF32(bytes, v.add(tile.offset, layout.getRowCoefficientOffset()),
                   v.b.getF16Type());
-  zeroPoint = v.loadBytes(bytes, v.add(tileOffset, layout.getZeroPointOffset()),
-                          VectorType::get({kLanes}, v.b.getI16Type()));
+  Value zeros =
+      v.loadBytes(bytes, v.add(tile.offset, layout.getZeroPointOffset()),
+                  VectorType::get({kLanes}, v.b.getI16Type()));
   if (integer)
-    zeroPoint = arith::ExtSIOp::create(v.b, v.loc, v.i32Vector(), zeroPoint);
+    tile.zeroPoint = arith::ExtSIOp::create(v.b, v.loc, v.i32Vector(), zeros);
   else
-    zeroPoint = arith::SIToFPOp::create(v.b, v.loc, v.f32Vector(), zeroPoint);
+    tile.zeroPoint = arith::SIToFPOp::create(v.b, v.loc, v.f32Vector(), zeros);
 }
 
 /// All groups of a tile, one behind the other. With salient digits they differ
@@ -100,7 +105,7 @@ SmallVector<Value> LinearGenerator::generateDigitTile(Value token) {
   int64_t groups = layout.getNumGroups();
   int64_t whole = layout.getColumns() / layout.getGroup();
   int64_t groupBytes = layout.getGroupBytes(layout.getGroup());
-  Value offset = v.add(tileOffset, layout.getGroupOffset(0));
+  Value offset = v.add(tile.offset, layout.getGroupOffset(0));
   int64_t group = 0;
   if (whole > 1) {
     SmallVector<Value> carried(sums);
@@ -122,7 +127,7 @@ SmallVector<Value> LinearGenerator::generateDigitTile(Value token) {
     sums.assign(carried.begin(), carried.begin() + tokens);
     offset = layout.getSalient()
                  ? carried.back()
-                 : v.add(tileOffset, layout.getGroupOffset(whole));
+                 : v.add(tile.offset, layout.getGroupOffset(whole));
     group = whole;
   }
   for (; group < groups; ++group)
@@ -145,7 +150,20 @@ Value LinearGenerator::generateGroup(Value offset, Value group, int64_t columns,
   for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
     dots.push_back(generatePlane(offset, group, columns, plane, token));
   dots.append(salient);
+  SmallVector<Value> coefficients = loadCoefficients(offset, columns);
+  for (int64_t t = 0; t < tokens; ++t) {
+    SmallVector<Value> planes;
+    for (ArrayRef<Value> dot : dots)
+      planes.push_back(dot[t]);
+    sums[t] =
+        addTerms(planes, loadSum(row(token, t), group), coefficients, sums[t]);
+  }
+  return end;
+}
 
+/// The coefficients of the terms of the group at byte `offset`.
+SmallVector<Value> LinearGenerator::loadCoefficients(Value offset,
+                                                     int64_t columns) {
   SmallVector<Value> coefficients;
   if (layout.getNumGroupTerms())
     prefetch(v.add(offset, layout.getCoefficientOffset(0, columns)));
@@ -154,21 +172,25 @@ Value LinearGenerator::generateGroup(Value offset, Value group, int64_t columns,
         bytes, v.add(offset, layout.getCoefficientOffset(term, columns)),
         v.b.getF16Type()));
   if (layout.getSalient())
-    coefficients.push_back(rowCoefficient);
-  for (int64_t t = 0; t < tokens; ++t) {
-    SmallVector<Value> planes;
-    for (ArrayRef<Value> dot : dots)
-      planes.push_back(dot[t]);
-    if (layout.getSalient())
-      planes.back() = countFromZero(planes.back(), planes.end()[-2]);
-    Value sum;
-    if (layout.usesSums())
-      sum = v.splat(v.load(op.getSums(), {row(token, t), group}));
-    for (int64_t term = 0; term < layout.getNumTerms(); ++term)
-      sums[t] =
-          v.fma(getBracket(term, planes, sum), coefficients[term], sums[t]);
-  }
-  return end;
+    coefficients.push_back(tile.rowCoefficient);
+  return coefficients;
+}
+
+/// The sum of a token's activations of a group, or null where no term has it.
+Value LinearGenerator::loadSum(Value token, Value group) {
+  if (!layout.usesSums())
+    return Value();
+  return v.splat(v.load(op.getSums(), {token, group}));
+}
+
+/// `y` and what the terms make of the planes' dot products.
+Value LinearGenerator::addTerms(SmallVector<Value> planes, Value sum,
+                                ArrayRef<Value> coefficients, Value y) {
+  if (layout.getSalient())
+    planes.back() = countFromZero(planes.back(), planes.end()[-2]);
+  for (int64_t term = 0; term < layout.getNumTerms(); ++term)
+    y = v.fma(getBracket(term, planes, sum), coefficients[term], y);
+  return y;
 }
 
 /// Dot products of one plane of a group, one a token. Planes are interleaved
@@ -200,25 +222,32 @@ SmallVector<Value> LinearGenerator::generatePlane(Value offset, Value group,
   return totals;
 }
 
-/// Activation scale, bias, residual; rows of tokens that exist are stored.
-void LinearGenerator::finish(Value tile, Value token, ValueRange sums) {
-  Value column = v.mul(tile, kLanes);
-  Value bias;
-  if (layout.getBias())
-    bias = v.loadBytes(bytes, v.add(tileOffset, layout.getBiasOffset()),
-                       v.f32Vector());
+/// The tile's biases, or null.
+Value LinearGenerator::loadBias() {
+  if (!layout.getBias())
+    return Value();
+  return v.loadBytes(bytes, v.add(tile.offset, layout.getBiasOffset()),
+                     v.f32Vector());
+}
+
+/// Activation scale, bias, residual; then the tile's row of a token is stored.
+void LinearGenerator::finishToken(Value token, Value bias, Value y) {
+  Value column = v.mul(tile.number, kLanes);
+  if (Value scale = op.getActivationScale())
+    y = v.mulf(y, v.splat(v.load(scale, {token, v.index(0)})));
+  if (bias)
+    y = v.addf(y, bias);
+  if (Value residual = op.getResidual())
+    y = v.addf(y, v.load(residual, {token, column}, v.f32Vector()));
+  v.store(y, op.getInto().front(), {token, column});
+}
+
+/// Finishes the tokens of a token tile that exist.
+void LinearGenerator::finish(Value token, ValueRange sums) {
+  Value bias = loadBias();
   for (int64_t t = 0; t < tokens; ++t) {
     Value at = row(token, t);
-    auto finishRow = [&] {
-      Value y = sums[t];
-      if (Value scale = op.getActivationScale())
-        y = v.mulf(y, v.splat(v.load(scale, {at, v.index(0)})));
-      if (bias)
-        y = v.addf(y, bias);
-      if (Value residual = op.getResidual())
-        y = v.addf(y, v.load(residual, {at, column}, v.f32Vector()));
-      v.store(y, op.getInto().front(), {at, column});
-    };
+    auto finishRow = [&] { finishToken(at, bias, sums[t]); };
     if (tokens == 1)
       finishRow();
     else
@@ -234,20 +263,48 @@ struct LowerLinearToCPUPass
   void runOnOperation() override {
     auto product = llvm::StringSwitch<std::optional<DotProduct>>(dot)
                        .Case("plain", DotProduct::plain)
-                       .Case("vnni", DotProduct::vnni)
+                       .Cases({"vnni", "amx"}, DotProduct::vnni)
                        .Case("dotprod", DotProduct::dotprod)
                        .Default(std::nullopt);
     if (!product) {
       getOperation()->emitError("unknown dot product '") << dot << "'";
       return signalPassFailure();
     }
+    getOperation()->walk(
+        [&](func::FuncOp function) { lowerLinears(function, *product); });
+  }
+
+  void lowerLinears(func::FuncOp function, DotProduct product) {
     SmallVector<PackedLinearOp> ops;
-    getOperation()->walk([&](PackedLinearOp op) { ops.push_back(op); });
+    int64_t scratchBytes = 0;
+    auto getScratchBytes = [&](PackedLinearOp op) {
+      return product == DotProduct::vnni
+                 ? LinearBlock::getScratchBytes(op, dot == "amx")
+                 : 0;
+    };
+    function.walk([&](PackedLinearOp op) {
+      ops.push_back(op);
+      scratchBytes = std::max(scratchBytes, getScratchBytes(op));
+    });
+    Value scratch;
+    if (scratchBytes)
+      scratch = createScratch(function, scratchBytes);
     for (PackedLinearOp op : ops) {
       OpBuilder b(op);
-      LinearGenerator(op, b, *product, permute, fma).run();
+      if (getScratchBytes(op))
+        LinearBlock(op, b, dot == "amx", fma, scratch).run();
+      else
+        LinearGenerator(op, b, product, permute, fma).run();
       op.erase();
     }
+  }
+
+  /// On the worker's stack, for all linears of the function in turn.
+  static Value createScratch(func::FuncOp function, int64_t size) {
+    OpBuilder b = OpBuilder::atBlockBegin(&function.getBody().front());
+    return memref::AllocaOp::create(
+        b, function.getLoc(), MemRefType::get({size}, b.getI8Type()),
+        ValueRange(), ValueRange(), b.getI64IntegerAttr(kAlignment));
   }
 };
 } // namespace

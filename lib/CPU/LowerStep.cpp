@@ -65,7 +65,7 @@ void mlir::tbq::lowerRmsNorm(VectorBuilder &v, RmsNormOp op) {
           Value x = v.load(input, {token, column}, v.f32Vector());
           return SmallVector<Value>{v.fma(x, x, carried[0])};
         })[0];
-    Value sum = v.reduce(vector::CombiningKind::ADD, squares);
+    Value sum = v.addLanes(squares);
     Value mean = v.divf(sum, v.constant(float(op.getFeatures())));
     Value factor = getNormFactor(v, mean, op.getEpsilon());
     forEachVector(v, columns, {}, [&](Value column, ValueRange) {
@@ -103,7 +103,7 @@ void mlir::tbq::lowerLayerNorm(VectorBuilder &v, LayerNormOp op) {
         v, columns, {v.splat(0.0f)}, [&](Value column, ValueRange carried) {
           return SmallVector<Value>{v.addf(carried[0], load(token, column))};
         })[0];
-    Value sum = v.reduce(vector::CombiningKind::ADD, lanes);
+    Value sum = v.addLanes(lanes);
     Value mean = v.splat(v.divf(sum, count));
     // What pads the row is not as far from the mean as it seems.
     Value squares =
@@ -113,8 +113,7 @@ void mlir::tbq::lowerLayerNorm(VectorBuilder &v, LayerNormOp op) {
                          keepFirst(v, v.subf(load(token, column), mean), valid);
                      return v.fma(x, x, squares);
                    });
-    Value variance =
-        v.divf(v.reduce(vector::CombiningKind::ADD, squares), count);
+    Value variance = v.divf(v.addLanes(squares), count);
     Value factor = getNormFactor(v, variance, op.getEpsilon());
     forEachVector(v, columns, {}, [&](Value column, ValueRange) {
       Value x = v.mulf(v.subf(load(token, column), mean), factor);
@@ -202,8 +201,7 @@ void mlir::tbq::lowerGroupSums(VectorBuilder &v, GroupSumsOp op) {
             Value at[] = {token, v.add(first, offset)};
             return v.addf(sum, v.loadFirst(input, at, v.f32Vector(), valid));
           });
-      v.storeScalar(v.reduce(vector::CombiningKind::ADD, lanes),
-                    op.getInto().front(), {token, number});
+      v.storeScalar(v.addLanes(lanes), op.getInto().front(), {token, number});
     });
   });
 }
@@ -246,7 +244,8 @@ void mlir::tbq::lowerQuantizeActivations(VectorBuilder &v,
                             v.b, v.loc, carried[0], magnitude)};
                       })[0];
     Value largest = arith::MaxNumFOp::create(
-        v.b, v.loc, v.reduce(vector::CombiningKind::MAXNUMF, lanes),
+        v.b, v.loc,
+        vector::ExtractOp::create(v.b, v.loc, v.maxOfLanes(lanes), 0),
         v.constant(1e-5f));
     v.storeScalar(v.divf(largest, v.constant(steps)), scales,
                   {token, v.index(0)});
@@ -264,8 +263,7 @@ void mlir::tbq::lowerQuantizeActivations(VectorBuilder &v,
             storeDigits(v, q, digits, at, valid);
             return v.add(sum, q);
           });
-      v.storeScalar(v.reduce(vector::CombiningKind::ADD, sum), sums,
-                    {token, number});
+      v.storeScalar(v.addLanes(sum), sums, {token, number});
     });
   });
 }

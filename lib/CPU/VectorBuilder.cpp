@@ -20,6 +20,9 @@ Value VectorBuilder::constantI32(int64_t value) {
 Value VectorBuilder::add(Value x, Value y) {
   return arith::AddIOp::create(b, loc, x, y);
 }
+Value VectorBuilder::sub(Value x, Value y) {
+  return arith::SubIOp::create(b, loc, x, y);
+}
 Value VectorBuilder::mul(Value x, Value y) {
   return arith::MulIOp::create(b, loc, x, y);
 }
@@ -66,8 +69,20 @@ Value VectorBuilder::countTrue(Value conditions) {
   return arith::IndexCastUIOp::create(b, loc, b.getIndexType(),
                                       math::CtPopOp::create(b, loc, word));
 }
-Value VectorBuilder::reduce(vector::CombiningKind kind, Value vector) {
-  return vector::ReductionOp::create(b, loc, kind, vector);
+Value VectorBuilder::addLanes(Value vector) {
+  return vector::ReductionOp::create(b, loc, vector::CombiningKind::ADD,
+                                     vector);
+}
+Value VectorBuilder::maxOfLanes(Value vector) {
+  int64_t lanes = cast<VectorType>(vector.getType()).getNumElements();
+  for (int64_t far = lanes / 2; far > 0; far /= 2) {
+    SmallVector<int64_t> partners;
+    for (int64_t lane = 0; lane < lanes; ++lane)
+      partners.push_back((lane + far) % lanes);
+    Value other = vector::ShuffleOp::create(b, loc, vector, vector, partners);
+    vector = arith::MaxNumFOp::create(b, loc, vector, other);
+  }
+  return vector;
 }
 
 Value VectorBuilder::load(Value memref, ValueRange indices, VectorType type) {
@@ -107,6 +122,26 @@ void VectorBuilder::storeFirst(Value vector, Value memref, ValueRange indices,
     return store(vector, memref, indices);
   vector::MaskedStoreOp::create(b, loc, memref, indices,
                                 firstLanes(*this, lanes, valid), vector);
+}
+
+static Value allLanes(VectorBuilder &v, Value distances) {
+  auto type = cast<VectorType>(distances.getType());
+  return arith::ConstantOp::create(
+      v.b, v.loc,
+      DenseElementsAttr::get(type.clone(v.b.getI1Type()), /*value=*/true));
+}
+
+Value VectorBuilder::gather(Value memref, ValueRange indices, Value distances,
+                            VectorType type) {
+  Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+  return vector::GatherOp::create(b, loc, type, memref, indices, distances,
+                                  allLanes(*this, distances), zero);
+}
+
+void VectorBuilder::scatter(Value vector, Value memref, ValueRange indices,
+                            Value distances) {
+  vector::ScatterOp::create(b, loc, Type(), memref, indices, distances,
+                            allLanes(*this, distances), vector);
 }
 
 Value VectorBuilder::loadBytes(Value bytes, Value offset, VectorType type) {

@@ -35,6 +35,8 @@ public:
   Value constantI32(int64_t value);
   Value add(Value a, Value b);
   Value add(Value a, int64_t b) { return b ? add(a, index(b)) : a; }
+  Value sub(Value a, Value b);
+  Value sub(Value a, int64_t b) { return b ? sub(a, index(b)) : a; }
   Value mul(Value a, Value b);
   Value mul(Value a, int64_t b) { return b == 1 ? a : mul(a, index(b)); }
   Value div(Value a, int64_t b);
@@ -64,8 +66,11 @@ public:
   Value callIntrinsic(StringRef name, ValueRange arguments);
   /// How many of 64 conditions are true.
   Value countTrue(Value conditions);
-  /// Sum or maximum of the lanes, in the order of the lanes.
-  Value reduce(vector::CombiningKind kind, Value vector);
+  /// Sum of the lanes, in the order of the lanes.
+  Value addLanes(Value vector);
+  /// The largest lane, in every lane. Its order does not matter, so it has four
+  /// steps instead of fifteen that wait for each other.
+  Value maxOfLanes(Value vector);
 
   // Memory of elements.
   Value load(Value memref, ValueRange indices, VectorType type);
@@ -77,6 +82,10 @@ public:
                   int64_t valid);
   void storeFirst(Value vector, Value memref, ValueRange indices,
                   int64_t valid);
+  /// One element a lane, at its distance behind `indices`.
+  Value gather(Value memref, ValueRange indices, Value distances,
+               VectorType type);
+  void scatter(Value vector, Value memref, ValueRange indices, Value distances);
 
   // Memory of bytes: packed weights and the cache.
   Value loadBytes(Value bytes, Value offset, VectorType type);

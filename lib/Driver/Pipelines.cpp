@@ -99,7 +99,9 @@ void mlir::tbq::buildCPUPipeline(OpPassManager &manager,
   manager.addPass(createLoopInvariantCodeMotionPass());
   manager.addPass(createLowerTeamToCPUPass());
   manager.addPass(createSCFToControlFlowPass());
-  manager.addPass(createConvertVectorToLLVMPass());
+  ConvertVectorToLLVMPassOptions vector;
+  vector.amx = options.dot == "amx";
+  manager.addPass(createConvertVectorToLLVMPass(vector));
   FinalizeMemRefToLLVMConversionPassOptions memref;
   manager.addPass(createFinalizeMemRefToLLVMConversionPass(memref));
   manager.addPass(createConvertMathToLLVMPass());
@@ -118,7 +120,7 @@ void mlir::tbq::setTargetFeatures(CPUOptions &options, StringRef triple,
   auto has = [&](StringRef name) { return llvm::is_contained(features, name); };
   bool arm = llvm::Triple(triple).isAArch64();
   if (has("avx512vnni") && has("avx512bw") && has("avx512f"))
-    options.dot = "vnni";
+    options.dot = has("amx-tile") && has("amx-int8") ? "amx" : "vnni";
   options.permute = has("avx512vbmi");
   if (arm && has("dotprod"))
     options.dot = "dotprod";

@@ -14,10 +14,10 @@
 #include "mlir/Transforms/Passes.h"
 
 void mlir::tbq::registerDialects(DialectRegistry &registry) {
-  registry
-      .insert<TbqDialect, arith::ArithDialect, cf::ControlFlowDialect,
-              func::FuncDialect, LLVM::LLVMDialect, math::MathDialect,
-              memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
+  registry.insert<TbqDialect, amx::AMXDialect, arith::ArithDialect,
+                  cf::ControlFlowDialect, func::FuncDialect, LLVM::LLVMDialect,
+                  math::MathDialect, memref::MemRefDialect, scf::SCFDialect,
+                  vector::VectorDialect>();
   registerBuiltinDialectTranslation(registry);
   registerLLVMDialectTranslation(registry);
 }

@@ -58,7 +58,8 @@ std::string mlir::tbq::refusedValue(StringRef value,
 //===----------------------------------------------------------------------===//
 
 /// Extensions of x86-64 that LLVM uses only where code asks for them by an
-/// intrinsic or that concern the system; our passes ask for none of them.
+/// intrinsic or that concern the system; our passes ask for none of them, but
+/// for AMX tiles of bytes.
 static bool isNeverSelectedX86(StringRef name) {
   static const llvm::StringSet<> names = {
       "adx",    "aes",     "cldemote", "clflushopt", "clwb",      "clzero",
@@ -69,7 +70,8 @@ static bool isNeverSelectedX86(StringRef name) {
       "sha",    "sha512",  "shstk",    "sm3",        "sm4",       "tsxldtrk",
       "uintr",  "usermsr", "vaes",     "vpclmulqdq", "waitpkg",   "wbnoinvd",
       "widekl", "x87",     "xsave",    "xsavec",     "xsaveopt",  "xsaves"};
-  return name.starts_with("amx-") || names.contains(name);
+  bool isTiles = name == "amx-tile" || name == "amx-int8";
+  return (name.starts_with("amx-") && !isTiles) || names.contains(name);
 }
 
 /// Extensions of aarch64 that concern numbers, atomics or flags: what code

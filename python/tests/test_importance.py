@@ -105,8 +105,8 @@ def test_activations_that_no_hessian_is_made_of(folder, tmp_path):
 
 def test_a_student_starts_from_other_weights(folder, tmp_path):
     write_teacher(tmp_path / "start", layers=2, seed=9)
-    run = options(folder, tmp_path / "run", start=tmp_path / "start", steps=1,
-                  scheme="float", rate=1e-9)
+    run = options(folder, tmp_path / "run", steps=1, scheme="float", rate=1e-9,
+                  initial_weights=tmp_path / "start")
     assert train(run).finished
     started = load_file(tmp_path / "start/model.safetensors")
     got = latest(run.out)[1]
@@ -114,7 +114,7 @@ def test_a_student_starts_from_other_weights(folder, tmp_path):
         if f"model/{name}" in got:
             torch.testing.assert_close(got[f"model/{name}"], tensor.float(),
                                        rtol=0, atol=1e-6)
-    with pytest.raises(Exception, match="start: the run was started with"):
+    with pytest.raises(Exception, match="initial_weights: the run was started with"):
         train(options(folder, tmp_path / "run", steps=1, scheme="float",
                       rate=1e-9))
 
@@ -122,15 +122,16 @@ def test_a_student_starts_from_other_weights(folder, tmp_path):
 def test_a_start_of_another_shape_is_refused(folder, tmp_path):
     write_teacher(tmp_path / "start", layers=2, ffn=64)
     with pytest.raises(CheckpointError) as error:
-        train(options(folder, tmp_path / "run", start=tmp_path / "start"))
+        train(options(folder, tmp_path / "run",
+                      initial_weights=tmp_path / "start"))
     assert "intermediate_size: 64, the teacher's is 48" in str(error.value)
 
 
 def test_a_student_starts_from_another_run(folder):
     first = options(folder, "first", steps=8)
     assert train(first).finished
-    second = options(folder, "second", steps=1, start=first.out,
-                     rate=1e-9)
+    second = options(folder, "second", steps=1, rate=1e-9,
+                     initial_weights=first.out)
     assert train(second).finished
     before, after = latest(first.out)[1], latest(second.out)[1]
     for name in before:
@@ -138,4 +139,5 @@ def test_a_student_starts_from_another_run(folder):
             torch.testing.assert_close(after[name], before[name], rtol=0,
                                        atol=1e-7, msg=name)
     with pytest.raises(StateError, match="is not of this student|missing"):
-        train(options(folder, "third", start=first.out, scheme="float"))
+        train(options(folder, "third", scheme="float",
+                      initial_weights=first.out))

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import fields
 
 import pytest
 
@@ -13,6 +14,7 @@ pytest.importorskip("transformers")
 import some_run  # noqa: E402
 from tbq import __main__ as program  # noqa: E402
 from tbq.train import driver as drivers  # noqa: E402
+from tbq.train.options import Options  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +103,13 @@ def test_a_signal_ends_it_with_143(folder, monkeypatch):
         time.sleep(0.02)
     os.kill(child, signal.SIGTERM)
     assert some_run.exit_code(child) == 0
+
+
+def test_no_flag_is_taken_for_torchruns():
+    """torchrun's parser sees all that follows `-m tbq`, and takes the beginning
+    of one of its own flags for that flag."""
+    from torch.distributed.run import get_args_parser
+    theirs = get_args_parser()._option_string_actions
+    for field in fields(Options):
+        flag = "--" + field.name.replace("_", "-")
+        assert not [name for name in theirs if name.startswith(flag)]

@@ -186,8 +186,16 @@ func.func @append(%k: memref<1x32xf32>, %v: memref<1x32xf32>, %cache: memref<819
 // CHECK: %[[KEYS:.*]] = arith.minui %[[LEFT]], %c16
 // CHECK: %[[VISIBLE:.*]] = arith.cmpi
 // CHECK: arith.select %[[VISIBLE]], %{{.*}}, %[[NEVER]]
-// CHECK: vector.reduction <maxnumf>
-// CHECK: %[[NEWEST:.*]] = arith.maxnumf %[[LARGEST]], %{{.*}}
+// The largest of 16 in four steps, each with what stands half as far away.
+// CHECK: vector.shuffle %[[S:.*]], %[[S]] [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7]
+// CHECK-NEXT: arith.maxnumf
+// CHECK-NEXT: vector.shuffle {{.*}} [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3]
+// CHECK-NEXT: arith.maxnumf
+// CHECK-NEXT: vector.shuffle {{.*}} [2, 3,
+// CHECK-NEXT: arith.maxnumf
+// CHECK-NEXT: vector.shuffle {{.*}} [1, 2,
+// CHECK-NEXT: %[[MOST:.*]] = arith.maxnumf
+// CHECK-NEXT: %[[NEWEST:.*]] = arith.maxnumf %[[LARGEST]], %{{.*}}
 // CHECK: %[[WEIGHTS:.*]] = math.exp
 // CHECK: scf.for %{{.*}} = %c0 to %[[KEYS]] step %c1 iter_args(%{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
 // CHECK-COUNT-2: math.fma
@@ -260,8 +268,9 @@ func.func @sums(%x: memref<1x80xf32>, %s: memref<1x16xf32>, %n: index, %b: index
 // CHECK-DAG: %[[LEAST:.*]] = arith.constant 9.99999974E-6 : f32
 // CHECK: scf.for %{{.*}} = %c0 to %c80 step %c16
 // CHECK: math.absf
-// CHECK: vector.reduction <maxnumf>
-// CHECK: %[[LARGEST:.*]] = arith.maxnumf %{{.*}}, %[[LEAST]]
+// CHECK-COUNT-4: vector.shuffle
+// CHECK: %[[LANE:.*]] = vector.extract %{{.*}}[0]
+// CHECK-NEXT: %[[LARGEST:.*]] = arith.maxnumf %[[LANE]], %[[LEAST]]
 // CHECK: %[[SCALE:.*]] = arith.divf %[[LARGEST]], %[[MAX]]
 // CHECK: memref.store %[[SCALE]], %arg2[%{{.*}}, %c0]
 // CHECK: arith.divf %[[MAX]], %[[LARGEST]]

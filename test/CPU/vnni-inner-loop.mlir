@@ -9,6 +9,7 @@
 // RUN: FileCheck %s --check-prefix=LOADS < %t.%{cpu}.s
 // RUN: FileCheck %s --check-prefix=SHIFTS < %t.%{cpu}.s
 // RUN: FileCheck %s --check-prefix=NOTHING-ELSE < %t.%{cpu}.s
+// RUN: FileCheck %s --check-prefix=BLOCK < %t.%{cpu}.s
 // REDEFINE: %{cpu} = sapphirerapids
 // RUN: %{assembly}
 // RUN: FileCheck %s --check-prefix=DOTS < %t.%{cpu}.s
@@ -16,6 +17,7 @@
 // RUN: FileCheck %s --check-prefix=LOADS < %t.%{cpu}.s
 // RUN: FileCheck %s --check-prefix=SHIFTS < %t.%{cpu}.s
 // RUN: FileCheck %s --check-prefix=NOTHING-ELSE < %t.%{cpu}.s
+// RUN: FileCheck %s --check-prefix=BLOCK < %t.%{cpu}.s
 
 // Ternary by groups of 128: a group is 8 loads of 64 bytes of codes, with one
 // dot product for every 16 bytes. The sums of the four slots are shifted once a
@@ -220,5 +222,24 @@ func.func @head8_i16(%h: memref<1x2048xi8>, %l: memref<1x2048xi8>, %sums: memref
   %w = tbq.placed_weight [0] in %section : memref<262144xi8> : !head8
   tbq.packed_linear %h, %w low(%l) sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<1x2048xi8>, !head8, memref<1x2048xi8>, memref<1x32xi32>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// Prefill: for four columns, two loads of digits, which both serve eight tokens,
+// and eight broadcasts of activations, which each serve two tiles of rows, all
+// at constant distances of one address. Nothing is masked, shifted or spilled.
+// BLOCK-LABEL: {{^}}prefill:
+// BLOCK: Inner Loop Header: Depth=5
+// BLOCK-NOT: {{vpand|vps[rl]|vpmul|call}}
+// BLOCK: vpbroadcastd {{-?[0-9]+\(%[a-z0-9]+,%[a-z0-9]+,4\)}}, %zmm
+// BLOCK-NOT: {{vpand|vps[rl]|vpmul|call|mov[a-z0-9]* .*%rsp.*, %r}}
+// BLOCK-COUNT-32: vpdpbusd %zmm{{.*}}, %zmm{{.*}}, %zmm
+// BLOCK-NOT: vpdpbusd
+// BLOCK: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+func.func @prefill(%x: memref<64x2048xi8>, %sums: memref<64x16xi32>, %scale: memref<64x16xf32>, %y: memref<64x64xf32>,
+                   %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !groups
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<64x2048xi8>, !groups, memref<64x16xi32>, memref<64x16xf32>, memref<64x64xf32>, index, index, index) -> ()
   return
 }

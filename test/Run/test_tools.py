@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """What users' hands know of the tools: help, versions, seeds, prompts, machine-readable output."""
 
+import csv
 import json
+import pathlib
 
 import pytest
 
@@ -19,7 +21,7 @@ FLAGS = {
     "tbq-run": ["-m", "-p", "-f", "-n", "-c", "-t", "--seed", "--temp", "--top-k", "--top-p",
                 "--min-p", "--repeat-penalty", "--ignore-eos", "-cnv", "-sys", "--json",
                 "--show-timings", "--no-display-prompt"],
-    "tbq-bench": ["-m", "-p", "-n", "-r", "-t", "-o"],
+    "tbq-bench": ["-m", "-p", "-n", "-d", "-r", "-t", "-o"],
     "tbq-ppl": ["-m", "-f", "-c", "--chunks", "-t", "--kl-divergence", "--json"],
     "tbq-inspect": ["--json"],
     "tbq-verify": ["-m", "--tokens", "-t", "--rtol", "--atol", "--json", "--logits", "--checkpoint"],
@@ -101,6 +103,40 @@ def test_json_of_bench(artifact):
     flags = ("-p", 32, "-n", 8, "-r", 1, "-t", 1, *quick)
     table = runGood("tbq-bench", "-m", artifact, *flags).stdout
     assert "pp32" in table and "tg8" in table
+
+
+def test_limits_of_bench(artifact, model_directory, compile_model):
+    """Prefill is held against the peak of the instruction it uses; of floats there is none."""
+    flags = ("-p", 32, "-n", 8, "-r", 1, "-t", 1, "--limit-seconds", 0.01)
+    prefill, decode = json.loads(runGood("tbq-bench", "-m", artifact, *flags, "-o", "json").stdout)
+    config = json.loads((model_directory(NAME) / "config.json").read_text())
+    hidden, ffn = config["hidden_size"], config["intermediate_size"]
+    keys = hidden // config["num_attention_heads"] * config["num_key_value_heads"]
+    weights = config["num_hidden_layers"] * hidden * (2 * hidden + 2 * keys + 3 * ffn)
+    assert prefill["operations_per_token"] == 2 * weights
+    assert decode["operations_per_token"] == 2 * (weights + config["vocab_size"] * hidden)
+    assert "limit_share" in decode and "peak_share" not in prefill
+    quantized = compile_model(model_directory(NAME), "--quantize=ternary:g32", "--activations=i8")
+    lines = runGood("tbq-bench", "-m", quantized, *flags, "-o", "csv").stdout.splitlines()
+    names, prefill, decode = csv.reader(lines)
+    prefill, decode = dict(zip(names, prefill)), dict(zip(names, decode))
+    assert len(names) == len(prefill) == len(decode) == 13
+    if "avx512_vnni" in pathlib.Path("/proc/cpuinfo").read_text():
+        assert 0 < float(prefill["peak_share"]) < 1 and not prefill["limit_share"]
+    assert 0 < float(decode["limit_share"]) and not decode["peak_share"]
+
+
+def test_depth_of_bench(artifact):
+    """Behind a depth a step reads its keys and values too; more than the context is refused."""
+    flags = ("-m", artifact, "-p", 0, "-r", 1, "-t", 1, "--limit-seconds", 0.01, "-o", "json")
+    (shallow,) = json.loads(runGood("tbq-bench", *flags, "-n", 4).stdout)
+    (deep,) = json.loads(runGood("tbq-bench", *flags, "-n", 4, "-d", 40).stdout)
+    assert (shallow["test"], deep["test"]) == ("tg4", "tg4 @ d40")
+    cache = shallow["bytes_per_token"] - shallow["model"]["bytes_per_token"]
+    assert deep["bytes_per_token"] == shallow["bytes_per_token"] + cache * 40 / 2.5
+    result = runTool("tbq-bench", *flags, "-n", 4, "-d", 100000)
+    assert result.returncode == 1
+    assert "4 tokens behind 100000 are more than the model's context of" in result.stderr
 
 
 def test_context_end_is_no_error(model_directory, compile_model):

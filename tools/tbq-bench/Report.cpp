@@ -33,7 +33,11 @@ double Row::deviation() const {
 }
 
 double Row::share() const {
-  return limitBytesPerSecond > 0 ? bytesPerSecond() / limitBytesPerSecond : 0;
+  if (limitBytesPerSecond > 0)
+    return bytesPerSecond() / limitBytesPerSecond;
+  return peakOperationsPerSecond > 0
+             ? operationsPerSecond() / peakOperationsPerSecond
+             : 0;
 }
 
 static json describeMachine() {
@@ -108,13 +112,25 @@ json Report::describe(const Row &row) const {
     result["limit_share"] = row.share();
     result["valid"] = row.share() <= 1;
   }
+  if (row.operationsPerToken > 0) {
+    result["operations_per_token"] = row.operationsPerToken;
+    result["tera_operations_per_second"] = row.operationsPerSecond() / 1e12;
+  }
+  if (row.peakOperationsPerSecond > 0) {
+    result["peak_tera_operations_per_second"] =
+        row.peakOperationsPerSecond / 1e12;
+    result["peak_share"] = row.share();
+    result["valid"] = row.share() <= 1;
+  }
   return result;
 }
 
 void Report::begin() const {
   if (format == "csv")
     std::printf("model,schemes,activations,threads,test,tokens_per_second,"
-                "deviation,gb_per_second,limit_gb_per_second,limit_share\n");
+                "deviation,gb_per_second,limit_gb_per_second,limit_share,"
+                "tera_operations_per_second,peak_tera_operations_per_second,"
+                "peak_share\n");
   if (format != "md")
     return;
   json machine = describeMachine();
@@ -122,9 +138,24 @@ void Report::begin() const {
               manifest->model.name.c_str(), manifest->activations.c_str(),
               manifest->kvCache.c_str(), schemesOf(*manifest).c_str(),
               machine["cpu"].get<std::string>().c_str());
-  std::printf("| threads | test | tokens/s | MB/token | GB/s | limit GB/s | "
-              "share |\n"
-              "| ---: | --- | ---: | ---: | ---: | ---: | ---: |\n");
+  std::printf(
+      "| threads | test | tokens/s | a token | speed | limit | share |\n"
+      "| ---: | --- | ---: | ---: | ---: | ---: | ---: |\n");
+}
+
+/// What a row did beside what it could have done, in the unit of its limit.
+static void printShare(double speed, double limit, double share,
+                       const char *unit) {
+  std::printf(" %.2f %s/s |", speed, unit);
+  if (limit > 0)
+    std::printf(" %.2f %s/s | %.0f %%%s |\n", limit, unit, 100 * share,
+                share > 1 ? " INVALID" : "");
+  else
+    std::printf(" | |\n");
+}
+
+static std::string positive(double value) {
+  return value > 0 ? std::to_string(value) : std::string();
 }
 
 void Report::add(const Row &row) {
@@ -132,24 +163,28 @@ void Report::add(const Row &row) {
     std::printf("| %lld | %s | %.2f ± %.2f |",
                 static_cast<long long>(row.threads), row.test.c_str(),
                 row.mean(), row.deviation());
-    if (row.bytesPerToken > 0)
-      std::printf(" %.3f | %.2f | %.2f | %.0f %%%s |\n",
-                  row.bytesPerToken / 1e6, row.bytesPerSecond() / 1e9,
-                  row.limitBytesPerSecond / 1e9, 100 * row.share(),
-                  row.share() > 1 ? " INVALID" : "");
-    else
-      std::printf(" | | | |\n");
+    if (row.bytesPerToken > 0) {
+      std::printf(" %.3f MB |", row.bytesPerToken / 1e6);
+      printShare(row.bytesPerSecond() / 1e9, row.limitBytesPerSecond / 1e9,
+                 row.share(), "GB");
+    } else {
+      std::printf(" %.3f Gop |", row.operationsPerToken / 1e9);
+      printShare(row.operationsPerSecond() / 1e12,
+                 row.peakOperationsPerSecond / 1e12, row.share(), "Top");
+    }
   } else if (format == "csv") {
-    auto text = [](double value) {
-      return value > 0 ? std::to_string(value) : std::string();
-    };
-    std::printf(
-        "\"%s\",%s,%s,%lld,%s,%f,%f,%s,%s,%s\n", manifest->model.name.c_str(),
-        schemesOf(*manifest).c_str(), manifest->activations.c_str(),
-        static_cast<long long>(row.threads), row.test.c_str(), row.mean(),
-        row.deviation(), text(row.bytesPerSecond() / 1e9).c_str(),
-        text(row.bytesPerToken > 0 ? row.limitBytesPerSecond / 1e9 : 0).c_str(),
-        text(row.share()).c_str());
+    bool decode = row.bytesPerToken > 0;
+    std::printf("\"%s\",%s,%s,%lld,%s,%f,%f,%s,%s,%s,%s,%s,%s\n",
+                manifest->model.name.c_str(), schemesOf(*manifest).c_str(),
+                manifest->activations.c_str(),
+                static_cast<long long>(row.threads), row.test.c_str(),
+                row.mean(), row.deviation(),
+                positive(row.bytesPerSecond() / 1e9).c_str(),
+                positive(row.limitBytesPerSecond / 1e9).c_str(),
+                positive(decode ? row.share() : 0).c_str(),
+                positive(row.operationsPerSecond() / 1e12).c_str(),
+                positive(row.peakOperationsPerSecond / 1e12).c_str(),
+                positive(decode ? 0 : row.share()).c_str());
   } else if (format == "jsonl") {
     std::printf("%s\n", describe(row).dump().c_str());
   } else {

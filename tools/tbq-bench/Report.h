@@ -20,11 +20,14 @@ struct Row {
   double bytesPerToken = 0; // information bytes of weights and KV; 0: not said
   double limitBytesPerSecond = 0;
   std::string limitMethod;
+  double operationsPerToken = 0; // two for each weight of a linear; 0: not said
+  double peakOperationsPerSecond = 0; // 0: no such peak
 
   double mean() const;
   double deviation() const; // of the sample
   double bytesPerSecond() const { return bytesPerToken * mean(); }
-  /// Of the limit; 0 where there is none to compare with.
+  double operationsPerSecond() const { return operationsPerToken * mean(); }
+  /// Of the memory limit, or of the peak; 0 where there is neither.
   double share() const;
 };
 

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // tbq-bench -m MODEL: tokens/s of prefill (pp) and decode (tg), and how near
-// decode comes to the memory's read limit, measured in the same run over the
-// same mapping with the same threads.
+// decode comes to the memory's read limit, and prefill to the processor's peak
+// of 8-bit products, both measured in the same run with the same threads.
 // Invariant: bytes are information bytes: what the manifest says a decode step
 // reads of weights, and the keys and values of the positions before it.
+// Operations are the linears' own, two for each weight and token, however many
+// digits it takes to do them.
 #include "CommandLine.h"
+#include "DotPeak.h"
 #include "MemoryRead.h"
 #include "Report.h"
 #include "runtime/Random.h"
@@ -23,7 +26,7 @@ namespace {
 struct Options {
   std::string model, format = "md";
   std::string prompts, generated, threads; // empty prompts, generated: default
-  int64_t repetitions = 5;
+  int64_t repetitions = 5, depth = 0;
   double limitSeconds = 0.5;
 };
 
@@ -31,30 +34,47 @@ struct Bench {
   std::shared_ptr<const Model> model;
   Session &session;
   std::vector<int32_t> tokens; // random, as many as the context holds
+  int64_t depth; // of them, how many are in the cache before each measurement
 };
 
 } // namespace
 
-/// Seconds to evaluate the first `count` tokens, all at once or one by one.
+/// Seconds to evaluate `count` tokens behind the depth, all at once or one by
+/// one.
 static double secondsOf(Bench &bench, int64_t count, bool oneByOne) {
-  require(bench.session.rollback(0));
+  require(bench.session.rollback(bench.depth));
+  const int32_t *tokens = bench.tokens.data() + bench.depth;
   auto begin = std::chrono::steady_clock::now();
   if (oneByOne)
     for (int64_t i = 0; i < count; ++i)
-      require(bench.session.eval(bench.tokens.data() + i, 1));
+      require(bench.session.eval(tokens + i, 1));
   else
-    require(bench.session.eval(bench.tokens.data(), count));
+    require(bench.session.eval(tokens, count));
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
       .count();
 }
 
-/// Keys and values that one decode step reads, on average over `count` steps.
-static double cacheBytesPerToken(const Manifest &manifest, int64_t count) {
+/// Keys and values that one decode step reads, on average over `count` steps
+/// behind `depth` tokens.
+static double cacheBytesPerToken(const Manifest &manifest, int64_t depth,
+                                 int64_t count) {
   const Manifest::Model &m = manifest.model;
   double width = manifest.kvCache == "f32" ? 4 : 2;
-  double positions = static_cast<double>(count + 1) / 2;
+  double positions =
+      static_cast<double>(depth) + static_cast<double>(count + 1) / 2;
   return positions * 2 * width *
          static_cast<double>(m.layers * m.kvHeads * m.headDim);
+}
+
+/// Of the linears, and of the head where each token has logits: of a prompt
+/// only the last one has. An embedding is a look-up.
+static double operationsPerToken(const Manifest &manifest, bool decode) {
+  const Manifest::Model &m = manifest.model;
+  double weights = decode ? static_cast<double>(m.vocab * m.hidden) : 0;
+  for (const Manifest::Layer &layer : manifest.layers)
+    if (layer.n != m.vocab)
+      weights += static_cast<double>(layer.n) * static_cast<double>(layer.k);
+  return 2 * weights;
 }
 
 static Row measure(Bench &bench, const char *kind, int64_t count,
@@ -62,6 +82,8 @@ static Row measure(Bench &bench, const char *kind, int64_t count,
   bool decode = kind == std::string("tg");
   Row row;
   row.test = kind + std::to_string(count);
+  if (bench.depth > 0)
+    row.test += " @ d" + std::to_string(bench.depth);
   row.threads = bench.session.workers();
   // Brings weights, cache and arena into memory.
   secondsOf(bench, decode ? std::min<int64_t>(count, 8) : count, decode);
@@ -71,18 +93,21 @@ static Row measure(Bench &bench, const char *kind, int64_t count,
   if (decode)
     row.bytesPerToken =
         static_cast<double>(bench.model->manifest().bytesPerToken) +
-        cacheBytesPerToken(bench.model->manifest(), count);
+        cacheBytesPerToken(bench.model->manifest(), bench.depth, count);
+  row.operationsPerToken = operationsPerToken(bench.model->manifest(), decode);
   return row;
 }
 
 static void checkCounts(const char *flag, const std::vector<int64_t> &counts,
-                        int64_t context) {
+                        int64_t depth, int64_t context) {
   for (int64_t count : counts)
-    if (count > context)
-      failUser(makeError(flag, "",
-                         std::to_string(count) +
-                             " tokens are more than the model's context of " +
-                             std::to_string(context)));
+    if (count > 0 && count + depth > context)
+      failUser(makeError(
+          flag, "",
+          std::to_string(count) + " tokens" +
+              (depth ? " behind " + std::to_string(depth) : std::string()) +
+              " are more than the model's context of " +
+              std::to_string(context)));
 }
 
 static ExitCode run(const Options &options, std::vector<std::string> flags) {
@@ -93,14 +118,15 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
   // or refused.
   auto counts = [&](const char *flag, const std::string &given, int64_t usual) {
     if (given.empty())
-      return std::vector<int64_t>{std::min(usual, model->context())};
+      return std::vector<int64_t>{
+          std::clamp<int64_t>(model->context() - options.depth, 0, usual)};
     return parseNumbers(flag, given, 0);
   };
   std::vector<int64_t> prompts = counts("-p", options.prompts, 512);
   std::vector<int64_t> generated = counts("-n", options.generated, 128);
   std::vector<int64_t> threadCounts = parseNumbers("-t", options.threads, 1);
-  checkCounts("-p", prompts, model->context());
-  checkCounts("-n", generated, model->context());
+  checkCounts("-p", prompts, options.depth, model->context());
+  checkCounts("-n", generated, options.depth, model->context());
 
   Report report;
   report.format = options.format;
@@ -114,18 +140,28 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
     Workers &team = *workers;
     std::unique_ptr<Session> session;
     require(Session::create(model, std::move(workers), 0, session));
-    Bench bench = {model, *session, {}};
+    Bench bench = {model, *session, {}, options.depth};
     Random random(1);
     for (int64_t i = 0; i < model->context(); ++i)
       bench.tokens.push_back(static_cast<int32_t>(
           random.below(static_cast<uint32_t>(model->vocab()))));
-    for (int64_t count : prompts)
-      if (count > 0)
-        report.add(measure(bench, "pp", count, options.repetitions));
+    if (bench.depth > 0)
+      require(session->eval(bench.tokens.data(), bench.depth));
+    // Limits are measured before and after, because neighbours come and go.
+    // Float activations do not use the instruction whose peak it is.
+    bool integers = model->manifest().activations != "f32";
+    for (int64_t count : prompts) {
+      if (count == 0)
+        continue;
+      double before = integers ? measureDotPeak(team, options.limitSeconds) : 0;
+      Row row = measure(bench, "pp", count, options.repetitions);
+      double after = integers ? measureDotPeak(team, options.limitSeconds) : 0;
+      row.peakOperationsPerSecond = std::max(before, after);
+      report.add(row);
+    }
     for (int64_t count : generated) {
       if (count == 0)
         continue;
-      // Before and after, because neighbours come and go.
       ReadLimit before = measureReadLimit(
           team, model->weights(), table.weights_bytes, options.limitSeconds);
       Row row = measure(bench, "tg", count, options.repetitions);
@@ -156,6 +192,9 @@ int main(int argc, char **argv) {
   app.add_option("-n,--n-gen", options.generated,
                  "Tokens to decode, several with commas; 0 leaves it out")
       ->default_str("128, or the model's context if that is less");
+  app.add_option("-d,--n-depth", options.depth,
+                 "Tokens in the cache before those that are measured")
+      ->check(CLI::Range(int64_t(0), int64_t(1) << 30));
   app.add_option("-r,--repetitions", options.repetitions,
                  "How often each is measured")
       ->check(CLI::Range(1, 1 << 20));
@@ -164,7 +203,7 @@ int main(int argc, char **argv) {
   app.add_option("-o,--output", options.format, "Form of the output")
       ->check(oneOf({"md", "json", "jsonl", "csv"}));
   app.add_option("--limit-seconds", options.limitSeconds,
-                 "How long each way of reading memory is tried")
+                 "How long each limit is tried")
       ->check(CLI::Range(0.01, 60.0));
   std::vector<std::string> flags(argv + 1, argv + argc);
   return runTool(app, argc, argv, [&] { return run(options, flags); });

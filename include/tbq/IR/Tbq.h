@@ -43,9 +43,14 @@ inline bool isInteger(Scheme scheme) {
   return scheme == Scheme::Int8 || scheme == Scheme::Int4;
 }
 
-/// Tokens whose sums a linear keeps in registers at once, for a step that
-/// carries `tokens`. Rows of activations are padded to whole token tiles.
-inline int64_t getTokenTile(int64_t tokens) { return tokens < 8 ? tokens : 8; }
+/// The most tokens whose sums a linear keeps in registers at once.
+inline constexpr int64_t kTokenTile = 8;
+
+/// The same for a step that carries `tokens`. Rows of activations are padded to
+/// whole token tiles.
+inline int64_t getTokenTile(int64_t tokens) {
+  return tokens < kTokenTile ? tokens : kTokenTile;
+}
 
 /// Checks the parts of salient weights (mask, values, offsets, value scale and
 /// perhaps zero) of a matrix: what an op that has them must hold.

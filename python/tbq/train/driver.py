@@ -68,9 +68,10 @@ class Driver:
                       else torch.float32)
         config = read_config(options.teacher)
         self.start = options.teacher  # whose float weights are taken
-        if options.start is not None and not is_run(options.start):
-            self.start = options.start
-            check_alike(options.start, options.teacher)
+        initial = options.initial_weights
+        if initial is not None and not is_run(initial):
+            self.start = initial
+            check_alike(initial, options.teacher)
         layers = parse_layers(options.off_layers, config["num_hidden_layers"])
         self.policy = (
             Policy.uniform(options.scheme) if options.policy is None
@@ -117,12 +118,12 @@ class Driver:
     def _start(self) -> str | None:
         """The fingerprint of what the student starts from, if that is not the
         teacher; a run's parameters are taken over here."""
-        start = self.options.start
-        if start is None:
+        initial = self.options.initial_weights
+        if initial is None:
             return None
-        if is_run(start):
-            return take_parameters(start, self.student.named_tensors())
-        return fingerprint(start)
+        if is_run(initial):
+            return take_parameters(initial, self.student.named_tensors())
+        return fingerprint(initial)
 
     def _load_student(self) -> nn.Module:
         options = self.options
@@ -154,7 +155,7 @@ class Driver:
                         for rule in self.policy.rules)
         return {**self.options.identity(), "policy": rules,
                 "teacher": fingerprint(self.options.teacher),
-                "start": self.started}
+                "initial_weights": self.started}
 
     @torch.no_grad()
     def _channel_rms(self) -> Tensor:

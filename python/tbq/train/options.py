@@ -79,7 +79,7 @@ class Options:
         "it; shares count in proportion, 1 if not given", metavar="DIR[:SHARE]")
     out: Path = _required("directory of the run", may_change=True,
                           metavar="DIR")
-    start: Path | None = _option(
+    initial_weights: Path | None = _option(
         None, "what the student starts from: a directory of float weights, or "
         "another run's, whose parameters it takes over (default: the teacher)",
         may_change=True, metavar="DIR")

@@ -9,6 +9,8 @@
 #include "format/Sidecar.h"
 #include "runtime/Session.h"
 
+#include <csignal>
+#include <cstdlib>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
@@ -310,6 +312,37 @@ TEST(Model, RefusesOtherCpus) {
   fake.editManifest = [](Manifest &m) { m.target.features = hostFeatures(); };
   EXPECT_NE(openGood(fake.write("native.so")), nullptr);
 }
+
+#if defined(__x86_64__)
+/// Opens an artifact that needs tiles in a process that may not have them:
+/// Linux grants none where a signal's stack is too small for their state.
+static void openWithoutPermission(const std::string &path) {
+  static char small[8192];
+  stack_t stack = {};
+  stack.ss_sp = small;
+  stack.ss_size = sizeof(small);
+  if (sigaltstack(&stack, nullptr) != 0)
+    std::exit(2);
+  expectRefused(path, TBQ_ERROR_CPU,
+                {"manifest.target.features",
+                 "this system does not permit amx-int8, amx-tile ("});
+  std::exit(::testing::Test::HasFailure() ? 1 : 0);
+}
+
+TEST(Model, RefusesTilesWithoutPermission) {
+  if (!hostHasFeature("amx-tile"))
+    GTEST_SKIP() << "this CPU has no AMX tiles";
+  FakeArtifact fake;
+  fake.editManifest = [](Manifest &m) {
+    m.target.features = {"amx-int8", "amx-tile"};
+  };
+  std::string path = fake.write("tiles.so");
+  // A process of its own: what was granted to this one stays granted.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(openWithoutPermission(path), ::testing::ExitedWithCode(0), "");
+  EXPECT_NE(openGood(path), nullptr);
+}
+#endif
 
 TEST(Model, RefusesOtherAbis) {
   FakeArtifact fake;
