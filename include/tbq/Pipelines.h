@@ -58,6 +58,9 @@ struct CPUOptions : PassPipelineOptions<CPUOptions> {
       *this, "dot",
       llvm::cl::desc("int8 dot products: plain, vnni, amx or dotprod"),
       llvm::cl::init("plain")};
+  Option<bool> permute{*this, "permute",
+                       llvm::cl::desc("permutations of bytes (AVX-512 VBMI)"),
+                       llvm::cl::init(false)};
   Option<bool> fma{*this, "fma", llvm::cl::desc("fused multiply-add"),
                    llvm::cl::init(false)};
   Option<bool> f16{*this, "f16", llvm::cl::desc("f16 conversions"),

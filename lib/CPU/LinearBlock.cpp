@@ -28,13 +28,17 @@ int64_t LinearBlock::getScratchBytes(PackedLinearOp op, bool amx) {
 
 LinearBlock::LinearBlock(PackedLinearOp op, OpBuilder &b, bool amx, bool fused,
                          Value scratch)
-    : LinearGenerator(op, b, DotProduct::vnni, fused), amx(amx) {
+    : LinearGenerator(op, b, DotProduct::vnni, /*permute=*/false, fused),
+      amx(amx) {
   // What is no whole tile of tokens would be read past the last row.
   if (cast<MemRefType>(input.getType()).getDimSize(0) % kTileRows != 0)
     this->amx = false;
   int64_t digitRows = getDigitRows(layout);
   int64_t sumRows = getBlockTokens(op) * kTiles;
   digits = view(scratch, 0, digitRows, v.b.getI8Type());
+  digitWords = memref::ViewOp::create(
+      v.b, v.loc, MemRefType::get({digitRows * kLanes}, v.b.getI32Type()),
+      scratch, v.index(0), ValueRange());
   rowSums = view(scratch, digitRows, sumRows, v.b.getF32Type());
   if (this->amx)
     products = view(scratch, digitRows + sumRows, getProductRows(op),
@@ -108,9 +112,8 @@ SmallVector<Value> LinearBlock::generateGroup(ValueRange offsets, Value group,
   SmallVector<SmallVector<Value>> coefficients;
   for (int64_t number = 0; number < kTiles; ++number) {
     tile = tiles[number];
-    spread(number, offsets[number], columns);
+    ends.push_back(spread(number, offsets[number], columns));
     coefficients.push_back(loadCoefficients(offsets[number], columns));
-    ends.push_back(getNextGroup(offsets[number], columns));
   }
   bool whole = hasWholeTiles(columns);
   v.loop(firstToken, endToken, whole ? kTileRows : tokens, ValueRange(),
@@ -154,16 +157,13 @@ void LinearBlock::addToSum(int64_t number, Value at, ArrayRef<Value> planes,
 }
 
 /// The digits of a group of tile `number`: for each plane and four columns a
-/// row of scratch memory, with four digits for each of the tile's rows.
-void LinearBlock::spread(int64_t number, Value offset, int64_t columns) {
+/// row of scratch memory, with four digits for each of the tile's rows. The
+/// result is where the group ends.
+Value LinearBlock::spread(int64_t number, Value offset, int64_t columns) {
   int64_t stride = layout.getStepColumns();
-  auto spreadStride = [&](Value at, int64_t valid, ValueRange carried) {
+  auto spreadStride = [&](Value at, int64_t valid) {
     Value from = v.add(offset, v.mul(at, layout.getStrideBytes()));
     Value quad = v.mul(at, stride / 4);
-    auto store = [&](Value four, int64_t plane, int64_t place) {
-      v.store(v.bitcast(four, v.i8Vector(kRowBytes)), digits,
-              {getDigitRow(plane, number, v.add(quad, place)), v.index(0)});
-    };
     for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane) {
       int64_t bits = layout.getDigits()[plane], slots = 8 / bits;
       Value codes;
@@ -173,27 +173,74 @@ void LinearBlock::spread(int64_t number, Value offset, int64_t columns) {
           codes = v.loadBytes(bytes, step, v.i32Vector());
           prefetchLine(v.add(step, layout.getGroupBytes(columns)));
         }
-        store(getDigits(codes, bits, place % slots, /*place=*/0), plane, place);
+        Value four = getDigits(codes, bits, place % slots, /*place=*/0);
+        v.store(v.bitcast(four, v.i8Vector(kRowBytes)), digits,
+                {getDigitRow(plane, number, v.add(quad, place)), v.index(0)});
       }
     }
-    SmallVector<Value> next(carried);
-    if (layout.getSalient()) {
-      Value mask = loadMask(from);
-      for (int64_t place = 0; 4 * place < valid; ++place)
-        store(spreadSalient(mask, place, next[0]), layout.getNumPlanes() - 1,
-              place);
-    }
-    return next;
   };
-  SmallVector<Value> salientDigits;
-  if (layout.getSalient())
-    salientDigits.push_back(v.add(offset, layout.getGroupBytes(columns)));
-  salientDigits = v.unrolled(columns / stride, kUnrolledStrides, salientDigits,
-                             [&](Value at, int64_t, ValueRange carried) {
-                               return spreadStride(at, stride, carried);
-                             });
+  v.unrolled(columns / stride, kUnrolledStrides, ValueRange(),
+             [&](Value at, int64_t, ValueRange) {
+               spreadStride(at, stride);
+               return SmallVector<Value>();
+             });
   if (int64_t rest = columns % stride)
-    spreadStride(v.index(columns / stride), rest, salientDigits);
+    spreadStride(v.index(columns / stride), rest);
+  if (layout.getSalient())
+    return spreadSalient(number, v.add(offset, layout.getBlockOffset(columns)),
+                         columns);
+  return v.add(offset, layout.getGroupBytes(columns));
+}
+
+/// The same of the mask and the salient digits, whose first block is at byte
+/// `from`: each digit goes to the row of its column, and a one to the mask's.
+Value LinearBlock::spreadSalient(int64_t number, Value from, int64_t columns) {
+  int64_t planes[] = {layout.getNumPlanes() - 2, layout.getNumPlanes() - 1};
+  v.loop(v.index(0), v.index(getQuads(columns)), [&](Value quad) {
+    for (int64_t plane : planes)
+      v.store(splatByte(0), digits,
+              {getDigitRow(plane, number, quad), v.index(0)});
+  });
+  auto spreadBlock = [&](Value index, ValueRange carried) {
+    Value quad = v.mul(index, getQuads(layout.getBlockColumns()));
+    return forEachRound(
+        carried[0], ValueRange(), [&](const Round &round, ValueRange) {
+          for (int64_t place = 0; place < kRound; ++place) {
+            auto [column, digit, one] = getPlace(round, place);
+            putByte(getDigitRow(planes[0], number, quad), column, one);
+            putByte(getDigitRow(planes[1], number, quad), column, digit);
+          }
+          return SmallVector<Value>();
+        });
+  };
+  return v.loop(v.index(0), v.index(layout.getNumBlocks(columns)), 1, from,
+                spreadBlock)[0];
+}
+
+/// Puts a byte of each lane among its digits of column `column` behind row
+/// `first`, where it is 0 so far. A lane without a digit puts 0 to column 0.
+void LinearBlock::putByte(Value first, Value column, Value byte) {
+  // Words, since no instruction scatters bytes; no two lanes share one.
+  SmallVector<int32_t> lanes;
+  for (int32_t lane = 0; lane < kLanes; ++lane)
+    lanes.push_back(lane);
+  auto shift = [&](Value x, int64_t bits) {
+    return arith::ShLIOp::create(v.b, v.loc, x, v.splatI32(bits));
+  };
+  auto mask = [&](Value x, int64_t bits) {
+    return arith::AndIOp::create(v.b, v.loc, x, v.splatI32(bits));
+  };
+  Value lane = arith::ConstantOp::create(
+      v.b, v.loc,
+      DenseElementsAttr::get(v.i32Vector(), ArrayRef<int32_t>(lanes)));
+  // Four columns are a row of 16 words.
+  Value distance = v.add(shift(mask(column, ~3), 2), lane);
+  Value at = v.mul(first, kLanes);
+  Value word = v.gather(digitWords, at, distance, v.i32Vector());
+  word = arith::OrIOp::create(
+      v.b, v.loc, word,
+      arith::ShLIOp::create(v.b, v.loc, byte, shift(mask(column, 3), 3)));
+  v.scatter(word, digitWords, at, distance);
 }
 
 /// Dot products of one plane of a group, for each token of a token tile one of

@@ -58,7 +58,9 @@ private:
   void clearSums();
   SmallVector<Value> generateGroup(ValueRange offsets, Value group,
                                    int64_t columns);
-  void spread(int64_t number, Value offset, int64_t columns);
+  Value spread(int64_t number, Value offset, int64_t columns);
+  Value spreadSalient(int64_t number, Value from, int64_t columns);
+  void putByte(Value first, Value column, Value byte);
   SmallVector<Value> multiply(Value token, Value column, int64_t columns,
                               int64_t plane);
   void addToSum(int64_t number, Value at, ArrayRef<Value> planes, Value sum,
@@ -88,7 +90,7 @@ private:
   }
 
   bool amx;
-  Value digits, rowSums, products; // scratch memory
+  Value digits, digitWords, rowSums, products; // scratch memory
   Value firstToken, endToken;
   Tile tiles[kTiles];
 };

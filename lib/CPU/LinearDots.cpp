@@ -40,56 +40,6 @@ SmallVector<Value> LinearGenerator::generateStep(Value offset, Value column,
   return next;
 }
 
-/// The salient digits under one step of their mask, at byte `offset` of the
-/// group: the mask's bits spread them to the places of their weights, and from
-/// there on they are digits like others. Last carried: the next digit's place.
-SmallVector<Value> LinearGenerator::generateSalient(Value offset, Value column,
-                                                    int64_t valid, Value token,
-                                                    ValueRange carried) {
-  int64_t plane = layout.getNumPlanes() - 1, number = getAccumulators(plane);
-  SmallVector<Value> dots(carried.drop_back());
-  Value from = carried.back();
-  prefetch(from);
-  Value mask = loadMask(offset);
-  for (int64_t slot = 0; 4 * slot < valid; ++slot) {
-    Value digits = v.bitcast(spreadSalient(mask, slot, from), v.i32Vector());
-    dots = generateDots(digits, /*bits=*/8, /*slot=*/0, v.add(column, 4 * slot),
-                        token, dots, slot % number, number);
-  }
-  dots.push_back(from);
-  return dots;
-}
-
-/// The mask of the stride at byte `offset`.
-Value LinearGenerator::loadMask(Value offset) {
-  int64_t plane = layout.getNumPlanes() - 2;
-  return v.loadBytes(bytes, v.add(offset, layout.getStepOffset(plane, 0)),
-                     v.i8Vector(4 * kLanes));
-}
-
-/// The salient digits under one slot of the mask, each at its weight's place,
-/// and zeros. `from` is where they stand, then where the next slot's do.
-Value LinearGenerator::spreadSalient(Value mask, int64_t slot, Value &from) {
-  auto type = cast<VectorType>(mask.getType());
-  Value zeros = arith::ConstantOp::create(v.b, v.loc, v.b.getZeroAttr(type));
-  Value bit = arith::ConstantOp::create(
-      v.b, v.loc, DenseElementsAttr::get(type, int8_t(1 << slot)));
-  Value under = arith::CmpIOp::create(
-      v.b, v.loc, arith::CmpIPredicate::ne,
-      arith::AndIOp::create(v.b, v.loc, mask, bit), zeros);
-  Value digits =
-      vector::ExpandLoadOp::create(v.b, v.loc, type, bytes, from, under, zeros);
-  from = v.add(from, v.countTrue(under));
-  return digits;
-}
-
-/// The dot product of salient digits as their rows' zero points count them.
-Value LinearGenerator::countFromZero(Value dot, Value masked) {
-  if (!integer)
-    return v.subf(dot, v.mulf(tile.zeroPoint, masked));
-  return arith::SubIOp::create(v.b, v.loc, dot, v.mul(tile.zeroPoint, masked));
-}
-
 /// The digits of one slot, one in each byte, at the place of slot `place`: they
 /// are scaled by 2^(bits * place), and addSlots shifts their sum. With one
 /// accumulator a slot they stay where they are.
@@ -126,24 +76,22 @@ Value LinearGenerator::loadFour(Value rows, Value token, Value column) {
   return vector::ExtractOp::create(v.b, v.loc, four, 0);
 }
 
+/// vpdpbusd: adds to each of 16 sums the products of its four bytes.
+Value LinearGenerator::addDotProducts(Value dot, Value digits, Value x) {
+  return v.callIntrinsic("llvm.x86.avx512.vpdpbusd.512", {dot, digits, x});
+}
+
 /// Adds to the 16 sums of `dot` the products of four digits each with the four
-/// activations in `x`. The instruction's intrinsic is asked for by name: no
-/// dialect of vectors has it.
+/// activations in `x`.
 Value LinearGenerator::generateDotProduct(Value digits, Value x, int64_t bits,
                                           Value dot) {
-  auto call = [&](StringRef name, ValueRange arguments) {
-    return LLVM::CallIntrinsicOp::create(v.b, v.loc, arguments[0].getType(),
-                                         v.b.getStringAttr(name), arguments)
-        .getResult(0);
-  };
   auto splatBytes = [&](int64_t lanes) {
     Value words =
         vector::BroadcastOp::create(v.b, v.loc, v.i32Vector(lanes), x);
     return v.bitcast(words, v.i8Vector(4 * lanes));
   };
   if (this->dot == DotProduct::vnni)
-    return call("llvm.x86.avx512.vpdpbusd.512",
-                {dot, digits, splatBytes(kLanes)});
+    return addDotProducts(dot, digits, splatBytes(kLanes));
 
   // sdot has signed digits. One of 8 bits is itself less 128, and 64 twice.
   auto constant = [&](VectorType type, int8_t value) {
@@ -162,8 +110,8 @@ Value LinearGenerator::generateDotProduct(Value digits, Value x, int64_t bits,
     Value quarter = vector::ExtractStridedSliceOp::create(
         v.b, v.loc, digits, 4 * from, 4 * lanes, 1);
     auto add = [&](Value four) {
-      sums =
-          call("llvm.aarch64.neon.sdot.v4i32.v16i8", {sums, four, activations});
+      sums = v.callIntrinsic("llvm.aarch64.neon.sdot.v4i32.v16i8",
+                             {sums, four, activations});
     };
     add(quarter);
     if (bits == 8) {

@@ -3,8 +3,9 @@
 // The generator of a packed linear's loops. One for every scheme: it reads
 // planes, groups and terms from the layout (#tbq.layout) and knows no scheme by
 // name. A tile of 16 rows is 16 lanes, so a row's sums never leave their lane.
-// Tiles and groups are in LowerLinear.cpp, dot products in LinearDots.cpp; how
-// x86 takes a step of many tokens in LinearBlock.h.
+// Tiles and groups are in LowerLinear.cpp, dot products in LinearDots.cpp,
+// those of salient digits in LinearSalient.cpp; how x86 takes a step of many
+// tokens in LinearBlock.h.
 #ifndef TBQ_CPU_LINEARGENERATOR_H
 #define TBQ_CPU_LINEARGENERATOR_H
 
@@ -19,11 +20,12 @@ enum class DotProduct { plain, vnni, dotprod };
 /// Lowers one packed linear.
 class LinearGenerator {
 public:
-  LinearGenerator(PackedLinearOp op, OpBuilder &b, DotProduct dot, bool fused)
+  LinearGenerator(PackedLinearOp op, OpBuilder &b, DotProduct dot, bool permute,
+                  bool fused)
       : op(op), v(b, op.getLoc(), fused),
         layout(op.getWeight().getType().getLayout()), input(op.getInput()),
         low(op.getLow()), integer(!isF32(input)),
-        dot(integer ? dot : DotProduct::plain) {
+        dot(integer ? dot : DotProduct::plain), permute(permute) {
     tokens = getTokenTile(cast<MemRefType>(input.getType()).getDimSize(0));
   }
 
@@ -35,10 +37,16 @@ protected:
   /// enough for memory's latency, near enough to run past a worker's last tile
   /// by little.
   static constexpr int64_t kPrefetchBytes = 6144;
-  static constexpr int64_t kSalientAccumulators = 4;
+  /// Tokens whose salient sums, and activations to look up, are kept in
+  /// registers at once, for each digit of an activation.
+  static constexpr int64_t kSalientTokens = 4;
   /// For each of two digits of an activation, so that what else a group needs
   /// finds a register.
   static constexpr int64_t kMostAccumulators = 4;
+
+  /// Salient digits of a row that a round has, the bytes of a lane; and of all.
+  static constexpr int64_t kRound = 4;
+  static constexpr int64_t kBytes = kRound * kLanes;
 
   static bool isF32(Value rows) {
     return cast<MemRefType>(rows.getType()).getElementType().isF32();
@@ -51,29 +59,46 @@ protected:
   Value generateGroup(Value offset, Value group, int64_t columns, Value token,
                       SmallVectorImpl<Value> &sums);
   SmallVector<Value> generatePlane(Value offset, Value group, int64_t columns,
-                                   int64_t plane, Value token,
-                                   Value salientDigits);
+                                   int64_t plane, Value token);
   SmallVector<Value> generateStride(Value offset, Value column, int64_t plane,
                                     int64_t valid, Value token,
                                     ValueRange dots);
   SmallVector<Value> generateStep(Value offset, Value column, int64_t plane,
                                   int64_t valid, Value token, ValueRange dots);
-  SmallVector<Value> generateSalient(Value offset, Value column, int64_t valid,
-                                     Value token, ValueRange carried);
-  Value loadMask(Value offset);
-  Value spreadSalient(Value mask, int64_t slot, Value &from);
   Value getDigits(Value codes, int64_t bits, int64_t slot, int64_t place);
   SmallVector<Value> generateDots(Value digits, int64_t bits, int64_t slot,
                                   Value column, Value token, ValueRange dots,
                                   int64_t first, int64_t stride);
   Value generateDotProduct(Value digits, Value x, int64_t bits, Value dot);
-  Value countFromZero(Value dot, Value masked);
+  Value addDotProducts(Value dot, Value digits, Value x);
   Value loadActivation(Value token, Value column);
   Value loadFour(Value rows, Value token, Value column);
   Value finishDot(ValueRange dots, int64_t plane);
   Value addSlots(ValueRange dots, int64_t plane);
+  Value generateSalient(Value from, Value group, int64_t columns, Value token,
+                        SmallVectorImpl<SmallVector<Value>> &dots);
+  SmallVector<Value> generateBlock(Value column, int64_t valid, Value token,
+                                   int64_t number, ValueRange carried);
+  SmallVector<Value> loadTables(Value column, int64_t valid, Value token,
+                                int64_t number);
+  /// Salient digits of all rows, and the column of each within the block; bytes
+  /// without one are 0.
+  struct Round {
+    Value columns, digits, present;
+  };
+  SmallVector<Value> forEachRound(
+      Value from, ValueRange init,
+      llvm::function_ref<SmallVector<Value>(const Round &, ValueRange)> body);
+  Round getPlace(const Round &round, int64_t place);
+  void addLookedUp(const Round &round, ValueRange tables,
+                   MutableArrayRef<Value> sums);
+  void addGathered(const Round &round, Value column, Value token,
+                   MutableArrayRef<Value> sums);
+  Value splatByte(int8_t value);
+  Value expand(Value from, Value present);
+  Value combine(ValueRange parts);
+  Value countFromZero(Value dot, Value masked);
   Value getBracket(int64_t term, ArrayRef<Value> planes, Value sum);
-  Value getNextGroup(Value offset, int64_t columns);
   SmallVector<Value> loadCoefficients(Value offset, int64_t columns);
   Value loadSum(Value token, Value group);
   Value addTerms(SmallVector<Value> planes, Value sum,
@@ -85,24 +110,32 @@ protected:
   /// Accumulators that plane `plane` has for one token, or for one digit of its
   /// activations. With one token, each bit slot of a VNNI digit has its own, so
   /// that no digit is shifted, or shares it with the slot half a byte away;
-  /// float sums have two, to hide the latency of additions, as salient digits
-  /// have more than one.
+  /// float sums have two, to hide the latency of additions.
   int64_t getAccumulators(int64_t plane) const {
     if (!integer)
       return 2;
     // sdot's digits are signed: what is scaled to a byte's upper bit is none.
     if (dot != DotProduct::vnni || tokens != 1)
       return 1;
-    if (isSalient(plane))
-      return kSalientAccumulators;
     int64_t slots = 8 / layout.getDigits()[plane];
     return low ? std::min(slots, kMostAccumulators) : slots;
   }
   /// Digits of an activation that are multiplied apart.
   int64_t getInputDigits() const { return hasInstruction() && low ? 2 : 1; }
   bool hasInstruction() const { return dot != DotProduct::plain; }
-  bool isSalient(int64_t plane) const {
-    return plane >= layout.getNumDensePlanes();
+  /// The rows of activations: of i16 both digits, the one of 256 first.
+  SmallVector<Value> getInputs() const {
+    return low ? SmallVector<Value>{input, low} : SmallVector<Value>{input};
+  }
+  /// Whether salient digits find their activations in registers, not in memory.
+  bool looksUp() const { return dot == DotProduct::vnni && permute; }
+  int64_t getSalientTokens() const {
+    return kSalientTokens / int64_t(getInputs().size());
+  }
+  /// Salient sums of a token: of its mask, then of its digits, each for both
+  /// digits of an activation, or of floats in even and in odd places.
+  int64_t getSalientSums() const {
+    return integer ? 2 * int64_t(getInputs().size()) : 4;
   }
   /// One token reads each weight once, in order: ask for what comes later, once
   /// for each cache line.
@@ -128,6 +161,7 @@ protected:
   Tile tile; // at work
   bool integer;
   DotProduct dot;
+  bool permute;   // one instruction permutes the bytes of two vectors
   int64_t tokens; // whose sums are kept in registers at once
 };
 

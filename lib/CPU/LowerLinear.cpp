@@ -22,8 +22,6 @@ using namespace mlir::tbq;
 /// Digit steps of a group that are written out instead of looped over, where a
 /// step is a few instructions. Elsewhere it is dozens for each token.
 static constexpr int64_t kUnrolledSteps = 16;
-/// The same for steps of a mask, each with the salient digits under it.
-static constexpr int64_t kUnrolledMasks = 4;
 static constexpr int64_t kCacheLine = 64;
 
 void LinearGenerator::loadBytes() {
@@ -99,7 +97,7 @@ void LinearGenerator::loadRowCoefficients() {
 }
 
 /// All groups of a tile, one behind the other. With salient digits they differ
-/// in size, and each says where the next one begins.
+/// in size, and where one ends the next one begins.
 SmallVector<Value> LinearGenerator::generateDigitTile(Value token) {
   if (layout.getSalient())
     loadRowCoefficients();
@@ -143,12 +141,15 @@ SmallVector<Value> LinearGenerator::generateDigitTile(Value token) {
 Value LinearGenerator::generateGroup(Value offset, Value group, int64_t columns,
                                      Value token,
                                      SmallVectorImpl<Value> &sums) {
-  Value salientDigits = v.add(offset, layout.getGroupBytes(columns));
-  SmallVector<SmallVector<Value>> dots; // of each plane, one a token
-  for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
-    dots.push_back(
-        generatePlane(offset, group, columns, plane, token, salientDigits));
-  Value end = getNextGroup(offset, columns);
+  Value end = v.add(offset, layout.getGroupBytes(columns));
+  SmallVector<SmallVector<Value>> dots, salient; // of each plane, one a token
+  // First what loops over rounds, lest what is in registers has to outlast it.
+  if (layout.getSalient())
+    end = generateSalient(v.add(offset, layout.getBlockOffset(columns)), group,
+                          columns, token, salient);
+  for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
+    dots.push_back(generatePlane(offset, group, columns, plane, token));
+  dots.append(salient);
   SmallVector<Value> coefficients = loadCoefficients(offset, columns);
   for (int64_t t = 0; t < tokens; ++t) {
     SmallVector<Value> planes;
@@ -158,15 +159,6 @@ Value LinearGenerator::generateGroup(Value offset, Value group, int64_t columns,
         addTerms(planes, loadSum(row(token, t), group), coefficients, sums[t]);
   }
   return end;
-}
-
-/// Where the group behind the one at byte `offset` begins.
-Value LinearGenerator::getNextGroup(Value offset, int64_t columns) {
-  Value end = v.add(offset, layout.getGroupBytes(columns));
-  if (!layout.getSalient())
-    return end;
-  Value count = v.add(offset, layout.getSalientCountOffset(columns));
-  return v.add(end, v.loadIndex(bytes, count));
 }
 
 /// The coefficients of the terms of the group at byte `offset`.
@@ -202,29 +194,22 @@ Value LinearGenerator::addTerms(SmallVector<Value> planes, Value sum,
 }
 
 /// Dot products of one plane of a group, one a token. Planes are interleaved
-/// stride by stride; each is summed on its own. `salientDigits`: where those of
-/// the group begin.
+/// stride by stride; each is summed on its own.
 SmallVector<Value> LinearGenerator::generatePlane(Value offset, Value group,
                                                   int64_t columns,
-                                                  int64_t plane, Value token,
-                                                  Value salientDigits) {
+                                                  int64_t plane, Value token) {
   int64_t stride = layout.getStepColumns();
   int64_t strides = columns / stride, rest = columns % stride;
   Value first = v.mul(group, layout.getGroup());
   Value zero = integer ? v.splatI32(0) : v.splat(0.0f);
   int64_t number = getAccumulators(plane) * getInputDigits();
   SmallVector<Value> dots(tokens * number, zero);
-  if (isSalient(plane))
-    dots.push_back(salientDigits);
   auto addStride = [&](Value number, int64_t valid, ValueRange carried) {
     Value from = v.add(offset, v.mul(number, layout.getStrideBytes()));
     Value column = v.add(first, v.mul(number, stride));
-    return isSalient(plane)
-               ? generateSalient(from, column, valid, token, carried)
-               : generateStride(from, column, plane, valid, token, carried);
+    return generateStride(from, column, plane, valid, token, carried);
   };
-  int64_t unrolled = isSalient(plane) ? kUnrolledMasks : kUnrolledSteps;
-  dots = v.unrolled(strides, hasInstruction() ? unrolled : 1, dots,
+  dots = v.unrolled(strides, hasInstruction() ? kUnrolledSteps : 1, dots,
                     [&](Value number, int64_t, ValueRange carried) {
                       return addStride(number, stride, carried);
                     });
@@ -315,7 +300,7 @@ struct LowerLinearToCPUPass
       if (getScratchBytes(op))
         LinearBlock(op, b, dot == "amx", fma, scratch).run();
       else
-        LinearGenerator(op, b, product, fma).run();
+        LinearGenerator(op, b, product, permute, fma).run();
       op.erase();
     }
   }

@@ -58,6 +58,11 @@ Value VectorBuilder::fma(Value x, Value y, Value z) {
     return math::FmaOp::create(b, loc, x, y, z);
   return addf(mulf(x, y), z);
 }
+Value VectorBuilder::callIntrinsic(StringRef name, ValueRange arguments) {
+  return LLVM::CallIntrinsicOp::create(b, loc, arguments[0].getType(),
+                                       b.getStringAttr(name), arguments)
+      .getResult(0);
+}
 Value VectorBuilder::countTrue(Value conditions) {
   Value bits = bitcast(conditions, VectorType::get({1}, b.getI64Type()));
   Value word = vector::ExtractOp::create(b, loc, bits, 0);
@@ -117,6 +122,26 @@ void VectorBuilder::storeFirst(Value vector, Value memref, ValueRange indices,
     return store(vector, memref, indices);
   vector::MaskedStoreOp::create(b, loc, memref, indices,
                                 firstLanes(*this, lanes, valid), vector);
+}
+
+static Value allLanes(VectorBuilder &v, Value distances) {
+  auto type = cast<VectorType>(distances.getType());
+  return arith::ConstantOp::create(
+      v.b, v.loc,
+      DenseElementsAttr::get(type.clone(v.b.getI1Type()), /*value=*/true));
+}
+
+Value VectorBuilder::gather(Value memref, ValueRange indices, Value distances,
+                            VectorType type) {
+  Value zero = arith::ConstantOp::create(b, loc, b.getZeroAttr(type));
+  return vector::GatherOp::create(b, loc, type, memref, indices, distances,
+                                  allLanes(*this, distances), zero);
+}
+
+void VectorBuilder::scatter(Value vector, Value memref, ValueRange indices,
+                            Value distances) {
+  vector::ScatterOp::create(b, loc, Type(), memref, indices, distances,
+                            allLanes(*this, distances), vector);
 }
 
 Value VectorBuilder::loadBytes(Value bytes, Value offset, VectorType type) {

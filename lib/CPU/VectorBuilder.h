@@ -61,6 +61,9 @@ public:
   Value divf(Value a, Value b) {
     return arith::DivFOp::create(this->b, loc, a, b);
   }
+  /// An instruction by the name of its intrinsic, where no dialect of vectors
+  /// has it; the result is of the first argument's type.
+  Value callIntrinsic(StringRef name, ValueRange arguments);
   /// How many of 64 conditions are true.
   Value countTrue(Value conditions);
   /// Sum of the lanes, in the order of the lanes.
@@ -79,6 +82,10 @@ public:
                   int64_t valid);
   void storeFirst(Value vector, Value memref, ValueRange indices,
                   int64_t valid);
+  /// One element a lane, at its distance behind `indices`.
+  Value gather(Value memref, ValueRange indices, Value distances,
+               VectorType type);
+  void scatter(Value vector, Value memref, ValueRange indices, Value distances);
 
   // Memory of bytes: packed weights and the cache.
   Value loadBytes(Value bytes, Value offset, VectorType type);

@@ -103,6 +103,7 @@ void mlir::tbq::buildCPUPipeline(OpPassManager &manager,
                                  const CPUOptions &options) {
   LowerLinearToCPUPassOptions linear;
   linear.dot = options.dot;
+  linear.permute = options.permute;
   linear.fma = options.fma;
   OpPassManager &function = manager.nest<func::FuncOp>();
   function.addPass(createLowerLinearToCPUPass(linear));
@@ -153,6 +154,7 @@ void mlir::tbq::setTargetFeatures(CPUOptions &options, StringRef triple,
   bool arm = llvm::Triple(triple).isAArch64();
   if (has("avx512vnni") && has("avx512bw") && has("avx512f"))
     options.dot = has("amx-tile") && has("amx-int8") ? "amx" : "vnni";
+  options.permute = has("avx512vbmi");
   if (arm && has("dotprod"))
     options.dot = "dotprod";
   options.fma = arm || has("fma") || has("avx512f");

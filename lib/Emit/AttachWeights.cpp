@@ -3,7 +3,7 @@
 // Edits two ELF headers of what lld wrote: the weights' section and the segment
 // that maps it.
 // Invariant: the segment holds that section alone, and its offset is congruent
-// to its address, as the loader wants.
+// to its address, as the loader wants, by huge pages: the kernel can map them.
 
 #include "AttachWeights.h"
 
@@ -45,8 +45,9 @@ Result<uint64_t> mlir::tbq::attachWeights(llvm::MutableArrayRef<uint8_t> image,
   if (segment == segments.end())
     return makeError(path, ::tbq::weightsSectionName,
                      "the linker gave it no segment of its own");
-  const uint64_t offset = llvm::alignTo(
-      image.size(), llvm::Align(segment->p_align), /*Skew=*/segment->p_vaddr);
+  const uint64_t offset =
+      llvm::alignTo(image.size(), llvm::Align(hugePageBytes),
+                    /*Skew=*/segment->p_vaddr);
   section->sh_type = elf::SHT_PROGBITS;
   section->sh_flags = section->sh_flags & ~uint64_t(elf::SHF_WRITE);
   section->sh_offset = offset;

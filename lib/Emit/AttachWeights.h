@@ -15,6 +15,9 @@
 
 namespace mlir::tbq {
 
+/// Of x86-64, and of aarch64 with pages of 4 KiB.
+inline constexpr uint64_t hugePageBytes = 2 << 20;
+
 /// Makes the weights section of a linked image one of the file, read-only, and
 /// returns the offset behind the image where its bytes are to stand.
 ::tbq::Result<uint64_t> attachWeights(llvm::MutableArrayRef<uint8_t> image,

@@ -173,18 +173,60 @@ static Result<LinkedImage> linkImage(const std::string &path,
   return image;
 }
 
+namespace {
+/// Writes to a file in whole huge pages, each at a multiple of its size: what
+/// is written at once is kept together in memory, and mapped so, which spares a
+/// step most of its misses in the TLB.
+class HugePageWriter {
+public:
+  /// `offset`: where the file ends.
+  HugePageWriter(OutputFile &file, uint64_t offset)
+      : file(file), offset(offset) {}
+
+  Status append(llvm::ArrayRef<uint8_t> bytes) {
+    while (!bytes.empty()) {
+      const uint64_t filled = offset + pending.size();
+      const uint64_t room = hugePageBytes - filled % hugePageBytes;
+      const auto piece = bytes.take_front(room);
+      pending.insert(pending.end(), piece.begin(), piece.end());
+      bytes = bytes.drop_front(piece.size());
+      if (piece.size() < room)
+        break;
+      if (Status status = flush(); !status)
+        return status;
+    }
+    return Status::ok();
+  }
+
+  Status flush() {
+    Status written = file.write(pending);
+    offset += pending.size();
+    pending.clear();
+    return written;
+  }
+
+private:
+  OutputFile &file;
+  uint64_t offset;
+  std::vector<uint8_t> pending;
+};
+} // namespace
+
 /// Hands the weights to `file`, where they stand from `offset` on. Fills in
 /// their hashes.
-static Status streamWeights(OutputFile &file, ArtifactParts &parts,
-                            const std::string &path,
+static Status streamWeights(OutputFile &file, uint64_t offset,
+                            ArtifactParts &parts, const std::string &path,
                             ::tbq::Sha256Digest &digest) {
   Manifest::Weights &weights = parts.manifest.weights;
   const uint64_t expected = weights.bytes;
   WeightHasher hasher(weights);
+  HugePageWriter writer(file, offset);
   Status written = parts.writeWeights([&](llvm::ArrayRef<uint8_t> bytes) {
     hasher.append(bytes);
-    return file.write(bytes);
+    return writer.append(bytes);
   });
+  if (written)
+    written = writer.flush();
   if (!written)
     return written;
   digest = hasher.finish();
@@ -208,7 +250,8 @@ static Status writeSidecar(OutputFile &file, ArtifactParts &parts,
     return status;
   ::tbq::SidecarHeader header;
   header.weightsSize = size;
-  if (Status status = streamWeights(file, parts, path, header.weightsHash);
+  if (Status status = streamWeights(file, ::tbq::sidecarHeaderBytes, parts,
+                                    path, header.weightsHash);
       !status)
     return status;
   return file.overwrite(0, ::tbq::encodeSidecarHeader(header));
@@ -222,7 +265,7 @@ static Status writeEmbedded(OutputFile &file, ArtifactParts &parts,
       !status)
     return status;
   ::tbq::Sha256Digest digest;
-  return streamWeights(file, parts, path, digest);
+  return streamWeights(file, image.weightsOffset, parts, path, digest);
 }
 
 Status mlir::tbq::writeArtifact(const std::string &path, ArtifactParts parts,

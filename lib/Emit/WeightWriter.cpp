@@ -147,8 +147,7 @@ Status SectionWriter::readWeight(PackOp op, Source &source) {
     return Status::ok();
   }
   if (auto digits = dyn_cast<DigitsType>(op.getWeight().getType());
-      digits && layout.getDigits().take_front(layout.getNumDensePlanes() -
-                                              layout.getSalient()) !=
+      digits && layout.getDigits().take_front(layout.getNumDensePlanes()) !=
                     getDigitBits(digits.getScheme()))
     return makeError("", "tbq.weights",
                      stringifyScheme(digits.getScheme()).str() +

@@ -18,7 +18,7 @@ using llvm::divideCeil;
 static constexpr int64_t kCoefficientBytes = 2; // f16
 static constexpr int64_t kZeroPointBytes = 2;   // i16
 static constexpr int64_t kBiasBytes = 4;        // f32
-static constexpr int64_t kCountBytes = 4;       // u32
+static constexpr int64_t kSalientBytes = 2;     // u8, the digit and its column
 static constexpr int64_t kTableBytes = 4;       // u32, one a tile
 
 bool LayoutAttr::usesSums() const {
@@ -62,7 +62,7 @@ int64_t LayoutAttr::getGroupColumns(int64_t group) const {
 
 int64_t LayoutAttr::getStepColumns() const {
   int64_t columns = 4;
-  for (int64_t bits : getDigits())
+  for (int64_t bits : getDigits().take_front(getNumDensePlanes()))
     columns = std::max(columns, 32 / bits);
   return columns;
 }
@@ -97,14 +97,19 @@ int64_t LayoutAttr::getCoefficientOffset(int64_t term, int64_t columns) const {
   return digits + term * getTile() * kCoefficientBytes;
 }
 
-int64_t LayoutAttr::getSalientCountOffset(int64_t columns) const {
+int64_t LayoutAttr::getNumBlocks(int64_t columns) const {
+  return getSalient() ? divideCeil(columns, getBlockColumns()) : 0;
+}
+
+int64_t LayoutAttr::getBlockOffset(int64_t columns) const {
   return getCoefficientOffset(getNumGroupTerms(), columns);
 }
 
 int64_t LayoutAttr::getGroupBytes(int64_t columns) const {
   if (getSalient())
-    return getSalientCountOffset(columns) + kCountBytes;
-  return llvm::alignTo(getSalientCountOffset(columns), kThreadBytes);
+    return getBlockOffset(columns) +
+           getNumBlocks(columns) * getBlockHeadBytes();
+  return llvm::alignTo(getBlockOffset(columns), kThreadBytes);
 }
 
 /// Bytes of a salient tile before its first group.
@@ -117,7 +122,7 @@ static int64_t getHeadBytes(LayoutAttr layout) {
 
 int64_t LayoutAttr::getGroupOffset(int64_t group, int64_t salientDigits) const {
   return getHeadBytes(*this) + group * getGroupBytes(getGroup()) +
-         salientDigits;
+         kSalientBytes * salientDigits;
 }
 
 int64_t LayoutAttr::getZeroPointOffset() const {
@@ -154,7 +159,8 @@ int64_t LayoutAttr::getBytes(int64_t salientDigits) const {
   // bytes of padding.
   int64_t padding = getSalient() ? (getNumTiles() - 1) * (kAlignment - 1) : 0;
   return getTableBytes() +
-         llvm::alignTo(getNumTiles() * getTileBytes() + salientDigits + padding,
+         llvm::alignTo(getNumTiles() * getTileBytes() +
+                           kSalientBytes * salientDigits + padding,
                        getSalient() ? kAlignment : 1);
 }
 
@@ -172,7 +178,7 @@ double LayoutAttr::getBitsPerWeight(int64_t group,
   bits += 8.0 * kCoefficientBytes * getNumGroupTerms() *
           divideCeil(getColumns(), group) / columns;
   if (getSalient())
-    bits += 8.0 * salientDigits / (getRows() * columns) +
+    bits += 8.0 * kSalientBytes * salientDigits / (getRows() * columns) +
             8.0 * (kCoefficientBytes + kZeroPointBytes) / columns;
   return bits + (getBias() ? 8.0 * kBiasBytes / columns : 0);
 }

@@ -145,27 +145,47 @@ public:
       next.push_back(countSalient(layout, source, firstRow + row));
   }
 
-  /// Writes the digits of group `g` to `out` and gives their number.
+  /// Writes the blocks of group `g` to `out` and gives the number of digits.
   int64_t packGroup(int64_t g, uint8_t *out) {
-    const int64_t rowBytes = (layout.getColumns() + 7) / 8;
     const int64_t first = g * layout.getGroup();
     const int64_t last = first + layout.getGroupColumns(g);
-    uint8_t *to = out;
-    for (int64_t column = first; column < last; column += 4)
-      for (size_t row = 0; row < next.size(); ++row) {
-        const int64_t byte = (firstRow + row) * rowBytes + column / 8;
-        for (unsigned bits = mask[byte] >> (column % 8) & 15; bits;
-             bits &= bits - 1)
-          *to++ = static_cast<uint8_t>(digits[next[row]++] + kStoredOffset);
-      }
-    return to - out;
+    int64_t number = 0;
+    for (int64_t c = first; c < last; c += layout.getBlockColumns())
+      number += packBlock(c, std::min(c + layout.getBlockColumns(), last), out);
+    return number;
   }
 
 private:
+  int64_t packBlock(int64_t first, int64_t last, uint8_t *&out) {
+    const int64_t rowBytes = (layout.getColumns() + 7) / 8;
+    size_t most = 0, number = 0;
+    columns.assign(next.size(), {});
+    for (size_t row = 0; row < next.size(); ++row) {
+      const uint8_t *bits = mask + (firstRow + row) * rowBytes;
+      for (int64_t c = first; c < last; ++c)
+        if (bits[c / 8] >> (c % 8) & 1)
+          columns[row].push_back(static_cast<uint8_t>(c - first));
+      out[row] = static_cast<uint8_t>(columns[row].size());
+      most = std::max(most, columns[row].size());
+      number += columns[row].size();
+    }
+    out += layout.getBlockHeadBytes();
+    for (size_t from = 0; from < most; from += 4) {
+      for (const SmallVector<uint8_t> &row : columns)
+        for (size_t i = from; i < std::min(from + 4, row.size()); ++i)
+          *out++ = row[i];
+      for (size_t row = 0; row < next.size(); ++row)
+        for (size_t i = from; i < std::min(from + 4, columns[row].size()); ++i)
+          *out++ = static_cast<uint8_t>(digits[next[row]++] + kStoredOffset);
+    }
+    return number;
+  }
+
   LayoutAttr layout;
   const uint8_t *mask, *digits;
   int64_t firstRow;
   SmallVector<int64_t> next; // each row's first digit that is not yet packed
+  std::vector<SmallVector<uint8_t>> columns; // of each row's digits, in a block
 };
 } // namespace
 
@@ -217,9 +237,8 @@ static void packDigitTile(LayoutAttr layout, ArrayRef<DigitOrder> orders,
     }
     if (!layout.getSalient())
       continue;
-    int64_t count = salient.packGroup(g, group + layout.getGroupBytes(columns));
-    endian::write32le(group + layout.getSalientCountOffset(columns), count);
-    salientDigits += count;
+    salientDigits +=
+        salient.packGroup(g, group + layout.getBlockOffset(columns));
   }
 }
 

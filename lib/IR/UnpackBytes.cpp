@@ -8,6 +8,8 @@
 
 #include "FloatElements.h"
 
+#include <numeric>
+
 using namespace mlir;
 using namespace mlir::tbq;
 namespace endian = llvm::support::endian;
@@ -19,10 +21,14 @@ static SmallVector<const uint8_t *> findGroups(LayoutAttr layout,
   int64_t salientDigits = 0;
   for (int64_t g = 0; g < layout.getNumGroups(); ++g) {
     groups.push_back(tile + layout.getGroupOffset(g, salientDigits));
-    if (layout.getSalient())
-      salientDigits +=
-          endian::read32le(groups.back() + layout.getSalientCountOffset(
-                                               layout.getGroupColumns(g)));
+    const int64_t columns = layout.getGroupColumns(g);
+    const uint8_t *block = groups.back() + layout.getBlockOffset(columns);
+    for (int64_t b = 0; b < layout.getNumBlocks(columns); ++b) {
+      const int64_t number =
+          std::accumulate(block, block + layout.getTile(), 0);
+      salientDigits += number;
+      block += layout.getTile() + 2 * number;
+    }
   }
   return groups;
 }
@@ -44,22 +50,32 @@ static void unpackDigits(LayoutAttr layout, ArrayRef<const uint8_t *> groups,
                               row, column % layout.getGroup());
 }
 
-/// Salient digits of one row, one a byte, by counting the mask's bits before
-/// each in the order of the layout.
+/// Salient digits of one row, one a byte, and their mask.
 static void unpackSalient(LayoutAttr layout, ArrayRef<const uint8_t *> groups,
-                          int64_t row, uint8_t *out) {
-  const int64_t mask = layout.getNumPlanes() - 2;
+                          int64_t row, uint8_t *mask, uint8_t *out) {
   for (auto [g, group] : llvm::enumerate(groups)) {
     const int64_t columns = layout.getGroupColumns(g);
-    const uint8_t *digit = group + layout.getGroupBytes(columns);
-    for (int64_t four = 0; four < columns; four += 4)
-      for (int64_t r = 0; r < layout.getTile(); ++r)
-        for (int64_t c = four; c < std::min(four + 4, columns); ++c)
-          if (unpackDigit(layout, group, mask, r, c)) {
-            if (r == row)
-              out[g * layout.getGroup() + c] = *digit;
-            ++digit;
-          }
+    const uint8_t *block = group + layout.getBlockOffset(columns);
+    for (int64_t first = 0; first < columns; first += 128) {
+      SmallVector<int64_t> left(block, block + layout.getTile());
+      block += layout.getTile();
+      while (llvm::any_of(left, [](int64_t digits) { return digits > 0; })) {
+        int64_t before = 0, number = 0; // of this round's digits
+        for (int64_t r = 0; r < layout.getTile(); ++r) {
+          before += r < row ? std::min<int64_t>(left[r], 4) : 0;
+          number += std::min<int64_t>(left[r], 4);
+        }
+        for (int64_t i = before; i < before + std::min<int64_t>(left[row], 4);
+             ++i) {
+          const int64_t column = g * layout.getGroup() + first + block[i];
+          mask[column] = 1;
+          out[column] = block[number + i];
+        }
+        block += 2 * number;
+        for (int64_t &digits : left)
+          digits -= std::min<int64_t>(digits, 4);
+      }
+    }
   }
 }
 
@@ -84,6 +100,7 @@ static void unpackRow(LayoutAttr layout, const uint8_t *tile, int64_t row,
           2 * r));
   if (layout.getSalient()) {
     unpackSalient(layout, groups, r,
+                  weight.planes.end()[-2].data() + row * columns,
                   weight.planes.back().data() + row * columns);
     weight.coefficients.back().push_back(
         endian::read16le(tile + layout.getRowCoefficientOffset() + 2 * r));

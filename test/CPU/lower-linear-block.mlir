@@ -96,20 +96,58 @@ func.func @prefill_i16(%h: memref<16x16xi8>, %l: memref<16x16xi8>, %sums: memref
 
 // -----
 
-// Salient digits are spread by their mask, once for all tokens, and are a plane
-// like others. Forty columns: a stride, and two slots of the next.
+// Salient digits go to the rows of their columns, once for all tokens, and with
+// the ones of their mask they are planes like others. Forty columns: a block.
 !salient = !tbq.packed<32x40, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, -1, 0, 1], [0, 0, 1, 0]], salient, group 40, tile 16>
 // CHECK-LABEL: func.func @salient(
 func.func @salient(%x: memref<16x48xi8>, %sums: memref<16x16xi32>, %scale: memref<16x16xf32>, %y: memref<16x32xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
-  // CHECK: %[[DIGITS:.*]] = memref.view %{{.*}} to memref<60x64xi8>
+  // CHECK-DAG: %[[ONES:.*]] = arith.constant dense<255> : vector<16xi32>
+  // CHECK-DAG: %[[LANES:.*]] = arith.constant dense<[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]> : vector<16xi32>
+  // CHECK-DAG: %[[QUAD:.*]] = arith.constant dense<-4> : vector<16xi32>
+  // CHECK-DAG: %[[TWO:.*]] = arith.constant dense<2> : vector<16xi32>
+  // CHECK-DAG: %[[THREE:.*]] = arith.constant dense<3> : vector<16xi32>
+  // CHECK-DAG: %[[NONE:.*]] = arith.constant dense<0> : vector<64xi8>
+  // CHECK: %[[DIGITS:.*]] = memref.view %[[SCRATCH:.*]][%c0][] : {{.*}} to memref<60x64xi8>
+  // CHECK: %[[WORDS:.*]] = memref.view %[[SCRATCH]][%c0][] : {{.*}} to memref<960xi32>
   // CHECK: scf.for {{.*}} step %c2
-  // CHECK-COUNT-8: vector.expandload
-  // CHECK: vector.store %{{.*}}, %[[DIGITS]][%c47, %c0]
-  // CHECK-COUNT-2: vector.expandload
-  // CHECK: vector.store %{{.*}}, %[[DIGITS]][%c49, %c0]
-  // CHECK-COUNT-10: vector.expandload
-  // CHECK-NOT: vector.expandload
+  // Places without a digit are 0.
+  // CHECK: scf.for %[[ROW:.*]] = %c0 to %c10 step %c1 {
+  // CHECK: %[[OF_MASK:.*]] = arith.addi %[[ROW]], %c20
+  // CHECK: vector.store %[[NONE]], %[[DIGITS]][%[[OF_MASK]], %c0]
+  // CHECK: %[[OF_VALUES:.*]] = arith.addi %[[ROW]], %c40
+  // CHECK: vector.store %[[NONE]], %[[DIGITS]][%[[OF_VALUES]], %c0]
+  // CHECK: %[[ROUNDS:.*]]:2 = scf.for {{.*}} step %c2 iter_args(
+  // CHECK: %[[PRESENT:.*]] = arith.cmpi ugt,
+  // CHECK: %[[COLUMNS:.*]] = vector.expandload
+  // CHECK: %[[CODES:.*]] = vector.expandload
+  // CHECK: %[[MASK:.*]] = arith.extui %[[PRESENT]] : vector<64xi1> to vector<64xi8>
+  // A word of a row is a lane; a column is one of its bytes.
+  // CHECK: %[[COLUMN:.*]] = arith.andi %{{.*}}, %[[ONES]]
+  // CHECK: %[[CODE:.*]] = arith.andi %{{.*}}, %[[ONES]]
+  // CHECK: %[[ONE:.*]] = arith.andi %{{.*}}, %[[ONES]]
+  // CHECK: %[[FIRST:.*]] = arith.andi %[[COLUMN]], %[[QUAD]]
+  // CHECK: %[[TIMES:.*]] = arith.shli %[[FIRST]], %[[TWO]]
+  // CHECK: %[[AT:.*]] = arith.addi %[[TIMES]], %[[LANES]]
+  // CHECK: %[[WORD:.*]] = vector.gather %[[WORDS]][%c320] [%[[AT]]]
+  // CHECK: %[[BYTE:.*]] = arith.andi %[[COLUMN]], %[[THREE]]
+  // CHECK: %[[BITS:.*]] = arith.shli %[[BYTE]], %[[THREE]]
+  // CHECK: %[[PUT:.*]] = arith.shli %[[ONE]], %[[BITS]]
+  // CHECK: %[[WITH:.*]] = arith.ori %[[WORD]], %[[PUT]]
+  // CHECK: vector.scatter %[[WORDS]][%c320] [%[[AT]]], %{{.*}}, %[[WITH]]
+  // CHECK: %[[WORD:.*]] = vector.gather %[[WORDS]][%c640] [%[[AT]]]
+  // CHECK: %[[PUT:.*]] = arith.shli %[[CODE]], %[[BITS]]
+  // CHECK: %[[WITH:.*]] = arith.ori %[[WORD]], %[[PUT]]
+  // CHECK: vector.scatter %[[WORDS]][%c640] [%[[AT]]], %{{.*}}, %[[WITH]]
+  // The other three places; the other round of the pair; the other tile.
+  // CHECK-COUNT-6: vector.scatter
+  // CHECK-NOT: vector.scatter
+  // CHECK: vector.expandload
+  // CHECK-COUNT-8: vector.scatter
+  // CHECK-NOT: vector.scatter
+  // CHECK: scf.yield
+  // CHECK-COUNT-16: vector.scatter
+  // CHECK-NOT: vector.scatter
   // CHECK: scf.for {{.*}} step %c8
   // Three planes, each with its sums.
   // CHECK: scf.for {{.*}} = %c0 to %c10 step %c2

@@ -1,4 +1,4 @@
-// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni fma" --canonicalize --cse --split-input-file | FileCheck %s --check-prefixes=CHECK,VNNI
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni permute fma" --canonicalize --cse --split-input-file | FileCheck %s --check-prefixes=CHECK,VNNI
 // RUN: tbq-opt %s --tbq-lower-linear-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefixes=CHECK,PLAIN
 // RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni fma" --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=AHEAD
 // RUN: not tbq-opt %s --tbq-lower-linear-to-cpu="dot=avx" --split-input-file 2>&1 | FileCheck %s --check-prefix=BAD
@@ -340,48 +340,62 @@ func.func @columns_past_the_last(%x: memref<1x48xi8>, %sums: memref<1x16xi32>, %
 
 // -----
 
-// Salient digits: the table says where a tile begins, a group where the next
-// one does; the mask's bits spread the 8-bit digits, slot by slot, and the row's
-// zero point, times the masked sum, is taken off their dot product.
+// Salient digits: the table says where a tile begins. A block says how many
+// digits each row has; rounds take up to four of a row, spread by what is left
+// of its count, and look up the activations of their columns. The row's zero
+// point, times the masked sum, is taken off their dot product.
 !salient = !tbq.packed<48x64, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, -1, 0, 1], [0, 0, 1, 0]], salient, group 32, tile 16>
 // CHECK-LABEL: func.func @salient_i8(
 func.func @salient_i8(%x: memref<1x64xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x48xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   // At most: a table of 64 bytes, three tiles of a 64-byte head and two groups of
-  // 2 x 64 + 2 x 32 + 4, all digits, and what aligns the tiles.
-  // CHECK: %[[BYTES:.*]] = tbq.packed_bytes %{{.*}} -> memref<4800xi8>
+  // 64 + 2 x 32 + 16, all digits and their columns, and what aligns the tiles.
+  // CHECK: %[[BYTES:.*]] = tbq.packed_bytes %{{.*}} -> memref<7488xi8>
   // CHECK: scf.for %[[TILE:.*]] = %arg6 to %arg7 step %c1 {
   // CHECK: %[[ENTRY:.*]] = arith.muli %[[TILE]], %c4
-  // CHECK: vector.load %[[BYTES]][%[[ENTRY]]] : memref<4800xi8>, vector<4xi8>
+  // CHECK: vector.load %[[BYTES]][%[[ENTRY]]] : memref<7488xi8>, vector<4xi8>
   // CHECK: %[[UNITS:.*]] = arith.index_castui
   // CHECK: %[[START:.*]] = arith.muli %[[UNITS]], %c64
   // CHECK: scf.for %[[TOKEN:.*]] =
   // The head: coefficients of the rows, their zero points; then the groups.
-  // CHECK: %[[HALVES:.*]] = vector.load %[[BYTES]][%[[START]]] : memref<4800xi8>, vector<32xi8>
+  // CHECK: %[[HALVES:.*]] = vector.load %[[BYTES]][%[[START]]] : memref<7488xi8>, vector<32xi8>
   // CHECK: %[[Z:.*]] = arith.addi %[[START]], %c32
-  // CHECK: vector.load %[[BYTES]][%[[Z]]] : memref<4800xi8>, vector<32xi8>
+  // CHECK: vector.load %[[BYTES]][%[[Z]]] : memref<7488xi8>, vector<32xi8>
   // CHECK: %[[ZERO:.*]] = arith.extsi %{{.*}} : vector<16xi16> to vector<16xi32>
   // CHECK: %[[FIRST:.*]] = arith.addi %[[START]], %c64
   // CHECK: scf.for %[[GROUP:.*]] = {{.*}} iter_args(%[[Y:.*]] = %{{.*}}, %[[AT:.*]] = %[[FIRST]]) -> (vector<16xf32>, index) {
-  // CHECK: %[[DIGITS:.*]] = arith.addi %[[AT]], %c196
-  // CHECK: %[[MASK_AT:.*]] = arith.addi %[[AT]], %c64
-  // The mask is a plane like others, then looked at again.
-  // CHECK: vector.load %[[BYTES]][%[[MASK_AT]]] : memref<4800xi8>, vector<64xi8>
-  // CHECK: %[[MASK:.*]] = vector.load %[[BYTES]][%[[MASK_AT]]] : memref<4800xi8>, vector<64xi8>
-  // CHECK: %[[BIT0:.*]] = arith.andi %[[MASK]], %{{.*}} : vector<64xi8>
-  // CHECK: %[[UNDER0:.*]] = arith.cmpi ne, %[[BIT0]],
-  // CHECK: vector.expandload %[[BYTES]][%[[DIGITS]]], %[[UNDER0]],
-  // CHECK: %[[WORD:.*]] = vector.bitcast %[[UNDER0]] : vector<64xi1> to vector<1xi64>
+  // CHECK: %[[BLOCK:.*]] = arith.addi %[[AT]], %c128
+  // A block of 32 columns: one vector holds its activations.
+  // VNNI: %[[TABLE:.*]] = vector.maskedload %arg0
+  // CHECK: %[[COUNTS:.*]] = vector.load %[[BYTES]][%[[BLOCK]]] : memref<7488xi8>, vector<16xi8>
+  // CHECK: %[[MOST:.*]] = vector.reduction <maxui>, %[[COUNTS]]
+  // CHECK: arith.addi %{{.*}}, %c3
+  // CHECK: %[[ROUNDS:.*]] = arith.divui %{{.*}}, %c4
+  // CHECK: %[[OF_LANES:.*]] = vector.shuffle %[[COUNTS]], %[[COUNTS]] [0, 0, 0, 0, 1, 1, 1, 1,
+  // CHECK: %[[DIGITS:.*]] = arith.addi %[[AT]], %c144
+  // VNNI: %[[SUMS:.*]]:4 = scf.for %{{.*}} = %c0 to %[[ROUNDS]] step %c2 iter_args(%[[M0:.*]] = %{{.*}}, %[[Q0:.*]] = %{{.*}}, %[[FROM:.*]] = %[[DIGITS]], %[[PLACE:.*]] =
+  // PLAIN: scf.for %{{.*}} = %c0 to %[[ROUNDS]] step %c2 iter_args({{.*}}, {{.*}}, %[[FROM:.*]] = %[[DIGITS]], %[[PLACE:.*]] =
+  // CHECK: %[[PRESENT:.*]] = arith.cmpi ugt, %[[OF_LANES]], %[[PLACE]]
+  // CHECK: vector.bitcast %[[PRESENT]] : vector<64xi1> to vector<1xi64>
   // CHECK: math.ctpop
-  // CHECK: %[[NEXT:.*]] = arith.addi %[[DIGITS]], %{{.*}} : index
-  // CHECK: vector.expandload %[[BYTES]][%[[NEXT]]],
-  // CHECK-COUNT-6: vector.expandload
+  // CHECK: %[[SIZE:.*]] = arith.index_castui
+  // CHECK: %[[CODES_AT:.*]] = arith.addi %[[FROM]], %[[SIZE]]
+  // CHECK: %[[COLUMNS:.*]] = vector.expandload %[[BYTES]][%[[FROM]]], %[[PRESENT]],
+  // CHECK: %[[CODES:.*]] = vector.expandload %[[BYTES]][%[[CODES_AT]]], %[[PRESENT]],
+  // VNNI: %[[FOUND:.*]] = llvm.call_intrinsic "llvm.x86.avx512.permvar.qi.512"(%[[TABLE]], %[[COLUMNS]])
+  // VNNI: %[[X:.*]] = arith.select %[[PRESENT]], %[[FOUND]],
+  // VNNI: vpdpbusd.512"(%[[M0]], %{{.*}}, %[[X]])
+  // VNNI: vpdpbusd.512"(%[[Q0]], %[[CODES]], %[[X]])
+  // PLAIN-COUNT-4: vector.gather %arg0
+  // CHECK: arith.addi %[[CODES_AT]], %[[SIZE]]
+  // CHECK: arith.cmpi ugt, %[[OF_LANES]],
+  // CHECK-COUNT-2: vector.expandload
   // CHECK-NOT: vector.expandload
-  // CHECK: %[[COUNT_AT:.*]] = arith.addi %[[AT]], %c192
-  // CHECK: vector.load %[[BYTES]][%[[COUNT_AT]]] : memref<4800xi8>, vector<4xi8>
-  // CHECK: %[[COUNT:.*]] = arith.index_castui
-  // CHECK: %[[END:.*]] = arith.addi %[[DIGITS]], %[[COUNT]]
-  // CHECK: %[[S:.*]] = vector.broadcast %{{.*}} : i32 to vector<16xi32>
+  // CHECK: scf.yield
+  // The signs are a plane like others, with one load a step.
+  // CHECK: vector.load %[[BYTES]][%[[AT]]] : memref<7488xi8>, vector<64xi8>
+  // CHECK: %[[SUM:.*]] = memref.load %arg1
+  // CHECK: %[[S:.*]] = vector.broadcast %[[SUM]] : i32 to vector<16xi32>
   // CHECK: %[[OFF:.*]] = arith.muli %[[ZERO]], %[[DM:.*]] : vector<16xi32>
   // CHECK: %[[DQ:.*]] = arith.subi %{{.*}}, %[[OFF]]
   // a (2 D - S + D_M), m (S - D_M), s D_q
@@ -394,8 +408,7 @@ func.func @salient_i8(%x: memref<1x64xi8>, %sums: memref<1x16xi32>, %scale: memr
   // VNNI: math.fma
   // CHECK: %[[FQ:.*]] = arith.sitofp %[[DQ]]
   // VNNI: %[[Y3:.*]] = math.fma %[[FQ]],
-  // VNNI: scf.yield %[[Y3]], %[[END]]
-  // PLAIN: scf.yield %{{.*}}, %[[END]]
+  // VNNI: scf.yield %[[Y3]], %[[SUMS]]#2
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !salient
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<1x64xi8>, !salient, memref<1x16xi32>, memref<1x16xf32>, memref<1x48xf32>, index, index, index) -> ()

@@ -2,7 +2,7 @@
 // on the CPUs it was designed for: what was asked for is what runs.
 //
 // DEFINE: %{cpu} = znver4
-// DEFINE: %{assembly} = tbq-opt %s --tbq-cpu="dot=vnni fma f16 floor" | mlir-translate --mlir-to-llvmir | opt -O3 -mtriple=x86_64-linux-gnu -mcpu=%{cpu} | llc -O3 -mtriple=x86_64-linux-gnu -mcpu=%{cpu} -o %t.%{cpu}.s
+// DEFINE: %{assembly} = tbq-opt %s --tbq-cpu="dot=vnni permute fma f16 floor" | mlir-translate --mlir-to-llvmir | opt -O3 -mtriple=x86_64-linux-gnu -mcpu=%{cpu} | llc -O3 -mtriple=x86_64-linux-gnu -mcpu=%{cpu} -o %t.%{cpu}.s
 // RUN: %{assembly}
 // RUN: FileCheck %s --check-prefix=DOTS < %t.%{cpu}.s
 // RUN: FileCheck %s --check-prefix=EXPANDS < %t.%{cpu}.s
@@ -122,19 +122,28 @@ func.func @head4(%x: memref<1x2048xi8>, %sums: memref<1x32xi32>, %scale: memref<
   return
 }
 
-// Binary with salient weights: a group of 128 is 4 strides of 64 bytes of signs
-// and 64 of mask, and under each mask 8 spreads of its digits by vpexpandb; a
-// dot product for every slot of the three planes.
-// DOTS-LABEL: {{^}}salient:
-// DOTS: Inner Loop Header: Depth=3
-// DOTS-COUNT-96: vpdpbusd {{.*}}%zmm
-// DOTS-NOT: vpdpbusd
-// DOTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// Binary with salient weights: a group of 128 first takes the digits of its
+// block, two rounds at a time: each spreads columns and digits by vpexpandb, looks
+// 128 activations up by vpermi2b and has two dot products, for 64 places. Then
+// come 4 loads of 64 bytes of signs, with 32 dot products and no stack.
 // EXPANDS-LABEL: {{^}}salient:
-// EXPANDS: Inner Loop Header: Depth=3
-// EXPANDS-COUNT-32: vpexpandb {{.*}}(%r{{.*}}), %zmm{{[0-9]+}} {%k{{[0-7]}}} {z}
+// EXPANDS: Inner Loop Header: Depth=4
+// EXPANDS-COUNT-4: vpexpandb {{.*}}(%r{{.*}}), %zmm{{[0-9]+}} {%k{{[0-7]}}} {z}
 // EXPANDS-NOT: vpexpandb
 // EXPANDS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// DOTS-LABEL: {{^}}salient:
+// DOTS: Inner Loop Header: Depth=4
+// DOTS-COUNT-4: vpdpbusd {{.*}}%zmm
+// DOTS-NOT: vpdpbusd
+// DOTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// SHIFTS-LABEL: {{^}}salient:
+// SHIFTS: Inner Loop Header: Depth=4
+// SHIFTS-COUNT-2: vpermi2b {{.*}}{%k{{[0-7]}}} {z}
+// SHIFTS-NOT: {{vperm|vps[rl]}}
+// SHIFTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// NOTHING-ELSE-LABEL: {{^}}salient:
+// NOTHING-ELSE-NOT: zmm{{.*}}(%rsp){{.*}}64-byte Spill
+// NOTHING-ELSE: retq
 !salient = !tbq.packed<64x2048, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, -1, 0, 1], [0, 0, 1, 0]], salient, group 128, tile 16>
 func.func @salient(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
                    %section: memref<262144xi8>, %count: index, %begin: index, %end: index) {

@@ -24,7 +24,7 @@ struct PackSource {
   /// bits first, each row on whole bytes; and one f16 matrix of rows x groups a
   /// term. Digits of 8 bits come as two's complement bytes, as checkpoints
   /// store them, and are packed as stored + 128. With salient digits, the dense
-  /// planes and the terms with a coefficient a group.
+  /// planes, the mask and the terms with a coefficient a group.
   SmallVector<const uint8_t *, 2> planes;
   SmallVector<const uint8_t *, 2> coefficients;
   /// Columns a coefficient is for, of which the layout's groups are parts: each

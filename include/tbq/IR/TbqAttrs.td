@@ -78,10 +78,13 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     coefficients are one a row. Tiles so differ in size: before the first one
     stands a table of a u32 a tile, where it begins, in units of 64 bytes from
     the table's first, and a tile begins with `tile` f16 row coefficients and
-    `tile` i16 zero points. A group goes on behind its coefficients with a u32,
-    the number of its salient digits, and then the digits, a byte each, in the
-    order of the mask's steps and within a step by column, then row, of its four
-    columns: 4 j .. 4 j + 3 of row 0, of row 1, ..., for j = 0, 1, ...
+    `tile` i16 zero points. Neither plane has steps: a group goes on behind its
+    coefficients with blocks of 128 columns (the last one may be shorter). A
+    block is `tile` bytes, the number of salient digits of each row, and then
+    rounds, as many as the row with the most digits has fours: the columns of the
+    next four digits of row 0, of row 1, ... (of as many as the row has left), a
+    byte each, counted from the block's first, and then the digits, a byte each,
+    in the same order. A row's digits are in the order of their columns.
 
     `bias`: after its last group (salient: after its zero points), a tile holds
     `tile` f32 biases.
@@ -112,8 +115,10 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     /// The most columns of a group for which every dot product and every term's
     /// integer fit int32, with activations of at most this magnitude.
     int64_t getMostColumns(int64_t largestActivation) const;
-    /// Planes that have a digit for every weight: all but a salient one.
-    int64_t getNumDensePlanes() const { return getNumPlanes() - getSalient(); }
+    /// Planes that have steps: all but a salient one and its mask.
+    int64_t getNumDensePlanes() const {
+      return getNumPlanes() - 2 * getSalient();
+    }
     /// Terms with a coefficient a group: all but a salient plane's.
     int64_t getNumGroupTerms() const { return getNumTerms() - getSalient(); }
 
@@ -133,10 +138,14 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     int64_t getStepOffset(int64_t plane, int64_t step) const;
     /// Byte offset, within a group of `columns`, of term `term`'s coefficients.
     int64_t getCoefficientOffset(int64_t term, int64_t columns) const;
-    /// Byte offset, within a group of `columns`, of the number of its salient
-    /// digits.
-    int64_t getSalientCountOffset(int64_t columns) const;
-    /// Bytes of a group of `columns` columns, before its salient digits.
+    /// Columns that a block of salient digits covers, and blocks of a group.
+    int64_t getBlockColumns() const { return 128; }
+    int64_t getNumBlocks(int64_t columns) const;
+    /// Byte offset, within a group of `columns`, of its first block.
+    int64_t getBlockOffset(int64_t columns) const;
+    /// Bytes before a block's digits: how many each row has.
+    int64_t getBlockHeadBytes() const { return getTile(); }
+    /// Bytes of a group of `columns` columns, without its salient digits.
     int64_t getGroupBytes(int64_t columns) const;
     /// Byte offset of group `group` within its tile, before whose salient
     /// digits there are `salientDigits` in the tile.

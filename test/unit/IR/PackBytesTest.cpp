@@ -285,10 +285,10 @@ struct SalientSource {
 
 TEST_F(PackBytes, SalientDigits) {
   const int64_t terms[] = {2, 1, 0, -1, 0, -1, 0, 1, 0, 0, 1, 0};
-  const Matrix shapes[] = {{1, 1, 1},     {16, 64, 64},  {17, 65, 65},
-                           {33, 96, 32},  {31, 100, 64}, {48, 129, 128},
-                           {5, 576, 128}, {20, 172, 64}, {16, 33, 32},
-                           {100, 31, 31}};
+  const Matrix shapes[] = {{1, 1, 1},     {16, 64, 64},   {17, 65, 65},
+                           {33, 96, 32},  {31, 100, 64},  {48, 129, 128},
+                           {5, 576, 128}, {20, 172, 64},  {16, 33, 32},
+                           {100, 31, 31}, {18, 300, 300}, {16, 512, 256}};
   for (Matrix shape : shapes)
     for (double share : {0.0, 0.1, 0.5, 1.0})
       for (bool bias : {false, true}) {
@@ -326,8 +326,8 @@ TEST_F(PackBytes, SalientDigits) {
         for (int64_t row = 0; row < shape.rows; ++row)
           EXPECT_EQ(weight.zeroPoints[row], made.zero[row] + 128);
         EXPECT_EQ(weight.bias.size(), bias ? size_t(shape.rows) : 0);
-        // Nothing else is set but the table and the counts of the groups.
-        set += countBits(made.signs) + countBits(made.mask);
+        // Nothing else is set but the table and the blocks' counts and columns.
+        set += countBits(made.signs);
         for (const auto &plane : weight.coefficients)
           set += countBits(plane);
         for (int16_t zero : weight.zeroPoints)
@@ -337,15 +337,23 @@ TEST_F(PackBytes, SalientDigits) {
         for (int64_t i = 0; i < layout.getTableBytes(); ++i)
           counts += std::bitset<8>(bytes[i]).count();
         for (int64_t tile = 0; tile < layout.getNumTiles(); ++tile)
-          for (int64_t g = 0; g < layout.getNumGroups(); ++g) {
-            uint64_t number = 0;
-            const int64_t last = std::min(16 * tile + 16, shape.rows);
-            for (int64_t row = 16 * tile; row < last; ++row)
-              for (int64_t c = 0; c < layout.getGroupColumns(g); ++c)
-                number +=
-                    weight.planes[1][row * shape.columns + g * shape.group + c];
-            counts += std::bitset<64>(number).count();
-          }
+          for (int64_t g = 0; g < layout.getNumGroups(); ++g)
+            for (int64_t first = 0; first < layout.getGroupColumns(g);
+                 first += 128) {
+              const int64_t last = std::min(16 * tile + 16, shape.rows);
+              const int64_t end =
+                  std::min(first + 128, layout.getGroupColumns(g));
+              for (int64_t row = 16 * tile; row < last; ++row) {
+                uint64_t number = 0;
+                for (int64_t c = first; c < end; ++c)
+                  if (weight.planes[1][row * shape.columns + g * shape.group +
+                                       c]) {
+                    ++number;
+                    counts += std::bitset<64>(c - first).count();
+                  }
+                counts += std::bitset<64>(number).count();
+              }
+            }
         EXPECT_EQ(countBits(bytes), set + counts) << "padding is not zero";
       }
 }
@@ -369,23 +377,27 @@ TEST_F(PackBytes, SalientTileByHand) {
   source.salientOffsets = reinterpret_cast<const uint8_t *>(offsets);
   source.rowCoefficients = reinterpret_cast<const uint8_t *>(rowScale);
   std::vector<uint8_t> bytes = packAll(layout, source, 1);
-  // Table 64; head 64; groups of 2 x 64 + 32 + 4 and their digits.
-  ASSERT_EQ(bytes.size(), 64u + 448); // 64 + 164 + 3 + 164 + 1 = 396
+  // Table 64; head 64; groups of 64 + 32 + 16, a digit and its column two more.
+  ASSERT_EQ(bytes.size(), 64u + 320); // 64 + 112 + 6 + 112 + 2 = 296
   EXPECT_EQ(bytes[0], 1);             // the tile begins at 64
   const uint8_t *tile = bytes.data() + 64;
   EXPECT_EQ(tile[4], 3);    // the row coefficient of row 2
   EXPECT_EQ(tile[32], 128); // zero points that are not stored
   EXPECT_EQ(tile[32 + 2 * 2], 128);
-  const uint8_t *group = tile + 64;
-  EXPECT_EQ(group[64 + 8 + 1], 1 << 0); // column 1: byte 1, slot 0
-  EXPECT_EQ(group[64 + 8 + 2], 1 << 1); // column 6: byte 2, slot 1
-  EXPECT_EQ(group[160], 3);
-  EXPECT_EQ(group[164], 0x00); // slot 0, row 2: column 1, 0x80 less 128
-  EXPECT_EQ(group[165], 0x11); // slot 1, row 1: column 7
-  EXPECT_EQ(group[166], 0xff); // slot 1, row 2: column 6
-  group += 167;
-  EXPECT_EQ(group[160], 1);
-  EXPECT_EQ(group[164], 0x80); // column 34
+  const uint8_t *block = tile + 64 + 96;
+  EXPECT_EQ(block[0], 0);
+  EXPECT_EQ(block[1], 1);
+  EXPECT_EQ(block[2], 2);
+  EXPECT_EQ(block[16], 7); // row 1
+  EXPECT_EQ(block[17], 1); // row 2
+  EXPECT_EQ(block[18], 6);
+  EXPECT_EQ(block[19], 0x11); // 0x91 less 128
+  EXPECT_EQ(block[20], 0x00);
+  EXPECT_EQ(block[21], 0xff);
+  block += 22 + 96;
+  EXPECT_EQ(block[2], 1);
+  EXPECT_EQ(block[16], 2); // column 34
+  EXPECT_EQ(block[17], 0x80);
 }
 
 TEST_F(PackBytes, FloatTiles) {
