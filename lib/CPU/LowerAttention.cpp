@@ -89,8 +89,8 @@ public:
     // before and after them.
     int64_t heads = op.getHeads();
     Value first = v.div(v.add(begin, heads - 1), heads);
-    Value whole = v.sub(v.max(first, v.div(end, heads)), first);
-    Value last = v.sub(v.add(first, whole), v.rem(whole, tokens));
+    Value until = v.max(first, v.div(end, heads));
+    Value last = v.sub(until, v.rem(v.sub(until, first), tokens));
     v.loop(v.index(0), v.index(kvHeads), [&](Value kvHead) {
       v.loop(first, last, tokens, {}, [&](Value token, ValueRange) {
         addGroup(token, tokens, kvHead, v.mul(kvHead, sharing), sharing);

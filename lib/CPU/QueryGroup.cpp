@@ -52,17 +52,29 @@ SmallVector<Value> QueryGroup::add(ValueRange seen, Value largest,
   return state;
 }
 
+void QueryGroup::prefetch(Value offset) {
+  memref::PrefetchOp::create(v.b, v.loc, op.getCache(),
+                             v.add(offset, kPrefetchBytes), /*isWrite=*/false,
+                             /*localityHint=*/2, /*isDataCache=*/true);
+}
+
 void QueryGroup::storeScores(Value span, Value block, int64_t number) {
   int64_t count = queries.size();
+  // Rows of one feature that begin in a cache line.
+  int64_t rows = std::max<int64_t>(
+      1, kLineBytes / (kLanes * cache.type.getElementBytes()));
   SmallVector<Value> products = v.unrolled(
       cache.type.getHeadDim(), number * count < 4 ? 8 : 4,
       SmallVector<Value>(2 * number * count, v.splat(0.0f)),
       [&](Value feature, int64_t copy, ValueRange carried) {
         SmallVector<Value> keys, next(carried);
-        for (int64_t i = 0; i < number; ++i)
-          keys.push_back(v.loadAsF32(
-              op.getCache(), cache.getKeyOffset(v.add(block, i), feature),
-              cache.type.getElementType()));
+        for (int64_t i = 0; i < number; ++i) {
+          Value offset = cache.getKeyOffset(v.add(block, i), feature);
+          if (copy % rows == 0)
+            prefetch(offset);
+          keys.push_back(
+              v.loadAsF32(op.getCache(), offset, cache.type.getElementType()));
+        }
         for (auto [i, query] : llvm::enumerate(queries)) {
           Value q = v.splat(v.load(
               op.getQuery(), {query.token, v.add(query.column, feature)}));
@@ -142,10 +154,14 @@ SmallVector<Value> QueryGroup::addValue(Value key, Value row, Value lane,
                                         bool masked) {
   int64_t number = sums.size() / queries.size();
   SmallVector<Value> values, next;
-  for (int64_t part = first; part < first + number; ++part)
-    values.push_back(v.loadAsF32(op.getCache(),
-                                 cache.getValueOffset(key, part * kLanes),
-                                 cache.type.getElementType()));
+  int64_t partBytes = kLanes * cache.type.getElementBytes();
+  for (int64_t part = first; part < first + number; ++part) {
+    Value offset = cache.getValueOffset(key, part * kLanes);
+    if (part * partBytes % kLineBytes == 0)
+      prefetch(offset);
+    values.push_back(
+        v.loadAsF32(op.getCache(), offset, cache.type.getElementType()));
+  }
   for (auto [i, query] : llvm::enumerate(queries)) {
     Value weight = v.splat(v.load(scratch, {row, v.index(i), lane}));
     for (auto [part, value] : llvm::enumerate(values)) {
@@ -165,9 +181,8 @@ SmallVector<Value> QueryGroup::sumValues(Value span, Value block) {
   Value row = v.sub(block, span), start = v.mul(block, kLanes);
   Value end = v.add(start, kLanes);
   SmallVector<Value> result(count * parts);
-  int64_t most = std::max<int64_t>(1, sums / count);
-  // Equal steps of at most that many parts.
-  int64_t step = llvm::divideCeil(parts, llvm::divideCeil(parts, most));
+  // Equal steps of as many parts as there are registers for.
+  int64_t step = llvm::divideCeil(parts, llvm::divideCeil(parts, sums / count));
   for (int64_t first = 0; first < parts; first += step) {
     int64_t number = std::min(step, parts - first);
     auto addKeys = [&](Value from, Value to, ValueRange init, bool masked) {

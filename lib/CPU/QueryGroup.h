@@ -29,7 +29,9 @@ public:
   void run();
 
   /// The sums of 16 lanes that stay in registers beside what is added to them.
-  static int64_t getSums(int64_t registers) { return registers * 3 / 4; }
+  static int64_t getSums(int64_t registers) {
+    return std::max<int64_t>(2, registers * 3 / 4);
+  }
   /// The most queries of a group: a query has two sums while it is multiplied
   /// with keys.
   static int64_t getMostQueries(int64_t registers) {
@@ -37,6 +39,11 @@ public:
   }
 
 private:
+  /// How far ahead keys and values are asked for, into the second cache:
+  /// reading the cache waits for memory, not for arithmetic.
+  static constexpr int64_t kPrefetchBytes = 6144;
+  static constexpr int64_t kLineBytes = 64;
+
   struct Query {
     Value token, column; // where its row of features begins
     int64_t number;      // of the token within the group
@@ -61,6 +68,7 @@ private:
   SmallVector<Value> addValue(Value key, Value row, Value column, int64_t first,
                               ValueRange sums, bool masked);
   void storeOutput(ValueRange state);
+  void prefetch(Value offset);
 
   VectorBuilder &v;
   AttentionOp op;
