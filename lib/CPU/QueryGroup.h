@@ -63,9 +63,10 @@ private:
   void storeScores(Value span, Value end);
   /// Each query's weighted sum of a block's values, part by part.
   SmallVector<Value> sumValues(Value span, Value block);
-  /// One key's part of that, for `parts` parts from `first` on. `masked`: of
-  /// those queries only that are not earlier than the key.
-  SmallVector<Value> addValue(Value key, Value row, Value column, int64_t first,
+  /// One key's part of that, its weight in `lane` of the block's scores, for
+  /// as many parts as there are sums from `first` on. `masked`: of those
+  /// queries only that are not earlier than the key.
+  SmallVector<Value> addValue(Value key, Value row, Value lane, int64_t first,
                               ValueRange sums, bool masked);
   void storeOutput(ValueRange state);
   void prefetch(Value offset);
