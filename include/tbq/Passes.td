@@ -198,7 +198,9 @@ def LowerLinearToCPUPass : Pass<"tbq-lower-linear-to-cpu"> {
 def LowerStepToCPUPass : Pass<"tbq-lower-step-to-cpu"> {
   let summary = "every other op of the step to loops over vectors";
   let options = [
-    Option<"fma", "fma", "bool", "false", "the target has fused multiply-add">];
+    Option<"fma", "fma", "bool", "false", "the target has fused multiply-add">,
+    Option<"registers", "registers", "int64_t", "8",
+           "vectors of 16 lanes that the target's registers hold">];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
     "::mlir::tbq::TbqDialect"];

@@ -65,6 +65,10 @@ struct CPUOptions : PassPipelineOptions<CPUOptions> {
                    llvm::cl::init(false)};
   Option<bool> f16{*this, "f16", llvm::cl::desc("f16 conversions"),
                    llvm::cl::init(false)};
+  Option<int64_t> registers{
+      *this, "registers",
+      llvm::cl::desc("vectors of 16 lanes that the registers hold"),
+      llvm::cl::init(8)};
   Option<bool> floor{*this, "floor", llvm::cl::desc("rounding instructions"),
                      llvm::cl::init(false)};
 };

@@ -294,7 +294,7 @@ struct LowerStepToCPUPass
           })
           .Case([&](RopeOp op) { lowerRope(v, op); })
           .Case([&](AppendCacheOp op) { lowerAppendCache(v, op); })
-          .Case([&](AttentionOp op) { lowerAttention(v, op); });
+          .Case([&](AttentionOp op) { lowerAttention(v, op, registers); });
       op->erase();
     }
   }

@@ -20,7 +20,8 @@ void lowerGroupSums(VectorBuilder &v, GroupSumsOp op);
 void lowerQuantizeActivations(VectorBuilder &v, QuantizeActivationsOp op);
 void lowerRope(VectorBuilder &v, RopeOp op);
 void lowerAppendCache(VectorBuilder &v, AppendCacheOp op);
-void lowerAttention(VectorBuilder &v, AttentionOp op);
+/// `registers`: how many vectors of 16 lanes the target has room for.
+void lowerAttention(VectorBuilder &v, AttentionOp op, int64_t registers);
 
 /// The bytes of a packed weight.
 Value getBytes(VectorBuilder &v, Value packed);

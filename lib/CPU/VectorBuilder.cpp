@@ -35,6 +35,9 @@ Value VectorBuilder::rem(Value x, int64_t y) {
 Value VectorBuilder::min(Value x, Value y) {
   return arith::MinUIOp::create(b, loc, x, y);
 }
+Value VectorBuilder::max(Value x, Value y) {
+  return arith::MaxUIOp::create(b, loc, x, y);
+}
 
 Value VectorBuilder::splat(Value scalar, int64_t lanes) {
   return vector::BroadcastOp::create(

@@ -42,6 +42,7 @@ public:
   Value div(Value a, int64_t b);
   Value rem(Value a, int64_t b);
   Value min(Value a, Value b);
+  Value max(Value a, Value b);
 
   // Vectors.
   Value splat(Value scalar, int64_t lanes = kLanes);

@@ -109,6 +109,7 @@ void mlir::tbq::buildCPUPipeline(OpPassManager &manager,
   function.addPass(createLowerLinearToCPUPass(linear));
   LowerStepToCPUPassOptions step;
   step.fma = options.fma;
+  step.registers = options.registers;
   function.addPass(createLowerStepToCPUPass(step));
   ExpandMathPassOptions math;
   math.fma = options.fma;
@@ -157,6 +158,8 @@ void mlir::tbq::setTargetFeatures(CPUOptions &options, StringRef triple,
   options.permute = has("avx512vbmi");
   if (arm && has("dotprod"))
     options.dot = "dotprod";
+  if (has("avx512f"))
+    options.registers = 32;
   options.fma = arm || has("fma") || has("avx512f");
   options.f16 = arm || has("f16c") || has("avx512f");
   options.floor = arm || has("sse4.1") || has("avx");

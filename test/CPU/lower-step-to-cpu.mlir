@@ -158,64 +158,6 @@ func.func @append(%k: memref<1x32xf32>, %v: memref<1x32xf32>, %cache: memref<819
   return
 }
 
-// Blocks of 16 absolute positions, up to the token's own; keys after it weigh
-// nothing and their values are not read. Each block's values are summed from
-// zero and added to those of its span of 16 blocks, and a span to those before.
-// CHECK-LABEL: func.func @attention(
-// CHECK-DAG: %[[NEVER:.*]] = arith.constant dense<0xFF800000> : vector<16xf32>
-// CHECK-DAG: %[[SCALE:.*]] = arith.constant dense<5.000000e-01> : vector<16xf32>
-// CHECK: memref.alloca() {alignment = 64 : i64} : memref<16xf32>
-// CHECK: scf.for %[[UNIT:.*]] = %arg6 to %arg7 step %c1
-// CHECK: %[[TOKEN:.*]] = arith.divui %[[UNIT]], %c2
-// CHECK: %[[HEAD:.*]] = arith.remui %[[UNIT]], %c2
-// Two heads share the one kv head.
-// CHECK: arith.divui %[[HEAD]], %c2
-// CHECK: %[[POSITION:.*]] = arith.addi %arg4, %[[TOKEN]]
-// CHECK: %[[WHOLE:.*]] = arith.divui %[[POSITION]], %c16
-// CHECK: %[[BLOCKS:.*]] = arith.addi %[[WHOLE]], %c1
-// CHECK: scf.for %[[SPAN:.*]] = %c0 to %[[BLOCKS]] step %c16 iter_args(%[[SEEN_LARGEST:.*]] = %{{.*}}, %[[SEEN:.*]] = %[[ZERO:.*]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
-// CHECK: %[[NEXT:.*]] = arith.addi %[[SPAN]], %c16
-// CHECK: %[[END:.*]] = arith.minui %[[NEXT]], %[[BLOCKS]]
-// CHECK: %[[SUMS:.*]]:4 = scf.for %[[BLOCK:.*]] = %[[SPAN]] to %[[END]] step %c1 iter_args(%[[LARGEST:.*]] = %[[SEEN_LARGEST]], %[[LANES:.*]] = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
-// CHECK: scf.for %{{.*}} = %c0 to %c24 step %c8 iter_args(
-// CHECK-COUNT-8: math.fma
-// CHECK: arith.mulf %{{.*}}, %[[SCALE]]
-// CHECK: %[[LATEST:.*]] = arith.addi %[[POSITION]], %c1
-// CHECK: %[[START:.*]] = arith.muli %[[BLOCK]], %c16
-// CHECK: %[[LEFT:.*]] = arith.subi %[[LATEST]], %[[START]]
-// CHECK: %[[KEYS:.*]] = arith.minui %[[LEFT]], %c16
-// CHECK: %[[VISIBLE:.*]] = arith.cmpi
-// CHECK: arith.select %[[VISIBLE]], %{{.*}}, %[[NEVER]]
-// The largest of 16 in four steps, each with what stands half as far away.
-// CHECK: vector.shuffle %[[S:.*]], %[[S]] [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7]
-// CHECK-NEXT: arith.maxnumf
-// CHECK-NEXT: vector.shuffle {{.*}} [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3]
-// CHECK-NEXT: arith.maxnumf
-// CHECK-NEXT: vector.shuffle {{.*}} [2, 3,
-// CHECK-NEXT: arith.maxnumf
-// CHECK-NEXT: vector.shuffle {{.*}} [1, 2,
-// CHECK-NEXT: %[[MOST:.*]] = arith.maxnumf
-// CHECK-NEXT: %[[NEWEST:.*]] = arith.maxnumf %[[LARGEST]], %{{.*}}
-// CHECK: %[[WEIGHTS:.*]] = math.exp
-// CHECK: scf.for %{{.*}} = %c0 to %[[KEYS]] step %c1 iter_args(%{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
-// CHECK-COUNT-2: math.fma
-// CHECK: arith.subf %[[LARGEST]], %[[NEWEST]]
-// CHECK: %[[DECAY:.*]] = math.exp
-// CHECK: math.fma %[[LANES]], %[[DECAY]], %[[WEIGHTS]]
-// CHECK-COUNT-2: math.fma %{{.*}}, %[[DECAY]], %{{.*}}
-// CHECK: arith.subf %[[SEEN_LARGEST]], %[[SUMS]]#0
-// CHECK: %[[LATER:.*]] = math.exp
-// CHECK: math.fma %[[SEEN]], %[[LATER]], %[[SUMS]]#1
-// CHECK-COUNT-2: math.fma %{{.*}}, %[[LATER]], %[[SUMS]]#
-// CHECK: vector.reduction <add>
-// CHECK: vector.store %{{.*}}, %arg2
-// CHECK: %[[MASK:.*]] = vector.constant_mask [8] : vector<16xi1>
-// CHECK: vector.maskedstore %arg2[%[[TOKEN]], %{{.*}}], %[[MASK]]
-func.func @attention(%q: memref<1x48xf32>, %cache: memref<8192xi8>, %y: memref<1x48xf32>, %l: index, %p: index, %n: index, %b: index, %e: index) {
-  tbq.attention %q, %cache[%l] at %p heads 2 scale 0.5 !kv into(%y) count(%n) range(%b, %e) : (memref<1x48xf32>, memref<8192xi8>, index, index, memref<1x48xf32>, index, index, index) -> ()
-  return
-}
-
 // CHECK-LABEL: func.func @gated(
 // CHECK: %[[PART:.*]] = arith.remui %{{.*}}, %c2
 // CHECK: %[[COLUMN:.*]] = arith.muli %[[PART]], %c16

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// See QueryGroup.h. Sixteen keys are sixteen lanes (the cache holds them so),
+// sixteen features of a value too; no score crosses lanes but for a block's
+// maximum and the final sum.
+
+#include "QueryGroup.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+QueryGroup::QueryGroup(VectorBuilder &v, AttentionOp op, CacheHead &cache,
+                       Value token, int64_t tokens, Value head, int64_t heads,
+                       Value scratch, int64_t registers)
+    : v(v), op(op), cache(cache), head(head), scratch(scratch), heads(heads),
+      sums(getSums(registers)), parts(cache.type.getPaddedHeadDim() / kLanes) {
+  int64_t headDim = cache.type.getHeadDim();
+  Value first = v.mul(head, headDim);
+  for (int64_t number = 0; number < tokens; ++number) {
+    Value at = v.add(token, number);
+    limits.push_back(v.add(v.add(op.getPosition(), at), 1));
+    for (int64_t query = 0; query < heads; ++query)
+      queries.push_back({at, v.add(first, query * headDim), number});
+  }
+}
+
+SmallVector<Value> QueryGroup::getNone(Value largest) {
+  SmallVector<Value> state(1 + queries.size() * (1 + parts), v.splat(0.0f));
+  state[0] = largest;
+  return state;
+}
+
+/// One lane in every lane.
+static Value getLane(VectorBuilder &v, Value vector, int64_t lane) {
+  SmallVector<int64_t> lanes(kLanes, lane);
+  return vector::ShuffleOp::create(v.b, v.loc, vector, vector, lanes);
+}
+
+SmallVector<Value> QueryGroup::add(ValueRange seen, Value largest,
+                                   ValueRange sums) {
+  Value decays = math::ExpOp::create(v.b, v.loc, v.subf(seen[0], largest));
+  SmallVector<Value> state = {largest};
+  for (size_t query = 0; query < queries.size(); ++query) {
+    Value decay = getLane(v, decays, query);
+    for (int64_t part = 0; part < 1 + parts; ++part) {
+      int64_t at = query * (1 + parts) + part;
+      state.push_back(v.fma(seen[1 + at], decay, sums[at]));
+    }
+  }
+  return state;
+}
+
+void QueryGroup::prefetch(Value offset) {
+  memref::PrefetchOp::create(v.b, v.loc, op.getCache(),
+                             v.add(offset, kPrefetchBytes), /*isWrite=*/false,
+                             /*localityHint=*/2, /*isDataCache=*/true);
+}
+
+void QueryGroup::storeScores(Value span, Value block, int64_t number) {
+  int64_t count = queries.size();
+  // Rows of one feature that begin in a cache line.
+  int64_t rows = std::max<int64_t>(
+      1, kLineBytes / (kLanes * cache.type.getElementBytes()));
+  SmallVector<Value> products = v.unrolled(
+      cache.type.getHeadDim(), number * count < 4 ? 8 : 4,
+      SmallVector<Value>(2 * number * count, v.splat(0.0f)),
+      [&](Value feature, int64_t copy, ValueRange carried) {
+        SmallVector<Value> keys, next(carried);
+        for (int64_t i = 0; i < number; ++i) {
+          Value offset = cache.getKeyOffset(v.add(block, i), feature);
+          if (copy % rows == 0)
+            prefetch(offset);
+          keys.push_back(
+              v.loadAsF32(op.getCache(), offset, cache.type.getElementType()));
+        }
+        for (auto [i, query] : llvm::enumerate(queries)) {
+          Value q = v.splat(v.load(
+              op.getQuery(), {query.token, v.add(query.column, feature)}));
+          // Two sums of every other feature each.
+          for (auto [k, key] : llvm::enumerate(keys)) {
+            Value &sum = next[2 * (k * count + i) + copy % 2];
+            sum = v.fma(q, key, sum);
+          }
+        }
+        return next;
+      });
+  auto numbers = llvm::to_vector(llvm::seq<int32_t>(0, kLanes));
+  Value lanes = arith::ConstantOp::create(
+      v.b, v.loc,
+      DenseElementsAttr::get(v.i32Vector(), ArrayRef<int32_t>(numbers)));
+  Value scale = v.splat(op.getScale().convertToFloat());
+  for (int64_t i = 0; i < number; ++i) {
+    Value start = v.mul(v.add(block, i), kLanes);
+    // How many keys are visible from the block's first on: none if negative.
+    auto isVisible = llvm::map_to_vector(limits, [&](Value limit) -> Value {
+      Value visible = arith::IndexCastOp::create(v.b, v.loc, v.b.getI32Type(),
+                                                 v.sub(limit, start));
+      return arith::CmpIOp::create(v.b, v.loc, arith::CmpIPredicate::slt, lanes,
+                                   v.splat(visible));
+    });
+    Value row = v.sub(v.add(block, i), span);
+    for (auto [k, query] : llvm::enumerate(queries)) {
+      Value *pair = &products[2 * (i * count + k)];
+      Value scores = arith::SelectOp::create(
+          v.b, v.loc, isVisible[query.number],
+          v.mulf(v.addf(pair[0], pair[1]), scale), v.splat(-INFINITY));
+      v.store(scores, scratch, {row, v.index(k), v.index(0)});
+    }
+  }
+}
+
+void QueryGroup::storeScores(Value span, Value end) {
+  // Few queries take blocks together: what is added to a sum waits for it.
+  int64_t together = llvm::bit_floor(
+      uint64_t(std::max<int64_t>(1, sums / (4 * queries.size()))));
+  Value whole = v.sub(end, v.rem(v.sub(end, span), together));
+  auto loop = [&](Value from, Value to, int64_t number) {
+    v.loop(from, to, number, {}, [&](Value block, ValueRange) {
+      storeScores(span, block, number);
+      return SmallVector<Value>();
+    });
+  };
+  loop(span, whole, together);
+  if (together > 1)
+    loop(whole, end, 1);
+}
+
+/// The largest lane of each vector, in the lane of its number. With every step
+/// two vectors become one that holds twice as many in half as many lanes each.
+static Value getLargest(VectorBuilder &v, SmallVector<Value> vectors) {
+  for (int64_t lanes = kLanes; lanes > 1; lanes /= 2) {
+    SmallVector<int64_t> low, high;
+    for (int64_t first = 0; first < 2 * kLanes; first += lanes)
+      for (int64_t lane = 0; lane < lanes / 2; ++lane) {
+        low.push_back(first + lane);
+        high.push_back(first + lanes / 2 + lane);
+      }
+    SmallVector<Value> halved;
+    for (size_t i = 0; i < vectors.size(); i += 2) {
+      Value x = vectors[i], y = vectors[std::min(i + 1, vectors.size() - 1)];
+      halved.push_back(arith::MaxNumFOp::create(
+          v.b, v.loc, vector::ShuffleOp::create(v.b, v.loc, x, y, low),
+          vector::ShuffleOp::create(v.b, v.loc, x, y, high)));
+    }
+    vectors = halved;
+  }
+  return vectors[0];
+}
+
+SmallVector<Value> QueryGroup::addValue(Value key, Value row, Value lane,
+                                        int64_t first, ValueRange sums,
+                                        bool masked) {
+  int64_t number = sums.size() / queries.size();
+  SmallVector<Value> values, next;
+  int64_t partBytes = kLanes * cache.type.getElementBytes();
+  for (int64_t part = first; part < first + number; ++part) {
+    Value offset = cache.getValueOffset(key, part * kLanes);
+    if (part * partBytes % kLineBytes == 0)
+      prefetch(offset);
+    values.push_back(
+        v.loadAsF32(op.getCache(), offset, cache.type.getElementType()));
+  }
+  for (auto [i, query] : llvm::enumerate(queries)) {
+    Value weight = v.splat(v.load(scratch, {row, v.index(i), lane}));
+    for (auto [part, value] : llvm::enumerate(values)) {
+      Value sum = sums[i * number + part], more = v.fma(weight, value, sum);
+      // A later value may be infinite, which a weight of 0 does not hide.
+      if (masked)
+        more = arith::SelectOp::create(
+            v.b, v.loc, v.less(key, limits[query.number]), more, sum);
+      next.push_back(more);
+    }
+  }
+  return next;
+}
+
+SmallVector<Value> QueryGroup::sumValues(Value span, Value block) {
+  int64_t count = queries.size();
+  Value row = v.sub(block, span), start = v.mul(block, kLanes);
+  Value end = v.add(start, kLanes);
+  SmallVector<Value> result(count * parts);
+  // Equal steps of as many parts as there are registers for.
+  int64_t step = llvm::divideCeil(parts, llvm::divideCeil(parts, sums / count));
+  for (int64_t first = 0; first < parts; first += step) {
+    int64_t number = std::min(step, parts - first);
+    auto addKeys = [&](Value from, Value to, ValueRange init, bool masked) {
+      return v.loop(from, to, 1, init, [&](Value key, ValueRange sums) {
+        return addValue(key, row, v.sub(key, start), first, sums, masked);
+      });
+    };
+    // Keys that every query sees, and those that only later ones do.
+    Value common = v.min(limits.front(), end);
+    SmallVector<Value> sums =
+        addKeys(start, common,
+                SmallVector<Value>(count * number, v.splat(0.0f)), false);
+    if (limits.size() > 1)
+      sums =
+          addKeys(v.max(start, common), v.min(limits.back(), end), sums, true);
+    for (int64_t query = 0; query < count; ++query)
+      for (int64_t part = 0; part < number; ++part)
+        result[query * parts + first + part] = sums[query * number + part];
+  }
+  return result;
+}
+
+SmallVector<Value> QueryGroup::addBlock(Value span, Value block,
+                                        ValueRange seen) {
+  Value row = v.sub(block, span);
+  SmallVector<Value> scores;
+  for (size_t query = 0; query < queries.size(); ++query)
+    scores.push_back(
+        v.load(scratch, {row, v.index(query), v.index(0)}, v.f32Vector()));
+  Value largest =
+      arith::MaxNumFOp::create(v.b, v.loc, seen[0], getLargest(v, scores));
+  SmallVector<Value> weights;
+  for (auto [query, score] : llvm::enumerate(scores)) {
+    weights.push_back(math::ExpOp::create(
+        v.b, v.loc, v.subf(score, getLane(v, largest, query))));
+    v.store(weights.back(), scratch, {row, v.index(query), v.index(0)});
+  }
+  SmallVector<Value> values = sumValues(span, block), sums;
+  for (auto [query, weight] : llvm::enumerate(weights)) {
+    sums.push_back(weight);
+    llvm::append_range(sums, ArrayRef(values).slice(query * parts, parts));
+  }
+  return add(seen, largest, sums);
+}
+
+SmallVector<Value> QueryGroup::addSpan(Value span, Value blocks,
+                                       ValueRange seen) {
+  Value end = v.min(v.add(span, kSpan), blocks);
+  storeScores(span, end);
+  SmallVector<Value> state = v.loop(span, end, 1, getNone(seen[0]),
+                                    [&](Value block, ValueRange state) {
+                                      return addBlock(span, block, state);
+                                    });
+  return add(seen, state[0], ArrayRef(state).drop_front());
+}
+
+void QueryGroup::storeOutput(ValueRange state) {
+  Value into = op.getInto().front();
+  int64_t headDim = cache.type.getHeadDim();
+  for (auto [number, query] : llvm::enumerate(queries)) {
+    ValueRange sums = state.slice(1 + number * (1 + parts), 1 + parts);
+    Value total = v.addLanes(sums[0]);
+    Value factor = v.splat(v.divf(v.constant(1.0f), total));
+    for (int64_t part = 0; part < parts; ++part)
+      v.storeFirst(v.mulf(sums[1 + part], factor), into,
+                   {query.token, v.add(query.column, part * kLanes)},
+                   headDim - part * kLanes);
+  }
+  // What pads the row is read by whoever sums over it; one head writes it.
+  int64_t columns = op.getHeads() * headDim;
+  int64_t padded = cast<MemRefType>(into.getType()).getShape().back();
+  if (columns == padded)
+    return;
+  Value isLast = v.less(v.index(op.getHeads() - 1), v.add(head, heads));
+  v.ifThen(isLast, [&] {
+    for (size_t query = 0; query < queries.size(); query += heads)
+      for (int64_t pad = columns; pad < padded; ++pad)
+        v.storeScalar(v.constant(0.0f), into,
+                      {queries[query].token, v.index(pad)});
+  });
+}
+
+void QueryGroup::run() {
+  Value last = v.sub(limits.back(), 1);
+  Value blocks = v.add(v.div(last, kLanes), 1);
+  storeOutput(v.loop(v.index(0), blocks, kSpan, getNone(v.splat(-1e30f)),
+                     [&](Value span, ValueRange seen) {
+                       return addSpan(span, blocks, seen);
+                     }));
+}

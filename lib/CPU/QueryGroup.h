@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Attention of a few queries that read the same kv head: consecutive heads of
+// consecutive tokens. A key or value is loaded and converted once for all of
+// them. Each query's float operations and their order are the same in any
+// group, so that no bit depends on how a step's queries are grouped.
+//
+// Softmax and the sum of values are made in three levels (a block of 16 keys, a
+// span of blocks, all spans): their error grows with the number of terms at a
+// level, so it stays below R20's bound for thousands of keys. The levels are
+// absolute positions.
+#ifndef TBQ_CPU_QUERYGROUP_H
+#define TBQ_CPU_QUERYGROUP_H
+
+#include "CacheHead.h"
+
+namespace mlir::tbq {
+
+class QueryGroup {
+public:
+  static constexpr int64_t kSpan = 16; // blocks
+
+  /// `tokens` tokens from `token` on, `heads` heads of each from `head` on.
+  /// `scratch` holds scores: kSpan blocks, of as many queries, of 16 keys.
+  QueryGroup(VectorBuilder &v, AttentionOp op, CacheHead &cache, Value token,
+             int64_t tokens, Value head, int64_t heads, Value scratch,
+             int64_t registers);
+
+  void run();
+
+  /// The sums of 16 lanes that stay in registers beside what is added to them.
+  static int64_t getSums(int64_t registers) {
+    return std::max<int64_t>(2, registers * 3 / 4);
+  }
+  /// The most queries of a group: a query has two sums while it is multiplied
+  /// with keys.
+  static int64_t getMostQueries(int64_t registers) {
+    return getSums(registers) / 2;
+  }
+
+private:
+  /// How far ahead keys and values are asked for, into the second cache:
+  /// reading the cache waits for memory, not for arithmetic.
+  static constexpr int64_t kPrefetchBytes = 6144;
+  static constexpr int64_t kLineBytes = 64;
+
+  struct Query {
+    Value token, column; // where its row of features begins
+    int64_t number;      // of the token within the group
+  };
+
+  /// The largest score of each query, in the lane of its number; then each
+  /// query's sums: of weights, in sixteen lanes, and the parts of the weighted
+  /// sum of values, all relative to that largest score.
+  SmallVector<Value> getNone(Value largest);
+  /// `seen` and the sums of later keys, relative to their `largest` scores.
+  SmallVector<Value> add(ValueRange seen, Value largest, ValueRange sums);
+  SmallVector<Value> addSpan(Value span, Value blocks, ValueRange seen);
+  SmallVector<Value> addBlock(Value span, Value block, ValueRange seen);
+  /// Stores the scores of `number` blocks of 16 keys, -inf of keys that come
+  /// later than the query.
+  void storeScores(Value span, Value block, int64_t number);
+  void storeScores(Value span, Value end);
+  /// Each query's weighted sum of a block's values, part by part.
+  SmallVector<Value> sumValues(Value span, Value block);
+  /// One key's part of that, its weight in `lane` of the block's scores, for
+  /// as many parts as there are sums from `first` on. `masked`: of those
+  /// queries only that are not earlier than the key.
+  SmallVector<Value> addValue(Value key, Value row, Value lane, int64_t first,
+                              ValueRange sums, bool masked);
+  void storeOutput(ValueRange state);
+  void prefetch(Value offset);
+
+  VectorBuilder &v;
+  AttentionOp op;
+  CacheHead &cache;
+  Value head, scratch;
+  int64_t heads, sums, parts;
+  SmallVector<Query> queries;
+  SmallVector<Value> limits; // of each token: its position + 1
+};
+
+} // namespace mlir::tbq
+
+#endif // TBQ_CPU_QUERYGROUP_H

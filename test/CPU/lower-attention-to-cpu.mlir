@@ -1,0 +1,193 @@
+// RUN: tbq-opt %s --tbq-lower-step-to-cpu="fma registers=32" --canonicalize --cse | FileCheck %s
+// RUN: tbq-opt %s --tbq-lower-step-to-cpu="fma registers=3" --canonicalize --cse | FileCheck %s --check-prefix=FEW
+// Attention by groups of queries that share a kv head, of 24 features in rows
+// of 32: heads of a token, and in prefill tokens too.
+
+!kv = !tbq.cache<2 layers, 1 by 24, 40 tokens, f16>
+!wide = !tbq.cache<1 layers, 1 by 64, 40 tokens, f32>
+
+// A worker's heads of one token, two together, and one that is left. Blocks of
+// 16 absolute positions, up to the token's own; keys after it weigh nothing and
+// their values are not read. Each block's values are summed from zero and added
+// to those of its span of 16 blocks, and a span to those before.
+// CHECK-LABEL: func.func @decode(
+// CHECK-DAG: %[[NEVER:.*]] = arith.constant dense<0xFF800000> : vector<16xf32>
+// CHECK-DAG: %[[SCALE:.*]] = arith.constant dense<5.000000e-01> : vector<16xf32>
+// CHECK-DAG: %[[LANE_NUMBERS:.*]] = arith.constant dense<[0, 1, 2, {{.*}}]> : vector<16xi32>
+// CHECK: %[[SCORES:.*]] = memref.alloca() {alignment = 64 : i64} : memref<16x2x16xf32>
+// CHECK: scf.for %[[TOKEN:.*]] = %{{.*}} to %{{.*}} step %c1
+// CHECK: %[[START:.*]] = arith.muli %[[TOKEN]], %c2
+// CHECK: %[[FROM:.*]] = arith.maxui %arg6, %[[START]]
+// CHECK: %[[AFTER:.*]] = arith.addi %[[START]], %c2
+// CHECK: %[[TO:.*]] = arith.minui %arg7, %[[AFTER]]
+// CHECK: %[[OWN:.*]] = arith.subi %[[TO]], %[[FROM]]
+// CHECK: %[[ODD:.*]] = arith.remui %[[OWN]], %c2
+// CHECK: %[[EVEN:.*]] = arith.subi %[[TO]], %[[ODD]]
+// CHECK: scf.for %{{.*}} = %[[FROM]] to %[[EVEN]] step %c2
+// CHECK: %[[POSITION:.*]] = arith.addi %arg4, %[[TOKEN]]
+// CHECK: %[[LIMIT:.*]] = arith.addi %[[POSITION]], %c1
+// CHECK: %[[WHOLE:.*]] = arith.divui %[[POSITION]], %c16
+// CHECK: %[[BLOCKS:.*]] = arith.addi %[[WHOLE]], %c1
+// CHECK: scf.for %[[SPAN:.*]] = %c0 to %[[BLOCKS]] step %c16 iter_args(%[[SEEN_LARGEST:.*]] = %{{.*}}, %[[SEEN:.*]] = %[[ZERO:.*]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
+// CHECK: %[[NEXT:.*]] = arith.addi %[[SPAN]], %c16
+// CHECK: %[[END:.*]] = arith.minui %[[NEXT]], %[[BLOCKS]]
+// Scores of two blocks at a time: a key is loaded once for both heads, and its
+// block's first line and every other asks for what comes 6 KB later.
+// CHECK: scf.for %[[BLOCK:.*]] = %[[SPAN]] to %{{.*}} step %c2
+// CHECK: scf.for %{{.*}} = %c0 to %c24 step %c4 iter_args(
+// CHECK: memref.prefetch %arg1[%{{.*}}], read, locality<2>, data
+// CHECK: %[[KEY:.*]] = arith.extf
+// CHECK: memref.prefetch
+// CHECK: %[[OTHER:.*]] = arith.extf
+// CHECK: math.fma %[[Q:.*]], %[[KEY]]
+// CHECK-NEXT: math.fma %[[Q]], %[[OTHER]]
+// CHECK: math.fma %[[R:.*]], %[[KEY]]
+// CHECK-NEXT: math.fma %[[R]], %[[OTHER]]
+// CHECK-NOT: memref.prefetch
+// CHECK-COUNT-4: math.fma
+// CHECK: memref.prefetch
+// CHECK: scf.yield
+// CHECK: %[[FIRST:.*]] = arith.muli %[[BLOCK]], %c16
+// CHECK: %[[LEFT:.*]] = arith.subi %[[LIMIT]], %[[FIRST]]
+// CHECK: %[[COUNT:.*]] = arith.index_cast %[[LEFT]]
+// CHECK: %[[COUNTS:.*]] = vector.broadcast %[[COUNT]]
+// CHECK: %[[VISIBLE:.*]] = arith.cmpi sgt, %[[COUNTS]], %[[LANE_NUMBERS]]
+// CHECK: arith.mulf %{{.*}}, %[[SCALE]]
+// CHECK: arith.select %[[VISIBLE]], %{{.*}}, %[[NEVER]]
+// CHECK: vector.store %{{.*}}, %[[SCORES]][%{{.*}}, %c0, %c0]
+// What is left of a span, block by block.
+// CHECK: scf.for %{{.*}} = %{{.*}} to %[[END]] step %c1
+// CHECK: %[[SUMS:.*]]:7 = scf.for %{{.*}} = %[[SPAN]] to %[[END]] step %c1 iter_args(%[[LARGEST:.*]] = %[[SEEN_LARGEST]], %[[LANES:.*]] = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
+// The largest of each 16 in four steps, the two heads in one vector.
+// CHECK: %[[S:.*]] = vector.load %[[SCORES]]
+// CHECK: %[[T:.*]] = vector.load %[[SCORES]]
+// CHECK: vector.shuffle %[[S]], %[[T]] [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23]
+// CHECK-NEXT: vector.shuffle %[[S]], %[[T]] [8, 9, 10, 11, 12, 13, 14, 15, 24, 25,
+// CHECK-NEXT: arith.maxnumf
+// CHECK-NEXT: vector.shuffle {{.*}} [0, 1, 2, 3, 8, 9, 10, 11,
+// CHECK-NEXT: vector.shuffle {{.*}} [4, 5, 6, 7, 12, 13, 14, 15,
+// CHECK-NEXT: arith.maxnumf
+// CHECK-NEXT: vector.shuffle {{.*}} [0, 1, 4, 5,
+// CHECK-NEXT: vector.shuffle {{.*}} [2, 3, 6, 7,
+// CHECK-NEXT: arith.maxnumf
+// CHECK-NEXT: vector.shuffle {{.*}} [0, 2, 4, 6,
+// CHECK-NEXT: vector.shuffle {{.*}} [1, 3, 5, 7,
+// CHECK-NEXT: %[[MOST:.*]] = arith.maxnumf
+// CHECK-NEXT: %[[NEWEST:.*]] = arith.maxnumf %[[LARGEST]], %[[MOST]]
+// CHECK: %[[ONE:.*]] = vector.shuffle %[[NEWEST]], %[[NEWEST]] [0, 0, 0,
+// CHECK-NEXT: arith.subf %[[S]], %[[ONE]]
+// CHECK: %[[WEIGHTS:.*]] = math.exp
+// CHECK: %[[TWO:.*]] = vector.shuffle %[[NEWEST]], %[[NEWEST]] [1, 1, 1,
+// CHECK-NEXT: arith.subf %[[T]], %[[TWO]]
+// CHECK: math.exp
+// CHECK: %[[VALUES:.*]] = arith.muli %{{.*}}, %c16
+// CHECK: %[[VALUES_END:.*]] = arith.addi %[[VALUES]], %c16
+// CHECK: %[[KEYS_END:.*]] = arith.minui %[[LIMIT]], %[[VALUES_END]]
+// CHECK: scf.for %{{.*}} = %[[VALUES]] to %[[KEYS_END]] step %c1 iter_args(%{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
+// CHECK: memref.prefetch
+// CHECK: arith.extf
+// CHECK-NOT: memref.prefetch
+// CHECK: arith.extf
+// CHECK-NOT: arith.extf
+// CHECK-COUNT-4: math.fma
+// Both heads' decay is one exponential.
+// CHECK: arith.subf %[[LARGEST]], %[[NEWEST]]
+// CHECK-NEXT: %[[DECAYS:.*]] = math.exp
+// CHECK-NEXT: %[[DECAY:.*]] = vector.shuffle %[[DECAYS]], %[[DECAYS]] [0, 0, 0,
+// CHECK-NEXT: math.fma %[[LANES]], %[[DECAY]], %[[WEIGHTS]]
+// CHECK-COUNT-2: math.fma %{{.*}}, %[[DECAY]], %{{.*}}
+// CHECK-NEXT: vector.shuffle %[[DECAYS]], %[[DECAYS]] [1, 1, 1,
+// CHECK-COUNT-3: math.fma
+// CHECK: arith.subf %[[SEEN_LARGEST]], %[[SUMS]]#0
+// CHECK: math.exp
+// CHECK: %[[LATER:.*]] = vector.shuffle
+// CHECK: math.fma %[[SEEN]], %[[LATER]], %[[SUMS]]#1
+// CHECK-COUNT-2: math.fma %{{.*}}, %[[LATER]], %[[SUMS]]#
+// CHECK: vector.reduction <add>
+// CHECK: vector.store %{{.*}}, %arg2
+// CHECK: %[[MASK:.*]] = vector.constant_mask [8] : vector<16xi1>
+// CHECK: vector.maskedstore %arg2[%[[TOKEN]], %{{.*}}], %[[MASK]]
+// One head, four blocks together.
+// CHECK: scf.for %{{.*}} = %[[EVEN]] to %[[TO]] step %c1
+// CHECK: scf.for %{{.*}} = %c0 to %{{.*}} step %c16
+// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c4
+// CHECK-COUNT-16: math.fma
+func.func @decode(%q: memref<1x48xf32>, %cache: memref<8192xi8>, %y: memref<1x48xf32>, %l: index, %p: index, %n: index, %b: index, %e: index) {
+  tbq.attention %q, %cache[%l] at %p heads 2 scale 0.5 !kv into(%y) count(%n) range(%b, %e) : (memref<1x48xf32>, memref<8192xi8>, index, index, memref<1x48xf32>, index, index, index) -> ()
+  return
+}
+
+// Of tokens that are this worker's with all heads, four go together: heads of
+// one kv head. Then the heads of tokens that it has a part of, and tokens left,
+// before and after those.
+// CHECK-LABEL: func.func @prefill(
+// CHECK: memref.alloca() {alignment = 64 : i64} : memref<16x12x16xf32>
+// CHECK: %[[UP:.*]] = arith.addi %arg6, %c2
+// CHECK: %[[FIRST:.*]] = arith.divui %[[UP]], %c3
+// CHECK: %[[DOWN:.*]] = arith.divui %arg7, %c3
+// CHECK: %[[UNTIL:.*]] = arith.maxui %[[FIRST]], %[[DOWN]]
+// CHECK: %[[WHOLE:.*]] = arith.subi %[[UNTIL]], %[[FIRST]]
+// CHECK: %[[REST:.*]] = arith.remui %[[WHOLE]], %c4
+// CHECK: %[[LAST:.*]] = arith.subi %[[UNTIL]], %[[REST]]
+// CHECK: scf.for %[[TOKEN:.*]] = %[[FIRST]] to %[[LAST]] step %c4
+// CHECK: %[[POSITION:.*]] = arith.addi %arg4, %[[TOKEN]]
+// CHECK: %[[LIMIT:.*]] = arith.addi %[[POSITION]], %c1
+// Twelve queries: one block at a time, 24 sums.
+// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c1
+// CHECK: scf.for %{{.*}} = %c0 to %c24 step %c4
+// CHECK-COUNT-48: math.fma
+// CHECK-NOT: math.fma
+// Each token sees as many keys as it may.
+// CHECK-COUNT-4: arith.cmpi sgt
+// CHECK: math.exp
+// Values that all four tokens see, then those that only later ones do: an
+// infinite one must not meet a weight of 0.
+// CHECK: %[[COMMON:.*]] = arith.minui %[[LIMIT]], %{{.*}}
+// CHECK: scf.for %{{.*}} = %[[BEGIN:.*]] to %[[COMMON]] step %c1
+// CHECK-NOT: arith.select
+// CHECK: scf.yield
+// CHECK: %[[THEN:.*]] = arith.maxui %[[BEGIN]], %[[COMMON]]
+// CHECK: scf.for %[[KEY:.*]] = %[[THEN]] to %{{.*}} step %c1
+// CHECK: %[[MORE:.*]] = math.fma %{{.*}}, %{{.*}}, %[[BEFORE:.*]] :
+// CHECK-NEXT: %[[SEES:.*]] = arith.cmpi ult, %[[KEY]], %[[LIMIT]]
+// CHECK-NEXT: arith.select %[[SEES]], %[[MORE]], %[[BEFORE]]
+// What pads the row, for each of the four tokens: those of the last head.
+// CHECK: %[[ALL:.*]] = arith.cmpi
+// CHECK-COUNT-4: memref.store %{{.*}}, %arg2[%{{.*}}, %c79]
+// CHECK: %[[HEAD_END:.*]] = arith.muli %[[FIRST]], %c3
+// CHECK: %[[BEFORE_END:.*]] = arith.minui %[[HEAD_END]], %arg7
+// CHECK: %[[LAST_END:.*]] = arith.muli %[[LAST]], %c3
+// CHECK: %[[AFTER:.*]] = arith.maxui %[[LAST_END]], %[[BEFORE_END]]
+// CHECK: scf.for %[[SIDE:.*]] = %c0 to %c2 step %c1
+// CHECK: %[[IS_AFTER:.*]] = arith.cmpi
+// CHECK-DAG: arith.select %[[IS_AFTER]], %[[AFTER]], %arg6
+// CHECK-DAG: arith.select %[[IS_AFTER]], %arg7, %[[BEFORE_END]]
+// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c3
+// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c2
+func.func @prefill(%q: memref<16x80xf32>, %cache: memref<8192xi8>, %y: memref<16x80xf32>, %l: index, %p: index, %n: index, %b: index, %e: index) {
+  tbq.attention %q, %cache[%l] at %p heads 3 scale 0.5 !kv into(%y) count(%n) range(%b, %e) : (memref<16x80xf32>, memref<8192xi8>, index, index, memref<16x80xf32>, index, index, index) -> ()
+  return
+}
+
+// Registers for two sums: one query at a time, a block at a time, and the
+// values of two vectors of its features, then of the other two. A vector of f32
+// is a line of the cache.
+// FEW-LABEL: func.func @wide(
+// FEW: memref.alloca() {alignment = 64 : i64} : memref<16x1x16xf32>
+// FEW: scf.for %[[SPAN:.*]] = %c0 to %{{.*}} step %c16 iter_args(
+// FEW: scf.for %{{.*}} = %[[SPAN]] to %[[END:.*]] step %c1 {
+// FEW: scf.for %{{.*}} = %c0 to %c64 step %c8 iter_args(
+// FEW-COUNT-8: memref.prefetch
+// FEW: scf.for %{{.*}} = %[[SPAN]] to %[[END]] step %c1 iter_args(
+// FEW: scf.for %{{.*}} = %[[KEYS:.*]] to %[[KEYS_END:.*]] step %c1 iter_args(
+// FEW-COUNT-2: memref.prefetch
+// FEW-COUNT-2: math.fma
+// FEW-NOT: math.fma
+// FEW: scf.for %{{.*}} = %[[KEYS]] to %[[KEYS_END]] step %c1 iter_args(
+// FEW-COUNT-2: memref.prefetch
+// FEW-COUNT-2: math.fma
+// FEW-NEXT: scf.yield
+func.func @wide(%q: memref<16x64xf32>, %cache: memref<24576xi8>, %y: memref<16x64xf32>, %l: index, %p: index, %n: index, %b: index, %e: index) {
+  tbq.attention %q, %cache[%l] at %p heads 1 scale 0.5 !wide into(%y) count(%n) range(%b, %e) : (memref<16x64xf32>, memref<24576xi8>, index, index, memref<16x64xf32>, index, index, index) -> ()
+  return
+}
