@@ -114,8 +114,13 @@ def PlanMemoryPass : Pass<"tbq-plan-memory", "::mlir::ModuleOp"> {
     Functions on tensors become functions on memory, with the arguments of
     format/StepAbi.h: arena, weights, cache, tokens, logits, position, count,
     first logits row, team. Tensors whose lives do not overlap share bytes. The
-    residual stream stays in one buffer through all layers.
+    residual stream stays in one buffer through all layers. In a step of one
+    token, what an op makes of a whole row lies on the stack of each worker,
+    which computes it for itself: up to `worker-bytes` a function.
   }];
+  let options = [
+    Option<"workerBytes", "worker-bytes", "int64_t", "1 << 18",
+           "most bytes of a worker's own buffers in a function">];
   let dependentDialects = ["::mlir::tbq::TbqDialect", "::mlir::memref::MemRefDialect",
                            "::mlir::scf::SCFDialect", "::mlir::arith::ArithDialect"];
 }

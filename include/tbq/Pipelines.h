@@ -47,6 +47,12 @@ struct PackOptions : PassPipelineOptions<PackOptions> {
 };
 
 struct LowerOptions : PassPipelineOptions<LowerOptions> {
+  /// On the stack of a thread: less than the scratch memory of a block of
+  /// tokens. 0 on a GPU, whose workers are many threads.
+  Option<int64_t> workerBytes{
+      *this, "worker-bytes",
+      llvm::cl::desc("most bytes of a worker's own buffers in a function"),
+      llvm::cl::init(1 << 18)};
   Option<bool> observe{*this, "observe",
                        llvm::cl::desc("show the values of each op"),
                        llvm::cl::init(false)};

@@ -69,7 +69,9 @@ void mlir::tbq::buildPackPipeline(OpPassManager &manager,
 //        range, barriers, and scf, arith, memref around them
 void mlir::tbq::buildLowerPipeline(OpPassManager &manager,
                                    const LowerOptions &options) {
-  manager.addPass(createPlanMemoryPass());
+  PlanMemoryPassOptions memory;
+  memory.workerBytes = options.workerBytes;
+  manager.addPass(createPlanMemoryPass(memory));
   manager.addPass(createDistributePass());
   if (options.observe)
     manager.addPass(createObserveStepsPass());

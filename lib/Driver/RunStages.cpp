@@ -76,6 +76,8 @@ Status Compilation::runStage(Stage stage) {
   case Stage::Lower: {
     LowerOptions lower;
     lower.observe = options.observe;
+    if (device)
+      lower.workerBytes = 0;
     buildLowerPipeline(manager, lower);
     break;
   }

@@ -133,6 +133,9 @@ int64_t PackedLinearOp::getUnitsPerToken() { return 0; }
 int64_t PackedLinearOp::getFixedUnits() {
   return getWeight().getType().getLayout().getNumTiles();
 }
+int64_t PackedLinearOp::getUnitColumns() {
+  return getWeight().getType().getLayout().getTile();
+}
 bool PackedLinearOp::mayOverwrite(Value operand) {
   // Tiles read the whole row of an input, each only its part of a residual.
   return operand == getResidual() && operand != getInput();

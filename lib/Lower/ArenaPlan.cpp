@@ -63,6 +63,11 @@ ArenaPlan::create(func::FuncOp function, const DenseSet<Value> &elsewhere,
     }
     ++index;
   }
+  // One token's buffers are small beside a chunk's: each has bytes of its own,
+  // since bytes used again cost barriers.
+  for (auto [value, number] : plan.bufferOf)
+    if (cast<RankedTensorType>(value.getType()).getDimSize(0) == 1)
+      plan.buffers[number].begin = 0, plan.buffers[number].end = index;
   plan.assignOffsets();
   return plan;
 }

@@ -4,9 +4,11 @@
 // puts a barrier before an op where, since the last barrier, another worker may
 // have touched bytes it touches and one of the two writes. The bytes come from
 // the memory plan, so the analysis is exact to the buffer. A loop over layers
-// is followed around its back edge, and into its function.
+// is followed around its back edge, and into its function. What writes memory
+// of the worker's own is computed whole by each.
 
 #include "StepArguments.h"
+#include "WorkerMemory.h"
 #include "tbq/Passes.h"
 
 #include "mlir/Dialect/Utils/StaticValueUtils.h"
@@ -23,7 +25,8 @@ using namespace mlir::tbq;
 namespace {
 /// How rows are divided: units a token, the bytes of a unit, and which count
 /// of tokens. Ops that divide rows of one buffer in one way hand each piece of
-/// a row from a worker to itself.
+/// a row from a worker to itself: setRange gives equal numbers of units the
+/// same shares.
 struct Partition {
   int64_t perToken = 0, unitBytes = 0; // perToken 0: not by rows
   unsigned count = 0;
@@ -82,20 +85,35 @@ static Access getAccess(Value buffer, bool write, Partition partition) {
           write, partition};
 }
 
-/// How the op's units divide rows among workers.
-static Partition getPartition(StepOp op) {
+/// How the op's units divide the rows of an operand among workers.
+static Partition getPartition(StepOp op, Value rows) {
+  // All units read all of it.
+  if (isOfEveryWorker(op))
+    return {};
+  // A linear divides what it writes, and the residual it adds to that, into
+  // tiles of columns; each reads all of its input. With one row that is how ops
+  // divide it whose units are as many vectors of as many columns. Without a
+  // token they have no units, and touch nothing.
+  const bool oneRow = cast<MemRefType>(rows.getType()).getDimSize(0) == 1;
+  if (int64_t units = op.getFixedUnits()) {
+    const bool isDivided =
+        llvm::is_contained(op.getInto(), rows) || op.mayOverwrite(rows);
+    return oneRow && isDivided ? Partition{units, op.getUnitColumns(), kCount}
+                               : Partition{};
+  }
+  if (oneRow)
+    return {op.getUnitsPerToken(), op.getUnitColumns(), kCount};
   auto count = dyn_cast<BlockArgument>(op.getCountMutable()[0].get());
-  if (!count || op.getUnitsPerToken() == 0)
+  if (!count)
     return {};
   return {op.getUnitsPerToken(), op.getUnitColumns(), count.getArgNumber()};
 }
 
 static Pending getAccesses(StepOp op) {
   Pending accesses;
-  Partition partition = getPartition(op);
   for (OpOperand &operand : op->getOpOperands()) {
     auto type = dyn_cast<MemRefType>(operand.get().getType());
-    if (!type)
+    if (!type || isWorkerBuffer(operand.get()))
       continue;
     // The cache is read across tokens, whoever wrote them.
     if (operand.get() == op.getCacheMemory())
@@ -103,7 +121,7 @@ static Pending getAccesses(StepOp op) {
     else
       accesses.push_back(getAccess(
           operand.get(), llvm::is_contained(op.getInto(), operand.get()),
-          partition));
+          getPartition(op, operand.get())));
   }
   return accesses;
 }
@@ -142,7 +160,8 @@ static void analyze(Block &block, Pending &pending,
   }
 }
 
-/// units * worker / workers up to units * (worker + 1) / workers.
+/// units * worker / workers up to units * (worker + 1) / workers; of what every
+/// worker computes, all units.
 static void setRange(StepOp op, Value worker, Value workers, Value next) {
   OpBuilder b(op);
   Location loc = op->getLoc();
@@ -153,6 +172,11 @@ static void setRange(StepOp op, Value worker, Value workers, Value next) {
                               arith::ConstantIndexOp::create(b, loc, perToken));
   else
     units = arith::ConstantIndexOp::create(b, loc, op.getFixedUnits());
+  if (isOfEveryWorker(op)) {
+    Value range[] = {arith::ConstantIndexOp::create(b, loc, 0), units};
+    op.getRangeMutable().append(ValueRange(range));
+    return;
+  }
   auto share = [&](Value number) -> Value {
     Value product = arith::MulIOp::create(b, loc, units, number);
     return arith::DivUIOp::create(b, loc, product, workers);

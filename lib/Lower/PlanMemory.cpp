@@ -2,11 +2,12 @@
 //
 // tbq-plan-memory: functions on tensors become functions on memory with the
 // arguments of a step (format/StepAbi.h); each tensor is a view of the arena at
-// an offset known now, logits and residual where they belong. Every op gets the
-// number of tokens it is to compute.
+// an offset known now or of the worker's own memory, logits and residual where
+// they belong. Every op gets the number of tokens it is to compute.
 
 #include "ArenaPlan.h"
 #include "StepArguments.h"
+#include "WorkerMemory.h"
 #include "tbq/Passes.h"
 
 namespace mlir::tbq {
@@ -22,6 +23,7 @@ namespace {
 struct PlannedFunction {
   func::FuncOp function;
   ArenaPlan plan;
+  DenseSet<Value> own;  // tensors that each worker makes for itself
   int64_t base = 0;     // of its buffers
   int64_t residual = 0; // of a layer function's residual
   bool isLayer = false;
@@ -54,7 +56,8 @@ static func::ReturnOp getReturn(func::FuncOp function) {
 
 /// Plans a layer function: its residual has memory already, and the result
 /// goes there too, which must not spoil a later read.
-static FailureOr<PlannedFunction> planLayer(func::FuncOp function) {
+static FailureOr<PlannedFunction> planLayer(func::FuncOp function,
+                                            int64_t workerBytes) {
   Value residual = function.getArgument(0);
   Value result = getReturn(function).getOperand(0);
   Operation *last = result.getDefiningOp();
@@ -67,16 +70,19 @@ static FailureOr<PlannedFunction> planLayer(func::FuncOp function) {
           "reads a residual that the layer's result has overwritten");
   }
   DenseSet<Value> elsewhere{residual, result};
+  DenseSet<Value> own = findWorkerTensors(function, elsewhere, workerBytes);
+  elsewhere.insert_range(own);
   FailureOr<ArenaPlan> plan =
       ArenaPlan::create(function, elsewhere, [](LayersOp) { return 0; });
   if (failed(plan))
     return failure();
-  PlannedFunction planned{function, std::move(*plan)};
+  PlannedFunction planned{function, std::move(*plan), std::move(own)};
   planned.isLayer = true;
   return planned;
 }
 
-static FailureOr<PlannedEntry> planEntry(func::FuncOp entry) {
+static FailureOr<PlannedEntry> planEntry(func::FuncOp entry,
+                                         int64_t workerBytes) {
   auto module = entry->getParentOfType<ModuleOp>();
   PlannedEntry planned;
   planned.tokens =
@@ -84,8 +90,8 @@ static FailureOr<PlannedEntry> planEntry(func::FuncOp entry) {
   DenseMap<Operation *, int64_t> scratch;
   SmallVector<LayersOp> repeats(entry.getOps<LayersOp>());
   for (LayersOp repeat : repeats) {
-    FailureOr<PlannedFunction> layer =
-        planLayer(module.lookupSymbol<func::FuncOp>(repeat.getCallee()));
+    FailureOr<PlannedFunction> layer = planLayer(
+        module.lookupSymbol<func::FuncOp>(repeat.getCallee()), workerBytes);
     if (failed(layer))
       return failure();
     scratch[repeat] = layer->plan.getBytes();
@@ -101,6 +107,8 @@ static FailureOr<PlannedEntry> planEntry(func::FuncOp entry) {
     planned.layers.push_back(std::move(*layer));
   }
   DenseSet<Value> elsewhere{getReturn(entry).getOperand(0)};
+  planned.entry.own = findWorkerTensors(entry, elsewhere, workerBytes);
+  elsewhere.insert_range(planned.entry.own);
   FailureOr<ArenaPlan> plan = ArenaPlan::create(
       entry, elsewhere, [&](LayersOp op) { return scratch.lookup(op); });
   if (failed(plan))
@@ -186,10 +194,12 @@ Value FunctionRewriter::getBuffer(Value tensor) {
                      : Value();
   if (!planned.isLayer && tensor == result)
     return buffers[tensor] = block.getArgument(kLogits);
+  auto type = getBufferType(cast<RankedTensorType>(tensor.getType()));
+  if (planned.own.contains(tensor))
+    return buffers[tensor] = createWorkerBuffer(b, loc, type);
   int64_t offset = planned.plan.contains(tensor)
                        ? planned.base + planned.plan.getOffset(tensor)
                        : planned.residual;
-  auto type = getBufferType(cast<RankedTensorType>(tensor.getType()));
   Value byte = arith::ConstantIndexOp::create(b, loc, offset);
   return buffers[tensor] = memref::ViewOp::create(
              b, loc, type, block.getArgument(kArena), byte, ValueRange());
@@ -282,6 +292,8 @@ static StepTypes getStepTypes(func::FuncOp entry, int64_t weights,
 
 namespace {
 struct PlanMemoryPass : tbq::impl::PlanMemoryPassBase<PlanMemoryPass> {
+  using PlanMemoryPassBase::PlanMemoryPassBase;
+
   void runOnOperation() override {
     ModuleOp module = getOperation();
     auto sections = module.getOps<WeightsOp>();
@@ -298,7 +310,7 @@ struct PlanMemoryPass : tbq::impl::PlanMemoryPassBase<PlanMemoryPass> {
         module.emitError("has no entry point '") << name << "'";
         return signalPassFailure();
       }
-      FailureOr<PlannedEntry> planned = planEntry(entry);
+      FailureOr<PlannedEntry> planned = planEntry(entry, workerBytes);
       if (failed(planned))
         return signalPassFailure();
       arena = std::max(arena, planned->entry.plan.getBytes());

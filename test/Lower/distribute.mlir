@@ -267,5 +267,63 @@ func.func @prefill(%arena: memref<8192xi8>, %weights: memref<65536xi8>, %cache: 
 
 // -----
 
+// One token. What lies in the worker's own memory every worker computes whole,
+// so a linear that reads it waits for nobody; what is as many units as a linear
+// has tiles goes on with the worker's own columns.
+!vector = !tbq.packed<1x64, f32, tile 1>
+!matrix = !tbq.packed<64x64, f32, tile 16>
+// CHECK-LABEL: func.func @decode(
+func.func @decode(%arena: memref<8192xi8>, %weights: memref<65536xi8>, %cache: memref<8192xi8>, %tokens: memref<1xi32>,
+    %logits: memref<1x64xf32>, %position: index, %count: index, %first: index, %team: !tbq.team) {
+  %a_at = arith.constant 0 : index
+  %a = memref.view %arena[%a_at][] : memref<8192xi8> to memref<1x64xf32>
+  %b_at = arith.constant 256 : index
+  %b = memref.view %arena[%b_at][] : memref<8192xi8> to memref<1x64xf32>
+  %c_at = arith.constant 512 : index
+  %c = memref.view %arena[%c_at][] : memref<8192xi8> to memref<1x64xf32>
+  %own = memref.alloca() : memref<1x64xf32>
+  %n = tbq.placed_weight [0] in %weights : memref<65536xi8> : !vector
+  %m = tbq.placed_weight [0] in %weights : memref<65536xi8> : !matrix
+  // CHECK-NOT: tbq.barrier
+  // CHECK: tbq.embedding
+  tbq.embedding %tokens, %m into(%a) count(%count) : (memref<1xi32>, !matrix, memref<1x64xf32>, index) -> ()
+  // One worker wrote what all of them read.
+  // CHECK: %[[UNITS:.*]] = arith.muli %arg6
+  // CHECK: %[[ZERO:.*]] = arith.constant 0 : index
+  // CHECK: tbq.barrier
+  // CHECK-NEXT: tbq.rms_norm {{.*}} range(%[[ZERO]], %[[UNITS]])
+  tbq.rms_norm %a, %n epsilon 1.0 features 64 into(%own) count(%count) : (memref<1x64xf32>, !vector, memref<1x64xf32>, index) -> ()
+  // CHECK-NOT: tbq.barrier
+  // CHECK: tbq.packed_linear
+  // CHECK-NOT: tbq.barrier
+  // CHECK: tbq.gated_activation
+  tbq.packed_linear %own, %m into(%b) count(%count) : (memref<1x64xf32>, !matrix, memref<1x64xf32>, index) -> ()
+  tbq.gated_activation %b, %b into(%c) count(%count) : (memref<1x64xf32>, memref<1x64xf32>, memref<1x64xf32>, index) -> ()
+  // A residual is read as it is written, tile by tile.
+  // CHECK-NOT: tbq.barrier
+  // CHECK: tbq.packed_linear
+  tbq.packed_linear %own, %m residual(%c) into(%b) count(%count) : (memref<1x64xf32>, !matrix, memref<1x64xf32>, memref<1x64xf32>, index) -> ()
+  // An input is read whole.
+  // CHECK: tbq.barrier
+  // CHECK-NEXT: tbq.packed_linear
+  tbq.packed_linear %b, %m into(%c) count(%count) : (memref<1x64xf32>, !matrix, memref<1x64xf32>, index) -> ()
+  // Also where it is the residual too.
+  // CHECK: tbq.barrier
+  // CHECK-NEXT: tbq.packed_linear
+  tbq.packed_linear %c, %m residual(%c) into(%a) count(%count) : (memref<1x64xf32>, !matrix, memref<1x64xf32>, memref<1x64xf32>, index) -> ()
+  // Heads of 32 columns are other units than tiles of 16.
+  // CHECK: tbq.barrier
+  // CHECK-NEXT: tbq.rope
+  %t = tbq.placed_weight [0] in %weights : memref<65536xi8> : !tbq.packed<64x32, f32, tile 1>
+  tbq.rope %a, %t at %position heads 2 x 32 into(%b) count(%count) : (memref<1x64xf32>, !tbq.packed<64x32, f32, tile 1>, index, memref<1x64xf32>, index) -> ()
+  return
+}
+func.func @prefill(%arena: memref<8192xi8>, %weights: memref<65536xi8>, %cache: memref<8192xi8>, %tokens: memref<1xi32>,
+    %logits: memref<1x64xf32>, %position: index, %count: index, %first: index, %team: !tbq.team) {
+  return
+}
+
+// -----
+
 // expected-error @below {{has no entry point 'decode'}}
 module {}

@@ -14,20 +14,22 @@
 
 // CHECK-LABEL: func.func private @decode_layers_0(
 // CHECK-SAME: %[[ARENA:arg0]]: memref<9216xi8>, %[[WEIGHTS:arg1]]: memref<5312xi8>, %[[CACHE:arg2]]: memref<11264xi8>, %arg3: memref<1xi32>, %arg4: memref<1x32xf32>, %[[POSITION:arg5]]: index, %[[COUNT:arg6]]: index, %arg7: index, %arg8: !tbq.team, %[[LAYER:arg9]]: index) {
-// Bytes 0..191 are x, then y; 192..383 a, s and q, then the attention's; the
-// residual lies above what its layer needs.
-// CHECK-DAG: %[[X:.*]] = memref.view %[[ARENA]][%c0][] : memref<9216xi8> to memref<1x48xf32>
-// CHECK-DAG: %[[A:.*]] = memref.view %[[ARENA]][%c192][] : memref<9216xi8> to memref<1x16xf32>
+// What every worker makes for itself is its own. One token's other buffers, y
+// and the attention's, share no bytes; the residual lies above what its layer
+// needs.
+// CHECK-DAG: %[[Y:.*]] = memref.view %[[ARENA]][%c0][] : memref<9216xi8> to memref<1x48xf32>
 // CHECK-DAG: %[[O:.*]] = memref.view %[[ARENA]][%c192][] : memref<9216xi8> to memref<1x48xf32>
-// CHECK-DAG: %[[S:.*]] = memref.view %[[ARENA]][%c256][] : memref<9216xi8> to memref<1x16xi32>
-// CHECK-DAG: %[[Q:.*]] = memref.view %[[ARENA]][%c320][] : memref<9216xi8> to memref<1x48xi8>
+// CHECK-DAG: %[[S:.*]] = memref.alloca() {alignment = 64 : i64} : memref<1x16xi32>
+// CHECK-DAG: %[[A:.*]] = memref.alloca() {alignment = 64 : i64} : memref<1x16xf32>
+// CHECK-DAG: %[[Q:.*]] = memref.alloca() {alignment = 64 : i64} : memref<1x48xi8>
+// CHECK-DAG: %[[X:.*]] = memref.alloca() {alignment = 64 : i64} : memref<1x48xf32>
 // CHECK-DAG: %[[H:.*]] = memref.view %[[ARENA]][%c384][] : memref<9216xi8> to memref<1x48xf32>
 // CHECK: %[[N:.*]] = tbq.placed_weight [2560, 2752] layer(%[[LAYER]]) in %[[WEIGHTS]]
 // CHECK: tbq.rms_norm %[[H]], %[[N]] {{.*}} into(%[[X]]) count(%[[COUNT]]) :
 // CHECK: tbq.quantize_activations %[[X]] {{.*}} into(%[[Q]], %[[A]], %[[S]]) count(%[[COUNT]]) :
-// CHECK: tbq.packed_linear %[[Q]], %{{.*}} sums(%[[S]]) activation_scale(%[[A]]) into(%[[X]]) count(%[[COUNT]]) :
-// CHECK: tbq.append_cache %[[X]], %[[X]], %[[CACHE]][%[[LAYER]]] at %[[POSITION]] tokens %[[COUNT]] !cache count(%[[COUNT]]) :
-// CHECK: tbq.attention %[[X]], %[[CACHE]][%[[LAYER]]] at %[[POSITION]] {{.*}} into(%[[O]]) count(%[[COUNT]]) :
+// CHECK: tbq.packed_linear %[[Q]], %{{.*}} sums(%[[S]]) activation_scale(%[[A]]) into(%[[Y]]) count(%[[COUNT]]) :
+// CHECK: tbq.append_cache %[[Y]], %[[Y]], %[[CACHE]][%[[LAYER]]] at %[[POSITION]] tokens %[[COUNT]] !cache count(%[[COUNT]]) :
+// CHECK: tbq.attention %[[Y]], %[[CACHE]][%[[LAYER]]] at %[[POSITION]] {{.*}} into(%[[O]]) count(%[[COUNT]]) :
 // The residual is added to in place.
 // CHECK: tbq.add %[[H]], %[[O]] into(%[[H]]) count(%[[COUNT]]) :
 // CHECK-NEXT: return
@@ -98,36 +100,65 @@ tbq.weights @weights bytes 5312 {
 // -----
 
 !kv = !tbq.cache<2 layers, 1 by 16, 16 tokens, f32>
-!rows = tensor<1x16xf32>
+!rows = tensor<8x16xf32>
 !table = !tbq.packed<16x16, f32, tile 16>
 // %0 lives to the end, %1 until %3 is made: four buffers, for three that live
 // at once beside the one being made. Only %4, the logits, is elsewhere.
-// CHECK: tbq.arena_bytes = 256 : i64
+// CHECK: tbq.arena_bytes = 2048 : i64
 // CHECK-LABEL: func.func @decode(
 // CHECK-DAG: %[[B0:.*]] = memref.view %arg0[%c0][]
-// CHECK-DAG: %[[B1:.*]] = memref.view %arg0[%c64][]
-// CHECK-DAG: %[[B2:.*]] = memref.view %arg0[%c128][]
-// CHECK-DAG: %[[B3:.*]] = memref.view %arg0[%c192][]
+// CHECK-DAG: %[[B1:.*]] = memref.view %arg0[%c512][]
+// CHECK-DAG: %[[B2:.*]] = memref.view %arg0[%c1024][]
+// CHECK-DAG: %[[B3:.*]] = memref.view %arg0[%c1536][]
 // CHECK: tbq.embedding {{.*}} into(%[[B0]])
 // CHECK: tbq.gated_activation %[[B0]], %[[B0]] into(%[[B1]])
 // CHECK: tbq.gated_activation %[[B0]], %[[B1]] into(%[[B2]])
 // CHECK: tbq.gated_activation %[[B1]], %[[B2]] into(%[[B3]])
 // CHECK: tbq.gated_activation %[[B0]], %[[B3]] into(%arg4)
-func.func @decode(%tokens: tensor<1xi32>, %cache: !kv, %position: index, %count: index, %first: index) -> !rows {
+func.func @decode(%tokens: tensor<8xi32>, %cache: !kv, %position: index, %count: index, %first: index) -> !rows {
   %table = tbq.placed_weight [0] : !table
-  %0 = tbq.embedding %tokens, %table : (tensor<1xi32>, !table) -> !rows
+  %0 = tbq.embedding %tokens, %table : (tensor<8xi32>, !table) -> !rows
   %1 = tbq.gated_activation %0, %0 : (!rows, !rows) -> !rows
   %2 = tbq.gated_activation %0, %1 : (!rows, !rows) -> !rows
   %3 = tbq.gated_activation %1, %2 : (!rows, !rows) -> !rows
   %4 = tbq.gated_activation %0, %3 : (!rows, !rows) -> !rows
   return %4 : !rows
 }
+func.func @prefill(%tokens: tensor<8xi32>, %cache: !kv, %position: index, %count: index, %first: index) -> !rows {
+  %table = tbq.placed_weight [0] : !table
+  %0 = tbq.embedding %tokens, %table : (tensor<8xi32>, !table) -> !rows
+  return %0 : !rows
+}
+tbq.weights @weights bytes 1024 {
+}
+
+// -----
+
+!kv = !tbq.cache<2 layers, 1 by 16, 16 tokens, f32>
+!rows = tensor<1x40000xf32>
+!table = !tbq.packed<40000x40000, f32, tile 16>
+!norm = !tbq.packed<1x40000, f32, tile 1>
+// Two rows of 160,000 bytes are more than a worker's stack is asked for: the
+// second one lies in the arena.
+// CHECK-LABEL: func.func @decode(
+// CHECK-DAG: %[[OWN:.*]] = memref.alloca() {alignment = 64 : i64} : memref<1x40000xf32>
+// CHECK-DAG: %[[SHARED:.*]] = memref.view %arg0[
+// CHECK: tbq.embedding {{.*}} into(%[[OWN]])
+// CHECK: tbq.rms_norm %[[OWN]], {{.*}} into(%[[SHARED]])
+func.func @decode(%tokens: tensor<1xi32>, %cache: !kv, %position: index, %count: index, %first: index) -> !rows {
+  %table = tbq.placed_weight [0] : !table
+  %n = tbq.placed_weight [0] : !norm
+  %0 = tbq.embedding %tokens, %table : (tensor<1xi32>, !table) -> !rows
+  %1 = tbq.rms_norm %0, %n epsilon 1.0 features 40000 : (!rows, !norm) -> !rows
+  %2 = tbq.packed_linear %1, %table : (!rows, !table) -> !rows
+  return %2 : !rows
+}
 func.func @prefill(%tokens: tensor<1xi32>, %cache: !kv, %position: index, %count: index, %first: index) -> !rows {
   %table = tbq.placed_weight [0] : !table
   %0 = tbq.embedding %tokens, %table : (tensor<1xi32>, !table) -> !rows
   return %0 : !rows
 }
-tbq.weights @weights bytes 1024 {
+tbq.weights @weights bytes 6400000000 {
 }
 
 // -----

@@ -24,7 +24,8 @@ def Tbq_StepOpInterface : OpInterface<"StepOp"> {
       "int64_t", "getFixedUnits", (ins), "", "return 0;">,
     InterfaceMethod<[{
       Columns of a row that one unit touches, in every row-wise operand alike;
-      0: the whole row.
+      0: the whole row. If the units do not depend on the number of tokens: in
+      what the op writes, and what it may overwrite.
     }], "int64_t", "getUnitColumns", (ins), "", "return 0;">,
     InterfaceMethod<"The KV cache the op names, or null.",
       "::mlir::Value", "getCacheMemory", (ins), "", "return {};">,

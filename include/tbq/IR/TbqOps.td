@@ -419,7 +419,7 @@ def Tbq_QuantizeActivationsOp : Tbq_StepOp<"quantize_activations",
 def Tbq_PackedLinearOp : Tbq_StepOp<"packed_linear",
     (ins Tbq_Rows:$input, Tbq_PackedType:$weight,
          Optional<Tbq_Rows>:$low, Optional<Tbq_Rows>:$sums, Optional<Tbq_Rows>:$activation_scale,
-         Optional<Tbq_Rows>:$residual), ["getFixedUnits", "mayOverwrite"]> {
+         Optional<Tbq_Rows>:$residual), ["getFixedUnits", "getUnitColumns", "mayOverwrite"]> {
   let summary = "a linear in the one form: digit planes, sums, terms";
   let description = [{
     y = activation_scale * sum over groups and terms of the layout (see

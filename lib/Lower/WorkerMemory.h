@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Memory that each worker has for itself, on its stack. Where a step has one
+// token, an op whose unit is a token (a norm, quantising activations) is one
+// unit: one worker would compute it while all others wait behind a barrier.
+// Instead every worker computes it, in the same order and so to the same bits,
+// and reads only what it wrote itself.
+#ifndef TBQ_LOWER_WORKERMEMORY_H
+#define TBQ_LOWER_WORKERMEMORY_H
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "tbq/IR/Tbq.h"
+
+namespace mlir::tbq {
+
+/// The tensors of `function` that every worker makes for itself, of at most
+/// `most` bytes together. Those in `elsewhere` have memory already.
+DenseSet<Value> findWorkerTensors(func::FuncOp function,
+                                  const DenseSet<Value> &elsewhere,
+                                  int64_t most);
+
+/// A buffer of the worker's own, for the time of the function.
+Value createWorkerBuffer(OpBuilder &b, Location loc, MemRefType type);
+bool isWorkerBuffer(Value buffer);
+
+/// Whether every worker computes all of an op in buffer form.
+bool isOfEveryWorker(StepOp op);
+
+} // namespace mlir::tbq
+
+#endif // TBQ_LOWER_WORKERMEMORY_H
