@@ -240,6 +240,20 @@ def LowerTeamToCPUPass : Pass<"tbq-lower-team-to-cpu", "::mlir::ModuleOp"> {
 // gpu: how it runs, on another target
 //===----------------------------------------------------------------------===//
 
+def ShareWorkerMemoryPass : Pass<"tbq-share-worker-memory", "::mlir::ModuleOp"> {
+  let summary = "a worker's own buffers are shared by the threads of its block";
+  let description = [{
+    ```mlir
+    %x = memref.alloca() {alignment = 64} : memref<1x256xf32>
+    // becomes
+    %s = memref.get_global @tbq_shared_worker : memref<1024xi8, 3>
+    %v = memref.view %s[%c0][] : memref<1024xi8, 3> to memref<1x256xf32, 3>
+    %x = memref.memory_space_cast %v : memref<1x256xf32, 3> to memref<1x256xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect"];
+}
+
 def LowerLinearToGPUPass : Pass<"tbq-lower-linear-to-gpu"> {
   let summary = "packed linears to what a thread of a block does, for any layout";
   let description = [{

@@ -47,8 +47,8 @@ struct PackOptions : PassPipelineOptions<PackOptions> {
 };
 
 struct LowerOptions : PassPipelineOptions<LowerOptions> {
-  /// On the stack of a thread: less than the scratch memory of a block of
-  /// tokens. 0 on a GPU, whose workers are many threads.
+  /// On the stack of a thread, less than the scratch memory of a block of
+  /// tokens; on a GPU in memory that a block's threads share.
   Option<int64_t> workerBytes{
       *this, "worker-bytes",
       llvm::cl::desc("most bytes of a worker's own buffers in a function"),

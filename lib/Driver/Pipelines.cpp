@@ -136,6 +136,7 @@ void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
   LowerLinearToGPUPassOptions linear;
   linear.blocks = options.blocks;
   // One after the other: buffers that a block shares are the module's.
+  manager.addPass(createShareWorkerMemoryPass());
   manager.addPass(createLowerLinearToGPUPass(linear));
   manager.addPass(createLowerStepToGPUPass());
   ExpandMathPassOptions math;

@@ -77,7 +77,7 @@ Status Compilation::runStage(Stage stage) {
     LowerOptions lower;
     lower.observe = options.observe;
     if (device)
-      lower.workerBytes = 0;
+      lower.workerBytes = kSharedBytes / 2;
     buildLowerPipeline(manager, lower);
     break;
   }

@@ -34,6 +34,9 @@ inline constexpr int64_t kLanes = 16;
 /// that many bytes.
 inline constexpr int64_t kThreadRows = 4;
 inline constexpr int64_t kThreadBytes = 4 * kThreadRows;
+/// Memory of a GPU's block for the buffers of the worker that it is: of an
+/// entry point and of a layer. A kernel may have 48 KiB without asking.
+inline constexpr int64_t kSharedBytes = 40 << 10;
 /// Alignment of buffers in the arena and of weights in their section, bytes.
 inline constexpr int64_t kAlignment = 64;
 

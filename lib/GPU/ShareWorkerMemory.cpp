@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// tbq-share-worker-memory: what a worker has for itself (lib/Lower/
+// WorkerMemory.h) belongs to all threads of a block. Input: functions with
+// buffers on the stack. Output: views of one buffer that the threads share.
+// Invariant: a layer function's buffers lie behind those of the entry points,
+// which live while it runs.
+
+#include "ThreadBuilder.h"
+
+#include "llvm/Support/MathExtras.h"
+
+namespace mlir::tbq {
+#define GEN_PASS_DEF_SHAREWORKERMEMORYPASS
+#include "tbq/Passes.h.inc"
+} // namespace mlir::tbq
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+static constexpr const char *kBufferName = "tbq_shared_worker";
+
+static int64_t getBytes(MemRefType type) {
+  return llvm::alignTo(
+      type.getNumElements() * type.getElementTypeBitWidth() / 8, kAlignment);
+}
+
+/// The bytes that the functions' own buffers take, at most one at a time.
+static int64_t getMostBytes(ArrayRef<func::FuncOp> functions) {
+  int64_t most = 0;
+  for (func::FuncOp function : functions) {
+    int64_t bytes = 0;
+    function.walk(
+        [&](memref::AllocaOp op) { bytes += getBytes(op.getType()); });
+    most = std::max(most, bytes);
+  }
+  return most;
+}
+
+/// Puts a function's buffers one behind the other, from `offset` on.
+static void share(func::FuncOp function, MemRefType type, int64_t offset) {
+  function.walk([&](memref::AllocaOp op) {
+    OpBuilder b(op);
+    Location loc = op.getLoc();
+    Value all = memref::GetGlobalOp::create(b, loc, type, kBufferName);
+    MemRefType own = op.getType();
+    auto shared =
+        MemRefType::get(own.getShape(), own.getElementType(),
+                        MemRefLayoutAttrInterface(), type.getMemorySpace());
+    Value view = memref::ViewOp::create(
+        b, loc, shared, all, arith::ConstantIndexOp::create(b, loc, offset),
+        ValueRange());
+    // Ops know no address space; LLVM finds it again.
+    op.replaceAllUsesWith(
+        memref::MemorySpaceCastOp::create(b, loc, own, view).getResult());
+    op.erase();
+    offset += getBytes(own);
+  });
+}
+
+namespace {
+struct ShareWorkerMemoryPass
+    : tbq::impl::ShareWorkerMemoryPassBase<ShareWorkerMemoryPass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    SmallVector<func::FuncOp> entries, layers;
+    for (auto function : module.getOps<func::FuncOp>())
+      (function.isPublic() ? entries : layers).push_back(function);
+    int64_t first = getMostBytes(entries), second = getMostBytes(layers);
+    if (first + second == 0)
+      return;
+    OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
+    // A stride of 32 columns may end behind the last row's padding.
+    auto type = MemRefType::get({first + second + kAlignment}, b.getI8Type(),
+                                MemRefLayoutAttrInterface(),
+                                b.getI64IntegerAttr(kSharedMemory));
+    memref::GlobalOp::create(b, module.getLoc(), kBufferName,
+                             b.getStringAttr("private"), type, b.getUnitAttr(),
+                             /*constant=*/false,
+                             b.getI64IntegerAttr(kAlignment));
+    for (func::FuncOp function : entries)
+      share(function, type, 0);
+    for (func::FuncOp function : layers)
+      share(function, type, first);
+  }
+};
+} // namespace
