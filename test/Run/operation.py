@@ -68,7 +68,7 @@ class Table(ctypes.Structure):
         *[(name, ctypes.c_void_p) for name in ("weights", "weights_bytes")],
         *[(name, ctypes.c_int64) for name in ("arena_bytes", "cache_bytes")],
         *[(name, ctypes.c_int64) for name in ("decode_tokens", "prefill_tokens", "stride")],
-        *[(name, ctypes.c_void_p) for name in ("decode", "prefill")],
+        *[(name, ctypes.c_void_p) for name in ("decode", "prefill", "kernels", "kernels_bytes")],
     ]
 
 
@@ -105,7 +105,7 @@ class Operation:
         )
         runGood("tbqc", source, "--start-after=lower", "--emit=obj", f"--mcpu={cpu}", "-o", code)
         # Data that an artifact has and no step reads.
-        data = [f"tbq_{part}{end}" for part in ("manifest", "tokenizer", "weights") for end in ("", "_bytes")]
+        data = [f"tbq_{part}{end}" for part in ("manifest", "tokenizer", "weights", "kernels") for end in ("", "_bytes")]
         defined = [f"--defsym={name}=0" for name in data]
         linker = [LLVM / "ld.lld", "-shared", "-o", library, code, *defined]
         subprocess.run(linker, check=True, capture_output=True)

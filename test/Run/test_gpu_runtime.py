@@ -76,7 +76,8 @@ def test_no_driver(artifact, tmp_path):
 
 
 def test_an_older_driver(artifact, tmp_path):
-    empty = tmp_path / "empty.so"
-    subprocess.run([LLVM / "clang", "-shared", "-x", "c", "/dev/null", "-o", empty], check=True)
+    source, empty = tmp_path / "empty.c", tmp_path / "empty.so"
+    source.write_text("int nothing;\n")
+    subprocess.run([LLVM / "clang", "-shared", "-fPIC", source, "-o", empty], check=True)
     result = run(artifact, empty)
     assert result.returncode == 1 and "the driver has no cuInit" in result.stderr
