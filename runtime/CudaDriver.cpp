@@ -44,7 +44,6 @@ static Outcome openDriver(CudaDriver &d) {
       symbol(d.cuGetErrorString, "cuGetErrorString"),
       symbol(d.cuDeviceGetCount, "cuDeviceGetCount"),
       symbol(d.cuDeviceGet, "cuDeviceGet"),
-      symbol(d.cuDeviceGetName, "cuDeviceGetName"),
       symbol(d.cuDeviceGetAttribute, "cuDeviceGetAttribute"),
       symbol(d.cuDevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain"),
       symbol(d.cuDevicePrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2"),

@@ -26,7 +26,6 @@ struct CudaDriver {
   int (*cuGetErrorString)(int result, const char **text);
   int (*cuDeviceGetCount)(int *count);
   int (*cuDeviceGet)(int *device, int ordinal);
-  int (*cuDeviceGetName)(char *name, int size, int device);
   int (*cuDeviceGetAttribute)(int *value, int attribute, int device);
   int (*cuDevicePrimaryCtxRetain)(CudaContext *context, int device);
   int (*cuDevicePrimaryCtxRelease)(int device);
@@ -70,8 +69,6 @@ struct CudaDriver {
 /// Attributes of a device, by cuda.h's numbers.
 enum CudaAttribute : int {
   cudaMultiprocessors = 16,
-  cudaMajor = 75,
-  cudaMinor = 76,
   cudaCooperativeLaunch = 95
 };
 

@@ -185,8 +185,7 @@ Outcome CudaWorkers::uploadWeights() {
   auto *buffers = static_cast<uint8_t *>(pinned);
   for (uint64_t done = 0, number = 0; done < size; ++number) {
     uint64_t bytes = std::min(uploadBytes, size - done);
-    // A buffer is free when the copy before last has ended: with two buffers
-    // on one stream, when all but the last have.
+    // Every other time: both buffers are free when all copies have ended.
     if (number >= 2 && number % 2 == 0)
       if (Outcome waited = check(driver->cuStreamSynchronize(stream),
                                  "cuStreamSynchronize", purpose);

@@ -16,12 +16,11 @@ static int64_t stepsBefore(LayoutAttr layout, int64_t plane) {
 
 /// The digits that a row has in a step of a plane of this stride.
 Value WarpLinear::getWord(const Stride &stride, int64_t plane, int64_t step,
-                          int64_t row) const {
-  auto &self = const_cast<WarpLinear &>(*this);
-  return self.t.extract(stride.words[stepsBefore(layout, plane) + step], row);
+                          int64_t row) {
+  return t.extract(stride.words[stepsBefore(layout, plane) + step], row);
 }
 
-/// Four activations as one word, or one float a column.
+/// `count` digits of activations, four a word.
 Value WarpLinear::loadActivations(Value rows, Value token, Value column,
                                   int64_t count) {
   auto type = VectorType::get({count / 4}, t.b.getI32Type());

@@ -57,7 +57,7 @@ public:
   Value mulf(Value x, Value y);
   Value divf(Value x, Value y);
   Value maxf(Value x, Value y);
-  /// 2^x of a natural logarithm: exp, which ExpandMath spells out.
+  /// Which tbq-expand-math spells out.
   Value exp(Value x);
   Value toF32(Value x); // i32, f16, bf16 or f32
 

@@ -51,8 +51,7 @@ private:
   SmallVector<Value> getDots(const Stride &stride, Value token, int64_t plane);
   SmallVector<Value> getFloatDots(const Stride &stride, Value token,
                                   int64_t plane);
-  Value getWord(const Stride &stride, int64_t plane, int64_t step,
-                int64_t row) const;
+  Value getWord(const Stride &stride, int64_t plane, int64_t step, int64_t row);
   Value getBracket(int64_t term, ArrayRef<SmallVector<Value>> dots, Value sum,
                    int64_t row);
   void combineWarps(MutableArrayRef<Value> sums, Value share);

@@ -44,8 +44,6 @@ int cuGetErrorString(int code, const char **text) {
 CALL(cuDeviceGetCount, (int *count),
      *count = getenv("FAKE_NONE") ? 0 : 1)
 CALL(cuDeviceGet, (int *device, int ordinal), *device = ordinal)
-CALL(cuDeviceGetName, (char *name, int size, int device),
-     (void)device; snprintf(name, (size_t)size, "fake"))
 CALL(cuDeviceGetAttribute, (int *value, int attribute, int device),
      (void)device;
      *value = attribute == 95 ? !getenv("FAKE_ALONE") : 3)
