@@ -71,10 +71,10 @@ SITES = {
         ("head-mapping", "kvHead = v.rem(piece, kvHeads)", "kvHead = v.rem(begin, kvHeads)",
          "a query's head reads another head's keys"),
     ],
-    "lib/CPU/CacheHead.h": [
-        ("key-head-stride", "v.mul(head, type.getKeyHeadBytes())",
-         "v.mul(head, type.getValueHeadBytes())", "keys' heads as far apart as values'"),
-        ("cache-layer", "v.mul(layer, type.getLayerBytes())", "v.mul(layer, type.getValuesOffset())",
+    "lib/Target/CacheHead.cpp": [
+        ("key-head-stride", "mul(head, type.getKeyHeadBytes())",
+         "mul(head, type.getValueHeadBytes())", "keys' heads as far apart as values'"),
+        ("cache-layer", "mul(layer, type.getLayerBytes())", "mul(layer, type.getValuesOffset())",
          "wrong layer offset: a layer's keys over the values of the one before"),
     ],
     "lib/CPU/QueryGroup.cpp": [
@@ -167,11 +167,11 @@ SITES = {
          "every group takes the first one's activations"),
         ("tiles-unsigned", "/*isZextLhs=*/false", "/*isZextLhs=*/true", "activations without a sign"),
     ],
-    "lib/CPU/LowerActivation.cpp": [
-        ("gelu-side", "isNegative(v, x), above,", "isNegative(v, u), above,", "gelu takes x for positive"),
-        ("gelu-square", "v.mulf(exp(v.mulf(high, high)), exp(rest))", "exp(v.mulf(high, high))",
+    "lib/Target/Activation.cpp": [
+        ("gelu-side", "e.isNegative(x), above,", "e.isNegative(u), above,", "gelu takes x for positive"),
+        ("gelu-square", "e.mul(exp(e.mul(high, high)), exp(rest))", "exp(e.mul(high, high))",
          "the lower half of gelu's argument dropped"),
-        ("relu", "isNegative(v, x), v.splat(0.0f),", "isNegative(v, x), x,", "relu dropped"),
+        ("relu", "e.isNegative(x), e.constant(0.0f),", "e.isNegative(x), x,", "relu dropped"),
     ],
     "lib/CPU/LowerStep.cpp": [
         ("epsilon", "epsilon.convertToFloat()", "0.0f", "epsilon dropped"),

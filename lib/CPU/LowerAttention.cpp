@@ -45,7 +45,7 @@ void mlir::tbq::lowerAppendCache(VectorBuilder &v, AppendCacheOp op) {
   Type element = type.getElementType();
   int64_t headDim = type.getHeadDim();
   forEachUnit(v, op, [&](Value token, Value head) {
-    CacheHead cache(v, type, op.getLayer(), head);
+    CacheHead cache(v.b, v.loc, type, op.getLayer(), head);
     Value position = v.add(op.getPosition(), token);
     Value first = v.mul(head, headDim);
     Value block = v.div(position, kLanes);
@@ -132,7 +132,7 @@ private:
 
   void addGroup(Value token, int64_t tokens, Value kvHead, Value head,
                 int64_t heads) {
-    CacheHead cache(v, op.getCacheType(), op.getLayer(), kvHead);
+    CacheHead cache(v.b, v.loc, op.getCacheType(), op.getLayer(), kvHead);
     QueryGroup(v, op, cache, token, tokens, head, heads, scratch, registers)
         .run();
   }

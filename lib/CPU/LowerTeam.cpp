@@ -9,6 +9,7 @@
 
 #include "format/StepAbi.h"
 #include "tbq/Passes.h"
+#include "tbq/Target/Team.h"
 
 #include <cstddef>
 
@@ -21,32 +22,14 @@ using namespace mlir;
 using namespace mlir::tbq;
 using LLVM::AtomicOrdering;
 
-static constexpr const char *kBarrierName = "tbq_barrier_wait";
-
 Value mlir::tbq::loadField(OpBuilder &b, Location loc, Value team,
                            int64_t offset, Type type) {
-  auto pointer = LLVM::LLVMPointerType::get(b.getContext());
-  Value address = LLVM::GEPOp::create(b, loc, pointer, b.getI8Type(), team,
-                                      ArrayRef<LLVM::GEPArg>{int32_t(offset)});
-  return LLVM::LoadOp::create(b, loc, type, address);
+  return LLVM::LoadOp::create(b, loc, type,
+                              getFieldAddress(b, loc, team, offset));
 }
 
 static Value constant(OpBuilder &b, Location loc, Type type, int64_t value) {
   return LLVM::ConstantOp::create(b, loc, type, b.getIntegerAttr(type, value));
-}
-
-static Value loadAtomic(OpBuilder &b, Location loc, Value address,
-                        AtomicOrdering ordering) {
-  return LLVM::LoadOp::create(b, loc, b.getI32Type(), address, 4,
-                              /*isVolatile=*/false, /*isNonTemporal=*/false,
-                              /*isInvariant=*/false, /*isInvariantGroup=*/false,
-                              ordering);
-}
-
-static void storeAtomic(OpBuilder &b, Location loc, Value value, Value address,
-                        AtomicOrdering ordering) {
-  LLVM::StoreOp::create(b, loc, value, address, 4, false, false, false,
-                        ordering);
 }
 
 /// void tbq_barrier_wait(const tbq_team *team)
@@ -55,10 +38,7 @@ static void buildBarrier(ModuleOp module) {
   Location loc = module.getLoc();
   auto pointer = LLVM::LLVMPointerType::get(b.getContext());
   Type i32 = b.getI32Type(), i64 = b.getI64Type();
-  auto type = LLVM::LLVMFunctionType::get(
-      LLVM::LLVMVoidType::get(b.getContext()), {pointer});
-  auto function = LLVM::LLVMFuncOp::create(b, loc, kBarrierName, type,
-                                           LLVM::Linkage::Internal);
+  LLVM::LLVMFuncOp function = createBarrier(module);
   Block *entry = function.addEntryBlock(b);
   Region &region = function.getBody();
   auto addBlock = [&](TypeRange types = {}) {
@@ -77,11 +57,10 @@ static void buildBarrier(ModuleOp module) {
 
   b.setInsertionPointToEnd(together);
   Value barrier = loadField(b, loc, team, offsetof(tbq_team, barrier), pointer);
-  Value generation = LLVM::GEPOp::create(
-      b, loc, pointer, b.getI8Type(), barrier,
-      ArrayRef<LLVM::GEPArg>{int32_t(offsetof(tbq_barrier, generation))});
+  Value generation =
+      getFieldAddress(b, loc, barrier, offsetof(tbq_barrier, generation));
   // Before arriving: the last to arrive changes it.
-  Value seen = loadAtomic(b, loc, generation, AtomicOrdering::monotonic);
+  Value seen = loadCounter(b, loc, generation, AtomicOrdering::monotonic);
   Value arrived = LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add,
                                             barrier, constant(b, loc, i32, 1),
                                             AtomicOrdering::acq_rel);
@@ -95,14 +74,14 @@ static void buildBarrier(ModuleOp module) {
                          ValueRange(spins));
 
   b.setInsertionPointToEnd(last);
-  storeAtomic(b, loc, constant(b, loc, i32, 0), barrier,
-              AtomicOrdering::monotonic);
+  storeCounter(b, loc, constant(b, loc, i32, 0), barrier,
+               AtomicOrdering::monotonic);
   Value next = LLVM::AddOp::create(b, loc, seen, constant(b, loc, i32, 1));
-  storeAtomic(b, loc, next, generation, AtomicOrdering::release);
+  storeCounter(b, loc, next, generation, AtomicOrdering::release);
   LLVM::BrOp::create(b, loc, ValueRange(), done);
 
   b.setInsertionPointToEnd(spin);
-  Value now = loadAtomic(b, loc, generation, AtomicOrdering::acquire);
+  Value now = loadCounter(b, loc, generation, AtomicOrdering::acquire);
   Value changed =
       LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::ne, now, seen);
   LLVM::CondBrOp::create(b, loc, changed, done, ValueRange(), again,
@@ -131,17 +110,6 @@ static void buildBarrier(ModuleOp module) {
   LLVM::ReturnOp::create(b, loc, ValueRange());
 }
 
-/// The team is a pointer from here on, in signatures too.
-static void convertSignature(func::FuncOp function) {
-  auto pointer = LLVM::LLVMPointerType::get(function.getContext());
-  for (BlockArgument argument : function.getArguments())
-    if (isa<TeamType>(argument.getType()))
-      argument.setType(pointer);
-  function.setType(FunctionType::get(function.getContext(),
-                                     function.getBody().getArgumentTypes(),
-                                     function.getResultTypes()));
-}
-
 static void lowerOps(func::FuncOp function) {
   auto lowerField = [](Operation *op, int64_t offset) {
     OpBuilder b(op);
@@ -159,10 +127,7 @@ static void lowerOps(func::FuncOp function) {
     } else if (auto observe = dyn_cast<ObserveOp>(op)) {
       lowerObserve(observe);
     } else if (auto barrier = dyn_cast<BarrierOp>(op)) {
-      OpBuilder b(op);
-      LLVM::CallOp::create(b, op->getLoc(), TypeRange(), kBarrierName,
-                           ValueRange{barrier.getTeam()});
-      op->erase();
+      lowerBarrier(barrier);
     }
   });
 }
@@ -173,7 +138,7 @@ struct LowerTeamToCPUPass
   void runOnOperation() override {
     ModuleOp module = getOperation();
     for (auto function : module.getOps<func::FuncOp>()) {
-      convertSignature(function);
+      convertTeamToPointer(function);
       lowerOps(function);
     }
     buildBarrier(module);

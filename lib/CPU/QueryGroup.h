@@ -12,7 +12,9 @@
 #ifndef TBQ_CPU_QUERYGROUP_H
 #define TBQ_CPU_QUERYGROUP_H
 
-#include "CacheHead.h"
+#include "VectorBuilder.h"
+
+#include "tbq/Target/CacheHead.h"
 
 namespace mlir::tbq {
 

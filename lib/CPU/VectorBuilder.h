@@ -17,6 +17,7 @@ public:
 
   OpBuilder &b;
   Location loc;
+  const bool fused; // multiply-adds round once
 
   // Types.
   VectorType f32Vector(int64_t lanes = kLanes) const {
@@ -111,9 +112,6 @@ public:
       llvm::function_ref<SmallVector<Value>(Value, int64_t, ValueRange)> body);
   void ifThen(Value condition, llvm::function_ref<void()> body);
   Value less(Value a, Value b); // unsigned, of indices
-
-private:
-  bool fused;
 };
 
 /// Runs `body` with each unit of the op's range, as the number of a token and

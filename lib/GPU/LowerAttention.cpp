@@ -7,6 +7,8 @@
 
 #include "LowerStep.h"
 
+#include "tbq/Target/CacheHead.h"
+
 using namespace mlir;
 using namespace mlir::tbq;
 
@@ -30,33 +32,14 @@ void mlir::tbq::lowerRope(ThreadBuilder &t, RopeOp op) {
   });
 }
 
-namespace {
-/// Where one kv head of one layer lies in the cache.
-struct CacheHead {
-  CacheHead(ThreadBuilder &t, CacheType type, Value layer, Value head)
-      : t(t), type(type) {
-    Value base = t.mul(layer, type.getLayerBytes());
-    keys = t.add(base, t.mul(head, type.getKeyHeadBytes()));
-    values = t.add(t.add(base, type.getValuesOffset()),
-                   t.mul(head, type.getValueHeadBytes()));
-  }
-  Value getKeyOffset(Value position, Value feature) {
-    Value block = t.div(position, CacheType::kBlock);
-    Value row = t.add(t.mul(block, type.getHeadDim()), feature);
-    Value place = t.add(t.mul(row, CacheType::kBlock),
-                        t.rem(position, CacheType::kBlock));
-    return t.add(keys, t.mul(place, type.getElementBytes()));
-  }
-  Value getValueOffset(Value position, Value feature) {
-    Value place = t.add(t.mul(position, type.getPaddedHeadDim()), feature);
-    return t.add(values, t.mul(place, type.getElementBytes()));
-  }
-
-  ThreadBuilder &t;
-  CacheType type;
-  Value keys, values; // byte offsets
-};
-} // namespace
+/// Of a feature of one key.
+static Value getKeyOffset(ThreadBuilder &t, CacheHead &cache, Value position,
+                          Value feature) {
+  Value block = t.div(position, CacheType::kBlock);
+  Value lane = t.rem(position, CacheType::kBlock);
+  return t.add(cache.getKeyOffset(block, feature),
+               t.mul(lane, cache.type.getElementBytes()));
+}
 
 void mlir::tbq::lowerAppendCache(ThreadBuilder &t, AppendCacheOp op) {
   CacheType type = op.getCacheType();
@@ -64,10 +47,10 @@ void mlir::tbq::lowerAppendCache(ThreadBuilder &t, AppendCacheOp op) {
   int64_t headDim = type.getHeadDim();
   forEachElement(t, op, headDim, [&](Value token, Value column) {
     Value feature = t.rem(column, headDim);
-    CacheHead cache(t, type, op.getLayer(), t.div(column, headDim));
+    CacheHead cache(t.b, t.loc, type, op.getLayer(), t.div(column, headDim));
     Value position = t.add(op.getPosition(), token);
     t.storeF32As(t.load(op.getKey(), {token, column}), op.getCache(),
-                 cache.getKeyOffset(position, feature), element);
+                 getKeyOffset(t, cache, position, feature), element);
     t.storeF32As(t.load(op.getValue(), {token, column}), op.getCache(),
                  cache.getValueOffset(position, feature), element);
   });
@@ -98,8 +81,9 @@ struct WarpAttention {
         t.div(t.lane(), kBlock), t.index(headDim), t.index(2),
         {t.constant(0.0f)}, [&](Value feature, ValueRange sum) {
           Value q = t.load(op.getQuery(), {token, t.add(first, feature)});
-          Value k = t.loadAsF32(op.getCache(), cache.getKeyOffset(key, feature),
-                                cache.type.getElementType());
+          Value k =
+              t.loadAsF32(op.getCache(), getKeyOffset(t, cache, key, feature),
+                          cache.type.getElementType());
           return SmallVector<Value>{t.fma(q, k, sum[0])};
         })[0];
     Value dot = t.addf(part, t.shuffle(part, kBlock));
@@ -161,8 +145,12 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op) {
     Value token = t.div(unit, op.getHeads()), head = t.rem(unit, op.getHeads());
     Value position = t.add(op.getPosition(), token);
     WarpAttention warp{
-        t,     op,   CacheHead(t, type, op.getLayer(), t.div(head, sharing)),
-        token, head, position,
+        t,
+        op,
+        CacheHead(t.b, t.loc, type, op.getLayer(), t.div(head, sharing)),
+        token,
+        head,
+        position,
         parts};
     SmallVector<Value> none(2 + parts, t.constant(0.0f));
     none[0] = t.constant(-1e30f);

@@ -8,6 +8,7 @@
 #include "ThreadBuilder.h"
 
 #include "format/DeviceAbi.h"
+#include "tbq/Target/Team.h"
 
 namespace mlir::tbq {
 #define GEN_PASS_DEF_LOWERTEAMTOGPUPASS
@@ -18,27 +19,12 @@ using namespace mlir;
 using namespace mlir::tbq;
 using LLVM::AtomicOrdering;
 
-static constexpr const char *kBarrierName = "tbq_barrier_wait";
 /// All blocks of the launch, and no more.
 static constexpr const char *kScope = "device";
 
 static Value constant(OpBuilder &b, Location loc, int64_t value) {
   return LLVM::ConstantOp::create(b, loc, b.getI32Type(),
                                   b.getI32IntegerAttr(value));
-}
-
-static Value loadAtomic(OpBuilder &b, Location loc, Value address,
-                        AtomicOrdering ordering) {
-  return LLVM::LoadOp::create(b, loc, b.getI32Type(), address, 4,
-                              /*isVolatile=*/false, /*isNonTemporal=*/false,
-                              /*isInvariant=*/false, /*isInvariantGroup=*/false,
-                              ordering, kScope);
-}
-
-static void storeAtomic(OpBuilder &b, Location loc, Value value, Value address,
-                        AtomicOrdering ordering) {
-  LLVM::StoreOp::create(b, loc, value, address, 4, false, false, false,
-                        ordering, kScope);
 }
 
 /// void tbq_barrier_wait(tbq_device_barrier *barrier)
@@ -48,11 +34,7 @@ static void buildBarrier(ModuleOp module) {
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
   Location loc = module.getLoc();
   Type i32 = b.getI32Type();
-  auto pointer = LLVM::LLVMPointerType::get(b.getContext());
-  auto type = LLVM::LLVMFunctionType::get(
-      LLVM::LLVMVoidType::get(b.getContext()), {pointer});
-  auto function = LLVM::LLVMFuncOp::create(b, loc, kBarrierName, type,
-                                           LLVM::Linkage::Internal);
+  LLVM::LLVMFuncOp function = createBarrier(module);
   Block *entry = function.addEntryBlock(b);
   auto addBlock = [&] {
     Block *block = b.createBlock(&function.getBody(), function.getBody().end());
@@ -63,10 +45,8 @@ static void buildBarrier(ModuleOp module) {
   Value barrier = entry->getArgument(0);
 
   b.setInsertionPointToEnd(entry);
-  Value generation =
-      LLVM::GEPOp::create(b, loc, pointer, b.getI8Type(), barrier,
-                          ArrayRef<LLVM::GEPArg>{int32_t(
-                              offsetof(tbq_device_barrier, generation))});
+  Value generation = getFieldAddress(b, loc, barrier,
+                                     offsetof(tbq_device_barrier, generation));
   NVVM::Barrier0Op::create(b, loc);
   Value thread = NVVM::ThreadIdXOp::create(b, loc, i32);
   Value first = LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::eq, thread,
@@ -76,7 +56,8 @@ static void buildBarrier(ModuleOp module) {
 
   b.setInsertionPointToEnd(arrive);
   // Before arriving: the last to arrive changes it.
-  Value seen = loadAtomic(b, loc, generation, AtomicOrdering::monotonic);
+  Value seen =
+      loadCounter(b, loc, generation, AtomicOrdering::monotonic, kScope);
   LLVM::FenceOp::create(b, loc, AtomicOrdering::acq_rel, kScope);
   Value before = LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add,
                                            barrier, constant(b, loc, 1),
@@ -89,13 +70,14 @@ static void buildBarrier(ModuleOp module) {
                          ValueRange());
 
   b.setInsertionPointToEnd(last);
-  storeAtomic(b, loc, constant(b, loc, 0), barrier, AtomicOrdering::monotonic);
+  storeCounter(b, loc, constant(b, loc, 0), barrier, AtomicOrdering::monotonic,
+               kScope);
   Value next = LLVM::AddOp::create(b, loc, seen, constant(b, loc, 1));
-  storeAtomic(b, loc, next, generation, AtomicOrdering::release);
+  storeCounter(b, loc, next, generation, AtomicOrdering::release, kScope);
   LLVM::BrOp::create(b, loc, ValueRange(), arrived);
 
   b.setInsertionPointToEnd(wait);
-  Value now = loadAtomic(b, loc, generation, AtomicOrdering::acquire);
+  Value now = loadCounter(b, loc, generation, AtomicOrdering::acquire, kScope);
   Value changed =
       LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::ne, now, seen);
   LLVM::CondBrOp::create(b, loc, changed, arrived, ValueRange(), wait,
@@ -108,17 +90,6 @@ static void buildBarrier(ModuleOp module) {
   b.setInsertionPointToEnd(done);
   NVVM::Barrier0Op::create(b, loc);
   LLVM::ReturnOp::create(b, loc, ValueRange());
-}
-
-/// The team is a pointer from here on, in signatures too.
-static void convertSignature(func::FuncOp function) {
-  auto pointer = LLVM::LLVMPointerType::get(function.getContext());
-  for (BlockArgument argument : function.getArguments())
-    if (isa<TeamType>(argument.getType()))
-      argument.setType(pointer);
-  function.setType(FunctionType::get(function.getContext(),
-                                     function.getBody().getArgumentTypes(),
-                                     function.getResultTypes()));
 }
 
 static void lowerOps(func::FuncOp function) {
@@ -139,10 +110,7 @@ static void lowerOps(func::FuncOp function) {
         return NVVM::GridDimXOp::create(b, loc, b.getI32Type());
       });
     } else if (auto barrier = dyn_cast<BarrierOp>(op)) {
-      OpBuilder b(op);
-      LLVM::CallOp::create(b, op->getLoc(), TypeRange(), kBarrierName,
-                           ValueRange{barrier.getTeam()});
-      op->erase();
+      lowerBarrier(barrier);
     }
   });
 }
@@ -153,7 +121,7 @@ struct LowerTeamToGPUPass
   void runOnOperation() override {
     ModuleOp module = getOperation();
     for (auto function : module.getOps<func::FuncOp>()) {
-      convertSignature(function);
+      convertTeamToPointer(function);
       lowerOps(function);
     }
     buildBarrier(module);

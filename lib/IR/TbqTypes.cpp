@@ -95,10 +95,14 @@ int64_t CacheType::getElementBytes() const {
   return getElementType().getIntOrFloatBitWidth() / 8;
 }
 int64_t CacheType::getKeyHeadBytes() const {
-  return getPaddedPositions() * getHeadDim() * getElementBytes();
+  return getPaddedPositions() / kBlock * getHeadDim() * getKeyRowBytes();
 }
 int64_t CacheType::getValueHeadBytes() const {
-  return getPaddedPositions() * getPaddedHeadDim() * getElementBytes();
+  return getPaddedPositions() * getValueRowBytes();
+}
+int64_t CacheType::getKeyRowBytes() const { return kBlock * getElementBytes(); }
+int64_t CacheType::getValueRowBytes() const {
+  return getPaddedHeadDim() * getElementBytes();
 }
 int64_t CacheType::getLayerBytes() const {
   return getKvHeads() * (getKeyHeadBytes() + getValueHeadBytes());

@@ -24,7 +24,7 @@ func.func @relu(%x: memref<1x32xf32>, %y: memref<1x32xf32>, %n: index, %b: index
 // CHECK: %[[T:.*]] = arith.divf %[[ONE]], %[[DIVISOR]]
 // CHECK-COUNT-9: math.fma %{{.*}}, %[[T]], %{{.*}}
 // CHECK: %[[BITS:.*]] = arith.andi %{{.*}}, %[[UPPER]]
-// CHECK: %[[HIGH:.*]] = vector.bitcast %[[BITS]]
+// CHECK: %[[HIGH:.*]] = arith.bitcast %[[BITS]]
 // CHECK-COUNT-2: math.exp
 // CHECK: %[[NEGATIVE:.*]] = arith.cmpf olt, %[[X]]
 // CHECK: %[[BELOW:.*]] = arith.subf %[[ONE]], %[[ABOVE:.*]] : vector

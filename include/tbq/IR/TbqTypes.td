@@ -54,6 +54,9 @@ def Tbq_CacheType : Tbq_Type<"Cache", "cache"> {
     /// Bytes of the keys (or values) of one kv head of one layer.
     int64_t getKeyHeadBytes() const;
     int64_t getValueHeadBytes() const;
+    /// Bytes of one feature of a block's keys, and of a position's values.
+    int64_t getKeyRowBytes() const;
+    int64_t getValueRowBytes() const;
     /// Byte offset of the keys and of the values of a layer.
     int64_t getLayerBytes() const;
     int64_t getValuesOffset() const;

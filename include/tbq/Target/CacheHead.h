@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Where one kv head of one layer lies in the cache.
+#ifndef TBQ_TARGET_CACHEHEAD_H
+#define TBQ_TARGET_CACHEHEAD_H
+
+#include "tbq/IR/Tbq.h"
+
+namespace mlir::tbq {
+
+/// Offsets are in bytes. Valid as long as the builder it was made with.
+class CacheHead {
+public:
+  CacheHead(OpBuilder &b, Location loc, CacheType type, Value layer,
+            Value head);
+
+  /// Of a feature of the first of a block's keys; the others' are next to it.
+  Value getKeyOffset(Value block, Value feature);
+  Value getValueOffset(Value position, Value feature);
+  Value getValueOffset(Value position, int64_t feature);
+
+  CacheType type;
+
+private:
+  Value index(int64_t value);
+  Value add(Value x, Value y);
+  Value mul(Value x, int64_t y);
+
+  OpBuilder &b;
+  Location loc;
+  Value keys, values;
+};
+
+} // namespace mlir::tbq
+
+#endif // TBQ_TARGET_CACHEHEAD_H
