@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 
 from some_llama import some_ids, some_llama  # noqa: E402
 from some_run import latest, options, prepare, write_teacher  # noqa: E402
-from tbq.checkpoint import CheckpointError  # noqa: E402
+from tbq.checkpoint import CheckpointError, read_checkpoint  # noqa: E402
 from tbq.decoder import Decoder  # noqa: E402
 from tbq.ptq.importance import importance_of  # noqa: E402
 from tbq.quant.errors import SpecError  # noqa: E402
@@ -141,3 +141,33 @@ def test_a_student_starts_from_another_run(folder):
     with pytest.raises(StateError, match="is not of this student|missing"):
         train(options(folder, "third", scheme="float",
                       initial_weights=first.out))
+
+
+def test_a_student_starts_from_the_levels_of_a_checkpoint(folder):
+    scheme = "dlt:g16,grid=learned"
+    first = options(folder, "learned", steps=8, scheme=scheme,
+                    embedding="int8:g16")
+    assert train(first).finished
+    second = options(folder, "levels", steps=1, rate=1e-9, scheme=scheme,
+                     embedding="int8:g16", initial_weights=first.out / "model")
+    assert train(second).finished
+    made = read_checkpoint(first.out / "model")
+    again = read_checkpoint(second.out / "model")
+    got = latest(second.out)[1]
+    for name, linear in made.linears.items():
+        assert torch.equal(linear.codes, again.linears[name].codes)
+        assert torch.equal(linear.scale, again.linears[name].scale)
+        assert torch.equal(linear.shift, again.linears[name].shift)
+        torch.testing.assert_close(got[f"model/{name}.weight"],
+                                   linear.dequantize(), rtol=0, atol=1e-6)
+    with pytest.raises(StateError, match="quantizer.shift: is not of this"):
+        train(options(folder, "other", steps=1, initial_weights=first.out /
+                      "model", scheme="dlt:g16,shift=false"))
+
+
+def test_a_checkpoint_without_levels_is_refused(folder):
+    first = options(folder, "binary", steps=1, scheme="binary:g16")
+    assert train(first).finished
+    with pytest.raises(CheckpointError, match="only ternary linears"):
+        train(options(folder, "no-levels", steps=1,
+                      initial_weights=first.out / "model"))

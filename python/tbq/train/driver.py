@@ -28,9 +28,10 @@ from tbq.quant.policy import Policy
 from tbq.train.distributed import World, shard_blocks, whole
 from tbq.train.evaluate import Evaluator
 from tbq.train.export import command_line, export_student, versions
+from tbq.train.levels import take_levels
 from tbq.train.log import Log, duration
-from tbq.train.models import (check_alike, fingerprint, load_student, load_teacher,
-                              read_config)
+from tbq.train.models import (check_alike, fingerprint, is_quantized,
+                              load_student, load_teacher, read_config)
 from tbq.train.optimizer import (clip, freeze, make_optimizer,
                                  set_rate)
 from tbq.train.options import Options, parse_layers
@@ -70,8 +71,9 @@ class Driver:
         self.start = options.teacher  # whose float weights are taken
         initial = options.initial_weights
         if initial is not None and not is_run(initial):
-            self.start = initial
             check_alike(initial, options.teacher)
+            if not is_quantized(initial):
+                self.start = initial
         layers = parse_layers(options.off_layers, config["num_hidden_layers"])
         self.policy = (
             Policy.uniform(options.scheme) if options.policy is None
@@ -117,12 +119,15 @@ class Driver:
 
     def _start(self) -> str | None:
         """The fingerprint of what the student starts from, if that is not the
-        teacher; a run's parameters are taken over here."""
+        teacher; a run's parameters and a checkpoint's levels are taken over
+        here."""
         initial = self.options.initial_weights
         if initial is None:
             return None
         if is_run(initial):
             return take_parameters(initial, self.student.named_tensors())
+        if is_quantized(initial):
+            return take_levels(initial, self.student.named_tensors())
         return fingerprint(initial)
 
     def _load_student(self) -> nn.Module:

@@ -42,10 +42,17 @@ def read_config(directory: Path) -> dict:
     return config
 
 
+def is_quantized(directory: Path) -> bool:
+    return "quantization_config" in read_json(directory / "config.json")
+
+
 def check_alike(directory: Path, teacher: Path) -> None:
-    """A model that a student starts from must be the teacher's in all but its
-    weights."""
-    own, other = read_config(directory), read_config(teacher)
+    """A model that a student starts from, float or quantised, must be the
+    teacher's in all but its weights."""
+    if not directory.is_dir():
+        raise CheckpointError(directory, "initial weights", "is not a directory")
+    own, other = read_json(directory / "config.json"), read_config(teacher)
+    own.pop("quantization_config", None)
     for field in sorted({*own, *other} - _OF_THE_FILES):
         if own.get(field) != other.get(field):
             raise CheckpointError(directory / "config.json", field,
@@ -78,7 +85,7 @@ def load_model(directory: Path, dtype: torch.dtype,
 def load_dequantized(directory: Path, device: torch.device) -> nn.Module:
     """A model of either kind in float32: a quantised one by what its
     checkpoint stands for."""
-    if "quantization_config" not in read_json(directory / "config.json"):
+    if not is_quantized(directory):
         return load_model(directory, torch.float32, device)
     with tempfile.TemporaryDirectory() as folder:
         dequantize_directory(directory, Path(folder))

@@ -80,8 +80,9 @@ class Options:
     out: Path = _required("directory of the run", may_change=True,
                           metavar="DIR")
     initial_weights: Path | None = _option(
-        None, "what the student starts from: a directory of float weights, or "
-        "another run's, whose parameters it takes over (default: the teacher)",
+        None, "what the student starts from: a directory of float weights; "
+        "another run's, whose parameters it takes over; or a quantised "
+        "checkpoint, from whose levels it starts (default: the teacher)",
         may_change=True, metavar="DIR")
     held_out: Path | None = _option(None, "directory of token shards to "
                                     "evaluate on", may_change=True,

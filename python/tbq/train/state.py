@@ -119,20 +119,27 @@ def _read(path: Path, own: dict[str, Tensor]) -> dict[str, Tensor]:
         tensors = load_file(path)
     except Exception as error:  # safetensors raises several kinds
         raise StateError(path, str(error)) from error
-    expected = {f"model/{name}" for name in own}
-    found = {name for name in tensors if name.startswith("model/")}
-    for name in sorted(expected ^ found):
+    copy_into(own, {name: tensor for name, tensor in tensors.items()
+                    if name.startswith("model/")}, path, prefix="model/")
+    return tensors
+
+
+@torch.no_grad()
+def copy_into(own: dict[str, Tensor], tensors: dict[str, Tensor], path: Path,
+              prefix: str = "") -> None:
+    """Copies to each of `own`, whole or a shard, the one of `tensors`, whole, of
+    its name after `prefix`; both must have the same names and forms."""
+    expected = {prefix + name for name in own}
+    for name in sorted(expected ^ set(tensors)):
         raise StateError(path, f"{name}: " + (
             "missing" if name in expected else "is not of this student"))
     for name, target in own.items():
-        tensor = tensors[f"model/{name}"]
+        tensor = tensors[prefix + name]
         if tensor.shape != target.shape or tensor.dtype != target.dtype:
-            raise StateError(path, f"model/{name}: {tensor.dtype} "
+            raise StateError(path, f"{prefix}{name}: {tensor.dtype} "
                              f"{list(tensor.shape)}, expected {target.dtype} "
                              f"{list(target.shape)}")
-        with torch.no_grad():
-            target.copy_(_like(tensor, target))
-    return tensors
+        target.copy_(_like(tensor, target))
 
 
 def is_run(directory: Path) -> bool:
