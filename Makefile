@@ -9,7 +9,7 @@ export TBQ_BUILD ?= build
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
-demo: setup ## set up, build, compile the default model, generate text (no Python package, no GPU)
+demo: setup ## set up, build, compile the chat model of models/, ask it a question (no Python package, no GPU)
 	@scripts/build.sh tbqc tbq-run
 	@scripts/demo.sh
 

@@ -1,21 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-# Compiles the default model and lets it write.
-# Input:  the one directory of models/ with a config.json; $PROMPT, $TOKENS.
-# Output: build/demo/model.so, and text on stdout.
+# Compiles the ternary chat model of models/, asks it a question, says how to chat.
+# Input:  $MODEL, a directory of models/; $QUESTION; $TOKENS, the most that an answer has.
+# Output: build/demo/NAME.so, and the answer on stdout.
 # Holds:  compiles again only when the compiler or the model is newer than the artifact.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 build=${TBQ_BUILD:-build}
-shopt -s nullglob
-configs=(models/*/config.json)
-if [ ${#configs[@]} -ne 1 ]; then
-  echo "demo: models/: found ${#configs[@]} models, expected one with a config.json" >&2
-  exit 1
-fi
-model=${configs[0]%/config.json}
-artifact=$build/demo/model.so
+model=${MODEL:-models/smollm2-135m-ternary}
+question=${QUESTION:-What is the capital of France?}
+artifact=$build/demo/${model##*/}.so
 
 if [ ! -f "$artifact" ] || [ "$build/bin/tbqc" -nt "$artifact" ] ||
   [ -n "$(find "$model" -newer "$artifact" -print -quit)" ]; then
@@ -23,6 +18,8 @@ if [ ! -f "$artifact" ] || [ "$build/bin/tbqc" -nt "$artifact" ] ||
   mkdir -p "${artifact%/*}"
   "$build/bin/tbqc" "$model" -o "$artifact"
 fi
-echo "demo: tbq-run -m $artifact -p \"${PROMPT:-Once upon a time}\" -n ${TOKENS:-200}"
-"$build/bin/tbq-run" -m "$artifact" -p "${PROMPT:-Once upon a time}" -n "${TOKENS:-200}" --seed 1
+chat=("$build/bin/tbq-run" -m "$artifact" -cnv)
+echo "demo: ${chat[*]} --single-turn --temp 0 -n ${TOKENS:-100} -p \"$question\""
+"${chat[@]}" --single-turn --temp 0 -n "${TOKENS:-100}" --show-timings -p "$question"
 echo
+echo "demo: to chat with it: ${chat[*]}"

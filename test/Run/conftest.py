@@ -109,6 +109,9 @@ def logits_of(tmp_path_factory):
     return run
 
 
+SHIPPED = {"tinytales": "tinytales-7m", "talker": "smollm2-135m-ternary"}
+
+
 @pytest.fixture(scope="session")
 def model_directory(tmp_path_factory):
     """model_directory(name) -> a checkpoint's directory; skips if it is not on this machine."""
@@ -119,10 +122,10 @@ def model_directory(tmp_path_factory):
             if not (folder / name).exists():
                 synthetic.makeCheckpoint(folder / name, **synthetic.VARIANTS[name])
             return folder / name
-        if name == "tinytales":
+        if name in SHIPPED:
             if not (REPOSITORY / "models").exists():
                 pytest.skip("models/ is absent")
-            return REPOSITORY / "models/tinytales-7m"
+            return REPOSITORY / "models" / SHIPPED[name]
         if name == "stories260k":
             if not (DATA / "models/stories260K").exists():
                 pytest.skip(f"{DATA / 'models/stories260K'} is absent")
