@@ -180,10 +180,6 @@ Status Flags::setTarget(CompileOptions &options) const {
     options.target.device = gpuArch;
   else if (gpuArch.getNumOccurrences())
     return makeError("--gpu-arch", "", "has no effect without --target=cuda");
-  if (cuda && dumpTensors)
-    return makeError("--dump-tensors", "",
-                     "is not supported with "
-                     "--target=cuda yet");
   return Status::ok();
 }
 
