@@ -15,7 +15,7 @@ from conftest import LONG, runGood
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="fibers of x86-64 here")
 IDS = [5, 9, 100, 33, 7]
-CASES = [("stored-ternary-g128", "i8"), ("stored-odd-binary-row", "i16")]
+CASES = [("stored-ternary-g128", "i8"), ("stored-odd-binary-row", "i16"), ("stored-odd-salient-g64", "i8")]
 SLOW = [(name, mode) for name in gpu_steps.NAMES for mode in gpu_steps.BOUNDS]
 
 
