@@ -12,7 +12,7 @@ import integer
 import reference
 import synthetic
 from conftest import runGood
-from test_models import checkBits, checkFloats, checkIntegers, quantiser, windowsOf
+from test_models import FAST, checkBits, checkFloats, checkIntegers, quantiser, windowsOf
 
 UNTIED = "untied-bf16-sharded"
 ODD = "odd-biased-linear-rope"  # rows of 72 columns, 331 tokens
@@ -60,7 +60,7 @@ def test_quantised(name, spec, linears, model_directory, compile_model, logits_o
     windows = windowsOf(name, directory)
     quantise = quantiser(linears) if linears else None
     model = reference.loadModel(directory, quantise, tableQuantiser(spec))
-    flags = (f"--embedding={spec}", *([f"--quantize={linears}"] if linears else []))
+    flags = (FAST, f"--embedding={spec}", *([f"--quantize={linears}"] if linears else []))
     artifact = compile_model(directory, *flags, "--activations=f32")
     floats = checkFloats(artifact, model, windows, logits_of, measure)
     artifact = compile_model(directory, *flags, "--activations=i8", "--kv-cache=f32")
