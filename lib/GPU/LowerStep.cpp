@@ -218,12 +218,6 @@ void mlir::tbq::lowerQuantizeActivations(ThreadBuilder &t,
         sums = op.getInto().back();
   float steps = digits.size() == 1 ? kSteps8 : kSteps16;
   int64_t columns = op.getColumnsAttr().getInt();
-  // x + 1.5 * 2^23 has x, rounded to an integer (ties to even), in its low
-  // bits.
-  constexpr float kRound = 12582912.0f;
-  auto bits = [&](Value x) {
-    return arith::BitcastOp::create(t.b, t.loc, t.b.getI32Type(), x);
-  };
   forEachToken(t, op, [&](Value token) {
     Value part = overColumns(
         t, columns, t.constant(0.0f), [&](Value column, Value most) {
@@ -238,14 +232,13 @@ void mlir::tbq::lowerQuantizeActivations(ThreadBuilder &t,
     Value factor = t.divf(t.constant(steps), largest);
     forEachGroup(
         t, columns, op.getGroup(), [&](Value number, Value first, Value last) {
-          Value sum = sumGroup(
-              t, first, last, t.constantI32(0), [&](Value column, Value sum) {
-                Value x = t.load(input, {token, column});
-                Value rounded = t.addf(t.mulf(x, factor), t.constant(kRound));
-                Value q = t.sub(bits(rounded), bits(t.constant(kRound)));
-                storeDigits(t, q, digits, {token, column});
-                return t.add(sum, q);
-              });
+          Value sum = sumGroup(t, first, last, t.constantI32(0),
+                               [&](Value column, Value sum) {
+                                 Value x = t.load(input, {token, column});
+                                 Value q = t.roundToI32(t.mulf(x, factor));
+                                 storeDigits(t, q, digits, {token, column});
+                                 return t.add(sum, q);
+                               });
           t.ifThen(t.equal(t.lane(), 0),
                    [&] { t.store(sum, sums, {token, number}); });
         });

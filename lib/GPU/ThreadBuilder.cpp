@@ -81,6 +81,11 @@ Value ThreadBuilder::toF32(Value x) {
              : arith::ExtFOp::create(b, loc, b.getF32Type(), x).getResult();
 }
 
+Value ThreadBuilder::roundToI32(Value x) {
+  return arith::FPToSIOp::create(b, loc, b.getI32Type(),
+                                 math::RoundEvenOp::create(b, loc, x));
+}
+
 Value ThreadBuilder::shiftRight(Value word, int64_t bits) {
   return bits ? arith::ShRUIOp::create(b, loc, word, constantI32(bits))
                     .getResult()

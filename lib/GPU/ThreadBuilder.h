@@ -60,6 +60,9 @@ public:
   /// Which tbq-expand-math spells out.
   Value exp(Value x);
   Value toF32(Value x); // i32, f16, bf16 or f32
+  /// The nearest integer, ties to even. Never by the bits of a float sum: ptxas
+  /// takes a byte stored of those for a conversion (st.b8 of a float register).
+  Value roundToI32(Value x);
 
   // The four bytes of a word are four digits.
   Value shiftRight(Value word, int64_t bits);
