@@ -34,12 +34,12 @@ def quantiser(group, fraction):
     return lambda weights: binary.quantise(weights, "binary", group)
 
 
-def linearsOf(model, chosen):
-    """The linears of the blocks that are chosen, by name."""
+def linearsOf(model):
+    """The linears of the blocks, by name."""
     return {
         name: module
         for name, module in model.named_modules()
-        if reference.LINEAR.search(f"{name}.weight") and chosen(name)
+        if reference.LINEAR.search(f"{name}.weight")
     }
 
 
@@ -66,10 +66,10 @@ def energyOf(inputs, matrix):
 
 
 @torch.no_grad()
-def measure(directory, ids, group, chosen=lambda name: True):
+def measure(directory, ids, group):
     """errors[fraction][linear], and the KL of the whole model by fraction."""
     model = reference.loadModel(directory)
-    linears = linearsOf(model, chosen)
+    linears = linearsOf(model)
     inputs, expected = inputsOf(model, linears, ids)
     weights = {name: module.weight.clone() for name, module in linears.items()}
     energies = {name: energyOf(inputs[name], weights[name]) for name in linears}

@@ -24,13 +24,37 @@ extern "C" {
 /* Bytes past the arena that may be read, and are not used. */
 #define TBQ_DEVICE_SLACK 256u
 
+/* Bytes of a value that are shown at a time. */
+#define TBQ_DEVICE_WINDOW (1u << 20)
+
+/* Where an artifact whose manifest lists `operations` shows their values, as
+ * tbq_observe_fn describes them (StepAbi.h): in memory of the host, zero before
+ * the first launch. The device writes a part of a value, then `shown`, and
+ * waits for `seen` to be equal; all other blocks wait for it. */
+typedef struct tbq_device_window {
+  uint32_t shown; /* parts written so far, modulo 2^32, by the device */
+  uint32_t pad0[31];
+  uint32_t seen; /* of them those that the host has done with */
+  uint32_t pad1[31];
+  int64_t operation;
+  int64_t layer;
+  int64_t value;
+  int64_t rows;
+  int64_t stride;
+  int64_t bytes;  /* of the whole value */
+  int64_t offset; /* in it of this part */
+  uint64_t pad2;
+  uint8_t part[TBQ_DEVICE_WINDOW];
+} tbq_device_window;
+
 /* In device memory, zero before the first launch and reusable after each. The
  * two counters are in sectors of their own. */
 typedef struct tbq_device_barrier {
   uint32_t arrived; /* blocks that reached the current barrier */
   uint32_t pad0[31];
   uint32_t generation; /* barriers completed so far, modulo 2^32 */
-  uint32_t pad1[31];
+  uint32_t pad1[29];
+  tbq_device_window *window; /* null: nobody looks */
 } tbq_device_barrier;
 
 #ifdef __cplusplus

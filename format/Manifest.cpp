@@ -55,6 +55,8 @@ static json toJson(const Manifest::Weights &w) {
                  {"hashes", std::move(hashes)},
                  {"sha256", w.sha256}};
   put(object, "sidecar", w.sidecar);
+  if (w.shapeOnly)
+    object["shape_only"] = true;
   return object;
 }
 
@@ -203,10 +205,15 @@ static Manifest::Weights readWeights(Fields f) {
       f.refuse("sidecar",
                "must be a plain file name (got \"" + *weights.sidecar + "\")");
   }
+  if (f.has("shape_only"))
+    weights.shapeOnly = f.boolean("shape_only");
+  if (f.good() && weights.shapeOnly && weights.sidecar)
+    f.refuse("shape_only", "must be false where there is a sidecar");
   const json *hashes = f.array("hashes");
   if (!f.good())
     return weights;
-  uint64_t blocks = *checkedCeilDiv(weights.bytes, weights.hashBlock);
+  uint64_t blocks =
+      weights.shapeOnly ? 0 : *checkedCeilDiv(weights.bytes, weights.hashBlock);
   if (hashes->size() != blocks)
     f.refuse("hashes", "must have " + std::to_string(blocks) + " (got " +
                            std::to_string(hashes->size()) + ")");

@@ -48,6 +48,11 @@ struct Manifest {
     /// The file beside the artifact that holds them (format/Sidecar.h);
     /// nothing: they are a section of the artifact.
     std::optional<std::string> sidecar;
+    /// They are nowhere, and have no hashes: of the model, the artifact has
+    /// the shapes alone.
+    bool shapeOnly = false;
+
+    bool areEmbedded() const { return !sidecar && !shapeOnly; }
   };
   struct Layer {
     std::string name;

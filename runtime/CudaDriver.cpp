@@ -63,6 +63,7 @@ static Outcome openDriver(CudaDriver &d) {
       symbol(d.cuStreamCreate, "cuStreamCreate"),
       symbol(d.cuStreamDestroy, "cuStreamDestroy_v2"),
       symbol(d.cuStreamSynchronize, "cuStreamSynchronize"),
+      symbol(d.cuStreamQuery, "cuStreamQuery"),
       symbol(d.cuLaunchCooperativeKernel, "cuLaunchCooperativeKernel"),
   };
   for (const Symbol &wanted : symbols) {

@@ -52,6 +52,7 @@ struct CudaDriver {
   int (*cuStreamCreate)(CudaStream *stream, unsigned flags);
   int (*cuStreamDestroy)(CudaStream stream);
   int (*cuStreamSynchronize)(CudaStream stream);
+  int (*cuStreamQuery)(CudaStream stream);
   int (*cuLaunchCooperativeKernel)(CudaFunction function, unsigned gridX,
                                    unsigned gridY, unsigned gridZ,
                                    unsigned blockX, unsigned blockY,
@@ -65,6 +66,9 @@ struct CudaDriver {
   /// TBQ_ERROR_DEVICE (or _MEMORY) unless `result` is success.
   Outcome check(int result, const char *call, const std::string &purpose) const;
 };
+
+/// What cuStreamQuery says of a stream that is at work.
+constexpr int cudaNotReady = 600;
 
 /// Attributes of a device, by cuda.h's numbers.
 enum CudaAttribute : int {

@@ -8,6 +8,7 @@
 // memory; what a call has of the host's arena and cache is not touched.
 
 #include "runtime/CudaDriver.h"
+#include "runtime/CudaWindow.h"
 #include "runtime/Workers.h"
 
 #include "format/CheckedSize.h"
@@ -40,6 +41,7 @@ private:
   Outcome openDevice();
   Outcome loadKernels();
   Outcome allocate();
+  Outcome openWindow();
   Outcome uploadWeights();
   Outcome check(int result, const char *call, const std::string &purpose) {
     return driver->check(result, call, purpose);
@@ -55,6 +57,7 @@ private:
   CudaDevicePointer weights = 0, arena = 0, cache = 0, tokens = 0, logits = 0,
                     barrier = 0;
   void *pinned = nullptr; // logits, or weights on their way
+  CudaWindow window;      // open if the artifact shows its operations
   int64_t blocks = 0;
 };
 
@@ -64,7 +67,8 @@ Outcome CudaWorkers::open() {
   if (Outcome got = CudaDriver::get(driver); !got)
     return got;
   for (auto step : {&CudaWorkers::openDevice, &CudaWorkers::loadKernels,
-                    &CudaWorkers::allocate, &CudaWorkers::uploadWeights})
+                    &CudaWorkers::allocate, &CudaWorkers::openWindow,
+                    &CudaWorkers::uploadWeights})
     if (Outcome done = (this->*step)(); !done)
       return done;
   return Outcome::ok();
@@ -179,6 +183,18 @@ Outcome CudaWorkers::allocate() {
                    " bytes of pinned memory");
 }
 
+Outcome CudaWorkers::openWindow() {
+  if (model->manifest().operations.empty())
+    return Outcome::ok();
+  const std::string purpose = "opening a window on the operations";
+  if (Outcome opened = window.open(*driver, purpose); !opened)
+    return opened;
+  return check(driver->cuMemcpyHtoDAsync(
+                   barrier + offsetof(tbq_device_barrier, window),
+                   window.address(), sizeof(tbq_device_window *), stream),
+               "cuMemcpyHtoDAsync", purpose);
+}
+
 Outcome CudaWorkers::uploadWeights() {
   const std::string purpose = "copying the weights to the GPU";
   const uint64_t size = model->table().weights_bytes;
@@ -229,6 +245,9 @@ Outcome CudaWorkers::run(const StepCall &call) {
                                "cuLaunchCooperativeKernel", purpose);
       !launched)
     return launched;
+  if (window.isOpen())
+    if (Outcome done = window.look(stream, call, purpose); !done)
+      return done;
   size_t bytes =
       size_t(count - first) * size_t(table.logits_stride) * sizeof(float);
   if (bytes)
@@ -260,6 +279,7 @@ CudaWorkers::~CudaWorkers() {
       driver->cuMemFree(pointer);
   if (pinned)
     driver->cuMemFreeHost(pinned);
+  window.close();
   if (kernels)
     driver->cuModuleUnload(kernels);
   driver->cuDevicePrimaryCtxRelease(device);

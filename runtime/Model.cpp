@@ -12,6 +12,7 @@
 #include "format/Cpu.h"
 #include "format/Json.h"
 #include "format/Sidecar.h"
+#include "runtime/RandomWeights.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -128,7 +129,7 @@ static Outcome judge(const MappedFile &file, Manifest &manifest,
     return refuse(parsed.error());
   manifest = std::move(*parsed);
   const uint64_t embedded =
-      manifest.weights.sidecar ? 0 : manifest.weights.bytes;
+      manifest.weights.areEmbedded() ? manifest.weights.bytes : 0;
   if (trailer.weights.size != embedded)
     return refuse(makeError(path, "manifest.weights.bytes",
                             std::to_string(embedded) +
@@ -149,6 +150,26 @@ static Outcome openSidecar(const std::string &path, const Manifest &manifest,
     return refuse(checked.error());
   file->readAhead();
   sidecar = std::move(*file);
+  return Outcome::ok();
+}
+
+/// Makes up the weights of an artifact that has the shapes alone.
+static Outcome makeWeights(const std::string &path, const Manifest &manifest,
+                           bool asked, ZeroPages &pages) {
+  if (manifest.weights.shapeOnly != asked)
+    return refuse(makeError(
+        path, "manifest.weights",
+        asked ? "are there: random ones are for what --shape-only compiled"
+              : "are nowhere: --shape-only compiled it, for tbq-bench "
+                "--random-weights"));
+  if (!asked)
+    return Outcome::ok();
+  // Whole pages, so that they begin on one.
+  constexpr uint64_t page = 4096;
+  uint64_t bytes = (manifest.weights.bytes + page - 1) / page * page;
+  if (Outcome made = ZeroPages::create(bytes, "weights", pages); !made)
+    return made;
+  fillRandomly(pages.data(), manifest.weights.bytes);
   return Outcome::ok();
 }
 
@@ -195,12 +216,12 @@ static Outcome checkTable(const tbq_model_table &table,
     if (bool(pointer) != wanted)
       return refuse(makeError(file.path(), std::string("table.") + field,
                               wanted ? "is null" : "is not null"));
-  const bool beside = manifest.weights.sidecar.has_value();
-  if ((table.weights == nullptr) != beside)
+  const bool embedded = manifest.weights.areEmbedded();
+  if ((table.weights == nullptr) == embedded)
     return refuse(makeError(file.path(), "table.weights",
-                            beside ? "is not null, but the weights are in a "
-                                     "sidecar"
-                                   : "is null"));
+                            embedded ? "is null"
+                                     : "is not null, but the weights are not "
+                                       "in the file"));
   if (std::memcmp(table.manifest, file.data() + trailer.manifest.offset,
                   table.manifest_bytes) != 0)
     return refuse(makeError(file.path(), "table.manifest",
@@ -256,12 +277,13 @@ void Registry::release(const Key &key) {
 
 Model::Model(std::string path, Manifest manifest,
              std::shared_ptr<LoadedObject> object,
-             std::optional<MappedFile> sidecar)
+             std::optional<MappedFile> sidecar, ZeroPages random)
     : name(std::move(path)), description(std::move(manifest)),
       object(std::move(object)), entries(this->object->table),
-      sidecar(std::move(sidecar)),
+      sidecar(std::move(sidecar)), random(std::move(random)),
       weightBytes(this->sidecar ? this->sidecar->data() + sidecarHeaderBytes
-                                : entries->weights) {}
+                  : entries->weights ? entries->weights
+                                     : this->random.data()) {}
 
 Outcome Model::open(const std::string &path, const ModelOptions &options,
                     std::shared_ptr<const Model> &model) {
@@ -278,6 +300,10 @@ Outcome Model::open(const std::string &path, const ModelOptions &options,
   std::optional<MappedFile> sidecar;
   if (Outcome found = openSidecar(path, manifest, sidecar); !found)
     return found;
+  ZeroPages random;
+  if (Outcome made = makeWeights(path, manifest, options.randomWeights, random);
+      !made)
+    return made;
   std::shared_ptr<LoadedObject> object;
   if (Outcome done =
           Registry::get().acquire(std::move(*descriptor), path, object);
@@ -286,8 +312,9 @@ Outcome Model::open(const std::string &path, const ModelOptions &options,
   if (Outcome agrees = checkTable(*object->table, manifest, *file, trailer);
       !agrees)
     return agrees;
-  std::shared_ptr<Model> opened(new Model(
-      path, std::move(manifest), std::move(object), std::move(sidecar)));
+  std::shared_ptr<Model> opened(new Model(path, std::move(manifest),
+                                          std::move(object), std::move(sidecar),
+                                          std::move(random)));
   if (Outcome understood = opened->openText(); !understood)
     return understood;
   if (options.verifyWeights)

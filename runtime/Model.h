@@ -13,6 +13,7 @@
 #include "format/StepAbi.h"
 #include "runtime/Outcome.h"
 #include "runtime/Tokenizer.h"
+#include "runtime/ZeroPages.h"
 
 #include <memory>
 #include <optional>
@@ -26,6 +27,9 @@ struct LoadedObject;
 
 struct ModelOptions {
   bool verifyWeights = false;
+  /// Of an artifact of the shapes alone, and of no other: its weights are made
+  /// up (RandomWeights.h).
+  bool randomWeights = false;
 };
 
 class Model {
@@ -60,15 +64,16 @@ public:
 
 private:
   Model(std::string path, Manifest manifest,
-        std::shared_ptr<LoadedObject> object,
-        std::optional<MappedFile> sidecar);
+        std::shared_ptr<LoadedObject> object, std::optional<MappedFile> sidecar,
+        ZeroPages random);
   Outcome openText();
 
   std::string name;
   Manifest description;
   std::shared_ptr<LoadedObject> object;
   const tbq_model_table *entries;
-  std::optional<MappedFile> sidecar; // nothing: the weights are embedded
+  std::optional<MappedFile> sidecar; // nothing: the weights are not there
+  ZeroPages random;                  // the weights, if they are made up
   const uint8_t *weightBytes;
   std::optional<Tokenizer> text; // borrows the object's tables
   std::optional<ChatFormat> conversation;

@@ -121,13 +121,17 @@ inline constexpr const char *kKernelsSymbol = "tbq_kernels";
 /// Takes the weights' bytes, front to back.
 using WeightSink = llvm::function_ref<::tbq::Status(llvm::ArrayRef<uint8_t>)>;
 
+/// Where an artifact's weights are: in it, in a file beside it, or nowhere.
+enum class WeightsPlace { Embedded, Sidecar, Nowhere };
+
 struct ArtifactParts {
   std::string code;    // StepCode::object
   std::string kernels; // PTX, if the step runs on a GPU
   std::vector<uint8_t> tokenizer;
   ::tbq::Manifest manifest; // its `weights` but for bytes are filled in here
-  bool sidecar = false;     // weights in a file beside the artifact
-  /// Called once, last: what may fail early has succeeded by then.
+  WeightsPlace place = WeightsPlace::Embedded;
+  /// Called once, last: what may fail early has succeeded by then. Not at all
+  /// where the weights are nowhere.
   llvm::function_ref<::tbq::Status(WeightSink)> writeWeights;
 };
 

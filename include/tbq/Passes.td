@@ -283,7 +283,8 @@ def LowerTeamToGPUPass : Pass<"tbq-lower-team-to-gpu", "::mlir::ModuleOp"> {
     format/DeviceAbi.h; a worker's number is its block's.
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect",
-                           "::mlir::arith::ArithDialect"];
+                           "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect",
+                           "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect"];
 }
 
 def MarkKernelsPass : Pass<"tbq-mark-kernels", "::mlir::ModuleOp"> {

@@ -115,7 +115,9 @@ std::string Compilation::describeWriting(WeightsOp weights) {
   return llvm::formatv(
       "writing {0:F1} MB of weights to {1}; peak memory at most {2} MiB",
       weights.getBytes() / 1e6,
-      options.sidecar ? ::tbq::sidecarPath(options.output) : options.output,
+      options.weights == WeightsPlace::Sidecar
+          ? ::tbq::sidecarPath(options.output)
+          : options.output,
       llvm::divideCeil(peak, 1 << 20));
 }
 
@@ -128,6 +130,13 @@ Status Compilation::emitArtifact(WeightsOp weights, std::string object,
   manifest->generation = describeGeneration(checkpoint->generation());
   manifest->chat = chat;
   manifest->record = record;
+
+  if (options.weights == WeightsPlace::Nowhere)
+    for (const Manifest::Layer &layer : manifest->layers)
+      if (layer.salient)
+        return makeError("--shape-only", layer.name,
+                         "where salient weights are is in the weights "
+                         "themselves: take a scheme without them");
 
   progress.begin("link");
   uint64_t done = 0, all = std::max<int64_t>(weights.getBytes(), 1);
@@ -145,7 +154,7 @@ Status Compilation::emitArtifact(WeightsOp weights, std::string object,
   Status status = writeArtifact(options.output,
                                 {std::move(object), std::move(kernels),
                                  std::move(tokenizer), std::move(*manifest),
-                                 options.sidecar, writer},
+                                 options.weights, writer},
                                 target, &text);
   return status ? keepTemporary("manifest.json", text) : status;
 }

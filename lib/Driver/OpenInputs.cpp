@@ -76,7 +76,7 @@ Status Compilation::openInputs() {
   if (isArtifact())
     if (Status status = checkOutput(options.output); !status)
       return status;
-  if (options.sidecar)
+  if (options.weights == WeightsPlace::Sidecar)
     if (Status status = checkOutput(::tbq::sidecarPath(options.output));
         !status)
       return status;

@@ -118,7 +118,10 @@ void mlir::tbq::buildCPUPipeline(OpPassManager &manager,
   math.f16 = options.f16;
   math.floor = options.floor;
   function.addPass(createExpandMathPass(math));
-  manager.addPass(createCanonicalizerPass());
+  // Blocks and dead code are LLVM's to tidy, which is faster at it.
+  GreedyRewriteConfig config;
+  config.setRegionSimplificationLevel(GreedySimplifyRegionLevel::Disabled);
+  manager.addPass(createCanonicalizerPass(config));
   manager.addPass(createCSEPass());
   manager.addPass(createLoopInvariantCodeMotionPass());
   manager.addPass(createResolveWeightsPass());

@@ -77,15 +77,16 @@ private:
 struct LinkedImage {
   std::vector<uint8_t> bytes;
   ::tbq::FileRange manifest;
-  uint64_t weightsOffset = 0; // in the artifact; 0: in the sidecar
+  uint64_t weightsOffset = 0; // in the artifact, if they are there
 };
 } // namespace
 
 /// The weights as the manifest describes them before their hashes are known: of
 /// the same length as text.
 static void reserveHashes(Manifest::Weights &weights) {
-  weights.hashes.assign(
-      *::tbq::checkedCeilDiv(weights.bytes, weights.hashBlock), 0);
+  if (!weights.shapeOnly)
+    weights.hashes.assign(
+        *::tbq::checkedCeilDiv(weights.bytes, weights.hashBlock), 0);
   weights.sha256.assign(2 * sizeof(::tbq::Sha256Digest), '0');
 }
 
@@ -117,7 +118,7 @@ static Result<uint64_t> writeData(OutputFile &file, const ArtifactParts &parts,
       return status.error();
   }
   const uint64_t size = parts.manifest.weights.bytes;
-  if (parts.sidecar)
+  if (parts.place != WeightsPlace::Embedded)
     data->addAbsent(kWeightsSymbol, size);
   else
     data->addMemory(::tbq::weightsSectionName, kWeightsSymbol,
@@ -164,7 +165,7 @@ static Result<LinkedImage> linkImage(const std::string &path,
   if (!manifest)
     return manifest.error();
   image.manifest = manifest->value_or(::tbq::FileRange());
-  if (!parts.sidecar) {
+  if (parts.place == WeightsPlace::Embedded) {
     Result<uint64_t> offset = attachWeights(image.bytes, path);
     if (!offset)
       return offset.error();
@@ -272,8 +273,9 @@ Status mlir::tbq::writeArtifact(const std::string &path, ArtifactParts parts,
                                 const CodeTarget &target,
                                 std::string *manifestText) {
   Manifest::Weights &weights = parts.manifest.weights;
+  weights.shapeOnly = parts.place == WeightsPlace::Nowhere;
   reserveHashes(weights);
-  if (parts.sidecar) {
+  if (parts.place == WeightsPlace::Sidecar) {
     weights.sidecar = llvm::sys::path::filename(::tbq::sidecarPath(path)).str();
     if (!llvm::json::isUTF8(*weights.sidecar))
       return makeError(path, "", "a sidecar needs a name in UTF-8");
@@ -288,7 +290,7 @@ Status mlir::tbq::writeArtifact(const std::string &path, ArtifactParts parts,
 
   const uint64_t imageBytes = std::max<uint64_t>(
       image->bytes.size(),
-      parts.sidecar ? 0 : image->weightsOffset + weights.bytes);
+      weights.areEmbedded() ? image->weightsOffset + weights.bytes : 0);
   if (Status status =
           artifact->checkRoom(imageBytes + ::tbq::artifactTrailerBytes);
       !status)
@@ -296,16 +298,19 @@ Status mlir::tbq::writeArtifact(const std::string &path, ArtifactParts parts,
   if (Status status = artifact->write(image->bytes); !status)
     return status;
   std::optional<OutputFile> sidecar;
-  if (parts.sidecar) {
+  if (weights.sidecar) {
     Result<OutputFile> file = OutputFile::create(::tbq::sidecarPath(path));
     if (!file)
       return file.error();
     sidecar.emplace(std::move(*file));
   }
-  if (Status status = sidecar ? writeSidecar(*sidecar, parts, path)
-                              : writeEmbedded(*artifact, parts, *image, path);
-      !status)
-    return status;
+  if (sidecar) {
+    if (Status status = writeSidecar(*sidecar, parts, path); !status)
+      return status;
+  } else if (weights.areEmbedded()) {
+    if (Status status = writeEmbedded(*artifact, parts, *image, path); !status)
+      return status;
+  }
 
   std::string text = ::tbq::manifestText(parts.manifest);
   if (text.size() != image->manifest.size)

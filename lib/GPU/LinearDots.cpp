@@ -89,15 +89,18 @@ SmallVector<Value> WarpLinear::getFloatDots(const Stride &stride, Value token,
   return dots;
 }
 
-/// The integer combination of a term, exact in int32, converted once.
+/// The integer combination of a term, exact in int32, converted once. What a
+/// mask adds to it comes with the salient digits.
 Value WarpLinear::getBracket(int64_t term, ArrayRef<SmallVector<Value>> dots,
                              Value sum, int64_t row) {
   Value total = integer ? t.constantI32(0) : t.constant(0.0f);
-  for (int64_t i = 0; i <= layout.getNumPlanes(); ++i) {
-    int64_t factor = layout.getTerm(term, i);
+  int64_t planes = dots.size();
+  for (int64_t i = 0; i <= planes; ++i) {
+    int64_t factor =
+        layout.getTerm(term, i < planes ? i : layout.getNumPlanes());
     if (factor == 0)
       continue;
-    Value part = i < layout.getNumPlanes() ? dots[i][row] : sum;
+    Value part = i < planes ? dots[i][row] : sum;
     total = integer ? t.add(total, t.mul(part, t.constantI32(factor)))
                     : t.fma(part, t.constant(float(factor)), total);
   }

@@ -55,9 +55,17 @@ void WarpLinear::run() {
   });
 }
 
+Value WarpLinear::getTileOffset(Value tile) {
+  if (!layout.getSalient())
+    return t.mul(tile, layout.getTileBytes());
+  return t.mul(t.loadIndex(bytes, t.mul(tile, 4)), kAlignment);
+}
+
 void WarpLinear::generateTile(Value tile, Value active, Value share,
                               Value token) {
   SmallVector<Value> sums = sumStrides(tile, active, share, token);
+  if (layout.getSalient())
+    sums = addSalient(tile, active, share, token, sums);
   for (Value &sum : sums)
     sum = t.reduceWarp(Reduction::Sum, sum);
   if (shares > 1) {
@@ -133,7 +141,7 @@ void WarpLinear::finish(Value tile, Value token, ArrayRef<Value> sums) {
     if (Value scale = op.getActivationScale())
       y = t.mulf(y, t.load(scale, {at, t.index(0)}));
     if (layout.getBias()) {
-      Value offset = t.add(t.mul(tile, layout.getTileBytes()),
+      Value offset = t.add(getTileOffset(tile),
                            t.add(t.mul(row, 4), layout.getBiasOffset()));
       y = t.addf(y, t.loadAsF32(bytes, offset, t.b.getF32Type()));
     }
@@ -146,7 +154,7 @@ void WarpLinear::finish(Value tile, Value token, ArrayRef<Value> sums) {
 /// The bytes of stride `number` of a tile, all of them, before any is used.
 WarpLinear::Stride WarpLinear::loadStride(Value tile, Value number) {
   Stride stride;
-  Value start = t.mul(tile, layout.getTileBytes());
+  Value start = t.add(getTileOffset(tile), layout.getGroupOffset(0));
   if (layout.isFloat()) {
     int64_t columns = getFloatColumns(layout);
     Type element = layout.getElementType();
@@ -174,7 +182,7 @@ WarpLinear::Stride WarpLinear::loadStride(Value tile, Value number) {
         bytes, t.add(stride.offset, step * layout.getStepBytes()), four));
   Value whole = t.index(layout.getColumns() / group);
   int64_t last = layout.getColumns() % group;
-  for (int64_t term = 0; term < layout.getNumTerms(); ++term) {
+  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
     Value at = t.index(layout.getCoefficientOffset(term, group));
     if (last)
       at = t.select(t.less(stride.group, whole), at,
@@ -214,7 +222,7 @@ void WarpLinear::addFloats(const Stride &stride, Value token,
 void WarpLinear::addDigits(const Stride &stride, Value token,
                            MutableArrayRef<Value> sums) {
   SmallVector<SmallVector<Value>> dots; // of each plane, four rows'
-  for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
+  for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
     dots.push_back(integer ? getDots(stride, token, plane)
                            : getFloatDots(stride, token, plane));
   Value sum;
@@ -224,7 +232,7 @@ void WarpLinear::addDigits(const Stride &stride, Value token,
                    zero);
   }
   for (int64_t row = 0; row < kRows; ++row)
-    for (int64_t term = 0; term < layout.getNumTerms(); ++term) {
+    for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
       Value coefficient = t.toF32(t.extract(stride.coefficients[term], row));
       sums[row] =
           t.fma(getBracket(term, dots, sum, row), coefficient, sums[row]);
@@ -241,11 +249,8 @@ struct LowerLinearToGPUPass
     getOperation()->walk([&](PackedLinearOp op) { ops.push_back(op); });
     for (PackedLinearOp op : ops) {
       LayoutAttr layout = op.getWeight().getType().getLayout();
-      if (layout.getTile() != kThreadRows || layout.getSalient()) {
-        op.emitOpError(
-            "on a GPU needs tiles of four rows without salient digits, "
-            "not ")
-            << layout;
+      if (layout.getTile() != kThreadRows) {
+        op.emitOpError("on a GPU needs tiles of four rows, not ") << layout;
         return signalPassFailure();
       }
       OpBuilder b(op);

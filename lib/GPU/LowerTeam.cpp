@@ -5,7 +5,7 @@
 // function: the block's threads meet, one of them counts its arrival and waits
 // for the generation to change. decode and prefill become kernels.
 
-#include "ThreadBuilder.h"
+#include "LowerTeam.h"
 
 #include "format/DeviceAbi.h"
 #include "tbq/Target/Team.h"
@@ -111,6 +111,10 @@ static void lowerOps(func::FuncOp function) {
       });
     } else if (auto barrier = dyn_cast<BarrierOp>(op)) {
       lowerBarrier(barrier);
+    } else if (auto observe = dyn_cast<ObserveOp>(op)) {
+      OpBuilder b(op);
+      ThreadBuilder t(b, op->getLoc());
+      lowerObserve(t, observe);
     }
   });
 }
@@ -125,6 +129,7 @@ struct LowerTeamToGPUPass
       lowerOps(function);
     }
     buildBarrier(module);
+    buildWindowObserve(module);
   }
 };
 } // namespace

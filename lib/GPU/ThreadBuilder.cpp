@@ -139,6 +139,11 @@ Value ThreadBuilder::loadVector(Value memref, ValueRange indices,
 Value ThreadBuilder::loadBytes(Value bytes, Value offset, VectorType type) {
   return loadVector(bytes, offset, type);
 }
+Value ThreadBuilder::loadIndex(Value bytes, Value offset) {
+  Value word = extract(
+      loadBytes(bytes, offset, VectorType::get({1}, b.getI32Type())), 0);
+  return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), word);
+}
 Value ThreadBuilder::extract(Value vector, int64_t position) {
   return vector::ExtractOp::create(b, loc, vector, position);
 }

@@ -79,6 +79,8 @@ public:
   /// The same at a byte offset of packed bytes.
   Value loadBytes(Value bytes, Value offset, VectorType type);
   Value extract(Value vector, int64_t position);
+  /// A u32.
+  Value loadIndex(Value bytes, Value offset);
   /// One element of `type` at a byte offset, as f32.
   Value loadAsF32(Value bytes, Value offset, Type type);
   void storeF32As(Value x, Value bytes, Value offset, Type type);

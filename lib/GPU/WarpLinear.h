@@ -37,6 +37,8 @@ private:
     SmallVector<Value> coefficients; // vectors of four f16, of each term
   };
 
+  /// Byte offset of a tile.
+  Value getTileOffset(Value tile);
   int64_t countStrides() const;
   void generateTile(Value tile, Value active, Value share, Value token);
   SmallVector<Value> sumStrides(Value tile, Value active, Value share,
@@ -44,6 +46,11 @@ private:
   Stride loadStride(Value tile, Value number);
   void addStride(const Stride &stride, Value token,
                  MutableArrayRef<Value> sums);
+  /// Adds the tile's salient digits, each with what its mask stands for.
+  SmallVector<Value> addSalient(Value tile, Value active, Value share,
+                                Value token, ValueRange sums);
+  Value getSalientWeight(Value tile, Value row, Value column, Value digit);
+  Value loadActivation(Value token, Value column);
   void addDigits(const Stride &stride, Value token,
                  MutableArrayRef<Value> sums);
   void addFloats(const Stride &stride, Value token,

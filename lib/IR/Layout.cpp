@@ -19,7 +19,13 @@ static constexpr int64_t kCoefficientBytes = 2; // f16
 static constexpr int64_t kZeroPointBytes = 2;   // i16
 static constexpr int64_t kBiasBytes = 4;        // f32
 static constexpr int64_t kSalientBytes = 2;     // u8, the digit and its column
-static constexpr int64_t kTableBytes = 4;       // u32, one a tile
+static constexpr int64_t kListedBytes = 4;      // u32, its row as well
+static constexpr int64_t kListedColumns = 1 << 22;
+static constexpr int64_t kTableBytes = 4; // u32, one a tile
+
+bool LayoutAttr::listsSalient() const {
+  return getSalient() && getTile() == kThreadRows;
+}
 
 bool LayoutAttr::usesSums() const {
   for (int64_t term = 0; term < getNumTerms(); ++term)
@@ -98,7 +104,9 @@ int64_t LayoutAttr::getCoefficientOffset(int64_t term, int64_t columns) const {
 }
 
 int64_t LayoutAttr::getNumBlocks(int64_t columns) const {
-  return getSalient() ? divideCeil(columns, getBlockColumns()) : 0;
+  return getSalient() && !listsSalient()
+             ? divideCeil(columns, getBlockColumns())
+             : 0;
 }
 
 int64_t LayoutAttr::getBlockOffset(int64_t columns) const {
@@ -106,7 +114,7 @@ int64_t LayoutAttr::getBlockOffset(int64_t columns) const {
 }
 
 int64_t LayoutAttr::getGroupBytes(int64_t columns) const {
-  if (getSalient())
+  if (getSalient() && !listsSalient())
     return getBlockOffset(columns) +
            getNumBlocks(columns) * getBlockHeadBytes();
   return llvm::alignTo(getBlockOffset(columns), kThreadBytes);
@@ -116,13 +124,30 @@ int64_t LayoutAttr::getGroupBytes(int64_t columns) const {
 static int64_t getHeadBytes(LayoutAttr layout) {
   if (!layout.getSalient())
     return 0;
+  if (layout.listsSalient())
+    return llvm::alignTo(layout.getListSizeOffset() + kTableBytes,
+                         kThreadBytes);
   return layout.getBiasOffset() +
          (layout.getBias() ? layout.getTile() * kBiasBytes : 0);
 }
 
+/// Bytes that a tile's salient digits put between its groups.
+static int64_t getBytesAmong(LayoutAttr layout, int64_t salientDigits) {
+  return layout.listsSalient() ? 0 : kSalientBytes * salientDigits;
+}
+
+int64_t LayoutAttr::getListSizeOffset() const {
+  return getBiasOffset() + (getBias() ? getTile() * kBiasBytes : 0);
+}
+
+int64_t LayoutAttr::getListOffset() const {
+  int64_t last = getNumGroups() - 1;
+  return getGroupOffset(last) + getGroupBytes(getGroupColumns(last));
+}
+
 int64_t LayoutAttr::getGroupOffset(int64_t group, int64_t salientDigits) const {
   return getHeadBytes(*this) + group * getGroupBytes(getGroup()) +
-         kSalientBytes * salientDigits;
+         getBytesAmong(*this, salientDigits);
 }
 
 int64_t LayoutAttr::getZeroPointOffset() const {
@@ -143,6 +168,9 @@ int64_t LayoutAttr::getBiasOffset() const {
 int64_t LayoutAttr::getTileBytes(int64_t salientDigits) const {
   if (!getSalient())
     return getBiasOffset() + (getBias() ? getTile() * kBiasBytes : 0);
+  if (listsSalient())
+    return llvm::alignTo(getListOffset() + kListedBytes * salientDigits,
+                         kAlignment);
   int64_t last = getNumGroups() - 1;
   return llvm::alignTo(getGroupOffset(last, salientDigits) +
                            getGroupBytes(getGroupColumns(last)),
@@ -160,7 +188,9 @@ int64_t LayoutAttr::getBytes(int64_t salientDigits) const {
   int64_t padding = getSalient() ? (getNumTiles() - 1) * (kAlignment - 1) : 0;
   return getTableBytes() +
          llvm::alignTo(getNumTiles() * getTileBytes() +
-                           kSalientBytes * salientDigits + padding,
+                           (listsSalient() ? kListedBytes : kSalientBytes) *
+                               salientDigits +
+                           padding,
                        getSalient() ? kAlignment : 1);
 }
 
@@ -300,6 +330,9 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
     return emitError() << "group of " << group << " columns in a row of "
                        << columns;
   if (salient) {
+    if (tile == kThreadRows && columns > kListedColumns)
+      return emitError() << "a list of salient digits holds columns up to "
+                         << kListedColumns << ", not " << columns;
     if (digits.size() < 2 || digits.back() != 8 ||
         digits[digits.size() - 2] != 1)
       return emitError() << "salient digits need a last plane of 8 bits after "

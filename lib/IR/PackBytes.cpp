@@ -155,6 +155,21 @@ public:
     return number;
   }
 
+  /// Writes the list of all groups to `out` and gives the number of digits.
+  int64_t packList(uint8_t *out) {
+    const int64_t rowBytes = (layout.getColumns() + 7) / 8;
+    int64_t number = 0;
+    for (uint32_t row = 0; row < next.size(); ++row) {
+      const uint8_t *bits = mask + (firstRow + row) * rowBytes;
+      for (uint32_t c = 0; c < layout.getColumns(); ++c)
+        if (bits[c / 8] >> (c % 8) & 1) {
+          const uint8_t digit = digits[next[row]++] + kStoredOffset;
+          endian::write32le(out + 4 * number++, digit | row << 8 | c << 10);
+        }
+    }
+    return number;
+  }
+
 private:
   int64_t packBlock(int64_t first, int64_t last, uint8_t *&out) {
     const int64_t rowBytes = (layout.getColumns() + 7) / 8;
@@ -235,11 +250,13 @@ static void packDigitTile(LayoutAttr layout, ArrayRef<DigitOrder> orders,
       for (int64_t row = 0; row < rows; ++row)
         std::memcpy(to + 2 * row, from + 2 * row * coefficients, 2);
     }
-    if (!layout.getSalient())
-      continue;
-    salientDigits +=
-        salient.packGroup(g, group + layout.getBlockOffset(columns));
+    if (layout.getSalient() && !layout.listsSalient())
+      salientDigits +=
+          salient.packGroup(g, group + layout.getBlockOffset(columns));
   }
+  if (layout.listsSalient())
+    endian::write32le(out + layout.getListSizeOffset(),
+                      salient.packList(out + layout.getListOffset()));
 }
 
 int64_t mlir::tbq::getTileBytes(LayoutAttr layout, const PackSource &source,

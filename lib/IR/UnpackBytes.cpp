@@ -79,6 +79,20 @@ static void unpackSalient(LayoutAttr layout, ArrayRef<const uint8_t *> groups,
   }
 }
 
+/// The same, from a list behind the groups.
+static void unpackListed(LayoutAttr layout, const uint8_t *tile, int64_t row,
+                         uint8_t *mask, uint8_t *out) {
+  const uint32_t number = endian::read32le(tile + layout.getListSizeOffset());
+  for (uint32_t i = 0; i < number; ++i) {
+    const uint32_t word =
+        endian::read32le(tile + layout.getListOffset() + 4 * i);
+    if ((word >> 8 & 3) != row)
+      continue;
+    mask[word >> 10] = 1;
+    out[word >> 10] = word & 255;
+  }
+}
+
 static void unpackRow(LayoutAttr layout, const uint8_t *tile, int64_t row,
                       UnpackedWeight &weight) {
   const int64_t r = row % layout.getTile(), columns = layout.getColumns();
@@ -99,9 +113,12 @@ static void unpackRow(LayoutAttr layout, const uint8_t *tile, int64_t row,
           group + layout.getCoefficientOffset(term, layout.getGroupColumns(g)) +
           2 * r));
   if (layout.getSalient()) {
-    unpackSalient(layout, groups, r,
-                  weight.planes.end()[-2].data() + row * columns,
-                  weight.planes.back().data() + row * columns);
+    uint8_t *mask = weight.planes.end()[-2].data() + row * columns;
+    uint8_t *digits = weight.planes.back().data() + row * columns;
+    if (layout.listsSalient())
+      unpackListed(layout, tile, r, mask, digits);
+    else
+      unpackSalient(layout, groups, r, mask, digits);
     weight.coefficients.back().push_back(
         endian::read16le(tile + layout.getRowCoefficientOffset() + 2 * r));
     weight.zeroPoints.push_back(

@@ -25,11 +25,12 @@ static constexpr double kValueBound = 1e-6;
 /// Below the smallest normal f32 there are no relative bounds.
 static constexpr double kAbsoluteBound = 1e-36;
 
-Tolerance mlir::tbq::getTolerance(StepOp op, const VerifyOptions &options) {
+Tolerance mlir::tbq::getTolerance(StepOp op, const VerifyOptions &options,
+                                  bool device) {
   Tolerance tolerance =
       llvm::TypeSwitch<Operation *, Tolerance>(op)
-          .Case([](PackedLinearOp linear) {
-            if (linear.getActivationScale())
+          .Case([&](PackedLinearOp linear) {
+            if (linear.getActivationScale() && !device)
               return Tolerance();
             return Tolerance{false, Scale::Magnitudes, kSumBound,
                              kAbsoluteBound};

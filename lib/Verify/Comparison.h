@@ -20,8 +20,9 @@ struct Tolerance {
   double relative = 0, absolute = 0;
 };
 
-/// The tolerance of an op in the packed form.
-Tolerance getTolerance(StepOp op, const VerifyOptions &options);
+/// The tolerance of an op in the packed form. `device`: of code for a GPU,
+/// where a group's integer meets its coefficient in parts.
+Tolerance getTolerance(StepOp op, const VerifyOptions &options, bool device);
 
 /// Whether `found` is within the tolerance of `expected`. Adds to `worst`.
 /// `magnitudes`: what the sums are of the magnitudes, where they are the scale.

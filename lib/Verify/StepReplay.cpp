@@ -45,7 +45,8 @@ StepReplay::StepReplay(ModuleOp packed, const ::tbq::Checkpoint &checkpoint,
   auto forward = packed.lookupSymbol<func::FuncOp>("forward");
   addSteps(forward.getBody().front(), -1);
   for (Step &step : steps) {
-    step.tolerance = getTolerance(step.op, options);
+    step.tolerance =
+        getTolerance(step.op, options, manifest.target.device.has_value());
     reports.push_back({getKind(step.op), getStepName(step.op),
                        step.tolerance.exact, step.tolerance.relative});
   }

@@ -113,13 +113,36 @@ func.func @prefill_i8(%x: memref<64x16xi8>, %sums: memref<64x16xi32>, %scale: me
   return
 }
 
+// The tile begins where the table says. Behind the strides, each lane takes
+// words of the list: a digit, its row, its column.
+!salient = !tbq.packed<16x40, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, 0, 1, 0]], salient, group 40, tile 4>
+// CHECK-LABEL: func.func @salient(
+func.func @salient(%x: memref<1x48xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: scf.for {{.*}} iter_args
+  // CHECK: %[[PLACE:.*]] = arith.index_castui %{{.*}} : i32 to index
+  // CHECK: arith.muli %[[PLACE]], %c64
+  // CHECK: nvvm.dot.accumulate.4way
+  // CHECK: scf.for {{.*}} iter_args
+  // CHECK: %[[ROW:.*]] = arith.andi %{{.*}}, %c3_i32 : i32
+  // CHECK: arith.index_castui %[[ROW]]
+  // CHECK: %[[ZERO:.*]] = arith.extsi %{{.*}} : i16 to i32
+  // CHECK: arith.subi %{{.*}}, %[[ZERO]] : i32
+  // CHECK-COUNT-4: arith.addf
+  // CHECK: nvvm.shfl.sync
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !salient
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x48xi8>, !salient, memref<1x16xi32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
 // -----
 
 !wide = !tbq.packed<16x16, digits [2], terms [[1, 0]], group 16, tile 16>
 func.func @tile(%x: memref<1x16xi8>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !wide
-  // expected-error @below {{on a GPU needs tiles of four rows without salient digits, not #tbq.layout<16x16, digits [2], terms [[1, 0]], group 16, tile 16>}}
+  // expected-error @below {{on a GPU needs tiles of four rows, not #tbq.layout<16x16, digits [2], terms [[1, 0]], group 16, tile 16>}}
   tbq.packed_linear %x, %w activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<1x16xi8>, !wide, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
   return

@@ -136,6 +136,8 @@ def model_directory(tmp_path_factory):
             if not (folder / name).exists():
                 first_layers.cut(find("smollm2"), folder / name, 4)
             return folder / name
+        if name == "smollm2" and not LONG:
+            pytest.skip("slow: TBQ_LONG=1 runs it")
         directory = {"smollm2": SMOLLM2, "tinystories": DATA / "models/TinyStories-656K"}[name]
         if not (directory / "config.json").exists():
             pytest.skip(f"{directory} is absent")

@@ -87,7 +87,7 @@ def test_compiler(target, put, copy_of, tmp_path, measure):
         put(path, directory)
         policy = [f"--policy={directory}/policy.txt"] if target == "pattern" else []
         # The tokenizer is read where the artifact is written.
-        flags = [] if target == "tokenizer-json" else ["--stop-after=graph", "--emit=mlir"]
+        flags = ["-O0"] if target == "tokenizer-json" else ["--stop-after=graph", "--emit=mlir"]
         codes.append(assertEnds("tbqc", directory, "-o", tmp_path / "out", *flags, *policy))
         shutil.rmtree(directory)
     measure("inputs", len(codes))

@@ -3,10 +3,9 @@
 
 import ctypes
 
-import numpy
 import pytest
 
-import synthetic
+import gpu_steps
 from conftest import LONG, runGood
 
 
@@ -19,24 +18,19 @@ def hasGpu():
 
 
 pytestmark = pytest.mark.skipif(not hasGpu(), reason="needs an NVIDIA GPU")
-NAMES = [name for name in {**synthetic.STORED, **synthetic.EMBEDDED, **synthetic.WIDE} if "salient" not in name]
-# f32 sums in another order; i16 and i8 round what then differs in its last bits.
-BOUNDS = {"f32": 1e-9, "i16": 1e-6, "i8": 1e-3}
 
 
-@pytest.mark.parametrize("activations", BOUNDS)
-@pytest.mark.parametrize("name", ["tied-f32", "f16-llama3-rope", "opt", "opt-gelu-bf16", "tinytales", *NAMES])
+@pytest.mark.parametrize("activations", gpu_steps.BOUNDS)
+@pytest.mark.parametrize("name", gpu_steps.NAMES)
 def test_computes_what_the_cpu_does(name, activations, model_directory, compile_model, logits_of, measure):
     directory, flag = model_directory(name), f"--activations={activations}"
     ids = [(7 * i) % 60 + 1 for i in range(50)]
-    expected = logits_of(compile_model(directory, flag), ids).astype(numpy.float64)
+    expected = logits_of(compile_model(directory, flag), ids)
     artifact = compile_model(directory, flag, "--target=cuda")
     found = logits_of(artifact, ids)
     assert logits_of(artifact, ids, chunk=1).tobytes() == found.tobytes()
     assert logits_of(artifact, ids, chunk=7).tobytes() == found.tobytes()
-    error = ((found - expected) ** 2).sum() / (expected**2).sum()
-    measure("NMSE", error)
-    assert error < BOUNDS[activations]
+    gpu_steps.check(found, expected, activations, measure)
 
 
 @pytest.mark.parametrize("name", ["tinytales", "tinystories"] + ["smollm2"] * LONG)

@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from conftest import LLVM, REPOSITORY, runTool
+import emulator
+from conftest import LLVM, runTool
 
 CALLS = [
     "cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetAttribute", "cuDevicePrimaryCtxRetain",
@@ -26,11 +27,7 @@ def artifact(model_directory, compile_model):
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    library = tmp_path_factory.mktemp("driver") / "libfake.so"
-    source = REPOSITORY / "test/Run/gpu/FakeDriver.c"
-    subprocess.run([LLVM / "clang", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", source, "-o", library],
-                   check=True)
-    return library
+    return emulator.buildDriver(tmp_path_factory.mktemp("driver"), emulates=False)
 
 
 def run(artifact, library, **environment):
@@ -50,6 +47,15 @@ def test_a_failed_call_is_named(artifact, driver, call):
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert f"{call.removesuffix('_v2')}: " in result.stderr and "made up (999)" in result.stderr
+
+
+def test_a_window_that_fails_is_named(model_directory, compile_model, driver):
+    """The calls that an artifact makes which shows its operations."""
+    artifact = compile_model(model_directory("stored-ternary-g128"), "--target=cuda", "--dump-tensors")
+    assert run(artifact, driver).returncode == 0
+    result = run(artifact, driver, FAKE_FAIL="cuStreamQuery")
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert "cuStreamQuery: " in result.stderr and "made up (999)" in result.stderr
 
 
 def test_too_little_memory(artifact, driver):

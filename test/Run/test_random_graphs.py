@@ -19,7 +19,7 @@ from conftest import LONG, runTool
 from shrink import shrink
 from test_verify import EXACT
 
-SEEDS = 1000 if LONG else 50
+SEEDS = 1000 if LONG else 25
 OPTIMISED = 1 if LONG else 10  # one seed of so many is: it takes the compiler twice the time
 BLOCK = 25  # seeds of one test
 # That failed once: a row of one weight with 66 bits; salient values of which nothing was left but

@@ -6,43 +6,35 @@ benchmarks/salient_error.py prints the same figures as a table.
 
 import itertools
 import math
-import re
 import sys
 
 import numpy
 import pytest
 from transformers import AutoTokenizer
 
-from conftest import LONG, REPOSITORY
+from conftest import REPOSITORY
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
 import salient_error  # noqa: E402
 
 
-def everyTenth(name):
-    return int(re.search(r"layers\.(\d+)\.", name)[1]) % 10 == 2
-
-
 @pytest.mark.parametrize("group", [128, "row"])
 @pytest.mark.parametrize("name", ["stories260k", "tinystories", "smollm2"])
 def test_error_falls_for_every_linear(name, group, model_directory, measure):
-    """Binary, then a tenth and three tenths salient; a tenth of SmolLM2, unless there is time.
+    """Binary, then a tenth and three tenths salient.
 
     The model's divergence falls too, from where it is a model at all. One that finds all of V
     tokens alike is ln V nats away at most; how far beyond that a worse one is says nothing, and
     need not fall: SmolLM2, whose ln V is 10.8, is 12.6 and 13.3 nats away in whole rows with none
     and a tenth salient, and 8.9 with three tenths.
     """
-    if name == "smollm2" and group == "row" and not LONG:
-        pytest.skip("slow: TBQ_LONG=1 runs it")
     directory = model_directory(name)
     text = (REPOSITORY / "LICENSE").read_text(encoding="utf-8")[:6000]
     tokenizer = AutoTokenizer.from_pretrained(directory)
     ids = tokenizer(text)["input_ids"][:300]
     assert len(ids) == 300
-    some = {"chosen": everyTenth} if name == "smollm2" and not LONG else {}
-    errors, divergences = salient_error.measure(directory, ids, group, **some)
+    errors, divergences = salient_error.measure(directory, ids, group)
     assert len(errors[0]) >= 14
     assert salient_error.exceptionsOf(errors) == {}
     for fraction, values in errors.items():

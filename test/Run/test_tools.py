@@ -17,7 +17,7 @@ NAME = "tied-f32"
 FLAGS = {
     "tbqc": ["-o", "--mcpu", "--mtriple", "--mattr", "--activations", "--quantize", "--embedding",
              "--context", "--prefill-chunk", "--kv-cache", "--stop-after", "--emit", "--save-temps",
-             "--dump-tensors"],
+             "--dump-tensors", "--shape-only"],
     "tbq-run": ["-m", "-p", "-f", "-n", "-c", "-t", "--seed", "--temp", "--top-k", "--top-p",
                 "--min-p", "--repeat-penalty", "--ignore-eos", "-cnv", "-sys", "--json",
                 "--show-timings", "--no-display-prompt"],

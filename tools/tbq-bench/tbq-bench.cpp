@@ -28,6 +28,7 @@ struct Options {
   std::string prompts, generated, threads; // empty prompts, generated: default
   int64_t repetitions = 5, depth = 0;
   double limitSeconds = 0.5;
+  bool randomWeights = false;
 };
 
 struct Bench {
@@ -112,7 +113,7 @@ static void checkCounts(const char *flag, const std::vector<int64_t> &counts,
 
 static ExitCode run(const Options &options, std::vector<std::string> flags) {
   std::shared_ptr<const Model> model;
-  require(Model::open(options.model, {}, model));
+  require(Model::open(options.model, {false, options.randomWeights}, model));
   const tbq_model_table &table = model->table();
   // A default is what the model has room for; what is asked for is measured
   // or refused.
@@ -148,8 +149,10 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
     if (bench.depth > 0)
       require(session->eval(bench.tokens.data(), bench.depth));
     // Limits are measured before and after, because neighbours come and go.
-    // Float activations do not use the instruction whose peak it is.
-    bool integers = model->manifest().activations != "f32";
+    // Float activations do not use the instruction whose peak it is. Those of
+    // a GPU are not measured.
+    bool onHost = !model->onDevice();
+    bool integers = onHost && model->manifest().activations != "f32";
     for (int64_t count : prompts) {
       if (count == 0)
         continue;
@@ -162,11 +165,15 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
     for (int64_t count : generated) {
       if (count == 0)
         continue;
-      ReadLimit before = measureReadLimit(
-          team, model->weights(), table.weights_bytes, options.limitSeconds);
+      auto measureLimit = [&] {
+        return onHost
+                   ? measureReadLimit(team, model->weights(),
+                                      table.weights_bytes, options.limitSeconds)
+                   : ReadLimit();
+      };
+      ReadLimit before = measureLimit();
       Row row = measure(bench, "tg", count, options.repetitions);
-      ReadLimit after = measureReadLimit(
-          team, model->weights(), table.weights_bytes, options.limitSeconds);
+      ReadLimit after = measureLimit();
       ReadLimit limit =
           before.bytesPerSecond > after.bytesPerSecond ? before : after;
       row.limitBytesPerSecond = limit.bytesPerSecond;
@@ -205,6 +212,8 @@ int main(int argc, char **argv) {
   app.add_option("--limit-seconds", options.limitSeconds,
                  "How long each limit is tried")
       ->check(CLI::Range(0.01, 60.0));
+  app.add_flag("--random-weights", options.randomWeights,
+               "Make weights up for an artifact of tbqc --shape-only");
   std::vector<std::string> flags(argv + 1, argv + argc);
   return runTool(app, argc, argv, [&] { return run(options, flags); });
 }

@@ -140,8 +140,9 @@ static void printSummary(const Manifest &m, uint64_t fileBytes, bool layers) {
   row("numbers", "activations " + m.activations + ", KV cache " + m.kvCache);
   row("file", megabytes(fileBytes));
   row("weights", megabytes(m.weights.bytes) +
-                     (m.weights.sidecar ? " in " + *m.weights.sidecar
-                                        : std::string(" in the file")));
+                     (m.weights.sidecar     ? " in " + *m.weights.sidecar
+                      : m.weights.shapeOnly ? ", of which it has the shapes"
+                                            : " in the file"));
   row("a token reads", describeReading(m));
   row("memory", "arena " + megabytes(m.steps.arenaBytes) + ", KV cache " +
                     megabytes(m.steps.cacheBytes) + " a session");
@@ -191,6 +192,9 @@ static void verifyWeights(const MappedFile &file,
     data = sidecar->data() + sidecarHeaderBytes;
     size = weights.bytes;
   }
+  if (weights.shapeOnly)
+    failUser(makeError(file.path(), "manifest.weights",
+                       "are nowhere: there is nothing to verify"));
   if (weights.bytes != size ||
       weights.hashes != hashWeightBlocks(data, size, weights.hashBlock))
     throw ToolFailure{exitVerification,

@@ -94,6 +94,10 @@ struct Flags {
                cl::desc("embed (default), or sidecar: in a file FILE.weights "
                         "beside the artifact"),
                cl::init("embed"), cl::cat(all)};
+  Switch shapeOnly{"shape-only",
+                   cl::desc("an artifact without weights, for tbq-bench "
+                            "--random-weights (default: no)"),
+                   cl::cat(all)};
   Text record{"record",
               cl::desc("a JSON file, how the model was made, that goes into "
                        "the manifest as it is (default none)"),
@@ -180,10 +184,6 @@ Status Flags::setTarget(CompileOptions &options) const {
     options.target.device = gpuArch;
   else if (gpuArch.getNumOccurrences())
     return makeError("--gpu-arch", "", "has no effect without --target=cuda");
-  if (cuda && dumpTensors)
-    return makeError("--dump-tensors", "",
-                     "is not supported with "
-                     "--target=cuda yet");
   return Status::ok();
 }
 
@@ -269,11 +269,21 @@ Status Flags::setKind(CompileOptions &options) const {
     return makeError("--emit", "",
                      "'" + emit + "' needs every stage, but --stop-after=" +
                          stopAfter + " was given");
-  if (Status status = setWord<bool>(
-          weights, {{"embed", false}, {"sidecar", true}}, options.sidecar);
+  using Place = std::pair<StringRef, WeightsPlace>;
+  if (Status status = setWord<WeightsPlace>(
+          weights,
+          ArrayRef<Place>{{"embed", WeightsPlace::Embedded},
+                          {"sidecar", WeightsPlace::Sidecar}},
+          options.weights);
       !status)
     return status;
-  for (const Text *flag : {&weights, &record})
+  if (shapeOnly && weights.getNumOccurrences())
+    return makeError("--shape-only", "", "leaves --weights nothing to place");
+  if (shapeOnly)
+    options.weights = WeightsPlace::Nowhere;
+  for (const cl::Option *flag : {static_cast<const cl::Option *>(&weights),
+                                 static_cast<const cl::Option *>(&record),
+                                 static_cast<const cl::Option *>(&shapeOnly)})
     if (flag->getNumOccurrences() && options.kind != OutputKind::Artifact)
       return makeError("--" + flag->ArgStr.str(), "", "is for an artifact");
   options.output = output;

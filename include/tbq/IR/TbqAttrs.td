@@ -85,6 +85,10 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     next four digits of row 0, of row 1, ... (of as many as the row has left), a
     byte each, counted from the block's first, and then the digits, a byte each,
     in the same order. A row's digits are in the order of their columns.
+    In tiles of 4 rows groups stay where they are: behind the biases stands a
+    u32, the number of the tile's salient digits, and behind the last group,
+    row by row, a u32 each: the digit, the row in the tile from bit 8 on and
+    the column from bit 10 on.
 
     `bias`: after its last group (salient: after its zero points), a tile holds
     `tile` f32 biases.
@@ -115,6 +119,8 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     /// The most columns of a group for which every dot product and every term's
     /// integer fit int32, with activations of at most this magnitude.
     int64_t getMostColumns(int64_t largestActivation) const;
+    /// Whether salient digits stand in a list behind a tile's groups.
+    bool listsSalient() const;
     /// Planes that have steps: all but a salient one and its mask.
     int64_t getNumDensePlanes() const {
       return getNumPlanes() - 2 * getSalient();
@@ -153,6 +159,10 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     /// Byte offset of the row coefficients and zero points of a salient tile.
     int64_t getRowCoefficientOffset() const { return 0; }
     int64_t getZeroPointOffset() const;
+    /// Byte offset, in a tile that lists its salient digits, of their number and
+    /// of the list.
+    int64_t getListSizeOffset() const;
+    int64_t getListOffset() const;
     /// Byte offset of the biases within a tile.
     int64_t getBiasOffset() const;
     /// Bytes of a tile that has this many salient digits.

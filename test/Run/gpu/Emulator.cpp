@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Runs a step that was compiled for a GPU on a CPU: one block, its threads as
-// fibers. Input: the artifact; the step's LLVM IR, compiled for the host as a
-// shared object whose NVVM intrinsics are the functions below; tokens. Output:
-// the last token's logits, raw floats on stdout.
+// What FakeDriver.c launches: a step that was compiled for a GPU, on a CPU; one
+// block, its threads as fibers. Input: EMULATED_STEP, the step's LLVM IR,
+// compiled for the host as a shared object whose NVVM intrinsics are the
+// functions below. A launch runs beside the caller, as on a GPU.
 // Holds: a warp's lanes meet at every shuffle and a block's threads at every
 // barrier; a lane that is missing there ends the program.
 #include "format/DeviceAbi.h"
-#include "format/StepAbi.h"
 
+#include <atomic>
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <thread>
 #include <ucontext.h>
 #include <vector>
 
@@ -40,17 +41,20 @@ int current;
 
 struct Call {
   Kernel kernel;
-  uint8_t *arena, *cache;
+  uint8_t *arena;
   const uint8_t *weights;
+  uint8_t *cache;
   const int32_t *tokens;
   float *logits;
   int64_t position, count, first;
   tbq_device_barrier *barrier;
 } call;
+std::thread launch;
+std::atomic<bool> running;
 
 void fail(const char *what) {
   std::fprintf(stderr, "emulator: error: %s\n", what);
-  std::exit(1);
+  std::_Exit(1);
 }
 
 /// Switches without a system call, which swapcontext makes.
@@ -172,52 +176,28 @@ int32_t nvvm_idp4a_u_s(int32_t a, int32_t b, int32_t sum) {
 }
 }
 
-int main(int argc, char **argv) {
-  if (argc < 4)
-    fail("usage: emulator ARTIFACT STEP.so TOKENS-A-PREFILL TOKEN...");
-  void *artifact = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
-  void *step = artifact ? dlopen(argv[2], RTLD_NOW | RTLD_LOCAL) : nullptr;
+extern "C" {
+/// Starts a kernel; its parameters as cuLaunchCooperativeKernel has them.
+void emulateLaunch(const char *name, void **parameters) {
+  const char *path = std::getenv("EMULATED_STEP");
+  void *step = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
   if (!step)
-    fail(dlerror());
-  auto query =
-      reinterpret_cast<tbq_model_query_fn>(dlsym(artifact, "tbq_model_query"));
-  const tbq_model_table *table = query(TBQ_STEP_ABI);
-  auto find = [&](const char *name) {
-    return reinterpret_cast<Kernel>(dlsym(step, name));
-  };
-  Kernel decode = find(TBQ_DEVICE_DECODE), prefill = find(TBQ_DEVICE_PREFILL);
-  auto allocate = [](uint64_t bytes) {
-    void *memory =
-        std::aligned_alloc(64, (bytes + TBQ_DEVICE_SLACK + 63) / 64 * 64);
-    std::memset(memory, 0, bytes + TBQ_DEVICE_SLACK);
-    return static_cast<uint8_t *>(memory);
-  };
-  std::vector<int32_t> tokens;
-  for (int i = 4; i < argc; ++i)
-    tokens.push_back(std::atoi(argv[i]));
-  std::vector<float> logits(size_t(table->logits_stride) *
-                            size_t(table->prefill_tokens));
-  tbq_device_barrier barrier = {};
-  call = {nullptr,
-          allocate(table->arena_bytes),
-          allocate(table->cache_bytes),
-          table->weights,
-          nullptr,
-          logits.data(),
-          0,
-          0,
-          0,
-          &barrier};
-  const int64_t chunk = std::atoi(argv[3]);
-  int64_t count = int64_t(tokens.size());
-  for (int64_t done = 0; done < count; done += call.count) {
-    call.count = std::min(chunk, count - done);
-    call.kernel = call.count == 1 ? decode : prefill;
-    call.tokens = tokens.data() + done;
-    call.position = done;
-    call.first = done + call.count == count ? call.count - 1 : call.count;
+    fail(path ? dlerror() : "no EMULATED_STEP");
+  call.kernel = reinterpret_cast<Kernel>(dlsym(step, name));
+  void *to[] = {&call.arena,  &call.weights, &call.cache,
+                &call.tokens, &call.logits,  &call.position,
+                &call.count,  &call.first,   &call.barrier};
+  for (int i = 0; i < 9; ++i)
+    std::memcpy(to[i], parameters[i], 8);
+  running = true;
+  launch = std::thread([] {
     runBlock();
-  }
-  std::fwrite(logits.data(), sizeof(float), size_t(table->logits_stride),
-              stdout);
+    running = false;
+  });
+}
+int launchIsRunning() { return running; }
+void finishLaunch() {
+  if (launch.joinable())
+    launch.join();
+}
 }

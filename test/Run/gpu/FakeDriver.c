@@ -2,8 +2,8 @@
  *
  * TEST DOUBLE: stands in for NVIDIA's driver, so that what the runtime does
  * with it is tested without a GPU. Memory of the device is the host's; a launch
- * writes nothing. FAKE_FAIL=CALL[:RESULT] makes a call fail. At exit it says
- * what was taken and not given back.
+ * writes nothing, unless Emulator.cpp is linked in. FAKE_FAIL=CALL[:RESULT]
+ * makes a call fail. At exit it says what was taken and not given back.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -12,6 +12,19 @@
 #include <string.h>
 
 static int held; /* modules, streams, contexts, memory */
+
+/* Emulator.cpp's. */
+__attribute__((weak)) void emulateLaunch(const char *name, void **parameters);
+__attribute__((weak)) int launchIsRunning(void);
+__attribute__((weak)) void finishLaunch(void);
+
+static unsigned countProcessors(void) { return emulateLaunch ? 1 : 3; }
+
+/* What a stream is asked to do waits for the launch before it. */
+static void wait(void) {
+  if (finishLaunch)
+    finishLaunch();
+}
 
 __attribute__((destructor)) static void report(void) {
   if (held)
@@ -41,12 +54,11 @@ int cuGetErrorString(int code, const char **text) {
   *text = code == 2 ? "out of memory" : "made up";
   return 0;
 }
-CALL(cuDeviceGetCount, (int *count),
-     *count = getenv("FAKE_NONE") ? 0 : 1)
+CALL(cuDeviceGetCount, (int *count), *count = getenv("FAKE_NONE") ? 0 : 1)
 CALL(cuDeviceGet, (int *device, int ordinal), *device = ordinal)
 CALL(cuDeviceGetAttribute, (int *value, int attribute, int device),
      (void)device;
-     *value = attribute == 95 ? !getenv("FAKE_ALONE") : 3)
+     *value = attribute == 95 ? !getenv("FAKE_ALONE") : (int)countProcessors())
 CALL(cuDevicePrimaryCtxRetain, (void **context, int device), (void)device;
      *context = &held; ++held)
 CALL(cuDevicePrimaryCtxRelease_v2, (int device), (void)device; --held)
@@ -63,7 +75,8 @@ CALL(cuOccupancyMaxActiveBlocksPerMultiprocessor,
      (int *blocks, void *function, int threads, size_t bytes), (void)function;
      (void)threads; (void)bytes; *blocks = getenv("FAKE_FULL") ? 0 : 1)
 CALL(cuMemAlloc_v2, (uint64_t *pointer, size_t bytes),
-     *pointer = (uint64_t)(uintptr_t)malloc(bytes);
+     *pointer = (uint64_t)(uintptr_t)aligned_alloc(256,
+                                                   (bytes + 255) / 256 * 256);
      ++held)
 CALL(cuMemFree_v2, (uint64_t pointer), free((void *)(uintptr_t)pointer); --held)
 CALL(cuMemAllocHost_v2, (void **pointer, size_t bytes),
@@ -73,21 +86,24 @@ CALL(cuMemFreeHost, (void *pointer), free(pointer); --held)
 CALL(cuMemsetD8Async,
      (uint64_t pointer, unsigned char value, size_t bytes, void *stream),
      (void)stream;
-     memset((void *)(uintptr_t)pointer, value, bytes))
+     wait(); memset((void *)(uintptr_t)pointer, value, bytes))
 CALL(cuMemcpyHtoDAsync_v2,
      (uint64_t to, const void *from, size_t bytes, void *stream), (void)stream;
-     memcpy((void *)(uintptr_t)to, from, bytes))
-CALL(cuMemcpyDtoHAsync_v2, (void *to, uint64_t from, size_t bytes, void *stream),
-     (void)stream;
-     memcpy(to, (void *)(uintptr_t)from, bytes))
+     wait(); memcpy((void *)(uintptr_t)to, from, bytes))
+CALL(cuMemcpyDtoHAsync_v2,
+     (void *to, uint64_t from, size_t bytes, void *stream), (void)stream;
+     wait(); memcpy(to, (void *)(uintptr_t)from, bytes))
 CALL(cuStreamCreate, (void **stream, unsigned flags), (void)flags;
      *stream = &held; ++held)
 CALL(cuStreamDestroy_v2, (void *stream), (void)stream; --held)
-CALL(cuStreamSynchronize, (void *stream), (void)stream)
+CALL(cuStreamSynchronize, (void *stream), (void)stream; wait())
+CALL(cuStreamQuery, (void *stream), (void)stream;
+     if (launchIsRunning && launchIsRunning()) return 600)
 CALL(cuLaunchCooperativeKernel,
      (void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx,
-      unsigned by, unsigned bz, unsigned bytes, void *stream, void **parameters),
-     (void)function;
-     (void)bytes; (void)stream; (void)parameters;
-     if (gx != 3 || gy != 1 || gz != 1 || bx != 512 || by != 1 || bz != 1)
-       return 1)
+      unsigned by, unsigned bz, unsigned bytes, void *stream,
+      void **parameters),
+     (void)bytes;
+     (void)stream; if (gx != countProcessors() || gy != 1 || gz != 1 ||
+                       bx != 512 || by != 1 || bz != 1) return 1;
+     wait(); if (emulateLaunch) emulateLaunch(function, parameters))

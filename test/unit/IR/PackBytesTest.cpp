@@ -358,6 +358,46 @@ TEST_F(PackBytes, SalientDigits) {
       }
 }
 
+TEST_F(PackBytes, ListedSalientDigits) {
+  const int64_t terms[] = {2, 1, 0, -1, 0, -1, 0, 1, 0, 0, 1, 0};
+  const Matrix shapes[] = {{1, 1, 1},     {4, 64, 64},    {7, 65, 65},
+                           {9, 96, 32},   {5, 576, 128},  {8, 129, 128},
+                           {20, 172, 64}, {18, 300, 300}, {16, 5000, 64}};
+  for (Matrix shape : shapes)
+    for (double share : {0.0, 0.1, 1.0})
+      for (bool bias : {false, true}) {
+        LayoutAttr layout = LayoutAttr::get(&context, shape.rows, shape.columns,
+                                            Type(), ArrayRef<int64_t>{1, 1, 8},
+                                            ArrayRef<int64_t>(terms),
+                                            shape.group, 4, bias, true);
+        SalientSource made(layout, share, random);
+        std::vector<float> biases(shape.rows, 1.0f);
+        made.source.bias = reinterpret_cast<uint8_t *>(biases.data());
+        made.source.biasType = f32();
+        std::vector<uint8_t> bytes = packAll(layout, made.source, 2);
+        EXPECT_EQ(bytes, packAll(layout, made.source, 1));
+        EXPECT_LE(int64_t(bytes.size()), layout.getBytes(made.values.size()));
+        EXPECT_EQ(bytes.size() % 64, 0u);
+        UnpackedWeight weight = unpack(layout, bytes.data());
+        const uint8_t *value = made.values.data();
+        for (int64_t row = 0; row < shape.rows; ++row)
+          for (int64_t c = 0; c < shape.columns; ++c) {
+            const int64_t i = row * shape.columns + c;
+            ASSERT_EQ(weight.planes[0][i],
+                      digitAt(made.signs, 1, shape.columns, row, c));
+            const uint8_t salient =
+                digitAt(made.mask, 1, shape.columns, row, c);
+            ASSERT_EQ(weight.planes[1][i], salient);
+            ASSERT_EQ(weight.planes[2][i], salient ? *value++ ^ 0x80 : 0);
+          }
+        EXPECT_EQ(value, made.values.data() + made.values.size());
+        EXPECT_EQ(weight.coefficients[2], made.rowScale);
+        for (int64_t row = 0; row < shape.rows; ++row)
+          EXPECT_EQ(weight.zeroPoints[row], made.zero[row] + 128);
+        EXPECT_EQ(weight.bias.size(), bias ? size_t(shape.rows) : 0);
+      }
+}
+
 // Row 2 of 16, columns 1, 6 and 34 of 40: offsets and order written out.
 TEST_F(PackBytes, SalientTileByHand) {
   LayoutAttr layout = LayoutAttr::get(

@@ -85,6 +85,24 @@ TEST(Manifest, RoundTrip) {
   EXPECT_NE(text.find("\"0123456789abcdef\""), std::string::npos);
 }
 
+TEST(Manifest, ShapesAloneHaveNoHashesAndNoSidecar) {
+  Manifest m = fullManifest();
+  m.weights.sidecar.reset();
+  m.weights.shapeOnly = true;
+  expectRefused(toJson(m), "weights.hashes");
+  m.weights.hashes.clear();
+  Result<Manifest> read = fromJson(toJson(m), "m.so");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_TRUE(read->weights.shapeOnly);
+  EXPECT_FALSE(read->weights.areEmbedded());
+  json wrong = toJson(m);
+  wrong["weights"]["shape_only"] = 1;
+  expectRefused(wrong, "weights.shape_only");
+  wrong["weights"]["shape_only"] = true;
+  wrong["weights"]["sidecar"] = "m.so.weights";
+  expectRefused(wrong, "weights.shape_only");
+}
+
 TEST(Manifest, AbsentGenerationFieldsStayAbsent) {
   Manifest m = fullManifest();
   m.generation = {};

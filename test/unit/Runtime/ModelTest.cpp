@@ -245,7 +245,7 @@ TEST(Model, RefusesWeightsInTwoPlacesOrNone) {
     t.weights = reinterpret_cast<const uint8_t *>(8);
   };
   expectRefused(fake.write("code.so"), TBQ_ERROR_ARTIFACT,
-                {"table.weights", "the weights are in a sidecar"});
+                {"table.weights", "the weights are not in the file"});
   fake.editManifest = [](Manifest &m) { m.weights.sidecar = "../x"; };
   expectRefused(fake.write("out.so"), TBQ_ERROR_ARTIFACT,
                 {"manifest.weights.sidecar", "plain file name"});

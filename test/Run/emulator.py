@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""A GPU that is none: the step's LLVM IR, compiled for this machine, its threads as fibers
+(gpu/Emulator.cpp), behind a driver that the runtime opens as it opens NVIDIA's (gpu/FakeDriver.c).
+"""
+
+import re
+import subprocess
+
+from conftest import LLVM, REPOSITORY, runGood
+
+SOURCES = REPOSITORY / "test/Run/gpu"
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+
+
+def buildDriver(folder, emulates):
+    """The driver; one that does not emulate launches nothing."""
+    library, objects = folder / "libdriver.so", [folder / "driver.o"]
+    common = ("-O2", "-fPIC", *WARNINGS, "-I", REPOSITORY)
+    subprocess.run([LLVM / "clang", *common, "-c", SOURCES / "FakeDriver.c", "-o", objects[0]], check=True)
+    if emulates:
+        objects.append(SOURCES / "Emulator.cpp")
+    subprocess.run([LLVM / "clang++", *common, "-std=c++17", "-shared", *objects, "-o", library, "-ldl"], check=True)
+    return library
+
+
+def withoutCasts(text):
+    """`addrspacecast (ptr X to ptr)` as X, whose parentheses may be nested."""
+    word = "addrspacecast (ptr "
+    while (begin := text.find(word)) >= 0:
+        end, depth = begin + len(word), 1
+        while depth:
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            end += 1
+        inner = text[begin + len(word) : end - 1].removesuffix(" to ptr")
+        text = text[:begin] + inner + text[end:]
+    return text
+
+
+def forThisMachine(text):
+    """The kernels as functions of any processor, NVVM's intrinsics as functions of the emulator."""
+    text = re.sub(r"^target (triple|datalayout).*\n", "", text, flags=re.M)
+    text = text.replace("ptx_kernel ", "")
+    text = re.sub(r"@llvm\.nvvm\.([A-Za-z0-9_.]+)",
+                  lambda match: "@nvvm_" + match.group(1).replace(".", "_"), text)
+    text = re.sub(r'"(target-cpu|target-features|nvvm\.[a-z]+)"(="[^"]*")?', "", text)
+    text = re.sub(r'syncscope\("[a-z]+"\) ', "", text)
+    text = re.sub(r"addrspace\([0-9]\) ?", "", text)
+    text = re.sub(r"= addrspacecast ptr ([@%][\w.]+) to ptr", r"= getelementptr i8, ptr \1, i64 0", text)
+    return withoutCasts(text)
+
+
+def compileStep(directory, flags, driver, step):
+    """The kernels of what `tbqc DIRECTORY FLAGS` makes, for the driver to launch."""
+    text = runGood("tbqc", directory, "-o", "-", "--emit=llvm", "-O1", *flags).stdout
+    source = step.with_suffix(".ll")
+    source.write_text(forThisMachine(text))
+    subprocess.run([LLVM / "clang", "-O1", "-fPIC", "-shared", "-Wno-override-module", source, driver, "-o", step],
+                   check=True)

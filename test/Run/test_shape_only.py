@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+"""Artifacts of a model's shapes alone: small, run by tbq-bench with weights that it makes up, and by
+nothing else.
+"""
+
+import json
+import os
+
+import pytest
+
+import emulator
+from conftest import runGood, runTool
+
+SHAPES = "--shape-only"
+FAST = ("-p", "8", "-n", "8", "-r", "1", "-t", "1", "--limit-seconds", "0.01", "-o", "json")
+
+
+def bench(artifact, *flags, **options):
+    rows = json.loads(runGood("tbq-bench", "-m", artifact, *FAST, *flags, **options).stdout)
+    return {row["test"]: row for row in rows}
+
+
+@pytest.mark.parametrize("activations", ["f32", "i8"])
+def test_runs_with_random_weights(activations, model_directory, compile_model):
+    """At the speed of the whole model, more or less, since they read as many bytes."""
+    directory = model_directory("tinytales")
+    flag = f"--activations={activations}"
+    shapes, whole = compile_model(directory, SHAPES, flag), compile_model(directory, flag)
+    assert shapes.stat().st_size < whole.stat().st_size / 3
+    found, expected = bench(shapes, "--random-weights"), bench(whole)
+    assert found.keys() == expected.keys()
+    for name, row in found.items():
+        assert row["model"]["weights_bytes"] == expected[name]["model"]["weights_bytes"]
+        # Infinities or denormal numbers would be ten times as slow.
+        assert row["tokens_per_second"] > expected[name]["tokens_per_second"] / 5
+
+
+def test_on_a_gpu(model_directory, compile_model, tmp_path):
+    """The made-up weights travel there as others do; the driver is a test double."""
+    artifact = compile_model(model_directory("stored-ternary-g128"), SHAPES, "--target=cuda")
+    driver = emulator.buildDriver(tmp_path, emulates=False)
+    rows = bench(artifact, "--random-weights", env={**os.environ, "TBQ_LIBCUDA": str(driver)})
+    assert rows.keys() == {"pp8", "tg8"}
+    assert rows["tg8"]["limit_gb_per_second"] == 0
+
+
+def test_what_is_refused(model_directory, compile_model, tmp_path):
+    directory = model_directory("stored-ternary-g128")
+    shapes, whole = compile_model(directory, SHAPES), compile_model(directory)
+
+    def refused(*arguments):
+        result = runTool(*arguments)
+        assert result.returncode == 1 and result.stderr.count("\n") == 1, result.stderr
+        return result.stderr
+
+    said = "manifest.weights: are nowhere: --shape-only compiled it, for tbq-bench --random-weights"
+    assert said in refused("tbq-bench", "-m", shapes)
+    assert said in refused("tbq-run", "-m", shapes, "-p", "x")
+    assert "manifest.weights: are there: random ones are for" in refused("tbq-bench", "-m", whole, "--random-weights")
+    assert "nothing to verify" in refused("tbq-inspect", "--verify", shapes)
+    out = ("-o", tmp_path / "m.so")
+    assert "leaves --weights nothing to place" in refused("tbqc", directory, *out, SHAPES, "--weights=sidecar")
+    assert "is for an artifact" in refused("tbqc", directory, SHAPES, "--emit=mlir")
+    salient = model_directory("stored-salient-g64")
+    message = "model.layers.0.self_attn.q_proj: where salient weights are is in the weights themselves"
+    assert message in refused("tbqc", salient, *out, SHAPES)
+    assert not (tmp_path / "m.so").exists()
+
+
+def test_says_so(model_directory, compile_model):
+    artifact = compile_model(model_directory("stored-ternary-g128"), SHAPES)
+    assert "MB, of which it has the shapes\n" in runGood("tbq-inspect", artifact).stdout
+    weights = json.loads(runGood("tbq-inspect", "--json", artifact).stdout)["weights"]
+    assert weights["shape_only"] is True and weights["hashes"] == []
