@@ -66,6 +66,17 @@ Outcome Session::check(const int32_t *tokens, int64_t count) const {
   return Outcome::ok();
 }
 
+/// Before a step that fills the cache to `positions`. Attention reads all that
+/// is held for every token: from huge pages, once there is much of it. All of
+/// the cache becomes resident then, so a short sequence goes without.
+void Session::fitCache(int64_t positions) {
+  constexpr int64_t most = 8; // times the memory held
+  if (hasHugePages || positions < loaded->context() / most)
+    return;
+  cache.useHugePages();
+  hasHugePages = true;
+}
+
 Outcome Session::eval(const int32_t *tokens, int64_t count, float *rows) {
   if (Outcome checked = check(tokens, count); !checked)
     return checked;
@@ -90,6 +101,7 @@ Outcome Session::eval(const int32_t *tokens, int64_t count, float *rows) {
                      firstRow,
                      observeFunction,
                      observeContext};
+    fitCache(held + chunk);
     if (Outcome ran = team->run(call); !ran)
       return ran;
     for (int64_t row = 0; rows && row < chunk; ++row)

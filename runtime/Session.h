@@ -48,12 +48,14 @@ public:
 private:
   Session() = default;
   Outcome check(const int32_t *tokens, int64_t count) const;
+  void fitCache(int64_t positions);
 
   std::shared_ptr<const Model> loaded;
   std::unique_ptr<Workers> team;
   int64_t capacity = 0;
   int64_t held = 0;
   ZeroPages arena, cache, logitsMemory;
+  bool hasHugePages = false; // the cache
   const float *lastLogits = nullptr;
   tbq_observe_fn observeFunction = nullptr;
   void *observeContext = nullptr;

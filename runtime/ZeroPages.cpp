@@ -12,10 +12,18 @@
 
 using namespace tbq;
 
+// Linux 6.1 has it, glibc 2.36 not yet.
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+static constexpr uint64_t hugePage = 2 << 20;
+
 ZeroPages &ZeroPages::operator=(ZeroPages &&other) noexcept {
   std::swap(start, other.start);
   std::swap(mapping, other.mapping);
   std::swap(mapped, other.mapped);
+  std::swap(size, other.size);
   return *this;
 }
 
@@ -28,7 +36,9 @@ Outcome ZeroPages::create(uint64_t bytes, const char *what, ZeroPages &pages) {
   auto page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   CheckedSize rounded = checkedRoundUp(bytes, 64);
   CheckedSize usable = checkedRoundUp(rounded, page);
-  CheckedSize total = checkedAdd(usable, page);
+  // Room to move the end to the end of a huge page.
+  uint64_t room = bytes < hugePage ? 0 : hugePage;
+  CheckedSize total = checkedAdd(usable, page + room);
   void *mapping = MAP_FAILED;
   if (total)
     mapping = mmap(nullptr, *total, PROT_READ | PROT_WRITE,
@@ -40,9 +50,18 @@ Outcome ZeroPages::create(uint64_t bytes, const char *what, ZeroPages &pages) {
   pages = ZeroPages();
   pages.mapping = mapping;
   pages.mapped = *total;
-  auto *base = static_cast<uint8_t *>(mapping);
-  pages.start = base + (*usable - *rounded);
-  if (mprotect(base + *usable, page, PROT_NONE) != 0)
+  auto *end = static_cast<uint8_t *>(mapping) + *usable + room;
+  if (room)
+    end -= reinterpret_cast<uintptr_t>(end) % hugePage;
+  pages.start = end - *rounded;
+  pages.size = *rounded;
+  if (mprotect(end, page, PROT_NONE) != 0)
     return Outcome::failure(TBQ_ERROR_MEMORY, what, std::strerror(errno));
   return Outcome::ok();
+}
+
+void ZeroPages::useHugePages() {
+  uint64_t whole = size / hugePage * hugePage;
+  if (whole)
+    madvise(start + (size - whole), whole, MADV_COLLAPSE);
 }

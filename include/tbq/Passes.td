@@ -185,14 +185,15 @@ def LowerLinearToCPUPass : Pass<"tbq-lower-linear-to-cpu"> {
   let summary = "packed linears to loops over vectors, for any layout";
   let description = [{
     One generator for all schemes: it reads planes, terms and groups from the
-    layout. With `dot = vnni` int8 dot products are `vpdpbusd`, with `dotprod`
-    aarch64's `sdot`, else plain vector multiplications and additions. With
+    layout. With `dot = vnni` int8 dot products are `vpdpbusd`, with `avx2`
+    `vpmaddubsw` and `vpmaddwd`, with `dotprod` aarch64's `sdot`, else plain
+    vector multiplications and additions. With
     `permute`, too, salient digits find their activations by `vpermi2b`. With
     `amx`, steps of many tokens multiply in AMX tiles what fills them, and all
     else is as with `vnni`.
   }];
   let options = [
-    Option<"dot", "dot", "std::string", "\"plain\"", "plain, vnni, amx or dotprod">,
+    Option<"dot", "dot", "std::string", "\"plain\"", "plain, vnni, amx, avx2 or dotprod">,
     Option<"permute", "permute", "bool", "false", "the target has AVX-512 VBMI">,
     Option<"fma", "fma", "bool", "false", "the target has fused multiply-add">];
   let dependentDialects = ["::mlir::amx::AMXDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect",

@@ -62,7 +62,7 @@ struct LowerOptions : PassPipelineOptions<LowerOptions> {
 struct CPUOptions : PassPipelineOptions<CPUOptions> {
   Option<std::string> dot{
       *this, "dot",
-      llvm::cl::desc("int8 dot products: plain, vnni, amx or dotprod"),
+      llvm::cl::desc("int8 dot products: plain, vnni, amx, avx2 or dotprod"),
       llvm::cl::init("plain")};
   Option<bool> permute{*this, "permute",
                        llvm::cl::desc("permutations of bytes (AVX-512 VBMI)"),

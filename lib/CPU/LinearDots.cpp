@@ -33,6 +33,8 @@ SmallVector<Value> LinearGenerator::generateStep(Value offset, Value column,
   int64_t number = getAccumulators(plane);
   prefetch(offset);
   Value codes = v.loadBytes(bytes, offset, v.i32Vector());
+  if (dot == DotProduct::avx2)
+    return addPairs(codes, bits, column, valid, token, dots);
   SmallVector<Value> next(dots);
   for (int64_t slot = 0; 4 * slot < valid; ++slot)
     next = generateDots(codes, bits, slot, v.add(column, 4 * slot), token, next,

@@ -4,8 +4,8 @@
 // planes, groups and terms from the layout (#tbq.layout) and knows no scheme by
 // name. A tile of 16 rows is 16 lanes, so a row's sums never leave their lane.
 // Tiles and groups are in LowerLinear.cpp, dot products in LinearDots.cpp,
-// those of salient digits in LinearSalient.cpp; how x86 takes a step of many
-// tokens in LinearBlock.h.
+// AVX2's in LinearPairs.cpp, salient digits' in LinearSalient.cpp; how x86
+// takes a step of many tokens in LinearBlock.h.
 #ifndef TBQ_CPU_LINEARGENERATOR_H
 #define TBQ_CPU_LINEARGENERATOR_H
 
@@ -14,8 +14,8 @@
 namespace mlir::tbq {
 
 /// How four int8 products become one int32: by vector multiplications and
-/// additions, by x86's vpdpbusd, or by aarch64's sdot.
-enum class DotProduct { plain, vnni, dotprod };
+/// additions, by x86's vpdpbusd or its vpmaddubsw, or by aarch64's sdot.
+enum class DotProduct { plain, vnni, avx2, dotprod };
 
 /// Lowers one packed linear.
 class LinearGenerator {
@@ -69,6 +69,14 @@ protected:
   SmallVector<Value> generateDots(Value digits, int64_t bits, int64_t slot,
                                   Value column, Value token, ValueRange dots,
                                   int64_t first, int64_t stride);
+  /// Digits, one a byte, of the four columns from `column` of a step on.
+  struct Digits {
+    Value bytes;
+    int64_t column;
+  };
+  SmallVector<Digits> getPairDigits(Value codes, int64_t bits, int64_t valid);
+  SmallVector<Value> addPairs(Value codes, int64_t bits, Value column,
+                              int64_t valid, Value token, ValueRange dots);
   Value generateDotProduct(Value digits, Value x, int64_t bits, Value dot);
   Value addDotProducts(Value dot, Value digits, Value x);
   Value loadActivation(Value token, Value column);
@@ -114,7 +122,8 @@ protected:
   int64_t getAccumulators(int64_t plane) const {
     if (!integer)
       return 2;
-    // sdot's digits are signed: what is scaled to a byte's upper bit is none.
+    // sdot's digits are signed: what is scaled to a byte's upper bit is none,
+    // and vpmaddubsw's products are to fit 16 bits.
     if (dot != DotProduct::vnni || tokens != 1)
       return 1;
     int64_t slots = 8 / layout.getDigits()[plane];

@@ -209,7 +209,10 @@ SmallVector<Value> LinearGenerator::generatePlane(Value offset, Value group,
     Value column = v.add(first, v.mul(number, stride));
     return generateStride(from, column, plane, valid, token, carried);
   };
-  dots = v.unrolled(strides, hasInstruction() ? kUnrolledSteps : 1, dots,
+  // AVX2 takes dozens of instructions a step for each token.
+  bool fewInstructions =
+      hasInstruction() && (dot != DotProduct::avx2 || tokens == 1);
+  dots = v.unrolled(strides, fewInstructions ? kUnrolledSteps : 1, dots,
                     [&](Value number, int64_t, ValueRange carried) {
                       return addStride(number, stride, carried);
                     });
@@ -264,6 +267,7 @@ struct LowerLinearToCPUPass
     auto product = llvm::StringSwitch<std::optional<DotProduct>>(dot)
                        .Case("plain", DotProduct::plain)
                        .Cases({"vnni", "amx"}, DotProduct::vnni)
+                       .Case("avx2", DotProduct::avx2)
                        .Case("dotprod", DotProduct::dotprod)
                        .Default(std::nullopt);
     if (!product) {

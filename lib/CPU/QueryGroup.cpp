@@ -58,41 +58,45 @@ void QueryGroup::prefetch(Value offset) {
                              /*localityHint=*/2, /*isDataCache=*/true);
 }
 
-void QueryGroup::storeScores(Value span, Value block, int64_t number) {
+SmallVector<Value> QueryGroup::getProducts(Value block) {
   int64_t count = queries.size();
   // Rows of one feature that begin in a cache line.
   int64_t rows = std::max<int64_t>(
       1, kLineBytes / (kLanes * cache.type.getElementBytes()));
-  SmallVector<Value> products = v.unrolled(
-      cache.type.getHeadDim(), number * count < 4 ? 8 : 4,
-      SmallVector<Value>(2 * number * count, v.splat(0.0f)),
+  // Two sums of every other feature each.
+  SmallVector<Value> sums = v.unrolled(
+      cache.type.getHeadDim(), count < 4 ? 8 : 4,
+      SmallVector<Value>(2 * count, v.splat(0.0f)),
       [&](Value feature, int64_t copy, ValueRange carried) {
-        SmallVector<Value> keys, next(carried);
-        for (int64_t i = 0; i < number; ++i) {
-          Value offset = cache.getKeyOffset(v.add(block, i), feature);
-          if (copy % rows == 0)
-            prefetch(offset);
-          keys.push_back(
-              v.loadAsF32(op.getCache(), offset, cache.type.getElementType()));
-        }
+        Value offset = cache.getKeyOffset(block, feature);
+        if (copy % rows == 0)
+          prefetch(offset);
+        Value key =
+            v.loadAsF32(op.getCache(), offset, cache.type.getElementType());
+        SmallVector<Value> next(carried);
         for (auto [i, query] : llvm::enumerate(queries)) {
           Value q = v.splat(v.load(
               op.getQuery(), {query.token, v.add(query.column, feature)}));
-          // Two sums of every other feature each.
-          for (auto [k, key] : llvm::enumerate(keys)) {
-            Value &sum = next[2 * (k * count + i) + copy % 2];
-            sum = v.fma(q, key, sum);
-          }
+          Value &sum = next[2 * i + copy % 2];
+          sum = v.fma(q, key, sum);
         }
         return next;
       });
+  SmallVector<Value> products;
+  for (int64_t i = 0; i < count; ++i)
+    products.push_back(v.addf(sums[2 * i], sums[2 * i + 1]));
+  return products;
+}
+
+SmallVector<Value> QueryGroup::storeScores(Value span, Value end) {
   auto numbers = llvm::to_vector(llvm::seq<int32_t>(0, kLanes));
   Value lanes = arith::ConstantOp::create(
       v.b, v.loc,
       DenseElementsAttr::get(v.i32Vector(), ArrayRef<int32_t>(numbers)));
   Value scale = v.splat(op.getScale().convertToFloat());
-  for (int64_t i = 0; i < number; ++i) {
-    Value start = v.mul(v.add(block, i), kLanes);
+  SmallVector<Value> none(queries.size(), v.splat(-INFINITY));
+  return v.loop(span, end, 1, none, [&](Value block, ValueRange largest) {
+    Value start = v.mul(block, kLanes), row = v.sub(block, span);
     // How many keys are visible from the block's first on: none if negative.
     auto isVisible = llvm::map_to_vector(limits, [&](Value limit) -> Value {
       Value visible = arith::IndexCastOp::create(v.b, v.loc, v.b.getI32Type(),
@@ -100,31 +104,16 @@ void QueryGroup::storeScores(Value span, Value block, int64_t number) {
       return arith::CmpIOp::create(v.b, v.loc, arith::CmpIPredicate::slt, lanes,
                                    v.splat(visible));
     });
-    Value row = v.sub(v.add(block, i), span);
-    for (auto [k, query] : llvm::enumerate(queries)) {
-      Value *pair = &products[2 * (i * count + k)];
-      Value scores = arith::SelectOp::create(
-          v.b, v.loc, isVisible[query.number],
-          v.mulf(v.addf(pair[0], pair[1]), scale), v.splat(-INFINITY));
-      v.store(scores, scratch, {row, v.index(k), v.index(0)});
+    SmallVector<Value> next;
+    for (auto [i, product] : llvm::enumerate(getProducts(block))) {
+      Value scores =
+          arith::SelectOp::create(v.b, v.loc, isVisible[queries[i].number],
+                                  v.mulf(product, scale), v.splat(-INFINITY));
+      v.store(scores, scratch, {row, v.index(i), v.index(0)});
+      next.push_back(arith::MaxNumFOp::create(v.b, v.loc, largest[i], scores));
     }
-  }
-}
-
-void QueryGroup::storeScores(Value span, Value end) {
-  // Few queries take blocks together: what is added to a sum waits for it.
-  int64_t together = llvm::bit_floor(
-      uint64_t(std::max<int64_t>(1, sums / (4 * queries.size()))));
-  Value whole = v.sub(end, v.rem(v.sub(end, span), together));
-  auto loop = [&](Value from, Value to, int64_t number) {
-    v.loop(from, to, number, {}, [&](Value block, ValueRange) {
-      storeScores(span, block, number);
-      return SmallVector<Value>();
-    });
-  };
-  loop(span, whole, together);
-  if (together > 1)
-    loop(whole, end, 1);
+    return next;
+  });
 }
 
 /// The largest lane of each vector, in the lane of its number. With every step
@@ -205,38 +194,46 @@ SmallVector<Value> QueryGroup::sumValues(Value span, Value block) {
   return result;
 }
 
-SmallVector<Value> QueryGroup::addBlock(Value span, Value block,
-                                        ValueRange seen) {
-  Value row = v.sub(block, span);
-  SmallVector<Value> scores;
+SmallVector<Value> QueryGroup::storeWeights(Value span, Value end,
+                                            Value largest) {
+  SmallVector<Value> subtracted;
   for (size_t query = 0; query < queries.size(); ++query)
-    scores.push_back(
-        v.load(scratch, {row, v.index(query), v.index(0)}, v.f32Vector()));
-  Value largest =
-      arith::MaxNumFOp::create(v.b, v.loc, seen[0], getLargest(v, scores));
-  SmallVector<Value> weights;
-  for (auto [query, score] : llvm::enumerate(scores)) {
-    weights.push_back(math::ExpOp::create(
-        v.b, v.loc, v.subf(score, getLane(v, largest, query))));
-    v.store(weights.back(), scratch, {row, v.index(query), v.index(0)});
-  }
-  SmallVector<Value> values = sumValues(span, block), sums;
-  for (auto [query, weight] : llvm::enumerate(weights)) {
-    sums.push_back(weight);
-    llvm::append_range(sums, ArrayRef(values).slice(query * parts, parts));
-  }
-  return add(seen, largest, sums);
+    subtracted.push_back(getLane(v, largest, query));
+  SmallVector<Value> none(queries.size(), v.splat(0.0f));
+  return v.loop(span, end, 1, none, [&](Value block, ValueRange sums) {
+    SmallVector<Value> next;
+    for (auto [query, sum] : llvm::enumerate(sums)) {
+      Value at[] = {v.sub(block, span), v.index(query), v.index(0)};
+      Value score = v.load(scratch, at, v.f32Vector());
+      Value weight =
+          math::ExpOp::create(v.b, v.loc, v.subf(score, subtracted[query]));
+      v.store(weight, scratch, at);
+      next.push_back(v.addf(sum, weight));
+    }
+    return next;
+  });
 }
 
 SmallVector<Value> QueryGroup::addSpan(Value span, Value blocks,
                                        ValueRange seen) {
   Value end = v.min(v.add(span, kSpan), blocks);
-  storeScores(span, end);
-  SmallVector<Value> state = v.loop(span, end, 1, getNone(seen[0]),
-                                    [&](Value block, ValueRange state) {
-                                      return addBlock(span, block, state);
-                                    });
-  return add(seen, state[0], ArrayRef(state).drop_front());
+  Value largest = arith::MaxNumFOp::create(
+      v.b, v.loc, seen[0], getLargest(v, storeScores(span, end)));
+  SmallVector<Value> weights = storeWeights(span, end, largest);
+  SmallVector<Value> none(queries.size() * parts, v.splat(0.0f));
+  SmallVector<Value> values =
+      v.loop(span, end, 1, none, [&](Value block, ValueRange sums) {
+        SmallVector<Value> next;
+        for (auto [sum, more] : llvm::zip(sums, sumValues(span, block)))
+          next.push_back(v.addf(sum, more));
+        return next;
+      });
+  SmallVector<Value> sums;
+  for (auto [query, weight] : llvm::enumerate(weights)) {
+    sums.push_back(weight);
+    llvm::append_range(sums, ArrayRef(values).slice(query * parts, parts));
+  }
+  return add(seen, largest, sums);
 }
 
 void QueryGroup::storeOutput(ValueRange state) {

@@ -58,11 +58,14 @@ private:
   /// `seen` and the sums of later keys, relative to their `largest` scores.
   SmallVector<Value> add(ValueRange seen, Value largest, ValueRange sums);
   SmallVector<Value> addSpan(Value span, Value blocks, ValueRange seen);
-  SmallVector<Value> addBlock(Value span, Value block, ValueRange seen);
-  /// Stores the scores of `number` blocks of 16 keys, -inf of keys that come
-  /// later than the query.
-  void storeScores(Value span, Value block, int64_t number);
-  void storeScores(Value span, Value end);
+  /// Each query's products with a block's keys.
+  SmallVector<Value> getProducts(Value block);
+  /// Stores a span's scores, -inf of keys that come later than the query. The
+  /// result is the largest of each query's in each lane.
+  SmallVector<Value> storeScores(Value span, Value end);
+  /// Makes a span's scores weights, relative to the `largest`, and adds them up
+  /// for each query.
+  SmallVector<Value> storeWeights(Value span, Value end, Value largest);
   /// Each query's weighted sum of a block's values, part by part.
   SmallVector<Value> sumValues(Value span, Value block);
   /// One key's part of that, its weight in `lane` of the block's scores, for

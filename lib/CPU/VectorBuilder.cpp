@@ -61,8 +61,10 @@ Value VectorBuilder::fma(Value x, Value y, Value z) {
     return math::FmaOp::create(b, loc, x, y, z);
   return addf(mulf(x, y), z);
 }
-Value VectorBuilder::callIntrinsic(StringRef name, ValueRange arguments) {
-  return LLVM::CallIntrinsicOp::create(b, loc, arguments[0].getType(),
+Value VectorBuilder::callIntrinsic(StringRef name, ValueRange arguments,
+                                   Type type) {
+  return LLVM::CallIntrinsicOp::create(b, loc,
+                                       type ? type : arguments[0].getType(),
                                        b.getStringAttr(name), arguments)
       .getResult(0);
 }

@@ -64,8 +64,8 @@ public:
     return arith::DivFOp::create(this->b, loc, a, b);
   }
   /// An instruction by the name of its intrinsic, where no dialect of vectors
-  /// has it; the result is of the first argument's type.
-  Value callIntrinsic(StringRef name, ValueRange arguments);
+  /// has it; without a type the result is of the first argument's.
+  Value callIntrinsic(StringRef name, ValueRange arguments, Type type = {});
   /// How many of 64 conditions are true.
   Value countTrue(Value conditions);
   /// Sum of the lanes, in the order of the lanes.

@@ -159,6 +159,8 @@ void mlir::tbq::setTargetFeatures(CPUOptions &options, StringRef triple,
                                   ArrayRef<std::string> features) {
   auto has = [&](StringRef name) { return llvm::is_contained(features, name); };
   bool arm = llvm::Triple(triple).isAArch64();
+  if (has("avx2"))
+    options.dot = "avx2";
   if (has("avx512vnni") && has("avx512bw") && has("avx512f"))
     options.dot = has("amx-tile") && has("amx-int8") ? "amx" : "vnni";
   options.permute = has("avx512vbmi");

@@ -8,8 +8,9 @@
 
 // A worker's heads of one token, two together, and one that is left. Blocks of
 // 16 absolute positions, up to the token's own; keys after it weigh nothing and
-// their values are not read. Each block's values are summed from zero and added
-// to those of its span of 16 blocks, and a span to those before.
+// their values are not read. A span of 16 blocks has one largest score. Each
+// block's values are summed from zero and added to those of its span, and a
+// span to those before.
 // CHECK-LABEL: func.func @decode(
 // CHECK-DAG: %[[NEVER:.*]] = arith.constant dense<0xFF800000> : vector<16xf32>
 // CHECK-DAG: %[[SCALE:.*]] = arith.constant dense<5.000000e-01> : vector<16xf32>
@@ -31,37 +32,31 @@
 // CHECK: scf.for %[[SPAN:.*]] = %c0 to %[[BLOCKS]] step %c16 iter_args(%[[SEEN_LARGEST:.*]] = %{{.*}}, %[[SEEN:.*]] = %[[ZERO:.*]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
 // CHECK: %[[NEXT:.*]] = arith.addi %[[SPAN]], %c16
 // CHECK: %[[END:.*]] = arith.minui %[[NEXT]], %[[BLOCKS]]
-// Scores of two blocks at a time: a key is loaded once for both heads, and its
-// block's first line and every other asks for what comes 6 KB later.
-// CHECK: scf.for %[[BLOCK:.*]] = %[[SPAN]] to %{{.*}} step %c2
-// CHECK: scf.for %{{.*}} = %c0 to %c24 step %c4 iter_args(
-// CHECK: memref.prefetch %arg1[%{{.*}}], read, locality<2>, data
-// CHECK: %[[KEY:.*]] = arith.extf
-// CHECK: memref.prefetch
-// CHECK: %[[OTHER:.*]] = arith.extf
-// CHECK: math.fma %[[Q:.*]], %[[KEY]]
-// CHECK-NEXT: math.fma %[[Q]], %[[OTHER]]
-// CHECK: math.fma %[[R:.*]], %[[KEY]]
-// CHECK-NEXT: math.fma %[[R]], %[[OTHER]]
-// CHECK-NOT: memref.prefetch
-// CHECK-COUNT-4: math.fma
-// CHECK: memref.prefetch
-// CHECK: scf.yield
+// Scores of a block: a key is loaded once for both heads, which have two sums
+// each, and every other line asks for what comes 6 KB later.
+// CHECK: scf.for %[[BLOCK:.*]] = %[[SPAN]] to %[[END]] step %c1 iter_args(%[[MOST:.*]] = %[[NEVER]], %{{.*}} = %[[NEVER]])
 // CHECK: %[[FIRST:.*]] = arith.muli %[[BLOCK]], %c16
 // CHECK: %[[LEFT:.*]] = arith.subi %[[LIMIT]], %[[FIRST]]
 // CHECK: %[[COUNT:.*]] = arith.index_cast %[[LEFT]]
 // CHECK: %[[COUNTS:.*]] = vector.broadcast %[[COUNT]]
 // CHECK: %[[VISIBLE:.*]] = arith.cmpi sgt, %[[COUNTS]], %[[LANE_NUMBERS]]
+// CHECK: scf.for %{{.*}} = %c0 to %c24 step %c8 iter_args(%[[A:.*]] = %{{.*}}, %[[B:.*]] = %{{.*}}, %[[C:.*]] = %{{.*}}, %[[D:.*]] = %{{[^)]*}})
+// CHECK: memref.prefetch %arg1[%{{.*}}], read, locality<2>, data
+// CHECK: %[[KEY:.*]] = arith.extf
+// CHECK: math.fma %{{.*}}, %[[KEY]], %[[A]]
+// CHECK: math.fma %{{.*}}, %[[KEY]], %[[C]]
+// CHECK-NOT: memref.prefetch
+// CHECK: %[[OTHER:.*]] = arith.extf
+// CHECK: math.fma %{{.*}}, %[[OTHER]], %[[B]]
+// CHECK: math.fma %{{.*}}, %[[OTHER]], %[[D]]
+// CHECK: memref.prefetch
+// CHECK: scf.yield
 // CHECK: arith.mulf %{{.*}}, %[[SCALE]]
-// CHECK: arith.select %[[VISIBLE]], %{{.*}}, %[[NEVER]]
-// CHECK: vector.store %{{.*}}, %[[SCORES]][%{{.*}}, %c0, %c0]
-// What is left of a span, block by block.
-// CHECK: scf.for %{{.*}} = %{{.*}} to %[[END]] step %c1
-// CHECK: %[[SUMS:.*]]:7 = scf.for %{{.*}} = %[[SPAN]] to %[[END]] step %c1 iter_args(%[[LARGEST:.*]] = %[[SEEN_LARGEST]], %[[LANES:.*]] = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
+// CHECK: %[[SCORE:.*]] = arith.select %[[VISIBLE]], %{{.*}}, %[[NEVER]]
+// CHECK: vector.store %[[SCORE]], %[[SCORES]][%{{.*}}, %c0, %c0]
+// CHECK: arith.maxnumf %[[MOST]], %[[SCORE]]
 // The largest of each 16 in four steps, the two heads in one vector.
-// CHECK: %[[S:.*]] = vector.load %[[SCORES]]
-// CHECK: %[[T:.*]] = vector.load %[[SCORES]]
-// CHECK: vector.shuffle %[[S]], %[[T]] [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23]
+// CHECK: vector.shuffle %[[S:.*]], %[[T:.*]] [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23]
 // CHECK-NEXT: vector.shuffle %[[S]], %[[T]] [8, 9, 10, 11, 12, 13, 14, 15, 24, 25,
 // CHECK-NEXT: arith.maxnumf
 // CHECK-NEXT: vector.shuffle {{.*}} [0, 1, 2, 3, 8, 9, 10, 11,
@@ -72,46 +67,49 @@
 // CHECK-NEXT: arith.maxnumf
 // CHECK-NEXT: vector.shuffle {{.*}} [0, 2, 4, 6,
 // CHECK-NEXT: vector.shuffle {{.*}} [1, 3, 5, 7,
-// CHECK-NEXT: %[[MOST:.*]] = arith.maxnumf
-// CHECK-NEXT: %[[NEWEST:.*]] = arith.maxnumf %[[LARGEST]], %[[MOST]]
-// CHECK: %[[ONE:.*]] = vector.shuffle %[[NEWEST]], %[[NEWEST]] [0, 0, 0,
-// CHECK-NEXT: arith.subf %[[S]], %[[ONE]]
-// CHECK: %[[WEIGHTS:.*]] = math.exp
-// CHECK: %[[TWO:.*]] = vector.shuffle %[[NEWEST]], %[[NEWEST]] [1, 1, 1,
-// CHECK-NEXT: arith.subf %[[T]], %[[TWO]]
-// CHECK: math.exp
-// CHECK: %[[VALUES:.*]] = arith.muli %{{.*}}, %c16
+// CHECK-NEXT: %[[SPAN_LARGEST:.*]] = arith.maxnumf
+// CHECK-NEXT: %[[NEWEST:.*]] = arith.maxnumf %[[SEEN_LARGEST]], %[[SPAN_LARGEST]]
+// CHECK-NEXT: %[[ONE:.*]] = vector.shuffle %[[NEWEST]], %[[NEWEST]] [0, 0, 0,
+// CHECK-NEXT: %[[TWO:.*]] = vector.shuffle %[[NEWEST]], %[[NEWEST]] [1, 1, 1,
+// Then the span's weights, which stand in place of its scores.
+// CHECK-NEXT: %[[WEIGHTS:.*]]:2 = scf.for %{{.*}} = %[[SPAN]] to %[[END]] step %c1 iter_args(%[[WEIGHED:.*]] = %[[ZERO]], %{{.*}} = %[[ZERO]])
+// CHECK: %[[OLD:.*]] = vector.load %[[SCORES]][%[[ROW:.*]], %c0, %c0]
+// CHECK-NEXT: arith.subf %[[OLD]], %[[ONE]]
+// CHECK-NEXT: %[[WEIGHT:.*]] = math.exp
+// CHECK-NEXT: vector.store %[[WEIGHT]], %[[SCORES]][%[[ROW]], %c0, %c0]
+// CHECK-NEXT: arith.addf %[[WEIGHED]], %[[WEIGHT]]
+// CHECK: arith.subf %{{.*}}, %[[TWO]]
+// CHECK-NEXT: math.exp
+// CHECK: %[[SUMS:.*]]:4 = scf.for %[[BLOCK:.*]] = %[[SPAN]] to %[[END]] step %c1 iter_args(%[[BEFORE:.*]] = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
+// CHECK: %[[VALUES:.*]] = arith.muli %[[BLOCK]], %c16
 // CHECK: %[[VALUES_END:.*]] = arith.addi %[[VALUES]], %c16
 // CHECK: %[[KEYS_END:.*]] = arith.minui %[[LIMIT]], %[[VALUES_END]]
-// CHECK: scf.for %{{.*}} = %[[VALUES]] to %[[KEYS_END]] step %c1 iter_args(%{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
+// CHECK: %[[BLOCK_SUMS:.*]]:4 = scf.for %{{.*}} = %[[VALUES]] to %[[KEYS_END]] step %c1 iter_args(%{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
 // CHECK: memref.prefetch
 // CHECK: arith.extf
 // CHECK-NOT: memref.prefetch
 // CHECK: arith.extf
 // CHECK-NOT: arith.extf
 // CHECK-COUNT-4: math.fma
+// CHECK: arith.addf %[[BEFORE]], %[[BLOCK_SUMS]]#0
 // Both heads' decay is one exponential.
-// CHECK: arith.subf %[[LARGEST]], %[[NEWEST]]
+// CHECK: arith.subf %[[SEEN_LARGEST]], %[[NEWEST]]
 // CHECK-NEXT: %[[DECAYS:.*]] = math.exp
 // CHECK-NEXT: %[[DECAY:.*]] = vector.shuffle %[[DECAYS]], %[[DECAYS]] [0, 0, 0,
-// CHECK-NEXT: math.fma %[[LANES]], %[[DECAY]], %[[WEIGHTS]]
-// CHECK-COUNT-2: math.fma %{{.*}}, %[[DECAY]], %{{.*}}
+// CHECK-NEXT: math.fma %[[SEEN]], %[[DECAY]], %[[WEIGHTS]]#0
+// CHECK-COUNT-2: math.fma %{{.*}}, %[[DECAY]], %[[SUMS]]#
 // CHECK-NEXT: vector.shuffle %[[DECAYS]], %[[DECAYS]] [1, 1, 1,
 // CHECK-COUNT-3: math.fma
-// CHECK: arith.subf %[[SEEN_LARGEST]], %[[SUMS]]#0
-// CHECK: math.exp
-// CHECK: %[[LATER:.*]] = vector.shuffle
-// CHECK: math.fma %[[SEEN]], %[[LATER]], %[[SUMS]]#1
-// CHECK-COUNT-2: math.fma %{{.*}}, %[[LATER]], %[[SUMS]]#
 // CHECK: vector.reduction <add>
 // CHECK: vector.store %{{.*}}, %arg2
 // CHECK: %[[MASK:.*]] = vector.constant_mask [8] : vector<16xi1>
 // CHECK: vector.maskedstore %arg2[%[[TOKEN]], %{{.*}}], %[[MASK]]
-// One head, four blocks together.
+// One head.
 // CHECK: scf.for %{{.*}} = %[[EVEN]] to %[[TO]] step %c1
 // CHECK: scf.for %{{.*}} = %c0 to %{{.*}} step %c16
-// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c4
-// CHECK-COUNT-16: math.fma
+// CHECK: scf.for %{{.*}} = %c0 to %c24 step %c8
+// CHECK-COUNT-8: math.fma
+// CHECK-NEXT: scf.yield
 func.func @decode(%q: memref<1x48xf32>, %cache: memref<8192xi8>, %y: memref<1x48xf32>, %l: index, %p: index, %n: index, %b: index, %e: index) {
   tbq.attention %q, %cache[%l] at %p heads 2 scale 0.5 !kv into(%y) count(%n) range(%b, %e) : (memref<1x48xf32>, memref<8192xi8>, index, index, memref<1x48xf32>, index, index, index) -> ()
   return
@@ -132,13 +130,12 @@ func.func @decode(%q: memref<1x48xf32>, %cache: memref<8192xi8>, %y: memref<1x48
 // CHECK: scf.for %[[TOKEN:.*]] = %[[FIRST]] to %[[LAST]] step %c4
 // CHECK: %[[POSITION:.*]] = arith.addi %arg4, %[[TOKEN]]
 // CHECK: %[[LIMIT:.*]] = arith.addi %[[POSITION]], %c1
-// Twelve queries: one block at a time, 24 sums.
+// Twelve queries, of which each sees as many keys as its token may: 24 sums.
 // CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c1
+// CHECK-COUNT-4: arith.cmpi sgt
 // CHECK: scf.for %{{.*}} = %c0 to %c24 step %c4
 // CHECK-COUNT-48: math.fma
 // CHECK-NOT: math.fma
-// Each token sees as many keys as it may.
-// CHECK-COUNT-4: arith.cmpi sgt
 // CHECK: math.exp
 // Values that all four tokens see, then those that only later ones do: an
 // infinite one must not meet a weight of 0.
@@ -175,9 +172,11 @@ func.func @prefill(%q: memref<16x80xf32>, %cache: memref<8192xi8>, %y: memref<16
 // FEW-LABEL: func.func @wide(
 // FEW: memref.alloca() {alignment = 64 : i64} : memref<16x1x16xf32>
 // FEW: scf.for %[[SPAN:.*]] = %c0 to %{{.*}} step %c16 iter_args(
-// FEW: scf.for %{{.*}} = %[[SPAN]] to %[[END:.*]] step %c1 {
+// FEW: scf.for %{{.*}} = %[[SPAN]] to %[[END:.*]] step %c1 iter_args(
 // FEW: scf.for %{{.*}} = %c0 to %c64 step %c8 iter_args(
 // FEW-COUNT-8: memref.prefetch
+// FEW: scf.for %{{.*}} = %[[SPAN]] to %[[END]] step %c1 iter_args(
+// FEW: math.exp
 // FEW: scf.for %{{.*}} = %[[SPAN]] to %[[END]] step %c1 iter_args(
 // FEW: scf.for %{{.*}} = %[[KEYS:.*]] to %[[KEYS_END:.*]] step %c1 iter_args(
 // FEW-COUNT-2: memref.prefetch

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Integer sums are exact: AMX tiles, dot products and plain multiplications give the same logits,
+"""Integer sums are exact: AMX tiles, dot products, AVX2 and plain multiplications give the same logits,
 and so do prefill, which has blocks of tokens, and decode.
 """
 
@@ -17,7 +17,7 @@ SLOW = [
     ("binary:g128,salient=0.1", "i16"),
 ]
 # Those that a processor has of the others are taken away with it.
-WITHOUT = ["amx-int8", "avx512vnni"]
+WITHOUT = ["amx-int8", "avx512vnni", "avx2"]
 
 
 @pytest.mark.parametrize("spec, activations", CASES + SLOW * LONG)

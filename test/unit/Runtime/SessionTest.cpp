@@ -153,7 +153,9 @@ TEST(Session, Rollback) {
 }
 
 TEST(ZeroPages, AreZeroAlignedAndGuarded) {
-  for (uint64_t bytes : {1, 64, 100, 4096, 5000}) {
+  constexpr uint64_t hugePage = 2 << 20;
+  for (uint64_t bytes : {1ul, 64ul, 100ul, 4096ul, 5000ul, hugePage - 1,
+                         hugePage, hugePage + 1, 5 * hugePage + 4096}) {
     ZeroPages pages;
     ASSERT_TRUE(ZeroPages::create(bytes, "test", pages));
     EXPECT_EQ(reinterpret_cast<uintptr_t>(pages.data()) % 64, 0u);
@@ -162,6 +164,13 @@ TEST(ZeroPages, AreZeroAlignedAndGuarded) {
     uint64_t end = (bytes + 63) / 64 * 64;
     pages.data()[end - 1] = 1;
     EXPECT_DEATH(pages.data()[end] = 1, "");
+    pages.data()[0] = 1;
+    pages.useHugePages();
+    EXPECT_EQ(pages.data()[0], 1);
+    EXPECT_EQ(pages.data()[end - 1], 1);
+    EXPECT_DEATH(pages.data()[end] = 1, "");
+    if (bytes >= hugePage)
+      EXPECT_EQ(reinterpret_cast<uintptr_t>(pages.data() + end) % hugePage, 0u);
   }
   ZeroPages pages;
   Outcome tooMuch = ZeroPages::create(UINT64_MAX - 5, "test", pages);
