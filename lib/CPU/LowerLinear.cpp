@@ -9,6 +9,7 @@
 
 #include "tbq/Passes.h"
 
+#include "mlir/IR/Remarks.h"
 #include "llvm/ADT/StringSwitch.h"
 
 namespace mlir::tbq {
@@ -258,6 +259,43 @@ void LinearGenerator::finish(Value token, ValueRange sums) {
   }
 }
 
+static StringRef getInstructions(DotProduct dot) {
+  switch (dot) {
+  case DotProduct::plain:
+    return "multiplications and additions";
+  case DotProduct::vnni:
+    return "vpdpbusd";
+  case DotProduct::avx2:
+    return "vpmaddubsw and vpmaddwd";
+  case DotProduct::dotprod:
+    return "sdot";
+  }
+  llvm_unreachable("a dot product without a name");
+}
+
+/// Says how a linear of a step of so many tokens is multiplied. Of layers that
+/// share code, the first is named.
+static void remarkKernel(PackedLinearOp op, DotProduct dot, bool inBlocks,
+                         bool amx) {
+  auto rows = cast<MemRefType>(op.getInput().getType());
+  int64_t tokens = rows.getDimSize(0);
+  LayoutAttr layout = op.getWeight().getType().getLayout();
+  std::string what = (Twine(tokens) + (tokens == 1 ? " token: " : " tokens: ") +
+                      Twine(layout.getTile()) + " rows at a time, ")
+                         .str();
+  if (rows.getElementType().isF32())
+    what += "float multiplications and additions";
+  else if (amx)
+    what += "tdpbusd where it fills tiles, else vpdpbusd";
+  else
+    what += getInstructions(dot);
+  if (inBlocks)
+    what += "; digits spread once a block of tokens";
+  remark::analysis(op.getLoc(),
+                   remark::RemarkOpts::name("kernel").category("cpu"))
+      << what;
+}
+
 namespace {
 struct LowerLinearToCPUPass
     : tbq::impl::LowerLinearToCPUPassBase<LowerLinearToCPUPass> {
@@ -301,7 +339,9 @@ struct LowerLinearToCPUPass
         return signalPassFailure();
       }
       OpBuilder b(op);
-      if (getScratchBytes(op))
+      bool inBlocks = getScratchBytes(op) != 0;
+      remarkKernel(op, product, inBlocks, inBlocks && dot == "amx");
+      if (inBlocks)
         LinearBlock(op, b, dot == "amx", fma, scratch).run();
       else
         LinearGenerator(op, b, product, permute, fma).run();

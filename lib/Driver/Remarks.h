@@ -12,7 +12,7 @@
 namespace mlir::tbq {
 
 /// Hands on "remark: CATEGORY: LAYER: what became of it" for every remark whose
-/// category (graph, pack) the regular expression matches.
+/// category (graph, pack, cpu) the regular expression matches.
 void enableRemarks(MLIRContext &context, llvm::StringRef filter,
                    std::function<void(llvm::StringRef)> print);
 
