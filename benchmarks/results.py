@@ -53,7 +53,10 @@ def resultOf(runs, beside):
     limit = largest(beside, LIMITS[kind])
     reached = result.get("gb_per_second" if kind == "tg" else "tera_operations_per_second")
     if limit and reached:
-        result |= {LIMITS[kind]: limit, "share": reached / limit, "valid": reached <= limit}
+        # AMX tiles are no vpdpbusd, and pass its peak.
+        tiles = kind == "pp" and any(run.get("machine", {}).get("amx") for run in beside)
+        valid = reached <= limit or tiles
+        result |= {LIMITS[kind]: limit, "share": reached / limit, "valid": valid}
     return result
 
 

@@ -3,6 +3,7 @@
 // Prints benchmark rows as Markdown, JSON, JSON lines or CSV.
 #include "Report.h"
 
+#include "format/Cpu.h"
 #include "tbq/Version.h"
 
 #include <cmath>
@@ -40,6 +41,12 @@ double Row::share() const {
              : 0;
 }
 
+static bool hasTiles() { return hostHasFeature("amx-int8"); }
+
+bool Row::isValid() const {
+  return share() <= 1 || (bytesPerToken == 0 && hasTiles());
+}
+
 static json describeMachine() {
   std::string cpu = "unknown", text;
   std::ifstream info("/proc/cpuinfo");
@@ -56,6 +63,7 @@ static json describeMachine() {
   return {{"cpu", cpu},
           {"cpus", std::thread::hardware_concurrency()},
           {"system", std::string(system.sysname) + " " + system.release},
+          {"amx", hasTiles()},
           {"load_average", load[0]}};
 }
 
@@ -110,7 +118,7 @@ json Report::describe(const Row &row) const {
     result["limit_gb_per_second"] = row.limitBytesPerSecond / 1e9;
     result["limit_method"] = row.limitMethod;
     result["limit_share"] = row.share();
-    result["valid"] = row.share() <= 1;
+    result["valid"] = row.isValid();
   }
   if (row.operationsPerToken > 0) {
     result["operations_per_token"] = row.operationsPerToken;
@@ -120,7 +128,7 @@ json Report::describe(const Row &row) const {
     result["peak_tera_operations_per_second"] =
         row.peakOperationsPerSecond / 1e12;
     result["peak_share"] = row.share();
-    result["valid"] = row.share() <= 1;
+    result["valid"] = row.isValid();
   }
   return result;
 }
@@ -144,12 +152,12 @@ void Report::begin() const {
 }
 
 /// What a row did beside what it could have done, in the unit of its limit.
-static void printShare(double speed, double limit, double share,
+static void printShare(double speed, double limit, const Row &row,
                        const char *unit) {
   std::printf(" %.2f %s/s |", speed, unit);
   if (limit > 0)
-    std::printf(" %.2f %s/s | %.0f %%%s |\n", limit, unit, 100 * share,
-                share > 1 ? " INVALID" : "");
+    std::printf(" %.2f %s/s | %.0f %%%s |\n", limit, unit, 100 * row.share(),
+                row.isValid() ? "" : " INVALID");
   else
     std::printf(" | |\n");
 }
@@ -165,12 +173,12 @@ void Report::add(const Row &row) {
                 row.mean(), row.deviation());
     if (row.bytesPerToken > 0) {
       std::printf(" %.3f MB |", row.bytesPerToken / 1e6);
-      printShare(row.bytesPerSecond() / 1e9, row.limitBytesPerSecond / 1e9,
-                 row.share(), "GB");
+      printShare(row.bytesPerSecond() / 1e9, row.limitBytesPerSecond / 1e9, row,
+                 "GB");
     } else {
       std::printf(" %.3f Gop |", row.operationsPerToken / 1e9);
       printShare(row.operationsPerSecond() / 1e12,
-                 row.peakOperationsPerSecond / 1e12, row.share(), "Top");
+                 row.peakOperationsPerSecond / 1e12, row, "Top");
     }
   } else if (format == "csv") {
     bool decode = row.bytesPerToken > 0;

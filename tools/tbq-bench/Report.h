@@ -29,6 +29,8 @@ struct Row {
   double operationsPerSecond() const { return operationsPerToken * mean(); }
   /// Of the memory limit, or of the peak; 0 where there is neither.
   double share() const;
+  /// Whether the share can be: AMX tiles are no vpdpbusd, and pass its peak.
+  bool isValid() const;
 };
 
 struct Report {
