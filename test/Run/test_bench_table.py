@@ -130,7 +130,8 @@ def test_whole_run(runner, monkeypatch, tmp_path, capsys):
     }.items()
     results = {(r["program"], r["test"]): r for r in report["results"]}
     ours, peer = results["tbq ternary", "tg4"], results["stub TQ2_0 head q8_0", "tg4"]
-    assert len(ours["samples"]) == 2 and ours["over_best_peer"] == ours["tokens_per_second"] / 2
+    # A round beside which others used the processor does not count.
+    assert len(ours["samples"]) in (1, 2) and ours["over_best_peer"] == ours["tokens_per_second"] / 2
     # The file without its embedding, and the keys and values that ours reads too: on average of
     # 2.5 positions, two layers, two heads of 16, two bytes.
     assert peer["bytes_per_token"] == 99000 - 500 * 64 * 8.5 / 8 + 2.5 * 2 * 2 * 2 * 2 * 16
