@@ -141,6 +141,15 @@ SITES = {
         ("residual-dropped", "y = v.addf(y, v.load(residual, {token, column}, v.f32Vector()));",
          "v.load(residual, {token, column}, v.f32Vector());", "lost residual"),
     ],
+    # Artifacts for AVX2 alone, which any x86-64-v3 processor runs.
+    "lib/CPU/LinearPairs.cpp": [
+        ("pairs-half", "half * size, size, 1);\n  };\n  auto pairType", "0, size, 1);\n  };\n  auto pairType",
+         "both halves of a vector are its first"),
+        ("pairs-slot", "getDigits(codes, bits, slot, /*place=*/0)", "getDigits(codes, bits, 0, /*place=*/0)",
+         "each slot takes the first one's digits"),
+        ("pairs-odd-bytes", "{0x00ff00ffu, 0xff00ff00u}", "{0x00ff00ffu, 0x00ff00ffu}",
+         "8-bit digits: the even bytes twice"),
+    ],
     # Where the processor that runs them has VNNI, or AMX.
     "lib/CPU/LinearBlock.cpp": [
         ("block-tail", "4 * place < valid; ++place) {\n        if", "4 * place + 4 <= valid; ++place) {\n        if",
