@@ -101,7 +101,7 @@ class Ours:
         rows = json.loads(call(*command, *testFlags(self.row)))
         kept = (
             "test", "samples", "bytes_per_token", "operations_per_token", "limit_gb_per_second",
-            "peak_tera_operations_per_second", "machine", "git",
+            "peak_tera_operations_per_second", "uses_tiles", "machine", "git",
         )  # fmt: skip
         for found in rows:
             model = found["model"]

@@ -53,9 +53,10 @@ def resultOf(runs, beside):
     limit = largest(beside, LIMITS[kind])
     reached = result.get("gb_per_second" if kind == "tg" else "tera_operations_per_second")
     if limit and reached:
-        # AMX tiles are no vpdpbusd, and pass its peak.
-        tiles = kind == "pp" and any(run.get("machine", {}).get("amx") for run in beside)
-        valid = reached <= limit or tiles
+        # AMX tiles are no vpdpbusd, and pass its peak. A peer does not say whether it has any.
+        amx = any(run.get("machine", {}).get("amx") for run in beside)
+        tiles = first.get("uses_tiles") if first["ours"] else amx
+        valid = reached <= limit or (kind == "pp" and bool(tiles))
         result |= {LIMITS[kind]: limit, "share": reached / limit, "valid": valid}
     return result
 

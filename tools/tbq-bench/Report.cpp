@@ -41,10 +41,8 @@ double Row::share() const {
              : 0;
 }
 
-static bool hasTiles() { return hostHasFeature("amx-int8"); }
-
 bool Row::isValid() const {
-  return share() <= 1 || (bytesPerToken == 0 && hasTiles());
+  return share() <= 1 || (bytesPerToken == 0 && usesTiles);
 }
 
 static json describeMachine() {
@@ -63,7 +61,7 @@ static json describeMachine() {
   return {{"cpu", cpu},
           {"cpus", std::thread::hardware_concurrency()},
           {"system", std::string(system.sysname) + " " + system.release},
-          {"amx", hasTiles()},
+          {"amx", hostHasFeature("amx-int8")},
           {"load_average", load[0]}};
 }
 
@@ -95,6 +93,7 @@ json Report::describe(const Row &row) const {
                  {"tokens_per_second", row.mean()},
                  {"deviation", row.deviation()},
                  {"samples", row.tokensPerSecond},
+                 {"uses_tiles", row.usesTiles},
                  {"model",
                   {{"path", path},
                    {"name", manifest->model.name},

@@ -22,6 +22,7 @@ struct Row {
   std::string limitMethod;
   double operationsPerToken = 0; // two for each weight of a linear; 0: not said
   double peakOperationsPerSecond = 0; // 0: no such peak
+  bool usesTiles = false;             // of AMX, which are no vpdpbusd
 
   double mean() const;
   double deviation() const; // of the sample
@@ -29,7 +30,7 @@ struct Row {
   double operationsPerSecond() const { return operationsPerToken * mean(); }
   /// Of the memory limit, or of the peak; 0 where there is neither.
   double share() const;
-  /// Whether the share can be: AMX tiles are no vpdpbusd, and pass its peak.
+  /// Whether the share can be: AMX tiles pass vpdpbusd's peak.
   bool isValid() const;
 };
 

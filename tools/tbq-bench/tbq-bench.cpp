@@ -96,6 +96,8 @@ static Row measure(Bench &bench, const char *kind, int64_t count,
         static_cast<double>(bench.model->manifest().bytesPerToken) +
         cacheBytesPerToken(bench.model->manifest(), bench.depth, count);
   row.operationsPerToken = operationsPerToken(bench.model->manifest(), decode);
+  const auto &needed = bench.model->manifest().target.features;
+  row.usesTiles = std::count(needed.begin(), needed.end(), "amx-int8") > 0;
   return row;
 }
 
