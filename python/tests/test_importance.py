@@ -171,3 +171,9 @@ def test_a_checkpoint_without_levels_is_refused(folder):
     with pytest.raises(CheckpointError, match="only ternary linears"):
         train(options(folder, "no-levels", steps=1,
                       initial_weights=first.out / "model"))
+
+
+def test_a_start_that_is_not_there_is_named(folder):
+    with pytest.raises(CheckpointError, match="nowhere: initial weights: is"):
+        train(options(folder, "run-of-nothing",
+                      initial_weights=folder / "nowhere"))
