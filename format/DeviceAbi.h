@@ -48,12 +48,11 @@ typedef struct tbq_device_window {
 } tbq_device_window;
 
 /* In device memory, zero before the first launch and reusable after each. The
- * two counters are in sectors of their own. */
+ * counter is in a sector of its own. */
 typedef struct tbq_device_barrier {
-  uint32_t arrived; /* blocks that reached the current barrier */
-  uint32_t pad0[31];
-  uint32_t generation; /* barriers completed so far, modulo 2^32 */
-  uint32_t pad1[29];
+  uint32_t arrived; /* 2^31 for each completed barrier, modulo 2^32, and what
+                       blocks added since */
+  uint32_t pad[31];
   tbq_device_window *window; /* null: nobody looks */
 } tbq_device_barrier;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // tbq-lower-team-to-gpu: the workers of a step are the blocks of one launch.
-// !tbq.team becomes a pointer to two counters; a barrier is a call of one
+// !tbq.team becomes a pointer to a counter; a barrier is a call of one
 // function: the block's threads meet, one of them counts its arrival and waits
-// for the generation to change. decode and prefill become kernels.
+// for all others'. decode and prefill become kernels.
 
 #include "LowerTeam.h"
 
@@ -21,6 +21,8 @@ using LLVM::AtomicOrdering;
 
 /// All blocks of the launch, and no more.
 static constexpr const char *kScope = "device";
+/// What all blocks together add to the barrier's counter.
+static constexpr int64_t kAllArrived = int64_t(1) << 31;
 
 static Value constant(OpBuilder &b, Location loc, int64_t value) {
   return LLVM::ConstantOp::create(b, loc, b.getI32Type(),
@@ -28,8 +30,11 @@ static Value constant(OpBuilder &b, Location loc, int64_t value) {
 }
 
 /// void tbq_barrier_wait(tbq_device_barrier *barrier)
-/// The atomic addition carries no order of its own (NVPTX drops it without a
-/// word): fences stand around it.
+/// Each block adds to one counter, the first of them what the others leave of
+/// 2^31: the highest bit changes when all have arrived. Thread 0 has looked at
+/// it before, so that nothing waits for the addition. Fences stand around:
+/// neither the addition (NVPTX drops its order without a word) nor the
+/// look-out, which would invalidate the cache at each look, carries an order.
 static void buildBarrier(ModuleOp module) {
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
   Location loc = module.getLoc();
@@ -37,50 +42,52 @@ static void buildBarrier(ModuleOp module) {
   LLVM::LLVMFuncOp function = createBarrier(module);
   Block *entry = function.addEntryBlock(b);
   auto addBlock = [&] {
-    Block *block = b.createBlock(&function.getBody(), function.getBody().end());
-    return block;
+    return b.createBlock(&function.getBody(), function.getBody().end());
   };
-  Block *arrive = addBlock(), *last = addBlock(), *wait = addBlock(),
-        *arrived = addBlock(), *done = addBlock();
-  Value barrier = entry->getArgument(0);
+  Block *look = addBlock(), *meet = addBlock(), *arrive = addBlock(),
+        *wait = addBlock(), *arrived = addBlock(), *done = addBlock();
+  Value seen = meet->addArgument(i32, loc);
+  Value barrier = entry->getArgument(0), zero;
+  auto load = [&] {
+    return loadCounter(b, loc, barrier, AtomicOrdering::monotonic, kScope);
+  };
 
   b.setInsertionPointToEnd(entry);
-  Value generation = getFieldAddress(b, loc, barrier,
-                                     offsetof(tbq_device_barrier, generation));
-  NVVM::Barrier0Op::create(b, loc);
+  zero = constant(b, loc, 0);
   Value thread = NVVM::ThreadIdXOp::create(b, loc, i32);
-  Value first = LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::eq, thread,
-                                     constant(b, loc, 0));
+  Value first =
+      LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::eq, thread, zero);
+  LLVM::CondBrOp::create(b, loc, first, look, ValueRange(), meet,
+                         ValueRange{zero});
+
+  b.setInsertionPointToEnd(look);
+  LLVM::BrOp::create(b, loc, ValueRange{load()}, meet);
+
+  b.setInsertionPointToEnd(meet);
+  NVVM::Barrier0Op::create(b, loc);
   LLVM::CondBrOp::create(b, loc, first, arrive, ValueRange(), done,
                          ValueRange());
 
   b.setInsertionPointToEnd(arrive);
-  // Before arriving: the last to arrive changes it.
-  Value seen =
-      loadCounter(b, loc, generation, AtomicOrdering::monotonic, kScope);
+  Value others = LLVM::SubOp::create(
+      b, loc, NVVM::GridDimXOp::create(b, loc, i32), constant(b, loc, 1));
+  Value rest =
+      LLVM::SubOp::create(b, loc, constant(b, loc, kAllArrived), others);
+  Value isFirst =
+      LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::eq,
+                           NVVM::BlockIdXOp::create(b, loc, i32), zero);
+  Value amount =
+      LLVM::SelectOp::create(b, loc, isFirst, rest, constant(b, loc, 1));
   LLVM::FenceOp::create(b, loc, AtomicOrdering::acq_rel, kScope);
-  Value before = LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add,
-                                           barrier, constant(b, loc, 1),
-                                           AtomicOrdering::monotonic, kScope);
-  Value blocks = NVVM::GridDimXOp::create(b, loc, i32);
-  Value others = LLVM::SubOp::create(b, loc, blocks, constant(b, loc, 1));
-  Value isLast =
-      LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::eq, before, others);
-  LLVM::CondBrOp::create(b, loc, isLast, last, ValueRange(), wait,
-                         ValueRange());
-
-  b.setInsertionPointToEnd(last);
-  storeCounter(b, loc, constant(b, loc, 0), barrier, AtomicOrdering::monotonic,
-               kScope);
-  Value next = LLVM::AddOp::create(b, loc, seen, constant(b, loc, 1));
-  storeCounter(b, loc, next, generation, AtomicOrdering::release, kScope);
-  LLVM::BrOp::create(b, loc, ValueRange(), arrived);
+  LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add, barrier, amount,
+                            AtomicOrdering::monotonic, kScope);
+  LLVM::BrOp::create(b, loc, ValueRange(), wait);
 
   b.setInsertionPointToEnd(wait);
-  Value now = loadCounter(b, loc, generation, AtomicOrdering::acquire, kScope);
-  Value changed =
-      LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::ne, now, seen);
-  LLVM::CondBrOp::create(b, loc, changed, arrived, ValueRange(), wait,
+  Value changed = LLVM::XOrOp::create(b, loc, load(), seen);
+  Value all =
+      LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::slt, changed, zero);
+  LLVM::CondBrOp::create(b, loc, all, arrived, ValueRange(), wait,
                          ValueRange());
 
   b.setInsertionPointToEnd(arrived);

@@ -1,6 +1,6 @@
 // RUN: tbq-opt %s --tbq-lower-team-to-gpu --canonicalize | FileCheck %s
 // The first block shows a value in the host's window, if that is open: at byte
-// 248 of tbq_device_barrier (format/DeviceAbi.h).
+// 128 of tbq_device_barrier (format/DeviceAbi.h).
 
 // CHECK-LABEL: func.func @show(
 // CHECK-SAME: %[[TEAM:.*]]: !llvm.ptr, %[[ROWS:.*]]: index, %[[LAYER:.*]]: index
@@ -28,7 +28,7 @@ func.func @show(%team: !tbq.team, %rows: index, %layer: index, %buffer: memref<8
 // The threads copy a part; when all have, one of them releases it, to the host
 // too, and waits.
 // CHECK-LABEL: func.func private @tbq_observe_value(
-// CHECK: %[[FIELD:.*]] = llvm.getelementptr %{{.*}}[248]
+// CHECK: %[[FIELD:.*]] = llvm.getelementptr %{{.*}}[128]
 // CHECK: %[[WINDOW:.*]] = llvm.load %[[FIELD]]
 // CHECK: llvm.icmp "ne" %[[WINDOW]]
 // CHECK: nvvm.read.ptx.sreg.ctaid.x

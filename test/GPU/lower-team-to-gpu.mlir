@@ -1,6 +1,6 @@
 // RUN: tbq-opt %s --tbq-lower-team-to-gpu --canonicalize | FileCheck %s
 // A worker is a block; the team is a pointer to tbq_device_barrier
-// (format/DeviceAbi.h): arrivals at byte 0, the generation at 128.
+// (format/DeviceAbi.h): the counter at byte 0.
 
 // CHECK-LABEL: func.func @numbers(
 // CHECK-SAME: %[[TEAM:.*]]: !llvm.ptr) -> (index, index)
@@ -14,30 +14,33 @@ func.func @numbers(%team: !tbq.team) -> (index, index) {
   return %0, %1 : index, index
 }
 
-// The block's threads meet; thread 0 counts the block's arrival between fences
-// and waits; the threads meet again.
+// Thread 0 looks at the counter; the block's threads meet; thread 0 adds between
+// fences and waits for the highest bit to change; the threads meet again.
 // CHECK-LABEL: llvm.func internal @tbq_barrier_wait(
 // CHECK-SAME: %[[BARRIER:.*]]: !llvm.ptr)
 // CHECK-DAG: %[[ONE:.*]] = llvm.mlir.constant(1 : i32) : i32
-// CHECK: %[[GENERATION:.*]] = llvm.getelementptr %[[BARRIER]][128]
-// CHECK: nvvm.barrier0
+// CHECK-DAG: %[[ZERO:.*]] = llvm.mlir.constant(0 : i32) : i32
+// CHECK-DAG: %[[ALL:.*]] = llvm.mlir.constant(-2147483648 : i32) : i32
 // CHECK: nvvm.read.ptx.sreg.tid.x
-// CHECK: llvm.cond_br %{{.*}}, ^[[ARRIVE:bb[0-9]+]], ^[[DONE:bb[0-9]+]]
+// CHECK: llvm.cond_br %[[FIRST:.*]], ^[[LOOK:bb[0-9]+]], ^[[MEET:bb[0-9]+]](%[[ZERO]] : i32)
+// CHECK: ^[[LOOK]]:
+// CHECK: %[[LOOKED:.*]] = llvm.load %[[BARRIER]] atomic syncscope("device") monotonic
+// CHECK: llvm.br ^[[MEET]](%[[LOOKED]] : i32)
+// CHECK: ^[[MEET]](%[[SEEN:.*]]: i32):
+// CHECK-NEXT: nvvm.barrier0
+// CHECK: llvm.cond_br %[[FIRST]], ^[[ARRIVE:bb[0-9]+]], ^[[DONE:bb[0-9]+]]
 // CHECK: ^[[ARRIVE]]:
-// CHECK: %[[SEEN:.*]] = llvm.load %[[GENERATION]] atomic syncscope("device") monotonic
+// CHECK: %[[OTHERS:.*]] = llvm.sub %{{.*}}, %[[ONE]]
+// CHECK: %[[REST:.*]] = llvm.sub %[[ALL]], %[[OTHERS]]
+// CHECK: %[[AMOUNT:.*]] = llvm.select %{{.*}}, %[[REST]], %[[ONE]]
 // CHECK: llvm.fence syncscope("device") acq_rel
-// CHECK: %[[BEFORE:.*]] = llvm.atomicrmw add %[[BARRIER]], %[[ONE]] syncscope("device") monotonic
-// CHECK: %[[LAST:.*]] = llvm.icmp "eq" %[[BEFORE]], %{{.*}} : i32
-// CHECK: llvm.cond_br %[[LAST]], ^[[RELEASE:bb[0-9]+]], ^[[WAIT:bb[0-9]+]]
-// CHECK: ^[[RELEASE]]:
-// CHECK: llvm.store %{{.*}}, %[[BARRIER]] atomic syncscope("device") monotonic
-// CHECK: %[[NEXT:.*]] = llvm.add %[[SEEN]], %[[ONE]]
-// CHECK: llvm.store %[[NEXT]], %[[GENERATION]] atomic syncscope("device") release
-// CHECK: llvm.br ^[[ARRIVED:bb[0-9]+]]
+// CHECK: llvm.atomicrmw add %[[BARRIER]], %[[AMOUNT]] syncscope("device") monotonic
+// CHECK: llvm.br ^[[WAIT:bb[0-9]+]]
 // CHECK: ^[[WAIT]]:
-// CHECK: %[[NOW:.*]] = llvm.load %[[GENERATION]] atomic syncscope("device") acquire
-// CHECK: %[[CHANGED:.*]] = llvm.icmp "ne" %[[NOW]], %[[SEEN]]
-// CHECK: llvm.cond_br %[[CHANGED]], ^[[ARRIVED]], ^[[WAIT]]
+// CHECK: %[[NOW:.*]] = llvm.load %[[BARRIER]] atomic syncscope("device") monotonic
+// CHECK: %[[CHANGED:.*]] = llvm.xor %[[NOW]], %[[SEEN]]
+// CHECK: %[[HIGHEST:.*]] = llvm.icmp "slt" %[[CHANGED]], %[[ZERO]]
+// CHECK: llvm.cond_br %[[HIGHEST]], ^[[ARRIVED:bb[0-9]+]], ^[[WAIT]]
 // CHECK: ^[[ARRIVED]]:
 // CHECK: llvm.fence syncscope("device") acq_rel
 // CHECK: llvm.br ^[[DONE]]
