@@ -6,7 +6,7 @@ Output: OUT/results.jsonl, a line a run: row, stage, options, KL(teacher || stud
         the held-out positions, perplexity on each text, bits a weight, seconds a step, memory.
 Holds:  a run whose line is there is not done again, so that a stopped table goes on; `--part I/N`
         takes every N-th run from the I-th on, for several GPUs; a final run takes the rate that was
-        best in its row's sweep. Students are measured in float32 by their own forward pass, the table's
+        best in the sweep of its row, or of the row that its `rate_of` names. Students are measured in float32 by their own forward pass, the table's
         `compile` included; bits are counted in what was exported.
 
     PYTHONPATH=python python benchmarks/training/run_table.py --stage sweep --teacher DIR
@@ -25,7 +25,6 @@ import time
 import torch
 import yaml
 
-from tbq.checkpoint import read_checkpoint
 from tbq.data.shards import TokenShards
 from tbq.data.tokenizer import load_tokenizer
 from tbq.decoder import Decoder
@@ -45,29 +44,35 @@ def runs_of(table, stage, results):
         settings = dict(own)
         rates = settings.pop("rates", table["sweep"]["rates"])
         seeds = settings.pop("seeds", table["final"]["seeds"])
+        swept = settings.pop("rate_of", row)
         options = {**table["shared"], **settings}
         if stage == "sweep":
-            for rate in rates:
+            for rate in rates if swept == row else ():
                 yield row, f"{row}@{rate:g}", {**options, **table["sweep"]["options"], "rate": rate}
             continue
-        sweep = [r for r in results if r["row"] == row and r["stage"] == "sweep" and r["kl"] is not None]
+        rates = table["rows"][swept].get("rates", table["sweep"]["rates"])
+        sweep = [r for r in results if r["row"] == swept and r["stage"] == "sweep" and r["kl"] is not None]
         if len(sweep) == len(rates):
             rate = min(sweep, key=lambda r: r["kl"])["options"]["rate"]
             for seed in seeds:
                 yield row, f"{row}#{seed}", {**options, **table["final"]["options"], "rate": rate, "seed": seed}
 
 
-def bits_per_weight(directory):
+def bits_per_weight(directory, teacher):
     """Of the blocks' linears and of the whole model, from the bytes on disk of the tensors."""
-    checkpoint = read_checkpoint(directory)
-    linears = sum(t.nbytes for linear in checkpoint.linears.values() for t in linear.tensors().values())
-    weights = sum(linear.dequantize().numel() for linear in checkpoint.linears.values())
-    others = [*checkpoint.floats.values()]
-    stored = linears + sum(t.nbytes for t in others) + sum(
-        t.nbytes for table in checkpoint.embeddings.values() for t in table.tensors().values())
-    count = weights + sum(t.numel() for t in others) + sum(
-        table.dequantize().numel() for table in checkpoint.embeddings.values())
-    return {"bits_of_linears": 8 * linears / weights, "bits_of_model": 8 * stored / count}
+    sizes = {name.removesuffix(".weight"): parameter.numel() for name, parameter in teacher.named_parameters().items()}
+    linears = weights = stored = 0
+    for path in directory.glob("*.safetensors"):
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        header.pop("__metadata__", None)
+        quantized = {name.rpartition(".")[0] for name in header if not name.endswith(".weight")}
+        for name, tensor in header.items():
+            begin, end = tensor["data_offsets"]
+            stored += end - begin
+            linears += (end - begin) * (name.rpartition(".")[0] in quantized and ".layers." in name)
+        weights += sum(sizes[name] for name in quantized if ".layers." in name)
+    return {"bits_of_linears": 8 * linears / weights, "bits_of_model": 8 * stored / sum(sizes.values())}
 
 
 class Measures:
@@ -109,7 +114,7 @@ def train(options, measures, world):
     speeds = sorted(line["tokens_per_second"] for line in log if "tokens_per_second" in line)
     speed = speeds[len(speeds) // 2]
     return {
-        **measures(driver.student, options), **bits_per_weight(options.out / "model"),
+        **measures(driver.student, options), **bits_per_weight(options.out / "model", measures.teacher),
         "steps": steps, "seconds": seconds, "seconds_of_step": options.batch * options.length / speed,
         "tokens_per_second": speed,
         "gigabytes": torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None,
@@ -136,7 +141,7 @@ def quantize(row, settings, arguments, measures, world):
     folder.mkdir(parents=True, exist_ok=True)
     write_checkpoint(folder, checkpoint)
     options = Options(teacher=arguments.teacher, data=(str(arguments.data),), out=folder, steps=1, eval_tokens=512000)
-    return {**measures(Decoder(model.to(world.device)), options), **bits_per_weight(folder), "seconds": seconds}
+    return {**measures(Decoder(model.to(world.device)), options), **bits_per_weight(folder, measures.teacher), "seconds": seconds}
 
 
 def named_file(text):
