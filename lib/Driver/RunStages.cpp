@@ -69,7 +69,7 @@ Status Compilation::runStage(Stage stage) {
         return status;
     PackOptions pack;
     pack.prefillTokens = options.prefillTokens;
-    pack.tileRows = device ? kThreadRows : kLanes;
+    pack.tileRows = device ? kWarpRows : kLanes;
     buildPackPipeline(manager, pack);
     break;
   }

@@ -3,15 +3,15 @@
 // Salient digits of a packed linear on a GPU: a list behind the tile's groups,
 // an entry a lane. An entry stands for the float that its digit is and that its
 // place in the mask is in the terms of its group; nothing is done for weights
-// that are not salient. See WarpLinear.h.
+// that are not salient. See DigitLinear.h.
 
-#include "WarpLinear.h"
+#include "DigitLinear.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
 
 /// The activation of a column, of both digits if it has two.
-Value WarpLinear::loadActivation(Value token, Value column) {
+Value DigitLinear::loadActivation(Value token, Value column) {
   Value x = t.load(input, {token, column});
   if (!integer)
     return x;
@@ -27,8 +27,8 @@ Value WarpLinear::loadActivation(Value token, Value column) {
 
 /// coefficient (digit - zero point), and for each term of the group its
 /// coefficient as often as it counts the mask.
-Value WarpLinear::getSalientWeight(Value tile, Value row, Value column,
-                                   Value digit) {
+Value DigitLinear::getSalientWeight(Value tile, Value row, Value column,
+                                    Value digit) {
   int64_t group = layout.getGroup();
   int64_t last = layout.getColumns() % group;
   Value number = t.div(column, group);
@@ -60,16 +60,19 @@ Value WarpLinear::getSalientWeight(Value tile, Value row, Value column,
   return weight;
 }
 
-SmallVector<Value> WarpLinear::addSalient(Value tile, Value active, Value share,
-                                          Value token, ValueRange sums) {
+/// To each sum what salient digits add to it: the lanes go through the list,
+/// and are added up for every token and row.
+void DigitLinear::addSalient(Value tile, Value active, Value share, Value token,
+                             MutableArrayRef<LaneSum> sums) {
   // A warp without a tile looks at the last one and does nothing.
   Value offset = getTileOffset(t.min(tile, t.index(layout.getNumTiles() - 1)));
   Value count = t.select(
       active, t.loadIndex(bytes, t.add(offset, layout.getListSizeOffset())),
       t.index(0));
   Value first = t.add(t.mul(share, kWarpLanes), t.lane());
-  return t.loop(
-      first, count, t.index(shares * kWarpLanes), sums,
+  SmallVector<Value> none(tokens * kRows, t.constant(0.0f));
+  SmallVector<Value> parts = t.loop(
+      first, count, t.index(shares * kWarpLanes), none,
       [&](Value i, ValueRange before) {
         Value word =
             t.extract(t.loadBytes(bytes,
@@ -82,12 +85,12 @@ SmallVector<Value> WarpLinear::addSalient(Value tile, Value active, Value share,
                                               number);
         };
         Value row = getIndex(t.andBits(t.shiftRight(word, 8), kRows - 1));
-        Value column = getIndex(t.shiftRight(word, 10));
+        Value column = getIndex(t.shiftRight(word, 11));
         Value weight =
             getSalientWeight(offset, row, column, t.andBits(word, 255));
         SmallVector<Value> next(before);
         for (int64_t number = 0; number < tokens; ++number) {
-          Value x = loadActivation(t.add(token, number), column);
+          Value x = loadActivation(getToken(token, number), column);
           Value product = t.mulf(weight, x);
           for (int64_t r = 0; r < kRows; ++r) {
             Value &sum = next[number * kRows + r];
@@ -97,4 +100,12 @@ SmallVector<Value> WarpLinear::addSalient(Value tile, Value active, Value share,
         }
         return next;
       });
+  for (auto [i, part] : llvm::enumerate(parts)) {
+    Value total = t.reduceWarp(Reduction::Sum, part);
+    for (LaneSum &sum : sums) {
+      Value own =
+          t.both(t.equal(sum.row, i % kRows), t.equal(sum.token, i / kRows));
+      sum.sum = t.select(own, t.addf(sum.sum, total), sum.sum);
+    }
+  }
 }

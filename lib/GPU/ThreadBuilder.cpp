@@ -98,14 +98,21 @@ Value ThreadBuilder::andBits(Value word, uint32_t mask) {
                    .getResult();
 }
 
-Value ThreadBuilder::dot4(Value digits, Value activations, Value sum) {
-  auto bytes = VectorType::get({4}, b.getI8Type());
-  auto split = [&](Value word) {
-    return LLVM::BitcastOp::create(b, loc, bytes, word);
-  };
-  return NVVM::DotAccumulate4WayOp::create(
-      b, loc, b.getI32Type(), split(digits), NVVM::DotAccumulateType::UNSIGNED,
-      split(activations), NVVM::DotAccumulateType::SIGNED, sum);
+SmallVector<Value> ThreadBuilder::multiplyBytes(ArrayRef<Value> digits,
+                                                ArrayRef<Value> activations,
+                                                ArrayRef<Value> sums) {
+  Type i32 = b.getI32Type();
+  auto type = LLVM::LLVMStructType::getLiteral(b.getContext(),
+                                               SmallVector<Type>(4, i32));
+  Value products = NVVM::MmaOp::create(
+      b, loc, type, digits, activations, sums, {16, 8, 32}, std::nullopt,
+      NVVM::MMAIntOverflow::wrapped,
+      std::array{NVVM::MMATypes::u8, NVVM::MMATypes::s8},
+      std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
+  SmallVector<Value> results;
+  for (int64_t i = 0; i < 4; ++i)
+    results.push_back(LLVM::ExtractValueOp::create(b, loc, products, i));
+  return results;
 }
 
 //===----------------------------------------------------------------------===//

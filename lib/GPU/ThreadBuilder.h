@@ -67,8 +67,14 @@ public:
   // The four bytes of a word are four digits.
   Value shiftRight(Value word, int64_t bits);
   Value andBits(Value word, uint32_t mask);
-  /// sum + the dot product of four unsigned digits and four signed ones.
-  Value dot4(Value digits, Value activations, Value sum);
+  /// A product of the tensor cores, m16n8k32, by a whole warp: sums + unsigned
+  /// digits (16 rows of 32) times signed activations (32 by 8 tokens). Lane
+  /// 4 r + q gives words of rows r and r + 8, quarter q of the first 16 of 32,
+  /// then of the others; of activations, those of token r. It has rows r (first
+  /// two) and r + 8, of tokens 2 q and 2 q + 1.
+  SmallVector<Value> multiplyBytes(ArrayRef<Value> digits,
+                                   ArrayRef<Value> activations,
+                                   ArrayRef<Value> sums);
 
   // Memory.
   Value load(Value memref, ValueRange indices);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The generator of a packed linear's code on a GPU. One for every scheme: it
-// reads planes, groups and terms from the layout (#tbq.layout) and knows no
-// scheme by name. A tile is four rows, so a step of digits is 16 bytes: what
-// one thread loads at once. A warp reads a tile from front to back, 32 strides
-// at a time; a lane keeps float sums of the strides it has seen, and the lanes
-// are added up when the tile is done.
+// The generators of a packed linear's code on a GPU: what all layouts have in
+// common, digits (DigitLinear) and floats (FloatLinear). They read planes,
+// groups and terms from the layout (#tbq.layout) and know no scheme by name. A
+// tile of kWarpRows rows is a warp's; where there are fewer tiles than warps,
+// several warps divide its pieces and meet in shared memory.
+// Invariant: for a token, the order of all float operations is the same
+// whatever the number of tokens in a step, and of blocks.
 #ifndef TBQ_GPU_WARPLINEAR_H
 #define TBQ_GPU_WARPLINEAR_H
 
@@ -13,66 +14,92 @@
 
 namespace mlir::tbq {
 
+/// One of a tile's sums that a lane holds, of a row counted from the tile's
+/// first and a token from the first of those that the tile meets at once. Lanes
+/// may hold the same: `stores` says which one writes it (null: this one).
+struct LaneSum {
+  Value sum, row, token, stores;
+};
+
 class WarpLinear {
 public:
-  /// blocks: as many as the step is expected to run on.
-  WarpLinear(PackedLinearOp op, OpBuilder &b, int64_t blocks);
+  /// pieces: of a tile, what its warps divide; tiles: that a warp has at once;
+  /// tokens: that a tile meets at once, at most; blocks: as many as the step is
+  /// expected to run on.
+  WarpLinear(PackedLinearOp op, OpBuilder &b, int64_t pieces, int64_t tiles,
+             int64_t tokens, int64_t blocks);
+  virtual ~WarpLinear() = default;
 
   void run();
 
-private:
-  /// Rows of a tile.
-  static constexpr int64_t kRows = 4;
-  /// Tokens whose sums a lane keeps at once.
-  static constexpr int64_t kTokens = 8;
-  /// Strides that a lane has loaded before it computes.
-  static constexpr int64_t kAhead = 4;
+protected:
+  static constexpr int64_t kRows = kWarpRows;
 
-  /// What a lane has loaded of one stride.
-  struct Stride {
-    Value group, first; // number of the group; whether it begins it (i1)
-    Value offset;       // byte of the stride
-    Value column;
-    SmallVector<Value> words;        // four rows' of each step of each plane
-    SmallVector<Value> coefficients; // vectors of four f16, of each term
-  };
+  /// The sums over the pieces that are `share`'s, none if not `active`, of
+  /// `tiles` tiles from `tile` on; the block's end before `end`.
+  virtual SmallVector<LaneSum> sumPieces(Value tile, Value end, Value active,
+                                         Value share, Value token) = 0;
 
   /// Byte offset of a tile.
   Value getTileOffset(Value tile);
-  int64_t countStrides() const;
-  void generateTile(Value tile, Value active, Value share, Value token);
-  SmallVector<Value> sumStrides(Value tile, Value active, Value share,
-                                Value token);
-  Stride loadStride(Value tile, Value number);
-  void addStride(const Stride &stride, Value token,
-                 MutableArrayRef<Value> sums);
-  /// Adds the tile's salient digits, each with what its mask stands for.
-  SmallVector<Value> addSalient(Value tile, Value active, Value share,
-                                Value token, ValueRange sums);
-  Value getSalientWeight(Value tile, Value row, Value column, Value digit);
-  Value loadActivation(Value token, Value column);
-  void addDigits(const Stride &stride, Value token,
-                 MutableArrayRef<Value> sums);
-  void addFloats(const Stride &stride, Value token,
-                 MutableArrayRef<Value> sums);
-  SmallVector<Value> getDots(const Stride &stride, Value token, int64_t plane);
-  SmallVector<Value> getFloatDots(const Stride &stride, Value token,
-                                  int64_t plane);
-  Value getWord(const Stride &stride, int64_t plane, int64_t step, int64_t row);
-  Value getBracket(int64_t term, ArrayRef<SmallVector<Value>> dots, Value sum,
-                   int64_t row);
-  void combineWarps(MutableArrayRef<Value> sums, Value share);
-  void finish(Value tile, Value token, ArrayRef<Value> sums);
-  Value loadActivations(Value rows, Value token, Value column, int64_t count);
+  /// Token `number` of those met at once, the last one where there are fewer.
+  Value getToken(Value token, Value number);
+  Value getToken(Value token, int64_t number) {
+    return getToken(token, t.index(number));
+  }
+  /// Runs over the pieces of a share, `ahead` of them at a time: `load` gives
+  /// what `add` takes, and all of them load before the first adds.
+  template <typename Piece>
+  SmallVector<Value> loopOverPieces(
+      Value active, Value share, ValueRange init, int64_t ahead,
+      llvm::function_ref<Piece(Value)> load,
+      llvm::function_ref<void(const Piece &, MutableArrayRef<Value>)> add);
 
   PackedLinearOp op;
   ThreadBuilder t;
   LayoutAttr layout;
-  Value input, low, bytes; // `low`: the other digit of i16 activations, or null
-  bool integer;
-  int64_t tokens;
-  int64_t shares; // warps that divide one tile's strides
+  Value input, bytes;
+  int64_t pieces, shares; // warps that divide one tile's pieces
+  int64_t tiles;          // that a warp has at once
+  int64_t tokens;         // that a tile meets at once
+
+private:
+  void generateTile(Value tile, Value end, Value share, Value token);
+  void combineWarps(MutableArrayRef<LaneSum> sums, Value share);
+  void store(const LaneSum &result, Value tile, Value token);
 };
+
+template <typename Piece>
+SmallVector<Value> WarpLinear::loopOverPieces(
+    Value active, Value share, ValueRange init, int64_t ahead,
+    llvm::function_ref<Piece(Value)> load,
+    llvm::function_ref<void(const Piece &, MutableArrayRef<Value>)> add) {
+  // A warp without a tile has no pieces.
+  Value count = t.select(active, t.index(pieces), t.index(0));
+  SmallVector<Value> carried(init);
+  carried.push_back(share);
+  auto step = [&](int64_t number, ValueRange before) {
+    SmallVector<Value> next(before);
+    SmallVector<Piece> loaded;
+    for (int64_t i = 0; i < number; ++i)
+      loaded.push_back(load(t.add(next.back(), i * shares)));
+    for (const Piece &piece : loaded)
+      add(piece, MutableArrayRef(next).drop_back());
+    next.back() = t.add(next.back(), number * shares);
+    return next;
+  };
+  if (ahead > 1 && pieces >= ahead * shares) {
+    Value last = t.sub(count, t.index((ahead - 1) * shares));
+    carried =
+        t.loop(share, last, t.index(ahead * shares), carried,
+               [&](Value, ValueRange before) { return step(ahead, before); });
+  }
+  if (ahead == 1 || pieces < ahead * shares || pieces % (ahead * shares))
+    carried = t.loop(carried.back(), count, t.index(shares), carried,
+                     [&](Value, ValueRange before) { return step(1, before); });
+  carried.pop_back();
+  return carried;
+}
 
 } // namespace mlir::tbq
 

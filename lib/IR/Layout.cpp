@@ -20,11 +20,11 @@ static constexpr int64_t kZeroPointBytes = 2;   // i16
 static constexpr int64_t kBiasBytes = 4;        // f32
 static constexpr int64_t kSalientBytes = 2;     // u8, the digit and its column
 static constexpr int64_t kListedBytes = 4;      // u32, its row as well
-static constexpr int64_t kListedColumns = 1 << 22;
+static constexpr int64_t kListedColumns = 1 << 21;
 static constexpr int64_t kTableBytes = 4; // u32, one a tile
 
 bool LayoutAttr::listsSalient() const {
-  return getSalient() && getTile() == kThreadRows;
+  return getSalient() && getTile() == kWarpRows;
 }
 
 bool LayoutAttr::usesSums() const {
@@ -304,8 +304,8 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (rows < 1 || columns < 1)
     return emitError() << "layout of an empty matrix " << rows << "x"
                        << columns;
-  if (tile != 1 && tile != kThreadRows && tile != kLanes)
-    return emitError() << "tile must be 1, " << kThreadRows << " or " << kLanes
+  if (tile != 1 && tile != kWarpRows && tile != kLanes)
+    return emitError() << "tile must be 1, " << kWarpRows << " or " << kLanes
                        << " rows, not " << tile;
   if (elementType) {
     if (!elementType.isF32() && !elementType.isF16() && !elementType.isBF16())
@@ -318,7 +318,7 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (digits.empty())
     return emitError() << "a layout needs an element type or digits";
   if (tile == 1)
-    return emitError() << "digits need tiles of " << kThreadRows << " or "
+    return emitError() << "digits need tiles of " << kWarpRows << " or "
                        << kLanes << " rows";
   for (int64_t bits : digits)
     if (bits != 1 && bits != 2 && bits != 4 && bits != 8)
@@ -330,7 +330,7 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
     return emitError() << "group of " << group << " columns in a row of "
                        << columns;
   if (salient) {
-    if (tile == kThreadRows && columns > kListedColumns)
+    if (tile == kWarpRows && columns > kListedColumns)
       return emitError() << "a list of salient digits holds columns up to "
                          << kListedColumns << ", not " << columns;
     if (digits.size() < 2 || digits.back() != 8 ||

@@ -164,7 +164,7 @@ public:
       for (uint32_t c = 0; c < layout.getColumns(); ++c)
         if (bits[c / 8] >> (c % 8) & 1) {
           const uint8_t digit = digits[next[row]++] + kStoredOffset;
-          endian::write32le(out + 4 * number++, digit | row << 8 | c << 10);
+          endian::write32le(out + 4 * number++, digit | row << 8 | c << 11);
         }
     }
     return number;

@@ -86,10 +86,10 @@ static void unpackListed(LayoutAttr layout, const uint8_t *tile, int64_t row,
   for (uint32_t i = 0; i < number; ++i) {
     const uint32_t word =
         endian::read32le(tile + layout.getListOffset() + 4 * i);
-    if ((word >> 8 & 3) != row)
+    if ((word >> 8 & 7) != row)
       continue;
-    mask[word >> 10] = 1;
-    out[word >> 10] = word & 255;
+    mask[word >> 11] = 1;
+    out[word >> 11] = word & 255;
   }
 }
 

@@ -5,7 +5,7 @@
 // once: 16 bytes of digits and 16 of activations, four dot products a row.
 // 2048 columns are 128 strides: at 132 blocks there are fewer tiles than warps,
 // and two warps share a tile.
-!ternary = !tbq.packed<4096x2048, digits [2], terms [[1, -1], [0, 1]], group 128, tile 4>
+!ternary = !tbq.packed<4096x2048, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @decode_i8(
 func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x4096xf32>,
     %section: memref<4194304xi8>, %count: index, %begin: index, %end: index) {
@@ -54,7 +54,7 @@ func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: mem
 
 // Two planes: 32 columns a stride, a load for each plane. i16: two digits of an
 // activation, high and low.
-!dual = !tbq.packed<64x64, digits [1, 1], terms [[1, 0, 0], [0, 1, 0]], group 32, tile 4>
+!dual = !tbq.packed<64x64, digits [1, 1], terms [[1, 0, 0], [0, 1, 0]], group 32, tile 8>
 // CHECK-LABEL: func.func @decode_i16(
 func.func @decode_i16(%x: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
@@ -79,7 +79,7 @@ func.func @decode_i16(%x: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref
 // -----
 
 // A float matrix: 16 bytes are two columns of four rows of bf16.
-!float = !tbq.packed<8x64, bf16, tile 4>
+!float = !tbq.packed<8x64, bf16, tile 8>
 // CHECK-LABEL: func.func @decode_float(
 func.func @decode_float(%x: memref<1x64xf32>, %y: memref<1x16xf32>, %section: memref<65536xi8>,
     %count: index, %begin: index, %end: index) {
@@ -98,7 +98,7 @@ func.func @decode_float(%x: memref<1x64xf32>, %y: memref<1x16xf32>, %section: me
 
 // Prefill: eight tokens' sums at once, and the digits of a stride loaded once
 // for all of them; one lane stores each row of each token.
-!ternary = !tbq.packed<16x16, digits [2], terms [[1, -1]], group 16, tile 4>
+!ternary = !tbq.packed<16x16, digits [2], terms [[1, -1]], group 16, tile 8>
 // CHECK-LABEL: func.func @prefill_i8(
 func.func @prefill_i8(%x: memref<64x16xi8>, %sums: memref<64x16xi32>, %scale: memref<64x16xf32>, %y: memref<64x16xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
@@ -115,7 +115,7 @@ func.func @prefill_i8(%x: memref<64x16xi8>, %sums: memref<64x16xi32>, %scale: me
 
 // The tile begins where the table says. Behind the strides, each lane takes
 // words of the list: a digit, its row, its column.
-!salient = !tbq.packed<16x40, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, 0, 1, 0]], salient, group 40, tile 4>
+!salient = !tbq.packed<16x40, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, 0, 1, 0]], salient, group 40, tile 8>
 // CHECK-LABEL: func.func @salient(
 func.func @salient(%x: memref<1x48xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {

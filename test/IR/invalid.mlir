@@ -73,8 +73,8 @@ func.func private @f() attributes {layout = #tbq.layout<16x64, digits [1, 2, 8],
 
 // -----
 
-// expected-error @below {{a list of salient digits holds columns up to 4194304, not 4194305}}
-func.func private @f() attributes {layout = #tbq.layout<4x4194305, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, 0, 1, 0]], salient, group 64, tile 4>}
+// expected-error @below {{a list of salient digits holds columns up to 2097152, not 2097153}}
+func.func private @f() attributes {layout = #tbq.layout<8x2097153, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, 0, 1, 0]], salient, group 64, tile 8>}
 
 // -----
 

@@ -30,13 +30,13 @@
 namespace mlir::tbq {
 /// Lanes of the vectors that rows of activations are padded to.
 inline constexpr int64_t kLanes = 16;
-/// Rows of a tile whose steps are what a thread of a GPU loads at once, and
-/// that many bytes.
-inline constexpr int64_t kThreadRows = 4;
-inline constexpr int64_t kThreadBytes = 4 * kThreadRows;
+/// Rows of a tile on a GPU: as many as a product of its tensor cores has. Its
+/// groups begin at multiples of what a thread loads at most, in bytes.
+inline constexpr int64_t kWarpRows = 8;
+inline constexpr int64_t kThreadBytes = 16;
 /// Memory of a GPU's block for the buffers of the worker that it is: of an
 /// entry point and of a layer. A kernel may have 48 KiB without asking.
-inline constexpr int64_t kSharedBytes = 40 << 10;
+inline constexpr int64_t kSharedBytes = 32 << 10;
 /// Alignment of buffers in the arena and of weights in their section, bytes.
 inline constexpr int64_t kAlignment = 64;
 

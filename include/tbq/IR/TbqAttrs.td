@@ -55,7 +55,7 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     *Digit planes* (`digits`, a width of 1, 2, 4 or 8 bits a plane): a tile is
     a sequence of groups of `group` columns (the last one may be shorter). A
     group is a sequence of steps, then, for each term, `tile` f16 coefficients,
-    and ends at a multiple of 16 bytes. `tile` is 16, or 4 for a GPU.
+    and ends at a multiple of 16 bytes. `tile` is 16, or 8 for a GPU.
     A step of a plane of b bits is 4 * `tile` bytes: byte 4 r + i, bits
     [b j, b j + b), hold the digit of tile row r, column 4 j + i of the step;
     a step so covers 32 / b columns. The widest step among the planes sets the
@@ -85,10 +85,10 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     next four digits of row 0, of row 1, ... (of as many as the row has left), a
     byte each, counted from the block's first, and then the digits, a byte each,
     in the same order. A row's digits are in the order of their columns.
-    In tiles of 4 rows groups stay where they are: behind the biases stands a
+    In tiles of 8 rows groups stay where they are: behind the biases stands a
     u32, the number of the tile's salient digits, and behind the last group,
     row by row, a u32 each: the digit, the row in the tile from bit 8 on and
-    the column from bit 10 on.
+    the column from bit 11 on.
 
     `bias`: after its last group (salient: after its zero points), a tile holds
     `tile` f32 biases.

@@ -4,8 +4,8 @@
 // block, its threads as fibers. Input: EMULATED_STEP, the step's LLVM IR,
 // compiled for the host as a shared object whose NVVM intrinsics are the
 // functions below. A launch runs beside the caller, as on a GPU.
-// Holds: a warp's lanes meet at every shuffle and a block's threads at every
-// barrier; a lane that is missing there ends the program.
+// Holds: a warp's lanes meet at every shuffle and product and a block's threads
+// at every barrier; a lane that is missing there ends the program.
 #include "format/DeviceAbi.h"
 
 #include <atomic>
@@ -23,7 +23,13 @@ constexpr int threads = 512, lanes = 32;
 using Kernel = void (*)(uint8_t *, const uint8_t *, uint8_t *, const int32_t *,
                         float *, int64_t, int64_t, int64_t,
                         tbq_device_barrier *);
-enum class State { Ready, Shuffling, AtBarrier, Done };
+enum class State { Ready, Shuffling, Multiplying, AtBarrier, Done };
+
+/// What a lane gives to m16n8k32, and gets: its words of the three matrices.
+struct Product {
+  uint32_t digits[4], activations[2];
+  int32_t sums[4];
+};
 
 struct Fiber {
   ucontext_t beginning;
@@ -33,6 +39,7 @@ struct Fiber {
   State state;
   uint32_t given, taken; // of a shuffle
   int source;
+  Product product;
 };
 
 Fiber fibers[threads];
@@ -81,14 +88,43 @@ void enter() {
   leave(State::Done);
 }
 
+bool allLanes(const Fiber *first, State state) {
+  for (int lane = 0; lane < lanes; ++lane)
+    if (first[lane].state != state)
+      return false;
+  return true;
+}
+
 /// All lanes of a warp stand at a shuffle: each gets its source's value.
 bool finishShuffle(int warp) {
   Fiber *first = fibers + warp * lanes;
-  for (int lane = 0; lane < lanes; ++lane)
-    if (first[lane].state != State::Shuffling)
-      return false;
+  if (!allLanes(first, State::Shuffling))
+    return false;
   for (int lane = 0; lane < lanes; ++lane)
     first[lane].taken = first[first[lane].source].given;
+  for (int lane = 0; lane < lanes; ++lane)
+    first[lane].state = State::Ready;
+  return true;
+}
+
+/// The same at a product: 16 x 32 times 32 x 8, PTX's m16n8k32.
+bool finishProduct(int warp) {
+  Fiber *first = fibers + warp * lanes;
+  if (!allLanes(first, State::Multiplying))
+    return false;
+  auto byte = [](uint32_t word, int k) { return word >> 8 * (k % 4) & 255; };
+  for (int lane = 0; lane < lanes; ++lane)
+    for (int i = 0; i < 4; ++i) {
+      int row = lane / 4 + i / 2 * 8, column = 2 * (lane % 4) + i % 2;
+      for (int k = 0; k < 32; ++k) {
+        int quarter = k % 16 / 4;
+        const Product &a = first[row % 8 * 4 + quarter].product;
+        const Product &b = first[column * 4 + quarter].product;
+        first[lane].product.sums[i] +=
+            int32_t(byte(a.digits[row / 8 + k / 16 * 2], k)) *
+            int8_t(byte(b.activations[k / 16], k));
+      }
+    }
   for (int lane = 0; lane < lanes; ++lane)
     first[lane].state = State::Ready;
   return true;
@@ -127,7 +163,7 @@ void runBlock() {
     if (!left)
       return;
     for (int warp = 0; warp < threads / lanes; ++warp)
-      moved |= finishShuffle(warp);
+      moved |= finishShuffle(warp) || finishProduct(warp);
     moved |= finishBarrier();
     if (!moved)
       fail("threads wait for each other at different places");
@@ -168,11 +204,16 @@ float nvvm_shfl_sync_bfly_f32(int32_t mask, float value, int32_t distance,
 float nvvm_shfl_sync_idx_f32(int32_t mask, float value, int32_t lane, int32_t) {
   return bits<float>(shuffle(mask, bits<uint32_t>(value), lane));
 }
-int32_t nvvm_idp4a_u_s(int32_t a, int32_t b, int32_t sum) {
-  for (int byte = 0; byte < 4; ++byte)
-    sum += int32_t(uint8_t(uint32_t(a) >> 8 * byte)) *
-           int32_t(int8_t(uint8_t(uint32_t(b) >> 8 * byte)));
-  return sum;
+/// Returns four words, in memory that the caller names first: that is how LLVM
+/// calls it.
+void nvvm_mma_m16n8k32_row_col_u8_s8(int32_t *result, uint32_t a0, uint32_t a1,
+                                     uint32_t a2, uint32_t a3, uint32_t b0,
+                                     uint32_t b1, int32_t c0, int32_t c1,
+                                     int32_t c2, int32_t c3) {
+  Product &product = fibers[current].product;
+  product = {{a0, a1, a2, a3}, {b0, b1}, {c0, c1, c2, c3}};
+  leave(State::Multiplying);
+  std::memcpy(result, product.sums, sizeof product.sums);
 }
 }
 

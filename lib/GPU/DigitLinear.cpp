@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Pieces of a linear of digits: how they are cut, loaded and gone through. See
+// DigitLinear.h.
+
+#include "DigitLinear.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+/// Columns that a product of the tensor cores adds up, and tokens that it has.
+static constexpr int64_t kSlice = 32, kProductTokens = 8;
+static constexpr int64_t kMostColumns = 128; // of a piece
+/// Tokens that a tile meets at once: of integers, and where each costs a lane
+/// registers for all rows.
+static constexpr int64_t kTokens = 64, kFewTokens = 8;
+/// Pieces that a lane has loaded before it computes, of one token and of many.
+static constexpr int64_t kAhead = 4, kAheadOfMany = 2;
+
+PieceGeometry::PieceGeometry(LayoutAttr layout) {
+  int64_t group = layout.getGroup(), rest = layout.getColumns() % group;
+  width = std::min(group, kMostColumns);
+  for (int64_t columns : {128, 64, 32})
+    if (group % columns == 0 && rest % columns == 0) {
+      width = columns;
+      break;
+    }
+  // So that runs are loaded as vectors.
+  slices = llvm::PowerOf2Ceil(llvm::divideCeil(width, kSlice));
+  perGroup = llvm::divideCeil(group, width);
+  pieces =
+      layout.getColumns() / group * perGroup + llvm::divideCeil(rest, width);
+  masked =
+      width % (kSlice * slices) != 0 || group % width != 0 || rest % width != 0;
+  // A whole word of the plane that has the fewest columns in one.
+  run = kSlice / 4 * slices;
+  for (int64_t bits : layout.getDigits().take_front(layout.getNumDensePlanes()))
+    run = std::min(run, 32 / bits);
+}
+
+static LayoutAttr getLayout(PackedLinearOp op) {
+  return op.getWeight().getType().getLayout();
+}
+
+static bool isInteger(PackedLinearOp op) {
+  return !cast<MemRefType>(op.getInput().getType()).getElementType().isF32();
+}
+
+/// A product has room for two, which all blocks should have.
+static int64_t getTilesAtOnce(PackedLinearOp op, int64_t blocks) {
+  LayoutAttr layout = getLayout(op);
+  return isInteger(op) && !layout.getSalient() &&
+                 layout.getNumTiles() >= 2 * blocks
+             ? 2
+             : 1;
+}
+
+DigitLinear::DigitLinear(PackedLinearOp op, OpBuilder &b, int64_t blocks)
+    : WarpLinear(op, b, PieceGeometry(getLayout(op)).pieces,
+                 getTilesAtOnce(op, blocks),
+                 isInteger(op) && !getLayout(op).getSalient() ? kTokens
+                                                              : kFewTokens,
+                 blocks),
+      geometry(layout), low(op.getLow()), integer(isInteger(op)) {}
+
+SmallVector<LaneSum> DigitLinear::sumPieces(Value tile, Value end, Value active,
+                                            Value share, Value token) {
+  SmallVector<Value> starts;
+  Value other; // whether there is a second tile
+  for (int64_t i = 0; i < tiles; ++i) {
+    if (i == 1)
+      other = t.less(t.add(tile, 1), end);
+    Value own = i == 0 ? tile : t.select(other, t.add(tile, 1), tile);
+    starts.push_back(t.add(getTileOffset(own), layout.getGroupOffset(0)));
+  }
+  int64_t products = llvm::divideCeil(tokens, kProductTokens);
+  int64_t ofTile = tokens == 1 ? 1 : 2; // tokens of a product that a lane has
+  int64_t count = integer ? products * tiles * ofTile : tokens;
+  SmallVector<Value> none(count, t.constant(0.0f));
+  SmallVector<Value> sums = loopOverPieces<Piece>(
+      active, share, none, tokens == 1 ? kAhead : kAheadOfMany,
+      [&](Value piece) { return loadPiece(starts, piece); },
+      [&](const Piece &piece, MutableArrayRef<Value> sums) {
+        integer ? addProducts(piece, token, sums)
+                : addFloats(piece, token, sums);
+      });
+
+  SmallVector<LaneSum> results;
+  for (auto [i, sum] : llvm::enumerate(sums)) {
+    if (!integer) {
+      // A row's four lanes have all its sums; each stores every fourth.
+      results.push_back({t.reduceWarp(Reduction::Sum, sum, 4), row(),
+                         t.index(i), t.equal(quarter(), i % 4)});
+      continue;
+    }
+    int64_t number = i / ofTile % tiles;
+    Value inTile = t.add(row(), number * kRows);
+    Value stores = number == 0 ? Value() : other;
+    if (tokens == 1) {
+      Value one = t.equal(quarter(), 0);
+      stores = stores ? t.both(stores, one) : one;
+      results.push_back({sum, inTile, t.index(0), stores});
+      continue;
+    }
+    Value own = t.add(t.mul(quarter(), 2),
+                      i / (ofTile * tiles) * kProductTokens + i % ofTile);
+    results.push_back({sum, inTile, own, stores});
+  }
+  if (layout.getSalient())
+    addSalient(tile, active, share, token, results);
+  return results;
+}
+
+/// The byte, within its group, of a step of a plane.
+Value DigitLinear::getStepOffset(int64_t plane, Value step) {
+  int64_t perStride =
+      layout.getStepColumns() / (32 / layout.getDigits()[plane]);
+  Value offset = t.add(t.mul(t.div(step, perStride), layout.getStrideBytes()),
+                       layout.getStepOffset(plane, 0));
+  return perStride == 1 ? offset
+                        : t.add(offset, t.mul(t.rem(step, perStride),
+                                              layout.getStepBytes()));
+}
+
+/// This lane's digits of a plane. inGroup: the piece's first column; columns:
+/// that the group has.
+SmallVector<DigitLinear::Four> DigitLinear::loadFours(int64_t plane,
+                                                      Value groupOffset,
+                                                      Value inGroup,
+                                                      Value columns) {
+  int64_t bits = layout.getDigits()[plane], covers = 32 / bits;
+  int64_t run = geometry.run;
+  SmallVector<Four> fours;
+  for (int64_t from = 0; from < kSlice / 4 * geometry.slices; from += run) {
+    // Column of the piece, of the group.
+    Value column = t.add(t.mul(quarter(), run), 4 * from);
+    Value step = t.div(t.add(inGroup, column), covers);
+    Value stored, offset = getStepOffset(plane, step);
+    if (geometry.masked) {
+      // Steps that the group has; past them nothing may be read.
+      int64_t stride = layout.getStepColumns();
+      Value steps =
+          t.mul(t.div(t.add(columns, stride - 1), stride), stride / covers);
+      stored = t.less(step, steps);
+      offset = t.select(stored, offset, t.index(0));
+    }
+    Value word = t.extract(
+        t.loadBytes(bytes, t.add(t.add(groupOffset, offset), t.mul(row(), 4)),
+                    VectorType::get({1}, t.b.getI32Type())),
+        0);
+    if (stored)
+      word = t.select(stored, word, t.constantI32(0));
+    if (run < covers) // the lane has a part of it
+      word = arith::ShRUIOp::create(
+          t.b, t.loc, word,
+          t.toI32(t.mul(t.div(t.rem(column, covers), 4), bits)));
+    for (int64_t four = 0; four < run / 4; ++four)
+      fours.push_back({word, bits * four});
+  }
+  return fours;
+}
+
+DigitLinear::Piece DigitLinear::loadPiece(ArrayRef<Value> starts,
+                                          Value number) {
+  Piece piece;
+  int64_t group = layout.getGroup();
+  int64_t whole = layout.getColumns() / group;
+  int64_t rest = layout.getColumns() % group;
+  piece.group = t.div(number, geometry.perGroup);
+  Value inGroup = t.index(0), isWhole;
+  if (geometry.perGroup > 1) {
+    Value place = t.rem(number, geometry.perGroup);
+    piece.first = t.equal(place, 0);
+    inGroup = t.mul(place, geometry.width);
+  }
+  if (rest)
+    isWhole = t.less(piece.group, t.index(whole));
+  auto ofGroup = [&](int64_t inWhole, int64_t inRest) {
+    return rest ? t.select(isWhole, t.index(inWhole), t.index(inRest))
+                : t.index(inWhole);
+  };
+  Value before = t.mul(piece.group, layout.getGroupBytes(group));
+  piece.column = t.add(t.add(t.mul(piece.group, group), inGroup),
+                       t.mul(quarter(), geometry.run));
+  for (Value start : starts) {
+    TilePiece &tile = piece.tiles.emplace_back();
+    Value offset = t.add(start, before);
+    for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
+      tile.fours.push_back(
+          loadFours(plane, offset, inGroup, ofGroup(group, rest)));
+    for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
+      Value at = ofGroup(layout.getCoefficientOffset(term, group),
+                         rest ? layout.getCoefficientOffset(term, rest) : 0);
+      tile.coefficients.push_back(t.extract(
+          t.loadBytes(bytes, t.add(t.add(offset, at), t.mul(row(), 2)),
+                      VectorType::get({1}, t.b.getF16Type())),
+          0));
+    }
+  }
+  return piece;
+}

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A linear of digits on a GPU. A piece is at most 128 columns of a group, cut
+// into slices of 32: what a product of the tensor cores adds up (m16n8k32: two
+// tiles of 8 rows, 8 tokens). Lane 4 r + q has row r's quarter q of a slice's
+// columns, and token r's; of the products, what belongs to row r and tokens 2 q
+// and 2 q + 1. Which columns a quarter is does not matter to a sum: those that
+// the lane's words hold. With float activations a lane multiplies its digits
+// itself, and the four lanes of a row are added up when the tile is done.
+// Invariant: with integer activations every sum is exact in int32.
+#ifndef TBQ_GPU_DIGITLINEAR_H
+#define TBQ_GPU_DIGITLINEAR_H
+
+#include "WarpLinear.h"
+
+namespace mlir::tbq {
+
+/// How the columns of a layout's groups are cut into pieces and dealt to the
+/// quarters of a warp.
+struct PieceGeometry {
+  explicit PieceGeometry(LayoutAttr layout);
+
+  int64_t width;    // columns of a piece; the last of a group may have fewer
+  int64_t slices;   // of a piece
+  int64_t perGroup; // pieces of a group
+  int64_t pieces;   // of a row
+  int64_t run;      // neighbouring columns that a lane has
+  bool masked;      // whether a piece may have fewer columns than its slices
+};
+
+class DigitLinear : public WarpLinear {
+public:
+  DigitLinear(PackedLinearOp op, OpBuilder &b, int64_t blocks);
+
+private:
+  /// Four of a lane's digits: byte i, from bit `shift` on, has column i's.
+  struct Four {
+    Value word;
+    int64_t shift;
+  };
+  /// What a lane has loaded of a piece of a tile: digits by plane, in the order
+  /// of columns, and a coefficient (f16) of each term.
+  struct TilePiece {
+    SmallVector<SmallVector<Four>> fours;
+    SmallVector<Value> coefficients;
+  };
+  struct Piece {
+    Value group;  // its number
+    Value first;  // whether the piece begins the group (i1; null: always)
+    Value column; // the lane's first
+    SmallVector<TilePiece> tiles;
+  };
+
+  SmallVector<LaneSum> sumPieces(Value tile, Value end, Value active,
+                                 Value share, Value token) override;
+
+  // Loading.
+  Piece loadPiece(ArrayRef<Value> starts, Value number);
+  SmallVector<Four> loadFours(int64_t plane, Value groupOffset, Value inGroup,
+                              Value columns);
+  Value getStepOffset(int64_t plane, Value step);
+
+  // Multiplying. sums: of each token (floats), or, for each eight tokens, of
+  // each tile and of two tokens.
+  void addProducts(const Piece &piece, Value token,
+                   MutableArrayRef<Value> sums);
+  void addFloats(const Piece &piece, Value token, MutableArrayRef<Value> sums);
+  Value getDigits(const TilePiece &tile, int64_t plane, int64_t four);
+  SmallVector<Value> loadActivations(const Piece &piece, Value rows,
+                                     Value token, int64_t product);
+  SmallVector<Value> getDots(const Piece &piece, ArrayRef<Value> activations,
+                             int64_t plane);
+  Value getBracket(int64_t term, ArrayRef<Value> dots, Value sum);
+
+  // Salient digits: LinearSalient.cpp.
+  void addSalient(Value tile, Value active, Value share, Value token,
+                  MutableArrayRef<LaneSum> sums);
+  Value getSalientWeight(Value tile, Value row, Value column, Value digit);
+  Value loadActivation(Value token, Value column);
+
+  Value row() { return t.div(t.lane(), 4); }
+  Value quarter() { return t.rem(t.lane(), 4); }
+
+  PieceGeometry geometry;
+  Value low; // the other digit of i16 activations, or null
+  bool integer;
+};
+
+} // namespace mlir::tbq
+
+#endif // TBQ_GPU_DIGITLINEAR_H

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// From a piece's digits to its rows' sums: products of the tensor cores with
+// int8 digits of activations, or of each lane with float ones. See
+// DigitLinear.h.
+
+#include "DigitLinear.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+/// Four digits of a plane, a byte each.
+Value DigitLinear::getDigits(const TilePiece &tile, int64_t plane,
+                             int64_t four) {
+  int64_t bits = layout.getDigits()[plane];
+  auto [word, shift] = tile.fours[plane][four];
+  return t.andBits(t.shiftRight(word, shift), ((1u << bits) - 1) * 0x01010101u);
+}
+
+/// The lane's columns of its token, by fours. rows: digits of activations.
+SmallVector<Value> DigitLinear::loadActivations(const Piece &piece, Value rows,
+                                                Value token, int64_t product) {
+  int64_t run = geometry.run, most = std::min<int64_t>(run, 16);
+  auto type = VectorType::get({most / 4}, t.b.getI32Type());
+  Value at = getToken(token, t.add(row(), 8 * product));
+  SmallVector<Value> fours;
+  for (int64_t from = 0; from < 8 * geometry.slices; from += most) {
+    Value column = t.add(piece.column, from / run * 4 * run + from % run);
+    if (geometry.masked) // past the row's end digits are 0
+      column = t.min(column, t.index(layout.getPaddedColumns() - most));
+    Value x = t.loadVector(rows, {at, column}, type);
+    for (int64_t i = 0; i < most / 4; ++i)
+      fours.push_back(t.extract(x, i));
+  }
+  return fours;
+}
+
+/// The products of the tiles' rows with eight tokens: four sums of this lane,
+/// two tokens' of the first tile's row and of the second's.
+SmallVector<Value> DigitLinear::getDots(const Piece &piece,
+                                        ArrayRef<Value> activations,
+                                        int64_t plane) {
+  SmallVector<Value> sums(4, t.constantI32(0));
+  const TilePiece &one = piece.tiles.front(), &other = piece.tiles.back();
+  for (int64_t slice = 0; slice < geometry.slices; ++slice) {
+    int64_t i = 2 * slice;
+    // Without a second tile, its rows may have anything.
+    Value digits[] = {getDigits(one, plane, i), getDigits(other, plane, i),
+                      getDigits(one, plane, i + 1),
+                      getDigits(other, plane, i + 1)};
+    sums = t.multiplyBytes(digits, activations.slice(i, 2), sums);
+  }
+  return sums;
+}
+
+/// Each term's integer of this piece, converted once, times the coefficient of
+/// its group. The sum of the group's activations counts in its first piece.
+void DigitLinear::addProducts(const Piece &piece, Value token,
+                              MutableArrayRef<Value> sums) {
+  int64_t ofTile = tokens == 1 ? 1 : 2;
+  for (int64_t product = 0; product * 8 < tokens; ++product) {
+    SmallVector<Value> high = loadActivations(piece, input, token, product),
+                       rest;
+    if (low)
+      rest = loadActivations(piece, low, token, product);
+    SmallVector<SmallVector<Value>> dots; // of each plane
+    for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane) {
+      dots.push_back(getDots(piece, high, plane));
+      if (low)
+        for (auto [dot, more] :
+             llvm::zip(dots.back(), getDots(piece, rest, plane)))
+          dot = t.add(t.mul(dot, t.constantI32(256)), more);
+    }
+    for (int64_t i = 0; i < ofTile; ++i) {
+      Value sum;
+      if (layout.usesSums()) {
+        Value own = t.add(t.mul(quarter(), 2), 8 * product + i);
+        sum = t.load(op.getSums(), {getToken(token, own), piece.group});
+        if (piece.first)
+          sum = t.select(piece.first, sum, t.constantI32(0));
+      }
+      for (auto [number, tile] : llvm::enumerate(piece.tiles)) {
+        SmallVector<Value> own;
+        for (const SmallVector<Value> &ofPlane : dots)
+          own.push_back(ofPlane[2 * number + i]);
+        Value &total = sums[(product * tiles + number) * ofTile + i];
+        for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
+          total = t.fma(t.toF32(getBracket(term, own, sum)),
+                        t.toF32(tile.coefficients[term]), total);
+      }
+    }
+  }
+}
+
+/// The same of this lane's digits with float activations. What lies past the
+/// row's end is no number that may be multiplied, not even by 0.
+void DigitLinear::addFloats(const Piece &piece, Value token,
+                            MutableArrayRef<Value> sums) {
+  int64_t run = geometry.run;
+  SmallVector<SmallVector<Value>> digits; // of each plane, f32
+  for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane) {
+    SmallVector<Value> &own = digits.emplace_back();
+    for (int64_t four = 0; four < 2 * geometry.slices; ++four) {
+      Value word = getDigits(piece.tiles[0], plane, four);
+      for (int64_t i = 0; i < 4; ++i)
+        own.push_back(t.toF32(t.andBits(t.shiftRight(word, 8 * i), 255)));
+    }
+  }
+  for (int64_t number = 0; number < tokens; ++number) {
+    Value at = getToken(token, number);
+    SmallVector<Value> dots(digits.size(), t.constant(0.0f));
+    for (int64_t i = 0; i < 8 * geometry.slices; ++i) {
+      Value column = t.add(piece.column, i / run * 4 * run + i % run), x;
+      if (geometry.masked) {
+        Value last = t.index(layout.getColumns() - 1);
+        x = t.select(t.less(last, column), t.constant(0.0f),
+                     t.load(input, {at, t.min(column, last)}));
+      } else {
+        x = t.load(input, {at, column});
+      }
+      for (auto [dot, ofPlane] : llvm::zip(dots, digits))
+        dot = t.fma(ofPlane[i], x, dot);
+    }
+    Value sum;
+    if (layout.usesSums()) {
+      Value counts = t.equal(quarter(), 0);
+      if (piece.first)
+        counts = t.both(counts, piece.first);
+      sum = t.select(counts, t.load(op.getSums(), {at, piece.group}),
+                     t.constant(0.0f));
+    }
+    for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
+      sums[number] =
+          t.fma(getBracket(term, dots, sum),
+                t.toF32(piece.tiles[0].coefficients[term]), sums[number]);
+  }
+}
+
+/// The combination of a term: exact in int32, or of floats. What a mask adds to
+/// it comes with the salient digits.
+Value DigitLinear::getBracket(int64_t term, ArrayRef<Value> dots, Value sum) {
+  Value total = integer ? t.constantI32(0) : t.constant(0.0f);
+  int64_t planes = dots.size();
+  for (int64_t i = 0; i <= planes; ++i) {
+    int64_t factor =
+        layout.getTerm(term, i < planes ? i : layout.getNumPlanes());
+    if (factor == 0)
+      continue;
+    Value part = i < planes ? dots[i] : sum;
+    total = integer ? t.add(total, t.mul(part, t.constantI32(factor)))
+                    : t.fma(part, t.constant(float(factor)), total);
+  }
+  return total;
+}
