@@ -108,6 +108,20 @@ def ShareLayersPass : Pass<"tbq-share-layers", "::mlir::ModuleOp"> {
 // lower: how it is divided
 //===----------------------------------------------------------------------===//
 
+def MatchUnitsPass : Pass<"tbq-match-units", "::mlir::func::FuncOp"> {
+  let summary = "units of what goes element by element are the linears' tiles";
+  let description = [{
+    For a step of one token, where a worker so goes on with what it wrote.
+
+    ```mlir
+    %g = tbq.packed_linear %x, %w : (..., !tbq.packed<1536x576, ..., tile 4>) -> tensor<1x1536xf32>
+    %y = tbq.gated_activation %g, %u : (tensor<1x1536xf32>, tensor<1x1536xf32>) -> tensor<1x1536xf32>
+    // becomes
+    %y = tbq.gated_activation %g, %u unit 4 : ...
+    ```
+  }];
+}
+
 def PlanMemoryPass : Pass<"tbq-plan-memory", "::mlir::ModuleOp"> {
   let summary = "give every tensor its bytes in one static arena";
   let description = [{

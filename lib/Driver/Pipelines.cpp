@@ -69,6 +69,7 @@ void mlir::tbq::buildPackPipeline(OpPassManager &manager,
 //        range, barriers, and scf, arith, memref around them
 void mlir::tbq::buildLowerPipeline(OpPassManager &manager,
                                    const LowerOptions &options) {
+  manager.addNestedPass<func::FuncOp>(createMatchUnitsPass());
   PlanMemoryPassOptions memory;
   memory.workerBytes = options.workerBytes;
   manager.addPass(createPlanMemoryPass(memory));

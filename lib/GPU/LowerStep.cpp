@@ -26,7 +26,7 @@ static int64_t getColumns(Value rows) {
 //===----------------------------------------------------------------------===//
 
 void mlir::tbq::lowerAdd(ThreadBuilder &t, AddOp op) {
-  forEachElement(t, op, kLanes, [&](Value token, Value column) {
+  forEachElement(t, op, op.getUnitColumns(), [&](Value token, Value column) {
     Value at[] = {token, column};
     t.store(t.addf(t.load(op.getLhs(), at), t.load(op.getRhs(), at)),
             op.getInto().front(), at);
@@ -34,7 +34,7 @@ void mlir::tbq::lowerAdd(ThreadBuilder &t, AddOp op) {
 }
 
 void mlir::tbq::lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op) {
-  forEachElement(t, op, kLanes, [&](Value token, Value column) {
+  forEachElement(t, op, op.getUnitColumns(), [&](Value token, Value column) {
     Value at[] = {token, column};
     Value gate = t.load(op.getGate(), at);
     Value exp = t.exp(arith::NegFOp::create(t.b, t.loc, gate));

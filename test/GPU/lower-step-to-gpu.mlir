@@ -21,6 +21,21 @@ func.func @add(%a: memref<4x64xf32>, %b: memref<4x64xf32>, %c: memref<4x64xf32>,
 
 // -----
 
+// A unit has as many columns as the op says.
+// CHECK-LABEL: func.func @gate(
+func.func @gate(%a: memref<1x64xf32>, %b: memref<1x64xf32>, %c: memref<1x64xf32>, %count: index, %begin: index, %end: index) {
+  // CHECK: %[[FROM:.*]] = arith.muli %arg4, %c4
+  // CHECK: %[[TO:.*]] = arith.muli %arg5, %c4
+  // CHECK: scf.for %[[I:.*]] = %{{.*}} to %[[TO]] step %c512 {
+  // CHECK: arith.remui %[[I]], %c64
+  // CHECK: nvvm.barrier0
+  tbq.gated_activation %a, %b unit 4 into(%c) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
 // A row is the block's: threads, lanes, warps, in this order; true columns only.
 !row = !tbq.packed<1x40, f32, tile 1>
 // CHECK: memref.global "private" @tbq_shared_reduction : memref<16xf32, 3>

@@ -666,6 +666,14 @@ func.func @f(%x: tensor<?x16xf32>, %c: !tbq.cache<1 layers, 2 by 4, 8 tokens, f3
 
 // -----
 
+func.func @f(%x: tensor<1x8xf32>) {
+  // expected-error @below {{units of 3 columns do not divide vectors of 16}}
+  %r = tbq.add %x, %x unit 3 : (tensor<1x8xf32>, tensor<1x8xf32>) -> tensor<1x8xf32>
+  return
+}
+
+// -----
+
 //===- Linears, as the checkpoint says them -===//
 
 func.func @f(%x: tensor<?x40xf32>, %t: !tbq.digits<4x40, salient_mask>, %a: tensor<4x2xf16>) {

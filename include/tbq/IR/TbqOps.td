@@ -323,26 +323,32 @@ def Tbq_AttentionOp : Tbq_StepOp<"attention",
     `scale` $scale $cache_type}], BufferForm);
 }
 
+/// Columns of a unit of an op that goes element by element: 16, unless
+/// `unit` says so.
+defvar Unit = "(`unit` $unit^)?";
+
 def Tbq_GatedActivationOp : Tbq_StepOp<"gated_activation",
-    (ins Tbq_Rows:$gate, Tbq_Rows:$up), ["getUnitColumns"]> {
+    (ins Tbq_Rows:$gate, Tbq_Rows:$up, OptionalAttr<I64Attr>:$unit),
+    ["getUnitColumns"]> {
   let summary = "silu(gate) * up, element by element";
-  let assemblyFormat = !strconcat("$gate `,` $up", BufferForm);
+  let assemblyFormat = !strconcat("$gate `,` $up", Unit, BufferForm);
 }
 
 def Tbq_ActivationOp : Tbq_StepOp<"activation",
-    (ins Tbq_Rows:$input, Tbq_FunctionAttr:$function), ["getUnitColumns", "mayOverwrite"]> {
+    (ins Tbq_Rows:$input, Tbq_FunctionAttr:$function,
+         OptionalAttr<I64Attr>:$unit), ["getUnitColumns", "mayOverwrite"]> {
   let summary = "relu or gelu, element by element";
   let description = [{
     gelu is x times the normal distribution's share below x, not the
     approximation of it by tanh.
   }];
-  let assemblyFormat = !strconcat("$input $function", BufferForm);
+  let assemblyFormat = !strconcat("$input $function", Unit, BufferForm);
 }
 
-def Tbq_AddOp : Tbq_StepOp<"add", (ins Tbq_Rows:$lhs, Tbq_Rows:$rhs),
-    ["getUnitColumns", "mayOverwrite"]> {
+def Tbq_AddOp : Tbq_StepOp<"add",
+    (ins Tbq_Rows:$lhs, Tbq_Rows:$rhs, OptionalAttr<I64Attr>:$unit), ["getUnitColumns", "mayOverwrite"]> {
   let summary = "residual addition";
-  let assemblyFormat = !strconcat("$lhs `,` $rhs", BufferForm);
+  let assemblyFormat = !strconcat("$lhs `,` $rhs", Unit, BufferForm);
 }
 
 def Tbq_SelectRowsOp : Tbq_StepOp<"select_rows",
