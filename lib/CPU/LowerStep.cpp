@@ -270,6 +270,8 @@ void mlir::tbq::lowerQuantizeActivations(VectorBuilder &v,
 
 /// Forms that the lower stage makes for a GPU.
 static LogicalResult checkForm(StepOp op) {
+  if (op.readsEarlierCache())
+    return op->emitOpError("on a CPU finds its token's key in the cache");
   const bool byElement =
       isa<GatedActivationOp, ActivationOp, AddOp>(op.getOperation());
   if (byElement && op.getUnitColumns() != kLanes)

@@ -39,8 +39,8 @@ Value ThreadBuilder::min(Value x, Value y) {
 Value ThreadBuilder::less(Value x, Value y) {
   return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, x, y);
 }
-Value ThreadBuilder::equal(Value x, int64_t y) {
-  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, index(y));
+Value ThreadBuilder::same(Value x, Value y) {
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, y);
 }
 Value ThreadBuilder::both(Value x, Value y) {
   return arith::AndIOp::create(b, loc, x, y);
@@ -230,6 +230,12 @@ Value ThreadBuilder::shuffle(Value x, int64_t distance) {
   return NVVM::ShflOp::create(b, loc, x.getType(), constantI32(-1), x,
                               constantI32(distance), constantI32(31),
                               NVVM::ShflKind::bfly, UnitAttr());
+}
+
+Value ThreadBuilder::getFromLane(Value x, Value lane) {
+  return NVVM::ShflOp::create(b, loc, x.getType(), constantI32(-1), x,
+                              toI32(lane), constantI32(31), NVVM::ShflKind::idx,
+                              UnitAttr());
 }
 
 Value ThreadBuilder::combine(Reduction reduction, Value x, Value y) {

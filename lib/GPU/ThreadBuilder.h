@@ -46,7 +46,8 @@ public:
   Value rem(Value x, int64_t y);
   Value min(Value x, Value y);
   Value less(Value x, Value y); // signed
-  Value equal(Value x, int64_t y);
+  Value equal(Value x, int64_t y) { return same(x, index(y)); }
+  Value same(Value x, Value y);
   Value both(Value x, Value y);
   Value select(Value condition, Value x, Value y);
   Value toI32(Value index);
@@ -102,6 +103,7 @@ public:
 
   // Over a warp: all its lanes call, and get the same result.
   Value shuffle(Value x, int64_t distance); // of the lane at lane ^ distance
+  Value getFromLane(Value x, Value lane);
   Value reduceWarp(Reduction reduction, Value x, int64_t lanes = kWarpLanes);
   /// The same over the block, in the order of its warps.
   Value reduceBlock(Reduction reduction, Value x);

@@ -242,6 +242,7 @@ LogicalResult AppendCacheOp::verify() {
 int64_t AttentionOp::getUnitsPerToken() { return getHeads(); }
 int64_t AttentionOp::getUnitColumns() { return getCacheType().getHeadDim(); }
 Value AttentionOp::getCacheMemory() { return getCache(); }
+bool AttentionOp::readsEarlierCache() { return bool(getKey()); }
 
 LogicalResult AttentionOp::verify() {
   if (failed(verifyForm(*this, 1)))
@@ -255,5 +256,18 @@ LogicalResult AttentionOp::verify() {
       !hasColumns(getOutput(*this), columns))
     return emitOpError("query and output need ")
            << columns << " columns, not " << getQuery().getType();
+  if (bool(getKey()) != bool(getValue()))
+    return emitOpError("has a key or a value of its token, not both");
+  if (!getKey())
+    return success();
+  int64_t own = cache.getKvHeads() * cache.getHeadDim();
+  for (Value rows : {getQuery(), getKey(), getValue()})
+    if (cast<ShapedType>(rows.getType()).getDimSize(0) != 1)
+      return emitOpError("has a key and a value for one token, not ")
+             << rows.getType();
+  if (!hasColumns(getKey(), own) || !hasColumns(getValue(), own))
+    return emitOpError("key and value need ")
+           << own << " columns, not " << getKey().getType() << " and "
+           << getValue().getType();
   return success();
 }

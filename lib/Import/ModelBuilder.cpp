@@ -139,7 +139,8 @@ Value ModelBuilder::attention(Value query, Value key, Value value,
                         ValueRange());
   const double scale = 1.0 / std::sqrt(static_cast<double>(config.headDim));
   return create<AttentionOp>(query.getType(), query, cache, layer.number,
-                             position, config.heads, APFloat(static_cast<float>(scale)),
+                             position, /*key=*/Value(), /*value=*/Value(),
+                             config.heads, APFloat(static_cast<float>(scale)),
                              cacheType);
 }
 

@@ -16,6 +16,15 @@ static bool isOneUnit(StepOp op) {
          });
 }
 
+/// Rotated for attention that takes the token's key as it is: a barrier would
+/// stand before it else.
+static bool isRotatedForOneToken(StepOp op) {
+  return isa<RopeOp>(op) && llvm::any_of(op->getUsers(), [](Operation *user) {
+           auto attention = dyn_cast<AttentionOp>(user);
+           return attention && attention.getKey();
+         });
+}
+
 /// What goes through layers or to the caller belongs to all workers.
 static bool isReadByOpsOnly(Value tensor) {
   return llvm::all_of(tensor.getUsers(),
@@ -29,7 +38,7 @@ ArenaPlan mlir::tbq::planWorkerMemory(func::FuncOp function,
   ArenaPlan plan;
   for (StepOp op : function.getOps<StepOp>()) {
     ResultRange results = op->getResults();
-    if (!isOneUnit(op) ||
+    if (!(isOneUnit(op) || isRotatedForOneToken(op)) ||
         !llvm::all_of(results, isReadByOpsOnly) ||
         llvm::any_of(results,
                      [&](Value value) { return elsewhere.contains(value); }))

@@ -4,7 +4,8 @@
 // token, an op whose unit is a token (a norm, quantising activations) is one
 // unit: one worker would compute it while all others wait behind a barrier.
 // Instead every worker computes it, in the same order and so to the same bits,
-// and reads only what it wrote itself.
+// and reads only what it wrote itself. So with the heads that rope rotates,
+// where attention takes the token's key as it is (tbq-attend-own-key).
 #ifndef TBQ_LOWER_WORKERMEMORY_H
 #define TBQ_LOWER_WORKERMEMORY_H
 

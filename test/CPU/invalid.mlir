@@ -19,3 +19,13 @@ func.func @unit(%x: memref<1x16xf32>, %count: index, %begin: index, %end: index)
     : (memref<1x16xf32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
   return
 }
+
+// -----
+
+!kv = !tbq.cache<2 layers, 1 by 16, 64 tokens, f16>
+func.func @own_key(%x: memref<1x16xf32>, %cache: memref<32768xi8>, %count: index, %begin: index, %end: index) {
+  // expected-error @below {{on a CPU finds its token's key in the cache}}
+  tbq.attention %x, %cache[%count] at %count key(%x) value(%x) heads 1 scale 1.0 !kv into(%x) count(%count) range(%begin, %end)
+    : (memref<1x16xf32>, memref<32768xi8>, index, index, memref<1x16xf32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}

@@ -88,27 +88,66 @@ func.func @quantize(%x: memref<1x64xf32>, %high: memref<1x64xi8>, %low: memref<1
 
 // -----
 
-// A query head is the block's, sixteen keys a warp's at a time.
+// A query head is the block's, sixteen keys a warp's at a time. Of f16, a lane
+// loads eight keys of a feature, twice 16 of these, and eight features of a
+// value, twice eight of these.
 !cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16>
 // CHECK: memref.global "private" @tbq_shared_attention : memref<544xf32, 3>
 // CHECK-LABEL: func.func @attention(
 func.func @attention(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<1x64xf32>,
     %count: index, %begin: index, %end: index) {
   // CHECK: scf.for %{{.*}} = %arg6 to %arg7 step %c1 {
+  // CHECK-COUNT-2: memref.load %arg0
   // CHECK: scf.for %[[BLOCK:.*]] = %{{.*}} to %{{.*}} step %c16 iter_args
-  // CHECK: scf.for %{{.*}} = %{{.*}} to %c32 step %c2 iter_args
+  // All of a block's bytes, before any is used.
+  // CHECK-COUNT-4: vector.load %arg1[%{{.*}}] {alignment = 16 : i64} : memref<32768xi8>, vector<16xi8>
+  // CHECK-NOT: vector.load
   // CHECK: arith.extf %{{.*}} : f16 to f32
-  // CHECK: math.fma
-  // CHECK: nvvm.shfl.sync bfly
+  // CHECK-NOT: arith.select
+  // CHECK-COUNT-16: math.fma
+  // Lanes 2, 4 and 8 apart divide eight keys' sums; lanes 16 apart have the same.
+  // CHECK-COUNT-8: nvvm.shfl.sync bfly
+  // CHECK: arith.cmpi slt
+  // CHECK: arith.select
   // CHECK: math.exp
-  // CHECK-COUNT-16: nvvm.shfl.sync idx
-  // CHECK: nvvm.barrier0
+  // CHECK-COUNT-2: nvvm.shfl.sync idx
+  // CHECK: scf.yield
+  // The eight lanes that have the same features.
+  // CHECK-COUNT-7: nvvm.shfl.sync bfly
   // CHECK: memref.store %{{.*}} : memref<544xf32, 3>
   // CHECK: nvvm.barrier0
   // CHECK: arith.divf
   // CHECK: memref.store %{{.*}}, %arg4
+  // CHECK: nvvm.barrier0
+  // CHECK-NEXT: }
+  // CHECK-NEXT: return
   tbq.attention %q, %cache[%layer] at %position heads 2 scale 0.176776692 !cache into(%y) count(%count) range(%begin, %end)
     : (memref<1x64xf32>, memref<32768xi8>, index, index, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// A token's own key and value are rounded as the cache holds them, and take the
+// place of what is loaded at its position.
+!cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16>
+// CHECK-LABEL: func.func @own_key(
+func.func @own_key(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<1x64xf32>,
+    %key: memref<1x32xf32>, %value: memref<1x32xf32>, %count: index, %begin: index, %end: index) {
+  // CHECK: %[[KEY:.*]] = memref.load %arg5
+  // CHECK: %[[HALF:.*]] = arith.truncf %[[KEY]] : f32 to f16
+  // CHECK: %[[ROUNDED:.*]] = arith.extf %[[HALF]] : f16 to f32
+  // CHECK: memref.load %arg5
+  // CHECK-COUNT-8: memref.load %arg6
+  // CHECK: scf.for
+  // CHECK: %[[IS:.*]] = arith.cmpi eq, %{{.*}}, %[[POSITION:.*]] : index
+  // CHECK: arith.select %[[IS]], %[[ROUNDED]], %{{.*}} : f32
+  // CHECK-COUNT-15: arith.select
+  // CHECK: nvvm.shfl.sync idx
+  // CHECK: %[[IS:.*]] = arith.cmpi eq, %{{.*}}, %[[POSITION]] : index
+  // CHECK-COUNT-8: arith.select %[[IS]], %{{.*}}, %{{.*}} : f32
+  tbq.attention %q, %cache[%layer] at %position key(%key) value(%value) heads 2 scale 0.176776692 !cache into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<32768xi8>, index, index, memref<1x32xf32>, memref<1x32xf32>, memref<1x64xf32>, index, index, index) -> ()
   return
 }
 
