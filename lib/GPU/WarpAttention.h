@@ -40,10 +40,10 @@ private:
   Value getScore(Value block, const Block &loaded);
   SmallVector<Value> addBlock(Value block, ValueRange state);
 
-  /// Of keys: the feature of this lane's load number `load`, and whether the
-  /// head has it; an index within the head in any case.
+  /// Of keys: the feature of this lane's load number `load`, one of the head's
+  /// in any case, and whether it is that (null: it always is).
   std::pair<Value, Value> getKeyFeature(int64_t load);
-  /// Of values: the lane's vector of features in a piece of a row, likewise.
+  /// Of values: the number of the lane's vector in a piece of a row, likewise.
   std::pair<Value, Value> getValueVector(int64_t piece);
   /// The key, of 16, whose value the lane has of load number `load`.
   Value getValueKey(int64_t load);
@@ -51,9 +51,9 @@ private:
   /// As the cache holds it.
   Value roundToCache(Value x);
   Value loadOwn(Value rows, Value feature);
-  /// Adds up over the lanes that are `first`, 2 `first` .. 16 apart. Where a
-  /// lane has several sums, it and its neighbour share them: of n left, number
-  /// i is number i * (before / n) + its place among them.
+  /// Adds up over the lanes that are `first`, 2 `first` .. 16 apart, to all of
+  /// them. They divide the sums they have, as far as these go: a lane keeps
+  /// each n-th, of n lanes the one in whose place it stands.
   SmallVector<Value> addLanes(SmallVector<Value> sums, int64_t first);
 
   ThreadBuilder &t;
