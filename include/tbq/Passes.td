@@ -108,6 +108,35 @@ def ShareLayersPass : Pass<"tbq-share-layers", "::mlir::ModuleOp"> {
 // lower: how it is divided
 //===----------------------------------------------------------------------===//
 
+def MatchUnitsPass : Pass<"tbq-match-units", "::mlir::func::FuncOp"> {
+  let summary = "units of what goes element by element are the linears' tiles";
+  let description = [{
+    For a step of one token, where a worker so goes on with what it wrote.
+
+    ```mlir
+    %g = tbq.packed_linear %x, %w : (..., !tbq.packed<1536x576, ..., tile 4>) -> tensor<1x1536xf32>
+    %y = tbq.gated_activation %g, %u : (tensor<1x1536xf32>, tensor<1x1536xf32>) -> tensor<1x1536xf32>
+    // becomes
+    %y = tbq.gated_activation %g, %u unit 4 : ...
+    ```
+  }];
+}
+
+def AttendOwnKeyPass : Pass<"tbq-attend-own-key", "::mlir::func::FuncOp"> {
+  let summary = "attention does not wait for its token's key to be stored";
+  let description = [{
+    For a step of one token:
+
+    ```mlir
+    tbq.append_cache %k, %v, %cache[%layer] at %position tokens %count !cache : ...
+    %o = tbq.attention %q, %cache[%layer] at %position heads 9 scale 0.125 !cache : ...
+    // becomes
+    %o = tbq.attention %q, %cache[%layer] at %position key(%k) value(%v) heads 9 scale 0.125 !cache : ...
+    tbq.append_cache %k, %v, %cache[%layer] at %position tokens %count !cache : ...
+    ```
+  }];
+}
+
 def PlanMemoryPass : Pass<"tbq-plan-memory", "::mlir::ModuleOp"> {
   let summary = "give every tensor its bytes in one static arena";
   let description = [{
@@ -116,7 +145,8 @@ def PlanMemoryPass : Pass<"tbq-plan-memory", "::mlir::ModuleOp"> {
     first logits row, team. Tensors whose lives do not overlap share bytes. The
     residual stream stays in one buffer through all layers. In a step of one
     token, what an op makes of a whole row lies on the stack of each worker,
-    which computes it for itself: up to `worker-bytes` a function.
+    which computes it for itself: up to `worker-bytes` a function. So do rotated
+    queries and keys, where attention takes the token's key as it is.
   }];
   let options = [
     Option<"workerBytes", "worker-bytes", "int64_t", "1 << 18",

@@ -53,6 +53,11 @@ struct LowerOptions : PassPipelineOptions<LowerOptions> {
       *this, "worker-bytes",
       llvm::cl::desc("most bytes of a worker's own buffers in a function"),
       llvm::cl::init(1 << 18)};
+  /// Where a barrier costs more than what it saves to compute: on a GPU.
+  Option<bool> ownKey{
+      *this, "own-key",
+      llvm::cl::desc("attention of one token takes its key as it is"),
+      llvm::cl::init(false)};
   Option<bool> observe{*this, "observe",
                        llvm::cl::desc("show the values of each op"),
                        llvm::cl::init(false)};

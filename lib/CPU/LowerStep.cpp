@@ -268,6 +268,18 @@ void mlir::tbq::lowerQuantizeActivations(VectorBuilder &v,
   });
 }
 
+/// Forms that the lower stage makes for a GPU.
+static LogicalResult checkForm(StepOp op) {
+  if (op.readsEarlierCache())
+    return op->emitOpError("on a CPU finds its token's key in the cache");
+  const bool byElement =
+      isa<GatedActivationOp, ActivationOp, AddOp>(op.getOperation());
+  if (byElement && op.getUnitColumns() != kLanes)
+    return op->emitOpError("on a CPU needs units of ")
+           << kLanes << " columns, not " << op.getUnitColumns();
+  return success();
+}
+
 namespace {
 struct LowerStepToCPUPass
     : tbq::impl::LowerStepToCPUPassBase<LowerStepToCPUPass> {
@@ -277,6 +289,8 @@ struct LowerStepToCPUPass
     SmallVector<StepOp> ops;
     getOperation()->walk([&](StepOp op) { ops.push_back(op); });
     for (StepOp op : ops) {
+      if (failed(checkForm(op)))
+        return signalPassFailure();
       OpBuilder b(op);
       VectorBuilder v(b, op->getLoc(), fma);
       llvm::TypeSwitch<Operation *>(op)

@@ -69,6 +69,10 @@ void mlir::tbq::buildPackPipeline(OpPassManager &manager,
 //        range, barriers, and scf, arith, memref around them
 void mlir::tbq::buildLowerPipeline(OpPassManager &manager,
                                    const LowerOptions &options) {
+  manager.addNestedPass<func::FuncOp>(createMatchUnitsPass());
+  // Values are shown as the graph has them: with each key in the cache.
+  if (options.ownKey && !options.observe)
+    manager.addNestedPass<func::FuncOp>(createAttendOwnKeyPass());
   PlanMemoryPassOptions memory;
   memory.workerBytes = options.workerBytes;
   manager.addPass(createPlanMemoryPass(memory));

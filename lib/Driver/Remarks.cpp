@@ -8,6 +8,8 @@
 
 #include "mlir/IR/Remarks.h"
 
+#include <mutex>
+
 using namespace mlir;
 using namespace mlir::tbq;
 
@@ -24,10 +26,13 @@ public:
     line += place.empty() ? "" : ": ";
     for (const remark::detail::Remark::Arg &part : remark.getArgs())
       line += part.val;
+    // Passes over functions run side by side.
+    std::lock_guard<std::mutex> lock(printing);
     print(line);
   }
 
 private:
+  std::mutex printing;
   std::function<void(StringRef)> print;
 };
 } // namespace

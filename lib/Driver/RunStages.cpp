@@ -76,8 +76,10 @@ Status Compilation::runStage(Stage stage) {
   case Stage::Lower: {
     LowerOptions lower;
     lower.observe = options.observe;
-    if (device)
+    if (device) {
       lower.workerBytes = kSharedBytes / 2;
+      lower.ownKey = true;
+    }
     buildLowerPipeline(manager, lower);
     break;
   }

@@ -10,7 +10,7 @@ using namespace mlir;
 using namespace mlir::tbq;
 
 void mlir::tbq::lowerActivation(ThreadBuilder &t, ActivationOp op) {
-  forEachElement(t, op, kLanes, [&](Value token, Value column) {
+  forEachElement(t, op, op.getUnitColumns(), [&](Value token, Value column) {
     Value at[] = {token, column};
     Value x = t.load(op.getInput(), at);
     t.store(buildActivation(t.b, t.loc, op.getFunction(), x, /*fused=*/true),

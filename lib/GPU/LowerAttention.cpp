@@ -6,8 +6,7 @@
 // the order of the warps: the same whatever the number of blocks or tokens.
 
 #include "LowerStep.h"
-
-#include "tbq/Target/CacheHead.h"
+#include "WarpAttention.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
@@ -56,123 +55,16 @@ void mlir::tbq::lowerAppendCache(ThreadBuilder &t, AppendCacheOp op) {
   });
 }
 
-namespace {
-/// One warp's part of a head's attention: every kWarps-th block of 16 keys.
-/// Two lanes share a key, one the even features and one the odd ones; of the
-/// values, each lane has every 32nd feature. State: the largest score, the sum
-/// of weights and the parts of the weighted sum of values, relative to it.
-struct WarpAttention {
-  ThreadBuilder &t;
-  AttentionOp op;
-  CacheHead cache;
-  Value token, head, position;
-  int64_t parts; // features a lane has
-
-  static constexpr int64_t kBlock = CacheType::kBlock;
-  static_assert(2 * kBlock == kWarpLanes, "two lanes share a key");
-
-  /// The score of this lane's key of a block, -inf where it is later than the
-  /// token.
-  Value getScore(Value block) {
-    int64_t headDim = cache.type.getHeadDim();
-    Value key = t.add(t.mul(block, kBlock), t.rem(t.lane(), kBlock));
-    Value first = t.mul(head, headDim);
-    Value part = t.loop(
-        t.div(t.lane(), kBlock), t.index(headDim), t.index(2),
-        {t.constant(0.0f)}, [&](Value feature, ValueRange sum) {
-          Value q = t.load(op.getQuery(), {token, t.add(first, feature)});
-          Value k =
-              t.loadAsF32(op.getCache(), getKeyOffset(t, cache, key, feature),
-                          cache.type.getElementType());
-          return SmallVector<Value>{t.fma(q, k, sum[0])};
-        })[0];
-    Value dot = t.addf(part, t.shuffle(part, kBlock));
-    Value visible = t.less(key, t.add(position, 1));
-    return t.select(visible,
-                    t.mulf(dot, t.constant(op.getScale().convertToFloat())),
-                    t.constant(-INFINITY));
-  }
-
-  SmallVector<Value> addBlock(Value block, ValueRange state) {
-    Value score = getScore(block);
-    Value largest =
-        t.maxf(state[0], t.reduceWarp(Reduction::Maximum, score, kBlock));
-    Value weight = t.exp(t.subf(score, largest));
-    Value decay = t.exp(t.subf(state[0], largest));
-    SmallVector<Value> next = {
-        largest,
-        t.fma(state[1], decay, t.reduceWarp(Reduction::Sum, weight, kBlock))};
-    for (Value sum : state.drop_front(2))
-      next.push_back(t.mulf(sum, decay));
-    // Keys past the token weigh 0; the cache holds zeros or older values there.
-    for (int64_t key = 0; key < kBlock; ++key) {
-      Value own = getFromLane(weight, key);
-      Value at = t.add(t.mul(block, kBlock), key);
-      for (int64_t part = 0; part < parts; ++part) {
-        Value value = t.loadAsF32(op.getCache(),
-                                  cache.getValueOffset(at, getFeature(part)),
-                                  cache.type.getElementType());
-        next[2 + part] = t.fma(own, value, next[2 + part]);
-      }
-    }
-    return next;
-  }
-
-  /// Of a padded row of values; the last part may be repeated by lanes that
-  /// have none.
-  Value getFeature(int64_t part) {
-    Value feature = t.add(t.lane(), part * kWarpLanes);
-    return t.min(feature, t.index(cache.type.getPaddedHeadDim() - 1));
-  }
-
-  Value getFromLane(Value x, int64_t lane) {
-    return NVVM::ShflOp::create(t.b, t.loc, x.getType(), t.constantI32(-1), x,
-                                t.constantI32(lane), t.constantI32(31),
-                                NVVM::ShflKind::idx, UnitAttr());
-  }
-};
-} // namespace
-
 void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op) {
   CacheType type = op.getCacheType();
-  int64_t headDim = type.getHeadDim(), padded = type.getPaddedHeadDim();
-  int64_t parts = llvm::divideCeil(headDim, kWarpLanes);
-  int64_t sharing = op.getHeads() / type.getKvHeads();
-  int64_t stateFloats = 2 + padded; // of a warp
+  int64_t headDim = type.getHeadDim();
+  int64_t stateFloats = WarpAttention::getStateFloats(type);
   Value shared = t.getShared("attention", kWarps * stateFloats);
   Value into = op.getInto().front();
   t.loop(op.getRange()[0], op.getRange()[1], t.index(1), [&](Value unit) {
     Value token = t.div(unit, op.getHeads()), head = t.rem(unit, op.getHeads());
-    Value position = t.add(op.getPosition(), token);
-    WarpAttention warp{
-        t,
-        op,
-        CacheHead(t.b, t.loc, type, op.getLayer(), t.div(head, sharing)),
-        token,
-        head,
-        position,
-        parts};
-    SmallVector<Value> none(2 + parts, t.constant(0.0f));
-    none[0] = t.constant(-1e30f);
-    Value blocks = t.add(t.div(position, CacheType::kBlock), 1);
-    SmallVector<Value> state = t.loop(t.warp(), blocks, t.index(kWarps), none,
-                                      [&](Value block, ValueRange seen) {
-                                        return warp.addBlock(block, seen);
-                                      });
-
     // Each warp's state, and then each feature's sum over them.
-    t.synchronize();
-    Value base = t.mul(t.warp(), stateFloats);
-    t.ifThen(t.equal(t.lane(), 0), [&] {
-      t.store(state[0], shared, {base});
-      t.store(state[1], shared, {t.add(base, 1)});
-    });
-    for (int64_t part = 0; part < parts; ++part) {
-      Value feature = t.add(t.lane(), part * kWarpLanes);
-      t.ifThen(t.less(feature, t.index(padded)), [&] {
-        t.store(state[2 + part], shared, {t.add(t.add(base, 2), feature)});
-      });
-    }
+    WarpAttention(t, op, token, head).run(shared, t.mul(t.warp(), stateFloats));
     t.synchronize();
     t.loop(t.thread(), t.index(headDim), t.index(kThreads), [&](Value feature) {
       auto load = [&](int64_t warp, Value place) {
@@ -198,5 +90,6 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op) {
         for (int64_t pad = columns; pad < width; ++pad)
           t.store(t.constant(0.0f), into, {token, t.index(pad)});
       });
+    t.synchronize();
   });
 }

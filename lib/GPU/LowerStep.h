@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // What tbq-lower-step-to-gpu is made of: one function an op. All threads of
-// the block run it; each op ends where they meet.
+// the block run it.
 #ifndef TBQ_GPU_LOWERSTEP_H
 #define TBQ_GPU_LOWERSTEP_H
 
@@ -9,19 +9,29 @@
 
 namespace mlir::tbq {
 
+// Element by element.
 void lowerEmbedding(ThreadBuilder &t, EmbeddingOp op);
 void lowerAddPositions(ThreadBuilder &t, AddPositionsOp op);
-void lowerRmsNorm(ThreadBuilder &t, RmsNormOp op);
-void lowerLayerNorm(ThreadBuilder &t, LayerNormOp op);
 void lowerSelectRows(ThreadBuilder &t, SelectRowsOp op);
 void lowerAdd(ThreadBuilder &t, AddOp op);
 void lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op);
 void lowerActivation(ThreadBuilder &t, ActivationOp op);
-void lowerGroupSums(ThreadBuilder &t, GroupSumsOp op);
-void lowerQuantizeActivations(ThreadBuilder &t, QuantizeActivationsOp op);
 void lowerRope(ThreadBuilder &t, RopeOp op);
 void lowerAppendCache(ThreadBuilder &t, AppendCacheOp op);
+
+// Rows and heads; behind each the block's threads have met.
+void lowerRmsNorm(ThreadBuilder &t, RmsNormOp op);
+void lowerLayerNorm(ThreadBuilder &t, LayerNormOp op);
+void lowerGroupSums(ThreadBuilder &t, GroupSumsOp op);
+void lowerQuantizeActivations(ThreadBuilder &t, QuantizeActivationsOp op);
 void lowerAttention(ThreadBuilder &t, AttentionOp op);
+
+/// What alone reads the row that a norm makes, of a step of one token, and can
+/// be lowered together with it; else null.
+QuantizeActivationsOp findQuantize(StepOp norm);
+/// The norm of a row, not stored, and its digits, where `t` stands.
+void lowerNormAndQuantize(ThreadBuilder &t, StepOp norm,
+                          QuantizeActivationsOp op);
 
 } // namespace mlir::tbq
 

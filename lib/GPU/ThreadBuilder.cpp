@@ -39,8 +39,8 @@ Value ThreadBuilder::min(Value x, Value y) {
 Value ThreadBuilder::less(Value x, Value y) {
   return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, x, y);
 }
-Value ThreadBuilder::equal(Value x, int64_t y) {
-  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, index(y));
+Value ThreadBuilder::same(Value x, Value y) {
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, y);
 }
 Value ThreadBuilder::both(Value x, Value y) {
   return arith::AndIOp::create(b, loc, x, y);
@@ -50,6 +50,12 @@ Value ThreadBuilder::select(Value condition, Value x, Value y) {
 }
 Value ThreadBuilder::toI32(Value index) {
   return arith::IndexCastOp::create(b, loc, b.getI32Type(), index);
+}
+
+Value ThreadBuilder::bitcast(Value x, Type type) {
+  return x.getType() == type
+             ? x
+             : arith::BitcastOp::create(b, loc, type, x).getResult();
 }
 
 Value ThreadBuilder::fma(Value x, Value y, Value z) {
@@ -88,6 +94,11 @@ Value ThreadBuilder::roundToI32(Value x) {
 
 Value ThreadBuilder::shiftRight(Value word, int64_t bits) {
   return bits ? arith::ShRUIOp::create(b, loc, word, constantI32(bits))
+                    .getResult()
+              : word;
+}
+Value ThreadBuilder::shiftLeft(Value word, int64_t bits) {
+  return bits ? arith::ShLIOp::create(b, loc, word, constantI32(bits))
                     .getResult()
               : word;
 }
@@ -142,6 +153,28 @@ Value ThreadBuilder::loadVector(Value memref, ValueRange indices,
   return held == type
              ? vector
              : vector::BitCastOp::create(b, loc, type, vector).getResult();
+}
+void ThreadBuilder::storeVector(ValueRange scalars, Value memref,
+                                ValueRange indices) {
+  auto type = VectorType::get({int64_t(scalars.size())}, scalars[0].getType());
+  Value vector = vector::FromElementsOp::create(b, loc, type, scalars);
+  vector::StoreOp::create(b, loc, vector, memref, indices,
+                          /*nontemporal=*/false,
+                          llvm::MaybeAlign(sizeOf(type)));
+}
+void ThreadBuilder::storeBytes(ValueRange words, Value memref,
+                               ValueRange indices) {
+  Value word;
+  for (auto [i, each] : llvm::enumerate(words)) {
+    Value byte = shiftLeft(andBits(each, 255), 8 * i);
+    word = word ? arith::OrIOp::create(b, loc, word, byte).getResult() : byte;
+  }
+  Value one = vector::BroadcastOp::create(
+      b, loc, VectorType::get({1}, b.getI32Type()), word);
+  Value bytes = vector::BitCastOp::create(
+      b, loc, VectorType::get({4}, b.getI8Type()), one);
+  vector::StoreOp::create(b, loc, bytes, memref, indices,
+                          /*nontemporal=*/false, llvm::MaybeAlign(4));
 }
 Value ThreadBuilder::loadBytes(Value bytes, Value offset, VectorType type) {
   return loadVector(bytes, offset, type);
@@ -239,10 +272,16 @@ Value ThreadBuilder::shuffle(Value x, int64_t distance) {
                               NVVM::ShflKind::bfly, UnitAttr());
 }
 
+Value ThreadBuilder::getFromLane(Value x, Value lane) {
+  return NVVM::ShflOp::create(b, loc, x.getType(), constantI32(-1), x,
+                              toI32(lane), constantI32(31), NVVM::ShflKind::idx,
+                              UnitAttr());
+}
+
 Value ThreadBuilder::combine(Reduction reduction, Value x, Value y) {
   if (reduction == Reduction::Maximum)
     return maxf(x, y);
-  return x.getType().isF32() ? addf(x, y) : add(x, y);
+  return getElementTypeOrSelf(x).isF32() ? addf(x, y) : add(x, y);
 }
 
 Value ThreadBuilder::reduceWarp(Reduction reduction, Value x, int64_t lanes) {
@@ -251,17 +290,34 @@ Value ThreadBuilder::reduceWarp(Reduction reduction, Value x, int64_t lanes) {
   return x;
 }
 
-Value ThreadBuilder::reduceBlock(Reduction reduction, Value x) {
-  Value shared = getShared("reduction", kWarps);
+Value ThreadBuilder::reduceBlock(Reduction reduction, Value x, int64_t turn) {
+  Value shared = getShared("reduction", 2 * kWarps);
   Value part = reduceWarp(reduction, x);
-  // Before: what an earlier reduction left may still be read.
+  // What the reduction before the last left has been read when all have met
+  // at the last.
+  int64_t first = turn % 2 * kWarps;
+  ifThen(equal(lane(), 0), [&] { store(part, shared, {add(warp(), first)}); });
   synchronize();
-  ifThen(equal(lane(), 0), [&] { store(part, shared, warp()); });
-  synchronize();
-  Value total = load(shared, index(0));
-  for (int64_t i = 1; i < kWarps; ++i)
-    total = combine(reduction, total, load(shared, index(i)));
-  return total;
+  // Halves of the warps' parts, down to one, four of them at a time at first.
+  auto type = VectorType::get({4}, b.getF32Type());
+  SmallVector<Value> parts;
+  for (int64_t i = 0; i < kWarps; i += 4)
+    parts.push_back(loadVector(shared, {index(first + i)}, type));
+  auto halve = [&] {
+    int64_t half = parts.size() / 2;
+    for (int64_t i = 0; i < half; ++i)
+      parts[i] = combine(reduction, parts[i], parts[half + i]);
+    parts.truncate(half);
+  };
+  while (parts.size() > 1)
+    halve();
+  Value four = parts[0];
+  parts.clear();
+  for (int64_t i = 0; i < 4; ++i)
+    parts.push_back(extract(four, i));
+  while (parts.size() > 1)
+    halve();
+  return parts[0];
 }
 
 void mlir::tbq::forEachElement(

@@ -46,10 +46,12 @@ public:
   Value rem(Value x, int64_t y);
   Value min(Value x, Value y);
   Value less(Value x, Value y); // signed
-  Value equal(Value x, int64_t y);
+  Value equal(Value x, int64_t y) { return same(x, index(y)); }
+  Value same(Value x, Value y);
   Value both(Value x, Value y);
   Value select(Value condition, Value x, Value y);
   Value toI32(Value index);
+  Value bitcast(Value x, Type type);
 
   Value fma(Value x, Value y, Value z); // x * y + z, rounded once
   Value addf(Value x, Value y);
@@ -66,6 +68,7 @@ public:
 
   // The four bytes of a word are four digits.
   Value shiftRight(Value word, int64_t bits);
+  Value shiftLeft(Value word, int64_t bits);
   Value andBits(Value word, uint32_t mask);
   /// A product of the tensor cores, m16n8k32, by a whole warp: sums + unsigned
   /// digits (16 rows of 32) times signed activations (32 by 8 tokens). Lane
@@ -84,6 +87,9 @@ public:
   Value loadVector(Value memref, ValueRange indices, VectorType type);
   /// The same at a byte offset of packed bytes.
   Value loadBytes(Value bytes, Value offset, VectorType type);
+  void storeVector(ValueRange scalars, Value memref, ValueRange indices);
+  /// Four bytes, the low ones of four i32, at an index that four divides.
+  void storeBytes(ValueRange words, Value memref, ValueRange indices);
   Value extract(Value vector, int64_t position);
   /// A u32.
   Value loadIndex(Value bytes, Value offset);
@@ -108,15 +114,16 @@ public:
 
   // Over a warp: all its lanes call, and get the same result.
   Value shuffle(Value x, int64_t distance); // of the lane at lane ^ distance
+  Value getFromLane(Value x, Value lane);
   Value reduceWarp(Reduction reduction, Value x, int64_t lanes = kWarpLanes);
-  /// The same over the block, in the order of its warps.
-  Value reduceBlock(Reduction reduction, Value x);
+  /// The same over the block's warps, of f32. Its threads meet once: of two
+  /// reductions behind one another, one takes an even turn and one an odd one.
+  Value reduceBlock(Reduction reduction, Value x, int64_t turn);
+  Value combine(Reduction reduction, Value x, Value y);
   /// A buffer of `floats` that the block's threads share, one for each name.
   Value getShared(StringRef name, int64_t floats);
 
 private:
-  Value combine(Reduction reduction, Value x, Value y);
-
   /// A loop that is being built has no parent to ask.
   ModuleOp module;
 };

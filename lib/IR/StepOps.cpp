@@ -117,15 +117,30 @@ LogicalResult SelectRowsOp::verify() {
 }
 
 //===----------------------------------------------------------------------===//
-// Element by element: one unit is a vector of columns.
+// Element by element: one unit is a vector of columns, or as many as the op
+// says.
 //===----------------------------------------------------------------------===//
 
-int64_t GatedActivationOp::getUnitsPerToken() {
-  return llvm::divideCeil(getColumns(getGate()), kLanes);
+template <typename OpType> static int64_t getElements(OpType op) {
+  return op.getUnit().value_or(kLanes);
 }
-int64_t GatedActivationOp::getUnitColumns() { return kLanes; }
+
+template <typename OpType> static LogicalResult verifyElements(OpType op) {
+  if (failed(verifyForm(op, 1)))
+    return failure();
+  int64_t unit = getElements(op);
+  if (unit < 1 || kLanes % unit != 0)
+    return op.emitOpError("units of ")
+           << unit << " columns do not divide vectors of " << kLanes;
+  return success();
+}
+
+int64_t GatedActivationOp::getUnitsPerToken() {
+  return llvm::divideCeil(getColumns(getGate()), getUnitColumns());
+}
+int64_t GatedActivationOp::getUnitColumns() { return getElements(*this); }
 LogicalResult GatedActivationOp::verify() {
-  if (failed(verifyForm(*this, 1)))
+  if (failed(verifyElements(*this)))
     return failure();
   if (getGate().getType() != getUp().getType() || !isF32(getGate()))
     return emitOpError("gate and up differ: ")
@@ -134,12 +149,12 @@ LogicalResult GatedActivationOp::verify() {
 }
 
 int64_t ActivationOp::getUnitsPerToken() {
-  return llvm::divideCeil(getColumns(getInput()), kLanes);
+  return llvm::divideCeil(getColumns(getInput()), getUnitColumns());
 }
-int64_t ActivationOp::getUnitColumns() { return kLanes; }
+int64_t ActivationOp::getUnitColumns() { return getElements(*this); }
 bool ActivationOp::mayOverwrite(Value) { return true; }
 LogicalResult ActivationOp::verify() {
-  if (failed(verifyForm(*this, 1)))
+  if (failed(verifyElements(*this)))
     return failure();
   if (getInput().getType() != getOutput(*this).getType() || !isF32(getInput()))
     return emitOpError("keeps rows of f32 as they are, not ")
@@ -169,12 +184,12 @@ LogicalResult AddPositionsOp::verify() {
 }
 
 int64_t AddOp::getUnitsPerToken() {
-  return llvm::divideCeil(getColumns(getLhs()), kLanes);
+  return llvm::divideCeil(getColumns(getLhs()), getUnitColumns());
 }
-int64_t AddOp::getUnitColumns() { return kLanes; }
+int64_t AddOp::getUnitColumns() { return getElements(*this); }
 bool AddOp::mayOverwrite(Value) { return true; }
 LogicalResult AddOp::verify() {
-  if (failed(verifyForm(*this, 1)))
+  if (failed(verifyElements(*this)))
     return failure();
   if (getLhs().getType() != getRhs().getType() || !isF32(getLhs()))
     return emitOpError("adds rows of one type, not ")
@@ -227,6 +242,7 @@ LogicalResult AppendCacheOp::verify() {
 int64_t AttentionOp::getUnitsPerToken() { return getHeads(); }
 int64_t AttentionOp::getUnitColumns() { return getCacheType().getHeadDim(); }
 Value AttentionOp::getCacheMemory() { return getCache(); }
+bool AttentionOp::readsEarlierCache() { return bool(getKey()); }
 
 LogicalResult AttentionOp::verify() {
   if (failed(verifyForm(*this, 1)))
@@ -240,5 +256,18 @@ LogicalResult AttentionOp::verify() {
       !hasColumns(getOutput(*this), columns))
     return emitOpError("query and output need ")
            << columns << " columns, not " << getQuery().getType();
+  if (bool(getKey()) != bool(getValue()))
+    return emitOpError("has a key or a value of its token, not both");
+  if (!getKey())
+    return success();
+  int64_t own = cache.getKvHeads() * cache.getHeadDim();
+  for (Value rows : {getQuery(), getKey(), getValue()})
+    if (cast<ShapedType>(rows.getType()).getDimSize(0) != 1)
+      return emitOpError("has a key and a value for one token, not ")
+             << rows.getType();
+  if (!hasColumns(getKey(), own) || !hasColumns(getValue(), own))
+    return emitOpError("key and value need ")
+           << own << " columns, not " << getKey().getType() << " and "
+           << getValue().getType();
   return success();
 }

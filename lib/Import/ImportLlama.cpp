@@ -59,7 +59,8 @@ Value LlamaBuilder::feedForward(Value input, const LayerScope &layer) {
   Value gate = model.linear(input, name + ".gate_proj");
   Value up = model.linear(input, name + ".up_proj");
   model.at(name);
-  Value gated = model.create<GatedActivationOp>(gate.getType(), gate, up);
+  Value gated = model.create<GatedActivationOp>(gate.getType(), gate, up,
+                                                /*unit=*/IntegerAttr());
   return model.linear(gated, name + ".down_proj");
 }
 

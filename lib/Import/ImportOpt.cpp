@@ -74,7 +74,8 @@ Value OptBuilder::feedForward(Value input, const LayerScope &layer) {
   const auto function = own.activation == OptConfig::Activation::Relu
                             ? ActivationFunction::Relu
                             : ActivationFunction::Gelu;
-  hidden = model.create<ActivationOp>(hidden.getType(), hidden, function);
+  hidden = model.create<ActivationOp>(hidden.getType(), hidden, function,
+                                      /*unit=*/IntegerAttr());
   return model.linear(hidden, layer.name + ".fc2");
 }
 

@@ -121,7 +121,7 @@ Value ModelBuilder::linear(Value input, const Twine &name) {
 }
 
 Value ModelBuilder::add(Value lhs, Value rhs) {
-  return create<AddOp>(lhs.getType(), lhs, rhs);
+  return create<AddOp>(lhs.getType(), lhs, rhs, /*unit=*/IntegerAttr());
 }
 
 Value ModelBuilder::embedding() {
@@ -139,8 +139,9 @@ Value ModelBuilder::attention(Value query, Value key, Value value,
                         ValueRange());
   const double scale = 1.0 / std::sqrt(static_cast<double>(config.headDim));
   return create<AttentionOp>(query.getType(), query, cache, layer.number,
-                             position, config.heads,
-                             APFloat(static_cast<float>(scale)), cacheType);
+                             position, /*key=*/Value(), /*value=*/Value(),
+                             config.heads, APFloat(static_cast<float>(scale)),
+                             cacheType);
 }
 
 Value ModelBuilder::layers(

@@ -35,14 +35,8 @@ ArenaPlan::create(func::FuncOp function, const DenseSet<Value> &elsewhere,
                   llvm::function_ref<int64_t(LayersOp)> scratch) {
   ArenaPlan plan;
   int64_t index = 0;
-  auto touch = [&](Value value) {
-    auto buffer = plan.bufferOf.find(value);
-    if (buffer != plan.bufferOf.end())
-      plan.buffers[buffer->second].end = index;
-  };
   for (Operation &op : function.getBody().front()) {
-    for (Value operand : op.getOperands())
-      touch(operand);
+    plan.touchOperands(op, index);
     if (auto layers = dyn_cast<LayersOp>(op)) {
       if (failed(checkLastUse(layers)))
         return failure();
@@ -53,12 +47,9 @@ ArenaPlan::create(func::FuncOp function, const DenseSet<Value> &elsewhere,
             plan.bufferOf.lookup(layers.getInput());
     } else {
       for (Value result : op.getResults()) {
-        auto tensor = dyn_cast<RankedTensorType>(result.getType());
-        if (!tensor || elsewhere.contains(result))
-          continue;
-        plan.bufferOf[result] = plan.buffers.size();
-        plan.buffers.push_back(
-            {getBufferBytes(getBufferType(tensor)), index, index});
+        if (isa<RankedTensorType>(result.getType()) &&
+            !elsewhere.contains(result))
+          plan.add(result, index);
       }
     }
     ++index;
@@ -70,6 +61,33 @@ ArenaPlan::create(func::FuncOp function, const DenseSet<Value> &elsewhere,
       plan.buffers[number].begin = 0, plan.buffers[number].end = index;
   plan.assignOffsets();
   return plan;
+}
+
+ArenaPlan ArenaPlan::createOwn(func::FuncOp function,
+                               const DenseSet<Value> &tensors) {
+  ArenaPlan plan;
+  for (auto [index, op] : llvm::enumerate(function.getBody().front())) {
+    plan.touchOperands(op, index);
+    for (Value result : op.getResults())
+      if (tensors.contains(result))
+        plan.add(result, index);
+  }
+  plan.assignOffsets();
+  return plan;
+}
+
+void ArenaPlan::touchOperands(Operation &op, int64_t index) {
+  for (Value operand : op.getOperands()) {
+    auto buffer = bufferOf.find(operand);
+    if (buffer != bufferOf.end())
+      buffers[buffer->second].end = index;
+  }
+}
+
+void ArenaPlan::add(Value tensor, int64_t index) {
+  auto type = cast<RankedTensorType>(tensor.getType());
+  bufferOf[tensor] = buffers.size();
+  buffers.push_back({getBufferBytes(getBufferType(type)), index, index});
 }
 
 void ArenaPlan::assignOffsets() {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Which tensors of a straight-line function share bytes of the arena: lives in
-// the order of ops, then offsets such that buffers alive together are apart.
+// the order of ops, then offsets such that buffers alive together are apart. So
+// with memory of a worker's own.
 #ifndef TBQ_LOWER_ARENAPLAN_H
 #define TBQ_LOWER_ARENAPLAN_H
 
@@ -24,8 +25,13 @@ public:
   create(func::FuncOp function, const DenseSet<Value> &elsewhere,
          llvm::function_ref<int64_t(LayersOp)> scratch);
 
+  /// Plans `tensors` alone, which no worker shares with another.
+  static ArenaPlan createOwn(func::FuncOp function,
+                             const DenseSet<Value> &tensors);
+
   int64_t getBytes() const { return bytes; }
   bool contains(Value value) const { return bufferOf.contains(value); }
+  auto getTensors() const { return llvm::make_first_range(bufferOf); }
   int64_t getOffset(Value value) const {
     return buffers[bufferOf.lookup(value)].offset;
   }
@@ -38,6 +44,9 @@ private:
     int64_t bytes, begin, end; // alive from op `begin` to op `end`, inclusive
     int64_t offset = -1;
   };
+  /// The op's operands live until it.
+  void touchOperands(Operation &op, int64_t index);
+  void add(Value tensor, int64_t index);
   void assignOffsets();
 
   SmallVector<Buffer> buffers;

@@ -115,8 +115,11 @@ static Pending getAccesses(StepOp op) {
     auto type = dyn_cast<MemRefType>(operand.get().getType());
     if (!type || isWorkerBuffer(operand.get()))
       continue;
-    // The cache is read across tokens, whoever wrote them.
-    if (operand.get() == op.getCacheMemory())
+    // The cache is read across tokens, whoever wrote them in this step.
+    const bool isCache = operand.get() == op.getCacheMemory();
+    if (isCache && op.readsEarlierCache())
+      continue;
+    if (isCache)
       accesses.push_back(getAccess(operand.get(), op.writesCache(), {}));
     else
       accesses.push_back(getAccess(

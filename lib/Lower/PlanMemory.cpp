@@ -23,7 +23,7 @@ namespace {
 struct PlannedFunction {
   func::FuncOp function;
   ArenaPlan plan;
-  DenseSet<Value> own;  // tensors that each worker makes for itself
+  ArenaPlan own;        // of the tensors that each worker makes for itself
   int64_t base = 0;     // of its buffers
   int64_t residual = 0; // of a layer function's residual
   bool isLayer = false;
@@ -70,8 +70,8 @@ static FailureOr<PlannedFunction> planLayer(func::FuncOp function,
           "reads a residual that the layer's result has overwritten");
   }
   DenseSet<Value> elsewhere{residual, result};
-  DenseSet<Value> own = findWorkerTensors(function, elsewhere, workerBytes);
-  elsewhere.insert_range(own);
+  ArenaPlan own = planWorkerMemory(function, elsewhere, workerBytes);
+  elsewhere.insert_range(own.getTensors());
   FailureOr<ArenaPlan> plan =
       ArenaPlan::create(function, elsewhere, [](LayersOp) { return 0; });
   if (failed(plan))
@@ -107,8 +107,8 @@ static FailureOr<PlannedEntry> planEntry(func::FuncOp entry,
     planned.layers.push_back(std::move(*layer));
   }
   DenseSet<Value> elsewhere{getReturn(entry).getOperand(0)};
-  planned.entry.own = findWorkerTensors(entry, elsewhere, workerBytes);
-  elsewhere.insert_range(planned.entry.own);
+  planned.entry.own = planWorkerMemory(entry, elsewhere, workerBytes);
+  elsewhere.insert_range(planned.entry.own.getTensors());
   FailureOr<ArenaPlan> plan = ArenaPlan::create(
       entry, elsewhere, [&](LayersOp op) { return scratch.lookup(op); });
   if (failed(plan))
@@ -144,6 +144,7 @@ private:
   const StepTypes &types;
   Block &block;
   OpBuilder b;
+  Value ownMemory;                  // of the worker, if it needs some
   DenseMap<Value, Value> buffers;   // of tensors
   DenseMap<Value, Value> rowCounts; // of memrefs with fewer rows than tokens
 };
@@ -195,14 +196,18 @@ Value FunctionRewriter::getBuffer(Value tensor) {
   if (!planned.isLayer && tensor == result)
     return buffers[tensor] = block.getArgument(kLogits);
   auto type = getBufferType(cast<RankedTensorType>(tensor.getType()));
-  if (planned.own.contains(tensor))
-    return buffers[tensor] = createWorkerBuffer(b, loc, type);
-  int64_t offset = planned.plan.contains(tensor)
-                       ? planned.base + planned.plan.getOffset(tensor)
-                       : planned.residual;
+  Value memory = block.getArgument(kArena);
+  int64_t offset = planned.residual;
+  if (planned.own.contains(tensor)) {
+    memory = ownMemory;
+    offset = planned.own.getOffset(tensor);
+    b.setInsertionPointAfter(ownMemory.getDefiningOp());
+  } else if (planned.plan.contains(tensor)) {
+    offset = planned.base + planned.plan.getOffset(tensor);
+  }
   Value byte = arith::ConstantIndexOp::create(b, loc, offset);
-  return buffers[tensor] = memref::ViewOp::create(
-             b, loc, type, block.getArgument(kArena), byte, ValueRange());
+  return buffers[tensor] =
+             memref::ViewOp::create(b, loc, type, memory, byte, ValueRange());
 }
 
 /// How many rows an op computes: as many as its input has.
@@ -261,6 +266,10 @@ void FunctionRewriter::rewriteLayers(LayersOp op) {
 
 void FunctionRewriter::run() {
   replaceArguments();
+  if (int64_t bytes = planned.own.getBytes()) {
+    b.setInsertionPointToStart(&block);
+    ownMemory = createWorkerMemory(b, function.getLoc(), bytes);
+  }
   for (Operation &op : llvm::make_early_inc_range(block)) {
     if (auto weight = dyn_cast<PlacedWeightOp>(op))
       weight.getSectionMutable().assign(block.getArgument(kWeights));

@@ -5,8 +5,6 @@
 
 #include "WorkerMemory.h"
 
-#include "ArenaPlan.h"
-
 using namespace mlir;
 using namespace mlir::tbq;
 
@@ -18,42 +16,53 @@ static bool isOneUnit(StepOp op) {
          });
 }
 
+/// Rotated for attention that takes the token's key as it is: a barrier would
+/// stand before it else.
+static bool isRotatedForOneToken(StepOp op) {
+  return isa<RopeOp>(op) && llvm::any_of(op->getUsers(), [](Operation *user) {
+           auto attention = dyn_cast<AttentionOp>(user);
+           return attention && attention.getKey();
+         });
+}
+
 /// What goes through layers or to the caller belongs to all workers.
 static bool isReadByOpsOnly(Value tensor) {
   return llvm::all_of(tensor.getUsers(),
                       [](Operation *user) { return isa<StepOp>(user); });
 }
 
-DenseSet<Value> mlir::tbq::findWorkerTensors(func::FuncOp function,
-                                             const DenseSet<Value> &elsewhere,
-                                             int64_t most) {
+ArenaPlan mlir::tbq::planWorkerMemory(func::FuncOp function,
+                                      const DenseSet<Value> &elsewhere,
+                                      int64_t most) {
   DenseSet<Value> tensors;
-  int64_t bytes = 0;
+  ArenaPlan plan;
   for (StepOp op : function.getOps<StepOp>()) {
     ResultRange results = op->getResults();
-    if (!isOneUnit(op) || !llvm::all_of(results, isReadByOpsOnly) ||
+    if (!(isOneUnit(op) || isRotatedForOneToken(op)) ||
+        !llvm::all_of(results, isReadByOpsOnly) ||
         llvm::any_of(results,
                      [&](Value value) { return elsewhere.contains(value); }))
       continue;
-    int64_t needed = 0;
-    for (Type type : results.getTypes())
-      needed += getBufferBytes(getBufferType(cast<RankedTensorType>(type)));
-    if (bytes + needed > most)
+    DenseSet<Value> more = tensors;
+    more.insert(results.begin(), results.end());
+    ArenaPlan larger = ArenaPlan::createOwn(function, more);
+    if (larger.getBytes() > most)
       continue;
-    bytes += needed;
-    tensors.insert(results.begin(), results.end());
+    tensors = std::move(more);
+    plan = std::move(larger);
   }
-  return tensors;
+  return plan;
 }
 
-Value mlir::tbq::createWorkerBuffer(OpBuilder &b, Location loc,
-                                    MemRefType type) {
-  return memref::AllocaOp::create(b, loc, type, ValueRange(), ValueRange(),
-                                  b.getI64IntegerAttr(kAlignment));
+Value mlir::tbq::createWorkerMemory(OpBuilder &b, Location loc, int64_t bytes) {
+  return memref::AllocaOp::create(
+      b, loc, MemRefType::get({bytes}, b.getI8Type()), ValueRange(),
+      ValueRange(), b.getI64IntegerAttr(kAlignment));
 }
 
 bool mlir::tbq::isWorkerBuffer(Value buffer) {
-  return buffer.getDefiningOp<memref::AllocaOp>() != nullptr;
+  auto view = buffer.getDefiningOp<memref::ViewOp>();
+  return view && view.getSource().getDefiningOp<memref::AllocaOp>();
 }
 
 bool mlir::tbq::isOfEveryWorker(StepOp op) {

@@ -4,24 +4,24 @@
 // token, an op whose unit is a token (a norm, quantising activations) is one
 // unit: one worker would compute it while all others wait behind a barrier.
 // Instead every worker computes it, in the same order and so to the same bits,
-// and reads only what it wrote itself.
+// and reads only what it wrote itself. So with the heads that rope rotates,
+// where attention takes the token's key as it is (tbq-attend-own-key).
 #ifndef TBQ_LOWER_WORKERMEMORY_H
 #define TBQ_LOWER_WORKERMEMORY_H
 
-#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "ArenaPlan.h"
+
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
-#include "tbq/IR/Tbq.h"
 
 namespace mlir::tbq {
 
-/// The tensors of `function` that every worker makes for itself, of at most
-/// `most` bytes together. Those in `elsewhere` have memory already.
-DenseSet<Value> findWorkerTensors(func::FuncOp function,
-                                  const DenseSet<Value> &elsewhere,
-                                  int64_t most);
+/// The tensors of `function` that every worker makes for itself, and where they
+/// lie in at most `most` bytes. Those in `elsewhere` have memory already.
+ArenaPlan planWorkerMemory(func::FuncOp function,
+                           const DenseSet<Value> &elsewhere, int64_t most);
 
-/// A buffer of the worker's own, for the time of the function.
-Value createWorkerBuffer(OpBuilder &b, Location loc, MemRefType type);
+/// A worker's own memory, for the time of the function; its buffers are views.
+Value createWorkerMemory(OpBuilder &b, Location loc, int64_t bytes);
 bool isWorkerBuffer(Value buffer);
 
 /// Whether every worker computes all of an op in buffer form.

@@ -1,5 +1,5 @@
-// RUN: tbq-opt %s --tbq-lower-linear-to-cpu --verify-diagnostics
-// Tiles of four rows are a GPU's.
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu --tbq-lower-step-to-cpu --split-input-file --verify-diagnostics
+// Tiles of four rows are a GPU's, and what goes with them.
 
 !narrow = !tbq.packed<16x16, digits [2], terms [[1, 0]], group 16, tile 4>
 func.func @tile(%x: memref<1x16xi8>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
@@ -8,5 +8,24 @@ func.func @tile(%x: memref<1x16xi8>, %scale: memref<1x16xf32>, %y: memref<1x16xf
   // expected-error @below {{on a CPU needs tiles of 16 rows, not #tbq.layout<16x16, digits [2], terms [[1, 0]], group 16, tile 4>}}
   tbq.packed_linear %x, %w activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<1x16xi8>, !narrow, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+func.func @unit(%x: memref<1x16xf32>, %count: index, %begin: index, %end: index) {
+  // expected-error @below {{on a CPU needs units of 16 columns, not 4}}
+  tbq.add %x, %x unit 4 into(%x) count(%count) range(%begin, %end)
+    : (memref<1x16xf32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+!kv = !tbq.cache<2 layers, 1 by 16, 64 tokens, f16>
+func.func @own_key(%x: memref<1x16xf32>, %cache: memref<32768xi8>, %count: index, %begin: index, %end: index) {
+  // expected-error @below {{on a CPU finds its token's key in the cache}}
+  tbq.attention %x, %cache[%count] at %count key(%x) value(%x) heads 1 scale 1.0 !kv into(%x) count(%count) range(%begin, %end)
+    : (memref<1x16xf32>, memref<32768xi8>, index, index, memref<1x16xf32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
   return
 }

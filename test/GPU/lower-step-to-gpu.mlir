@@ -21,25 +21,50 @@ func.func @add(%a: memref<4x64xf32>, %b: memref<4x64xf32>, %c: memref<4x64xf32>,
 
 // -----
 
-// A row is the block's: threads, lanes, warps, in this order; true columns only.
+// A unit has as many columns as the op says.
+// CHECK-LABEL: func.func @gate(
+func.func @gate(%a: memref<1x64xf32>, %b: memref<1x64xf32>, %c: memref<1x64xf32>, %count: index, %begin: index, %end: index) {
+  // CHECK: %[[FROM:.*]] = arith.muli %arg4, %c4
+  // CHECK: %[[TO:.*]] = arith.muli %arg5, %c4
+  // CHECK: scf.for %[[I:.*]] = %{{.*}} to %[[TO]] step %c512 {
+  // CHECK: arith.remui %[[I]], %c64
+  // CHECK: nvvm.barrier0
+  tbq.gated_activation %a, %b unit 4 into(%c) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// A row is the block's, in its registers, four columns a vector; what is past
+// its columns counts as 0. Its threads meet once to add up and once at the end.
 !row = !tbq.packed<1x40, f32, tile 1>
-// CHECK: memref.global "private" @tbq_shared_reduction : memref<16xf32, 3>
+// CHECK: memref.global "private" @tbq_shared_reduction : memref<32xf32, 3>
 // CHECK-LABEL: func.func @norm(
 func.func @norm(%x: memref<1x48xf32>, %y: memref<1x48xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   // CHECK: scf.for %[[TOKEN:.*]] = %arg4 to %arg5 step %c1 {
-  // CHECK: scf.for %{{.*}} = %{{.*}} to %c40 step %c512 iter_args
-  // CHECK: math.fma
+  // CHECK: %[[MINE:.*]] = arith.muli %{{.*}}, %c4
+  // CHECK: %[[COLUMN:.*]] = arith.minsi %[[MINE]], %c44
+  // CHECK: vector.load %arg0[%[[TOKEN]], %[[COLUMN]]] {alignment = 16 : i64} : memref<1x48xf32>, vector<4xf32>
+  // CHECK: %[[EXISTS:.*]] = arith.cmpi slt, %[[MINE]], %c40
+  // CHECK-COUNT-4: arith.select %[[EXISTS]], %{{.*}}, %cst{{.*}} : f32
+  // The weights are on their way before the sum is known.
+  // CHECK: vector.load %{{.*}} : memref<192xi8>, vector<16xi8>
+  // CHECK: arith.mulf
+  // CHECK-COUNT-3: math.fma
   // CHECK-COUNT-5: nvvm.shfl.sync bfly
   // CHECK-NOT: nvvm.shfl
-  // CHECK: nvvm.barrier0
   // CHECK: scf.if
   // CHECK: nvvm.barrier0
-  // CHECK-COUNT-16: memref.load %{{.*}} : memref<16xf32, 3>
+  // CHECK-COUNT-4: vector.load %{{.*}} : memref<32xf32, 3>, vector<4xf32>
   // CHECK: math.sqrt
-  // CHECK: scf.for %{{.*}} = %{{.*}} to %c40 step %c512 {
-  // What pads the row is 0.
+  // What pads the row is 0, so it is stored with it.
+  // CHECK: arith.cmpi slt, %[[MINE]], %c48
   // CHECK: scf.if
-  // CHECK-COUNT-8: memref.store %cst{{.*}}, %arg1
+  // CHECK: vector.store %{{.*}}, %arg1[%[[TOKEN]], %[[COLUMN]]] {alignment = 16 : i64} : memref<1x48xf32>, vector<4xf32>
+  // CHECK: nvvm.barrier0
+  // CHECK-NEXT: }
+  // CHECK-NEXT: return
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !row
   tbq.rms_norm %x, %w epsilon 9.99999974E-6 features 40 into(%y) count(%count) range(%begin, %end)
     : (memref<1x48xf32>, !row, memref<1x48xf32>, index, index, index) -> ()
@@ -48,24 +73,30 @@ func.func @norm(%x: memref<1x48xf32>, %y: memref<1x48xf32>, %section: memref<655
 
 // -----
 
-// The largest activation by the block, then a warp a group.
+// The largest activation by the block; four digits a word; the sum of a group of
+// 32 columns by the eight lanes that have them.
 // CHECK-LABEL: func.func @quantize(
 func.func @quantize(%x: memref<1x64xf32>, %high: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref<1x16xf32>,
     %sums: memref<1x16xi32>, %count: index, %begin: index, %end: index) {
   // CHECK: math.absf
   // CHECK: arith.maxnumf
+  // CHECK: nvvm.barrier0
   // CHECK: memref.store %{{.*}}, %arg3
-  // CHECK: scf.for %[[GROUP:.*]] = %{{.*}} to %c2 step %c16 {
-  // CHECK: scf.for %{{.*}} step %c32
   // By a conversion: ptxas mistakes a byte of a float sum's bits for one.
   // CHECK: %[[ROUNDED:.*]] = math.roundeven %{{.*}} : f32
   // CHECK: %[[Q:.*]] = arith.fptosi %[[ROUNDED]] : f32 to i32
-  // CHECK: %[[LOW:.*]] = arith.trunci %[[Q]] : i32 to i8
-  // CHECK: memref.store %[[LOW]], %arg2
+  // CHECK: arith.andi %[[Q]], %c255_i32
+  // CHECK-COUNT-3: arith.ori
+  // CHECK: vector.store %{{.*}}, %arg2[%{{.*}}] {alignment = 4 : i64} : memref<1x64xi8>, vector<4xi8>
   // CHECK: arith.shrsi
-  // CHECK: memref.store %{{.*}}, %arg1
-  // CHECK-COUNT-5: nvvm.shfl.sync bfly {{.*}} : i32
-  // CHECK: memref.store %{{.*}}, %arg4[%{{.*}}, %[[GROUP]]]
+  // CHECK: vector.store %{{.*}}, %arg1
+  // CHECK-COUNT-3: nvvm.shfl.sync bfly {{.*}} : i32
+  // CHECK-NOT: nvvm.shfl
+  // CHECK: scf.if
+  // CHECK: memref.store %{{.*}}, %arg4
+  // CHECK: nvvm.barrier0
+  // CHECK-NEXT: }
+  // CHECK-NEXT: return
   tbq.quantize_activations %x columns 64 group 32 into(%high, %low, %scale, %sums) count(%count) range(%begin, %end)
     : (memref<1x64xf32>, memref<1x64xi8>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
   return
@@ -73,27 +104,215 @@ func.func @quantize(%x: memref<1x64xf32>, %high: memref<1x64xi8>, %low: memref<1
 
 // -----
 
-// A query head is the block's, sixteen keys a warp's at a time.
+// Groups of 384 columns: parts of 128 by warps, which a thread adds up.
+// CHECK: memref.global "private" @tbq_shared_parts_16 : memref<16xf32, 3>
+// CHECK-LABEL: func.func @parts(
+func.func @parts(%x: memref<1x768xf32>, %q: memref<1x768xi8>, %scale: memref<1x16xf32>, %sums: memref<1x16xi32>,
+    %count: index, %begin: index, %end: index) {
+  // CHECK: vector.store %{{.*}}, %arg1
+  // CHECK-COUNT-5: nvvm.shfl.sync bfly {{.*}} : i32
+  // CHECK: memref.store %{{.*}}, %{{.*}} : memref<16xf32, 3>
+  // CHECK: nvvm.barrier0
+  // CHECK: scf.for %[[GROUP:.*]] = %{{.*}} to %c2 step %c512 {
+  // CHECK: scf.for
+  // CHECK: memref.store %{{.*}}, %arg3[%{{.*}}, %[[GROUP]]]
+  tbq.quantize_activations %x columns 768 group 384 into(%q, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<1x768xf32>, memref<1x768xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// Groups of 12 columns: a warp each, of what was stored.
+// CHECK-LABEL: func.func @stored(
+func.func @stored(%x: memref<1x64xf32>, %high: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref<1x16xf32>,
+    %sums: memref<1x16xi32>, %count: index, %begin: index, %end: index) {
+  // CHECK: vector.store %{{.*}}, %arg2
+  // CHECK: nvvm.barrier0
+  // CHECK: scf.for %[[GROUP:.*]] = %{{.*}} to %c5 step %c16 {
+  // CHECK: scf.for %{{.*}} step %c32
+  // CHECK: memref.load %arg2
+  // CHECK: memref.load %arg1
+  // CHECK: arith.muli %{{.*}}, %c256_i32
+  // CHECK: memref.store %{{.*}}, %arg4[%{{.*}}, %[[GROUP]]]
+  tbq.quantize_activations %x columns 60 group 12 into(%high, %low, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xi8>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// A norm goes into the digits that alone are made of it: it is not stored, and
+// the block's threads meet three times. Two sums behind one another lie apart.
+!row = !tbq.packed<1x64, f32, tile 1>
+// CHECK-LABEL: func.func @norm_digits(
+func.func @norm_digits(%x: memref<1x64xf32>, %q: memref<1x64xi8>, %scale: memref<1x16xf32>,
+    %sums: memref<1x16xi32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: scf.for %{{.*}} = %arg6 to %arg7 step %c1 {
+  // CHECK: vector.load %arg0
+  // CHECK: nvvm.barrier0
+  // CHECK: vector.load %{{.*}}[%c0] {{.*}} : memref<32xf32, 3>
+  // CHECK: math.sqrt
+  // CHECK-NOT: store
+  // CHECK: math.absf
+  // CHECK: nvvm.barrier0
+  // CHECK: vector.load %{{.*}}[%c16] {{.*}} : memref<32xf32, 3>
+  // CHECK: vector.store %{{.*}}, %arg1
+  // CHECK: nvvm.barrier0
+  // CHECK-NEXT: }
+  // Written anew, so what was there is not read: again.
+  // CHECK: scf.for %{{.*}} = %arg6 to %arg7 step %c1 {
+  // CHECK: math.sqrt
+  // CHECK-NOT: store
+  // CHECK: math.absf
+  // CHECK: return
+  %y = memref.alloca() : memref<1x64xf32>
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !row
+  tbq.rms_norm %x, %w epsilon 9.99999974E-6 features 64 into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, !row, memref<1x64xf32>, index, index, index) -> ()
+  tbq.quantize_activations %y columns 64 group 64 into(%q, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  tbq.rms_norm %x, %w epsilon 9.99999974E-6 features 64 into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, !row, memref<1x64xf32>, index, index, index) -> ()
+  tbq.quantize_activations %y columns 64 group 64 into(%q, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// So does a layer norm. Not where there are more rows, since a token's digits may
+// lie where another's row is still to be read, nor where the row is not the
+// worker's own; nor where another op reads it, a barrier stands between, or
+// another part is quantised.
+!row = !tbq.packed<1x64, f32, tile 1>
+// CHECK-LABEL: func.func @norms(
+func.func @norms(%x: memref<1x64xf32>, %y: memref<1x64xf32>, %q: memref<1x64xi8>, %scale: memref<1x16xf32>,
+    %sums: memref<1x16xi32>, %xs: memref<8x64xf32>, %qs: memref<8x64xi8>, %scales: memref<8x16xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !row
+  %a = memref.alloca() : memref<1x64xf32>
+  %as = memref.alloca() : memref<8x64xf32>
+  // CHECK: %[[MANY:.*]] = memref.alloca() : memref<8x64xf32>
+  // CHECK: math.sqrt
+  // CHECK-NOT: store
+  // CHECK: math.absf
+  // CHECK: vector.store %{{.*}}, %arg2[
+  tbq.layer_norm %x, %w, %w epsilon 9.99999974E-6 features 64 into(%a) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, !row, !row, memref<1x64xf32>, index, index, index) -> ()
+  tbq.quantize_activations %a columns 64 group 64 into(%q, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  // CHECK: vector.store %{{.*}}, %[[MANY]][
+  // CHECK: vector.load %[[MANY]][
+  // CHECK: vector.store %{{.*}}, %arg6[
+  tbq.rms_norm %xs, %w epsilon 9.99999974E-6 features 64 into(%as) count(%count) range(%begin, %end)
+    : (memref<8x64xf32>, !row, memref<8x64xf32>, index, index, index) -> ()
+  tbq.quantize_activations %as columns 64 group 64 into(%qs, %scales, %sums) count(%count) range(%begin, %end)
+    : (memref<8x64xf32>, memref<8x64xi8>, memref<8x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  // CHECK: vector.store %{{.*}}, %arg1[
+  // CHECK: vector.load %arg1[
+  tbq.rms_norm %x, %w epsilon 9.99999974E-6 features 64 into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, !row, memref<1x64xf32>, index, index, index) -> ()
+  tbq.quantize_activations %y columns 64 group 64 into(%q, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  return
+}
+// CHECK-LABEL: func.func @apart(
+func.func @apart(%x: memref<1x64xf32>, %q: memref<1x64xi8>, %scale: memref<1x16xf32>, %sums: memref<1x16xi32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !row
+  // CHECK: %[[A:.*]] = memref.alloca()
+  // CHECK: %[[B:.*]] = memref.alloca()
+  // CHECK: %[[C:.*]] = memref.alloca()
+  %a = memref.alloca() : memref<1x64xf32>
+  %b = memref.alloca() : memref<1x64xf32>
+  %c = memref.alloca() : memref<1x64xf32>
+  // CHECK: vector.store %{{.*}}, %[[A]][
+  tbq.rms_norm %x, %w epsilon 9.99999974E-6 features 64 into(%a) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, !row, memref<1x64xf32>, index, index, index) -> ()
+  // CHECK: vector.load %[[A]][
+  tbq.quantize_activations %a columns 64 group 64 into(%q, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  tbq.add %a, %a into(%a) count(%count) range(%begin, %end) : (memref<1x64xf32>, memref<1x64xf32>, memref<1x64xf32>, index, index, index) -> ()
+  // CHECK: vector.store %{{.*}}, %[[B]][
+  tbq.rms_norm %x, %w epsilon 9.99999974E-6 features 64 into(%b) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, !row, memref<1x64xf32>, index, index, index) -> ()
+  // CHECK: tbq.barrier
+  // CHECK: vector.load %[[B]][
+  tbq.barrier %team
+  tbq.quantize_activations %b columns 64 group 64 into(%q, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  // CHECK: vector.store %{{.*}}, %[[C]][
+  tbq.rms_norm %x, %w epsilon 9.99999974E-6 features 64 into(%c) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, !row, memref<1x64xf32>, index, index, index) -> ()
+  // CHECK: vector.load %[[C]][
+  tbq.quantize_activations %c columns 64 group 64 into(%q, %scale, %sums) count(%count) range(%begin, %count)
+    : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// A query head is the block's, sixteen keys a warp's at a time. Of f16, a lane
+// loads eight keys of a feature, twice 16 of these, and eight features of a
+// value, twice eight of these.
 !cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16>
 // CHECK: memref.global "private" @tbq_shared_attention : memref<544xf32, 3>
 // CHECK-LABEL: func.func @attention(
 func.func @attention(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<1x64xf32>,
     %count: index, %begin: index, %end: index) {
   // CHECK: scf.for %{{.*}} = %arg6 to %arg7 step %c1 {
+  // CHECK-COUNT-2: memref.load %arg0
   // CHECK: scf.for %[[BLOCK:.*]] = %{{.*}} to %{{.*}} step %c16 iter_args
-  // CHECK: scf.for %{{.*}} = %{{.*}} to %c32 step %c2 iter_args
+  // All of a block's bytes, before any is used.
+  // CHECK-COUNT-4: vector.load %arg1[%{{.*}}] {alignment = 16 : i64} : memref<32768xi8>, vector<16xi8>
+  // CHECK-NOT: vector.load
   // CHECK: arith.extf %{{.*}} : f16 to f32
-  // CHECK: math.fma
-  // CHECK: nvvm.shfl.sync bfly
+  // CHECK-NOT: arith.select
+  // CHECK-COUNT-16: math.fma
+  // Lanes 2, 4 and 8 apart divide eight keys' sums; lanes 16 apart have the same.
+  // CHECK-COUNT-8: nvvm.shfl.sync bfly
+  // CHECK: arith.cmpi slt
+  // CHECK: arith.select
   // CHECK: math.exp
-  // CHECK-COUNT-16: nvvm.shfl.sync idx
-  // CHECK: nvvm.barrier0
+  // CHECK-COUNT-2: nvvm.shfl.sync idx
+  // CHECK: scf.yield
+  // The eight lanes that have the same features.
+  // CHECK-COUNT-7: nvvm.shfl.sync bfly
   // CHECK: memref.store %{{.*}} : memref<544xf32, 3>
   // CHECK: nvvm.barrier0
   // CHECK: arith.divf
   // CHECK: memref.store %{{.*}}, %arg4
+  // CHECK: nvvm.barrier0
+  // CHECK-NEXT: }
+  // CHECK-NEXT: return
   tbq.attention %q, %cache[%layer] at %position heads 2 scale 0.176776692 !cache into(%y) count(%count) range(%begin, %end)
     : (memref<1x64xf32>, memref<32768xi8>, index, index, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// A token's own key and value are rounded as the cache holds them, and take the
+// place of what is loaded at its position.
+!cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16>
+// CHECK-LABEL: func.func @own_key(
+func.func @own_key(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<1x64xf32>,
+    %key: memref<1x32xf32>, %value: memref<1x32xf32>, %count: index, %begin: index, %end: index) {
+  // CHECK: %[[KEY:.*]] = memref.load %arg5
+  // CHECK: %[[HALF:.*]] = arith.truncf %[[KEY]] : f32 to f16
+  // CHECK: %[[ROUNDED:.*]] = arith.extf %[[HALF]] : f16 to f32
+  // CHECK: memref.load %arg5
+  // CHECK-COUNT-8: memref.load %arg6
+  // CHECK: scf.for
+  // CHECK: %[[IS:.*]] = arith.cmpi eq, %{{.*}}, %[[POSITION:.*]] : index
+  // CHECK: arith.select %[[IS]], %[[ROUNDED]], %{{.*}} : f32
+  // CHECK-COUNT-15: arith.select
+  // CHECK: nvvm.shfl.sync idx
+  // CHECK: %[[IS:.*]] = arith.cmpi eq, %{{.*}}, %[[POSITION]] : index
+  // CHECK-COUNT-8: arith.select %[[IS]], %{{.*}}, %{{.*}} : f32
+  tbq.attention %q, %cache[%layer] at %position key(%key) value(%value) heads 2 scale 0.176776692 !cache into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<32768xi8>, index, index, memref<1x32xf32>, memref<1x32xf32>, memref<1x64xf32>, index, index, index) -> ()
   return
 }
 

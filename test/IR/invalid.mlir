@@ -666,6 +666,38 @@ func.func @f(%x: tensor<?x16xf32>, %c: !tbq.cache<1 layers, 2 by 4, 8 tokens, f3
 
 // -----
 
+func.func @f(%x: tensor<1x8xf32>, %c: !tbq.cache<1 layers, 2 by 4, 8 tokens, f32>, %i: index) {
+  // expected-error @below {{has a key or a value of its token, not both}}
+  %r = tbq.attention %x, %c[%i] at %i key(%x) heads 2 scale 1.0 !tbq.cache<1 layers, 2 by 4, 8 tokens, f32> : (tensor<1x8xf32>, !tbq.cache<1 layers, 2 by 4, 8 tokens, f32>, index, index, tensor<1x8xf32>) -> tensor<1x8xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x8xf32>, %c: !tbq.cache<1 layers, 2 by 4, 8 tokens, f32>, %i: index) {
+  // expected-error @below {{has a key and a value for one token, not 'tensor<?x8xf32>'}}
+  %r = tbq.attention %x, %c[%i] at %i key(%x) value(%x) heads 2 scale 1.0 !tbq.cache<1 layers, 2 by 4, 8 tokens, f32> : (tensor<?x8xf32>, !tbq.cache<1 layers, 2 by 4, 8 tokens, f32>, index, index, tensor<?x8xf32>, tensor<?x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<1x8xf32>, %k: tensor<1x16xf32>, %c: !tbq.cache<1 layers, 2 by 4, 8 tokens, f32>, %i: index) {
+  // expected-error @below {{key and value need 8 columns, not 'tensor<1x16xf32>' and 'tensor<1x8xf32>'}}
+  %r = tbq.attention %x, %c[%i] at %i key(%k) value(%x) heads 2 scale 1.0 !tbq.cache<1 layers, 2 by 4, 8 tokens, f32> : (tensor<1x8xf32>, !tbq.cache<1 layers, 2 by 4, 8 tokens, f32>, index, index, tensor<1x16xf32>, tensor<1x8xf32>) -> tensor<1x8xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<1x8xf32>) {
+  // expected-error @below {{units of 3 columns do not divide vectors of 16}}
+  %r = tbq.add %x, %x unit 3 : (tensor<1x8xf32>, tensor<1x8xf32>) -> tensor<1x8xf32>
+  return
+}
+
+// -----
+
 //===- Linears, as the checkpoint says them -===//
 
 func.func @f(%x: tensor<?x40xf32>, %t: !tbq.digits<4x40, salient_mask>, %a: tensor<4x2xf16>) {

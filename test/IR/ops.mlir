@@ -186,6 +186,10 @@ func.func @step_on_buffers(%tokens: memref<1xi32>, %h: memref<1x64xf32>, %k: mem
   tbq.append_cache %k, %k, %cache[%i] at %i tokens %i !kv count(%i) range(%worker, %workers) : (memref<1x32xf32>, memref<1x32xf32>, memref<20480xi8>, index, index, index, index, index, index) -> ()
   // CHECK: tbq.attention %arg1, %arg7[%arg9] at %arg9 heads 4 scale 2.500000e-01 !cache into(%arg1) count(%arg9) :
   tbq.attention %h, %cache[%i] at %i heads 4 scale 0.25 !kv into(%h) count(%i) : (memref<1x64xf32>, memref<20480xi8>, index, index, memref<1x64xf32>, index) -> ()
+  // CHECK: tbq.attention %arg1, %arg7[%arg9] at %arg9 key(%[[KEY:.*]]) value(%[[KEY]]) heads 4 scale 2.500000e-01 !cache into(%arg1) count(%arg9) :
+  tbq.attention %h, %cache[%i] at %i key(%k) value(%k) heads 4 scale 0.25 !kv into(%h) count(%i) : (memref<1x64xf32>, memref<20480xi8>, index, index, memref<1x32xf32>, memref<1x32xf32>, memref<1x64xf32>, index) -> ()
+  // CHECK: tbq.gated_activation %arg1, %arg1 unit 4 into(%arg1) :
+  tbq.gated_activation %h, %h unit 4 into(%h) : (memref<1x64xf32>, memref<1x64xf32>, memref<1x64xf32>) -> ()
   // CHECK: tbq.gated_activation %arg1, %arg1 into(%arg1) :
   tbq.gated_activation %h, %h into(%h) : (memref<1x64xf32>, memref<1x64xf32>, memref<1x64xf32>) -> ()
   // CHECK: tbq.add %arg1, %arg1 into(%arg1) :

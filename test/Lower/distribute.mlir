@@ -281,7 +281,9 @@ func.func @decode(%arena: memref<8192xi8>, %weights: memref<65536xi8>, %cache: m
   %b = memref.view %arena[%b_at][] : memref<8192xi8> to memref<1x64xf32>
   %c_at = arith.constant 512 : index
   %c = memref.view %arena[%c_at][] : memref<8192xi8> to memref<1x64xf32>
-  %own = memref.alloca() : memref<1x64xf32>
+  %stack = memref.alloca() : memref<256xi8>
+  %own_at = arith.constant 0 : index
+  %own = memref.view %stack[%own_at][] : memref<256xi8> to memref<1x64xf32>
   %n = tbq.placed_weight [0] in %weights : memref<65536xi8> : !vector
   %m = tbq.placed_weight [0] in %weights : memref<65536xi8> : !matrix
   // CHECK-NOT: tbq.barrier

@@ -14,15 +14,16 @@
 
 // CHECK-LABEL: func.func private @decode_layers_0(
 // CHECK-SAME: %[[ARENA:arg0]]: memref<9216xi8>, %[[WEIGHTS:arg1]]: memref<5312xi8>, %[[CACHE:arg2]]: memref<11264xi8>, %arg3: memref<1xi32>, %arg4: memref<1x32xf32>, %[[POSITION:arg5]]: index, %[[COUNT:arg6]]: index, %arg7: index, %arg8: !tbq.team, %[[LAYER:arg9]]: index) {
-// What every worker makes for itself is its own. One token's other buffers, y
-// and the attention's, share no bytes; the residual lies above what its layer
-// needs.
+// What every worker makes for itself lies in memory of its own. One token's other
+// buffers, y and the attention's, share no bytes; the residual lies above what
+// its layer needs.
 // CHECK-DAG: %[[Y:.*]] = memref.view %[[ARENA]][%c0][] : memref<9216xi8> to memref<1x48xf32>
 // CHECK-DAG: %[[O:.*]] = memref.view %[[ARENA]][%c192][] : memref<9216xi8> to memref<1x48xf32>
-// CHECK-DAG: %[[S:.*]] = memref.alloca() {alignment = 64 : i64} : memref<1x16xi32>
-// CHECK-DAG: %[[A:.*]] = memref.alloca() {alignment = 64 : i64} : memref<1x16xf32>
-// CHECK-DAG: %[[Q:.*]] = memref.alloca() {alignment = 64 : i64} : memref<1x48xi8>
-// CHECK-DAG: %[[X:.*]] = memref.alloca() {alignment = 64 : i64} : memref<1x48xf32>
+// CHECK-DAG: %[[OWN:.*]] = memref.alloca() {alignment = 64 : i64} : memref<384xi8>
+// CHECK-DAG: %[[S:.*]] = memref.view %[[OWN]][%c256][] : memref<384xi8> to memref<1x16xi32>
+// CHECK-DAG: %[[A:.*]] = memref.view %[[OWN]][%c192][] : memref<384xi8> to memref<1x16xf32>
+// CHECK-DAG: %[[Q:.*]] = memref.view %[[OWN]][%c320][] : memref<384xi8> to memref<1x48xi8>
+// CHECK-DAG: %[[X:.*]] = memref.view %[[OWN]][%c0][] : memref<384xi8> to memref<1x48xf32>
 // CHECK-DAG: %[[H:.*]] = memref.view %[[ARENA]][%c384][] : memref<9216xi8> to memref<1x48xf32>
 // CHECK: %[[N:.*]] = tbq.placed_weight [2560, 2752] layer(%[[LAYER]]) in %[[WEIGHTS]]
 // CHECK: tbq.rms_norm %[[H]], %[[N]] {{.*}} into(%[[X]]) count(%[[COUNT]]) :
@@ -141,7 +142,8 @@ tbq.weights @weights bytes 1024 {
 // Two rows of 160,000 bytes are more than a worker's stack is asked for: the
 // second one lies in the arena.
 // CHECK-LABEL: func.func @decode(
-// CHECK-DAG: %[[OWN:.*]] = memref.alloca() {alignment = 64 : i64} : memref<1x40000xf32>
+// CHECK-DAG: %[[STACK:.*]] = memref.alloca() {alignment = 64 : i64} : memref<160000xi8>
+// CHECK-DAG: %[[OWN:.*]] = memref.view %[[STACK]][%c0][] : memref<160000xi8> to memref<1x40000xf32>
 // CHECK-DAG: %[[SHARED:.*]] = memref.view %arg0[
 // CHECK: tbq.embedding {{.*}} into(%[[OWN]])
 // CHECK: tbq.rms_norm %[[OWN]], {{.*}} into(%[[SHARED]])

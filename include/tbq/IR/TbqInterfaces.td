@@ -32,6 +32,10 @@ def Tbq_StepOpInterface : OpInterface<"StepOp"> {
     InterfaceMethod<"Whether the op writes the KV cache it names.",
       "bool", "writesCache", (ins), "", "return false;">,
     InterfaceMethod<[{
+      Whether the op reads only what earlier steps left in the cache, at
+      positions that no op of this step writes.
+    }], "bool", "readsEarlierCache", (ins), "", "return false;">,
+    InterfaceMethod<[{
       Whether result 0 may lie in the buffer of operand `operand`, because each
       element is read by the unit that writes it, and before.
     }], "bool", "mayOverwrite", (ins "::mlir::Value":$operand), "", "return false;">,

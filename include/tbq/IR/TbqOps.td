@@ -307,9 +307,10 @@ def Tbq_AppendCacheOp : Tbq_StepOp<"append_cache",
 
 def Tbq_AttentionOp : Tbq_StepOp<"attention",
     (ins Tbq_Rows:$query, AnyTypeOf<[Tbq_CacheType, AnyMemRef]>:$cache,
-         Index:$layer, Index:$position, I64Attr:$heads, F32Attr:$scale,
+         Index:$layer, Index:$position, Optional<Tbq_Rows>:$key,
+         Optional<Tbq_Rows>:$value, I64Attr:$heads, F32Attr:$scale,
          TypeAttrOf<Tbq_CacheType>:$cache_type),
-    ["getUnitColumns", "getCacheMemory"]> {
+    ["getUnitColumns", "getCacheMemory", "readsEarlierCache"]> {
   let summary = "causal attention of each token over the cache, grouped heads";
   let description = [{
     Token t attends to positions 0 .. position + t. Head h reads kv head
@@ -317,32 +318,48 @@ def Tbq_AttentionOp : Tbq_StepOp<"attention",
     with a running maximum, so that the result does not depend on how many
     tokens a step carries; blocks are summed in spans of 16, so that its error
     does not grow with their number.
+
+    With `key` and `value` there is one token, whose own these are: rounded as
+    the cache holds them, they stand at its position. Of the cache, only what
+    earlier steps left is read then.
+
+    ```mlir
+    %o = tbq.attention %q, %cache[%layer] at %position key(%k) value(%v) heads 9 scale 0.125 !cache
+      : (tensor<1x576xf32>, !cache, index, index, tensor<1x192xf32>, tensor<1x192xf32>) -> tensor<1x576xf32>
+    ```
   }];
   let assemblyFormat = !strconcat([{
-    $query `,` $cache `[` $layer `]` `at` $position `heads` $heads
-    `scale` $scale $cache_type}], BufferForm);
+    $query `,` $cache `[` $layer `]` `at` $position (`key` `(` $key^ `)`)?
+    (`value` `(` $value^ `)`)? `heads` $heads `scale` $scale $cache_type}],
+    BufferForm);
 }
 
+/// Columns of a unit of an op that goes element by element: 16, unless
+/// `unit` says so.
+defvar Unit = "(`unit` $unit^)?";
+
 def Tbq_GatedActivationOp : Tbq_StepOp<"gated_activation",
-    (ins Tbq_Rows:$gate, Tbq_Rows:$up), ["getUnitColumns"]> {
+    (ins Tbq_Rows:$gate, Tbq_Rows:$up, OptionalAttr<I64Attr>:$unit),
+    ["getUnitColumns"]> {
   let summary = "silu(gate) * up, element by element";
-  let assemblyFormat = !strconcat("$gate `,` $up", BufferForm);
+  let assemblyFormat = !strconcat("$gate `,` $up", Unit, BufferForm);
 }
 
 def Tbq_ActivationOp : Tbq_StepOp<"activation",
-    (ins Tbq_Rows:$input, Tbq_FunctionAttr:$function), ["getUnitColumns", "mayOverwrite"]> {
+    (ins Tbq_Rows:$input, Tbq_FunctionAttr:$function,
+         OptionalAttr<I64Attr>:$unit), ["getUnitColumns", "mayOverwrite"]> {
   let summary = "relu or gelu, element by element";
   let description = [{
     gelu is x times the normal distribution's share below x, not the
     approximation of it by tanh.
   }];
-  let assemblyFormat = !strconcat("$input $function", BufferForm);
+  let assemblyFormat = !strconcat("$input $function", Unit, BufferForm);
 }
 
-def Tbq_AddOp : Tbq_StepOp<"add", (ins Tbq_Rows:$lhs, Tbq_Rows:$rhs),
-    ["getUnitColumns", "mayOverwrite"]> {
+def Tbq_AddOp : Tbq_StepOp<"add",
+    (ins Tbq_Rows:$lhs, Tbq_Rows:$rhs, OptionalAttr<I64Attr>:$unit), ["getUnitColumns", "mayOverwrite"]> {
   let summary = "residual addition";
-  let assemblyFormat = !strconcat("$lhs `,` $rhs", BufferForm);
+  let assemblyFormat = !strconcat("$lhs `,` $rhs", Unit, BufferForm);
 }
 
 def Tbq_SelectRowsOp : Tbq_StepOp<"select_rows",

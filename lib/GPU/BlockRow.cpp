@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// See BlockRow.h.
+
+#include "BlockRow.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+BlockRow::BlockRow(ThreadBuilder &t, int64_t columns)
+    : t(t), columns(columns), padded(llvm::alignTo(columns, kLanes)),
+      vectors(llvm::divideCeil(padded, kBlockColumns)) {}
+
+std::pair<Value, Value> BlockRow::getColumn(int64_t number) {
+  Value column = t.add(t.mul(t.thread(), kVector), number * kBlockColumns);
+  if ((number + 1) * kBlockColumns <= padded)
+    return {column, Value()};
+  return {t.min(column, t.index(padded - kVector)),
+          t.less(column, t.index(padded))};
+}
+
+void BlockRow::ifExists(int64_t number, llvm::function_ref<void(Value)> body) {
+  std::pair<Value, Value> column = getColumn(number);
+  if (column.second)
+    t.ifThen(column.second, [&] { body(column.first); });
+  else
+    body(column.first);
+}
+
+static void extractAll(ThreadBuilder &t, Value vector,
+                       SmallVector<Value> &elements) {
+  int64_t size = cast<VectorType>(vector.getType()).getNumElements();
+  for (int64_t i = 0; i < size; ++i)
+    elements.push_back(t.extract(vector, i));
+}
+
+SmallVector<Value> BlockRow::load(Value rows, Value token) {
+  auto type = VectorType::get({kVector}, t.b.getF32Type());
+  SmallVector<Value> elements;
+  for (int64_t number = 0; number < vectors; ++number)
+    extractAll(t, t.loadVector(rows, {token, getColumn(number).first}, type),
+               elements);
+  return mask(elements);
+}
+
+SmallVector<Value> BlockRow::load(Value bytes) {
+  auto type = VectorType::get({kVector}, t.b.getF32Type());
+  SmallVector<Value> elements;
+  for (int64_t number = 0; number < vectors; ++number)
+    extractAll(t, t.loadBytes(bytes, t.mul(getColumn(number).first, 4), type),
+               elements);
+  return elements;
+}
+
+SmallVector<Value> BlockRow::mask(SmallVector<Value> elements) {
+  Value zero = t.constant(0.0f);
+  for (int64_t number = 0; number < vectors; ++number) {
+    if ((number + 1) * kBlockColumns <= columns)
+      continue;
+    Value first = t.add(t.mul(t.thread(), kVector), number * kBlockColumns);
+    Value exists = t.less(first, t.index(columns)); // all four, or none
+    for (int64_t i = 0; i < kVector; ++i) {
+      if (columns % kVector)
+        exists = t.less(t.add(first, i), t.index(columns));
+      Value &element = elements[number * kVector + i];
+      element = t.select(exists, element, zero);
+    }
+  }
+  return elements;
+}
+
+void BlockRow::store(ArrayRef<Value> elements, Value rows, Value token) {
+  for (int64_t number = 0; number < vectors; ++number)
+    ifExists(number, [&](Value column) {
+      t.storeVector(elements.slice(number * kVector, kVector), rows,
+                    {token, column});
+    });
+}
+
+void BlockRow::storeBytes(ArrayRef<Value> elements, Value rows, Value token) {
+  for (int64_t number = 0; number < vectors; ++number)
+    ifExists(number, [&](Value column) {
+      t.storeBytes(elements.slice(number * kVector, kVector), rows,
+                   {token, column});
+    });
+}
+
+Value BlockRow::reduce(Reduction reduction, ArrayRef<Value> elements,
+                       int64_t turn) {
+  Value part = elements.front();
+  for (Value element : elements.drop_front())
+    part = t.combine(reduction, part, element);
+  return t.reduceBlock(reduction, part, turn);
+}
+
+Value BlockRow::sumVector(ArrayRef<Value> elements, int64_t number,
+                          int64_t columns) {
+  ArrayRef<Value> vector = elements.slice(number * kVector, kVector);
+  auto sum = [&](Value x, Value y) { return t.combine(Reduction::Sum, x, y); };
+  return t.reduceWarp(Reduction::Sum,
+                      sum(sum(vector[0], vector[1]), sum(vector[2], vector[3])),
+                      columns / kVector);
+}
+
+void BlockRow::sumGroups(ArrayRef<Value> elements, int64_t group, Value sums,
+                         Value token,
+                         llvm::function_ref<Value(Value)> getStored) {
+  // A row that is one group may as well be one of more columns.
+  if (group >= columns)
+    group = columns <= kWarpColumns
+                ? std::max<int64_t>(llvm::PowerOf2Ceil(columns), kVector)
+                : llvm::alignTo(columns, kWarpColumns);
+  int64_t part = std::min<int64_t>(group & -group, kWarpColumns);
+  if (part < kVector || (part < group && part < kWarpLanes))
+    return sumStored(group, sums, token, elements.front().getType(), getStored);
+  if (part < group)
+    return sumParts(elements, part, group, sums, token);
+  for (int64_t number = 0; number < vectors; ++number) {
+    Value sum = sumVector(elements, number, group);
+    Value column = t.add(t.mul(t.thread(), kVector), number * kBlockColumns);
+    Value begins = t.both(t.equal(t.rem(column, group), 0),
+                          t.less(column, t.index(columns)));
+    t.ifThen(begins,
+             [&] { t.store(sum, sums, {token, t.div(column, group)}); });
+  }
+}
+
+/// Groups of several parts, each a warp's or less: a thread adds up a group's.
+void BlockRow::sumParts(ArrayRef<Value> elements, int64_t part, int64_t group,
+                        Value sums, Value token) {
+  int64_t parts = vectors * kBlockColumns / part;
+  Type type = elements.front().getType();
+  Value shared = t.getShared("parts_" + std::to_string(parts), parts);
+  for (int64_t number = 0; number < vectors; ++number) {
+    Value sum = sumVector(elements, number, part);
+    Value column = t.add(t.mul(t.thread(), kVector), number * kBlockColumns);
+    t.ifThen(t.equal(t.rem(column, part), 0), [&] {
+      t.store(t.bitcast(sum, t.b.getF32Type()), shared, {t.div(column, part)});
+    });
+  }
+  t.synchronize();
+  int64_t groups = llvm::divideCeil(columns, group), inGroup = group / part;
+  t.loop(t.thread(), t.index(groups), t.index(kThreads), [&](Value number) {
+    Value first = t.mul(number, inGroup);
+    auto load = [&](Value at) { return t.bitcast(t.load(shared, {at}), type); };
+    Value last = t.min(t.add(first, inGroup), t.index(parts));
+    Value sum = t.loop(t.add(first, 1), last, t.index(1), {load(first)},
+                       [&](Value at, ValueRange before) {
+                         return SmallVector<Value>{
+                             t.combine(Reduction::Sum, before[0], load(at))};
+                       })[0];
+    t.store(sum, sums, {token, number});
+  });
+}
+
+/// Groups of any size, a warp each.
+void BlockRow::sumStored(int64_t group, Value sums, Value token, Type type,
+                         llvm::function_ref<Value(Value)> getStored) {
+  Value zero = type.isF32() ? t.constant(0.0f) : t.constantI32(0);
+  int64_t groups = llvm::divideCeil(columns, group);
+  t.synchronize();
+  t.loop(t.warp(), t.index(groups), t.index(kWarps), [&](Value number) {
+    Value first = t.mul(number, group);
+    Value last = t.min(t.add(first, group), t.index(columns));
+    Value part = t.loop(t.add(first, t.lane()), last, t.index(kWarpLanes),
+                        {zero}, [&](Value column, ValueRange before) {
+                          return SmallVector<Value>{t.combine(
+                              Reduction::Sum, before[0], getStored(column))};
+                        })[0];
+    Value sum = t.reduceWarp(Reduction::Sum, part);
+    t.ifThen(t.equal(t.lane(), 0),
+             [&] { t.store(sum, sums, {token, number}); });
+  });
+}

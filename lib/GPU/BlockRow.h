@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// A row of activations in the registers of a block's threads: each has vectors
+// of four columns, 512 vectors apart. What is past the row's columns counts as
+// 0. The order of its sums is a matter of the number of columns alone.
+#ifndef TBQ_GPU_BLOCKROW_H
+#define TBQ_GPU_BLOCKROW_H
+
+#include "ThreadBuilder.h"
+
+namespace mlir::tbq {
+
+class BlockRow {
+public:
+  BlockRow(ThreadBuilder &t, int64_t columns);
+
+  /// This thread's elements of row `token` of a buffer of f32.
+  SmallVector<Value> load(Value rows, Value token);
+  /// The same of f32 in packed bytes.
+  SmallVector<Value> load(Value bytes);
+  /// With 0 past the last column.
+  SmallVector<Value> mask(SmallVector<Value> elements);
+  void store(ArrayRef<Value> elements, Value rows, Value token);
+  /// Of i32, the low bytes.
+  void storeBytes(ArrayRef<Value> elements, Value rows, Value token);
+
+  /// Over the block, to all threads. Between two meetings of its threads each
+  /// needs another `turn`: of two, by turns.
+  Value reduce(Reduction reduction, ArrayRef<Value> elements, int64_t turn);
+  /// Stores the sum of each group of columns in row `token` of `sums`.
+  /// `getStored` reads an element of any column again, behind a meeting.
+  void sumGroups(ArrayRef<Value> elements, int64_t group, Value sums,
+                 Value token, llvm::function_ref<Value(Value)> getStored);
+
+private:
+  static constexpr int64_t kVector = 4;
+  /// Columns that a warp's lanes hold side by side.
+  static constexpr int64_t kWarpColumns = kVector * kWarpLanes;
+  static constexpr int64_t kBlockColumns = kVector * kThreads;
+
+  /// The first column of the thread's vector number `number`, and whether the
+  /// padded row has it (null: in every thread). A column of it in any case.
+  std::pair<Value, Value> getColumn(int64_t number);
+  void ifExists(int64_t number, llvm::function_ref<void(Value)> body);
+  /// The sum of `columns` that stand side by side, a power of two, to the lanes
+  /// that have them.
+  Value sumVector(ArrayRef<Value> elements, int64_t number, int64_t columns);
+  void sumParts(ArrayRef<Value> elements, int64_t part, int64_t group,
+                Value sums, Value token);
+  void sumStored(int64_t group, Value sums, Value token, Type type,
+                 llvm::function_ref<Value(Value)> getStored);
+
+  ThreadBuilder &t;
+  int64_t columns, padded;
+  int64_t vectors; // that a thread has
+};
+
+} // namespace mlir::tbq
+
+#endif // TBQ_GPU_BLOCKROW_H

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Ops that make something of a whole row, on a GPU: norms, quantised
+// activations, sums of groups. The row is the block's, in its registers. In a
+// step of one token a norm goes into what is quantised without a way through
+// memory, where nothing else reads it. Each row ends where the threads meet.
+
+#include "BlockRow.h"
+#include "LowerStep.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+static void forEachRow(ThreadBuilder &t, StepOp op,
+                       llvm::function_ref<void(Value token)> body) {
+  forEachToken(t, op, [&](Value token) {
+    body(token);
+    t.synchronize();
+  });
+}
+
+/// 1 / sqrt(squares / features + epsilon)
+static Value getNormFactor(ThreadBuilder &t, Value squares, int64_t features,
+                           const APFloat &epsilon) {
+  Value mean = t.divf(squares, t.constant(float(features)));
+  Value root = math::SqrtOp::create(
+      t.b, t.loc, t.addf(mean, t.constant(epsilon.convertToFloat())));
+  return t.divf(t.constant(1.0f), root);
+}
+
+static Value sumSquares(ThreadBuilder &t, BlockRow &row,
+                        ArrayRef<Value> elements, int64_t turn) {
+  Value part = t.mulf(elements.front(), elements.front());
+  for (Value x : elements.drop_front())
+    part = t.fma(x, x, part);
+  return row.reduce(Reduction::Sum, part, turn);
+}
+
+/// The row's norm; counts the turns that its sums take.
+static SmallVector<Value> getNorm(ThreadBuilder &t, RmsNormOp op, BlockRow &row,
+                                  Value token, int64_t &turn) {
+  SmallVector<Value> elements = row.load(op.getInput(), token);
+  SmallVector<Value> weights = row.load(getBytes(t, op.getWeight()));
+  Value squares = sumSquares(t, row, elements, turn++);
+  Value factor = getNormFactor(t, squares, op.getFeatures(), op.getEpsilon());
+  for (auto [x, weight] : llvm::zip_equal(elements, weights))
+    x = t.mulf(weight, t.mulf(x, factor));
+  return elements;
+}
+
+static SmallVector<Value> getNorm(ThreadBuilder &t, LayerNormOp op,
+                                  BlockRow &row, Value token, int64_t &turn) {
+  SmallVector<Value> elements = row.load(op.getInput(), token);
+  SmallVector<Value> weights = row.load(getBytes(t, op.getWeight()));
+  SmallVector<Value> biases = row.load(getBytes(t, op.getBias()));
+  Value mean = t.divf(row.reduce(Reduction::Sum, elements, turn++),
+                      t.constant(float(op.getFeatures())));
+  for (Value &x : elements)
+    x = t.subf(x, mean);
+  elements = row.mask(elements);
+  Value squares = sumSquares(t, row, elements, turn++);
+  Value factor = getNormFactor(t, squares, op.getFeatures(), op.getEpsilon());
+  for (auto [x, weight, bias] : llvm::zip_equal(elements, weights, biases))
+    x = t.fma(weight, t.mulf(x, factor), bias);
+  return row.mask(elements);
+}
+
+template <typename NormOp> static void lower(ThreadBuilder &t, NormOp op) {
+  BlockRow row(t, op.getFeatures());
+  forEachRow(t, op, [&](Value token) {
+    int64_t turn = 0;
+    row.store(getNorm(t, op, row, token, turn), op.getInto().front(), token);
+  });
+}
+
+void mlir::tbq::lowerRmsNorm(ThreadBuilder &t, RmsNormOp op) { lower(t, op); }
+void mlir::tbq::lowerLayerNorm(ThreadBuilder &t, LayerNormOp op) {
+  lower(t, op);
+}
+
+void mlir::tbq::lowerGroupSums(ThreadBuilder &t, GroupSumsOp op) {
+  BlockRow row(t, op.getColumnsAttr().getInt());
+  forEachRow(t, op, [&](Value token) {
+    row.sumGroups(row.load(op.getInput(), token), op.getGroup(),
+                  op.getInto().front(), token, [&](Value column) {
+                    return t.load(op.getInput(), {token, column});
+                  });
+  });
+}
+
+/// Stores a row's digits: in one byte, or the low byte and what it leaves to
+/// the high one.
+static void storeDigits(ThreadBuilder &t, BlockRow &row, ArrayRef<Value> q,
+                        ValueRange digits, Value token) {
+  row.storeBytes(q, digits.back(), token);
+  if (digits.size() == 1)
+    return;
+  // The low byte counts from -128 to 127.
+  auto high = llvm::map_to_vector(q, [&](Value x) {
+    return arith::ShRSIOp::create(t.b, t.loc, t.add(x, t.constantI32(128)),
+                                  t.constantI32(8))
+        .getResult();
+  });
+  row.storeBytes(high, digits.front(), token);
+}
+
+/// What was stored for one column.
+static Value loadDigits(ThreadBuilder &t, ValueRange digits, ValueRange at) {
+  auto load = [&](Value rows) -> Value {
+    return arith::ExtSIOp::create(t.b, t.loc, t.b.getI32Type(),
+                                  t.load(rows, at));
+  };
+  Value low = load(digits.back());
+  if (digits.size() == 1)
+    return low;
+  return t.add(t.mul(load(digits.front()), t.constantI32(256)), low);
+}
+
+static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
+                     ArrayRef<Value> elements, Value token, int64_t turn) {
+  ValueRange digits = op.getInto().drop_back(2);
+  Value scales = op.getInto().drop_back().back(), sums = op.getInto().back();
+  Value steps = t.constant(digits.size() == 1 ? kSteps8 : kSteps16);
+  auto sizes = llvm::map_to_vector(elements, [&](Value x) {
+    return math::AbsFOp::create(t.b, t.loc, x).getResult();
+  });
+  Value largest =
+      t.maxf(row.reduce(Reduction::Maximum, sizes, turn), t.constant(1e-5f));
+  t.ifThen(t.equal(t.thread(), 0), [&] {
+    t.store(t.divf(largest, steps), scales, {token, t.index(0)});
+  });
+  Value factor = t.divf(steps, largest);
+  auto q = llvm::map_to_vector(
+      elements, [&](Value x) { return t.roundToI32(t.mulf(x, factor)); });
+  storeDigits(t, row, q, digits, token);
+  row.sumGroups(q, op.getGroup(), sums, token, [&](Value column) {
+    return loadDigits(t, digits, {token, column});
+  });
+}
+
+void mlir::tbq::lowerQuantizeActivations(ThreadBuilder &t,
+                                         QuantizeActivationsOp op) {
+  BlockRow row(t, op.getColumnsAttr().getInt());
+  forEachRow(t, op, [&](Value token) {
+    quantize(t, op, row, row.load(op.getInput(), token), token, /*turn=*/0);
+  });
+}
+
+template <typename NormOp>
+static void lower(ThreadBuilder &t, NormOp norm, QuantizeActivationsOp op) {
+  BlockRow row(t, norm.getFeatures());
+  forEachRow(t, op, [&](Value token) {
+    int64_t turn = 0;
+    SmallVector<Value> elements = getNorm(t, norm, row, token, turn);
+    quantize(t, op, row, elements, token, turn);
+  });
+}
+
+void mlir::tbq::lowerNormAndQuantize(ThreadBuilder &t, StepOp norm,
+                                     QuantizeActivationsOp op) {
+  if (auto rms = dyn_cast<RmsNormOp>(norm.getOperation()))
+    lower(t, rms, op);
+  else
+    lower(t, cast<LayerNormOp>(norm.getOperation()), op);
+}
+
+/// Whether the buffer is the worker's own, for the time of the function.
+static bool isOwn(Value buffer) {
+  while (auto view = buffer.getDefiningOp<ViewLikeOpInterface>())
+    buffer = view.getViewSource();
+  return buffer.getDefiningOp<memref::AllocaOp>() ||
+         buffer.getDefiningOp<memref::GetGlobalOp>();
+}
+
+/// Whether anything behind `op` reads the row, before one of the step's ops
+/// writes it anew: bytes of the worker's own may be used again.
+static bool isReadBehind(Operation *op, Value row) {
+  auto uses = [&](Operation *user) {
+    return llvm::is_contained(user->getOperands(), row);
+  };
+  for (op = op->getNextNode(); op; op = op->getNextNode()) {
+    auto step = dyn_cast<StepOp>(op);
+    if (step && uses(op))
+      return llvm::count(op->getOperands(), row) >
+             llvm::count(step.getInto(), row);
+    WalkResult found = op->walk([&](Operation *inner) {
+      return uses(inner) ? WalkResult::interrupt() : WalkResult::advance();
+    });
+    if (found.wasInterrupted())
+      return true;
+  }
+  return false;
+}
+
+QuantizeActivationsOp mlir::tbq::findQuantize(StepOp norm) {
+  if (!isa<RmsNormOp, LayerNormOp>(norm.getOperation()))
+    return nullptr;
+  Value row = norm.getInto().front();
+  if (cast<MemRefType>(row.getType()).getDimSize(0) != 1 || !isOwn(row))
+    return nullptr;
+  // What stands between is arithmetic: no barrier, nothing that is shown.
+  Operation *next = norm->getNextNode();
+  while (next && isPure(next))
+    next = next->getNextNode();
+  auto quantize = dyn_cast_or_null<QuantizeActivationsOp>(next);
+  if (!quantize || quantize.getInput() != row ||
+      quantize.getRange() != norm.getRange() || isReadBehind(quantize, row))
+    return nullptr;
+  return quantize;
+}

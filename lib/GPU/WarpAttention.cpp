@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// See WarpAttention.h. A token's own key and value, where the op has them, take
+// the place of what is loaded at its position, so all that follows is the same,
+// to the bit, as when they are read from the cache.
+
+#include "WarpAttention.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+WarpAttention::WarpAttention(ThreadBuilder &t, AttentionOp op, Value token,
+                             Value head)
+    : t(t), op(op), type(op.getCacheType()),
+      cache(t.b, t.loc, type, op.getLayer(),
+            t.div(head, op.getHeads() / type.getKvHeads())),
+      token(token), head(head),
+      kvHead(t.div(head, op.getHeads() / type.getKvHeads())),
+      position(t.add(op.getPosition(), token)),
+      perLoad(16 / type.getElementBytes()), keyLanes(kBlock / perLoad),
+      keyLoads(llvm::divideCeil(type.getHeadDim() * keyLanes, kWarpLanes)),
+      valueVectors(type.getPaddedHeadDim() / perLoad),
+      valueLanes(
+          std::min<int64_t>(llvm::PowerOf2Ceil(valueVectors), kWarpLanes)),
+      valuePieces(llvm::divideCeil(valueVectors, valueLanes)),
+      valueLoads(kBlock * valueLanes / kWarpLanes) {
+  int64_t headDim = type.getHeadDim();
+  for (int64_t load = 0; load < keyLoads; ++load) {
+    auto [feature, exists] = getKeyFeature(load);
+    Value column = t.add(t.mul(head, headDim), feature);
+    Value q = t.load(op.getQuery(), {token, column});
+    query.push_back(exists ? t.select(exists, q, t.constant(0.0f)) : q);
+    if (op.getKey())
+      ownKey.push_back(loadOwn(op.getKey(), feature));
+  }
+  if (!op.getValue())
+    return;
+  for (int64_t piece = 0; piece < valuePieces; ++piece) {
+    Value first = t.mul(getValueVector(piece).first, perLoad);
+    for (int64_t i = 0; i < perLoad; ++i)
+      ownValue.push_back(
+          loadOwn(op.getValue(), t.min(t.add(first, i), t.index(headDim - 1))));
+  }
+}
+
+Value WarpAttention::roundToCache(Value x) {
+  Type element = type.getElementType();
+  return element.isF32()
+             ? x
+             : t.toF32(arith::TruncFOp::create(t.b, t.loc, element, x));
+}
+
+Value WarpAttention::loadOwn(Value rows, Value feature) {
+  Value column = t.add(t.mul(kvHead, type.getHeadDim()), feature);
+  return roundToCache(t.load(rows, {token, column}));
+}
+
+std::pair<Value, Value> WarpAttention::getKeyFeature(int64_t load) {
+  int64_t features = kWarpLanes / keyLanes, headDim = type.getHeadDim();
+  Value feature = t.add(t.div(t.lane(), keyLanes), load * features);
+  if ((load + 1) * features <= headDim)
+    return {feature, Value()};
+  return {t.min(feature, t.index(headDim - 1)),
+          t.less(feature, t.index(headDim))};
+}
+
+std::pair<Value, Value> WarpAttention::getValueVector(int64_t piece) {
+  Value vector = t.add(t.rem(t.lane(), valueLanes), piece * valueLanes);
+  if ((piece + 1) * valueLanes <= valueVectors)
+    return {vector, Value()};
+  return {t.min(vector, t.index(valueVectors - 1)),
+          t.less(vector, t.index(valueVectors))};
+}
+
+Value WarpAttention::getValueKey(int64_t load) {
+  return t.add(t.div(t.lane(), valueLanes), load * (kWarpLanes / valueLanes));
+}
+
+WarpAttention::Block WarpAttention::load(Value block) {
+  auto vector = VectorType::get({perLoad}, type.getElementType());
+  Block loaded;
+  for (int64_t load = 0; load < keyLoads; ++load) {
+    Value row = cache.getKeyOffset(block, getKeyFeature(load).first);
+    Value offset = t.add(row, t.mul(t.rem(t.lane(), keyLanes), 16));
+    loaded.keys.push_back(t.loadBytes(op.getCache(), offset, vector));
+  }
+  for (int64_t load = 0; load < valueLoads; ++load) {
+    Value at = t.add(t.mul(block, kBlock), getValueKey(load));
+    for (int64_t piece = 0; piece < valuePieces; ++piece) {
+      Value first = t.mul(getValueVector(piece).first, perLoad);
+      loaded.values.push_back(
+          t.loadBytes(op.getCache(), cache.getValueOffset(at, first), vector));
+    }
+  }
+  return loaded;
+}
+
+SmallVector<Value> WarpAttention::addLanes(SmallVector<Value> sums,
+                                           int64_t first) {
+  for (int64_t distance = first; distance < kWarpLanes; distance *= 2) {
+    if (sums.size() == 1) {
+      sums[0] = t.addf(sums[0], t.shuffle(sums[0], distance));
+      continue;
+    }
+    Value upper = t.equal(t.rem(t.div(t.lane(), distance), 2), 1);
+    SmallVector<Value> kept;
+    for (size_t i = 0; i < sums.size(); i += 2) {
+      Value own = t.select(upper, sums[i + 1], sums[i]);
+      Value given = t.select(upper, sums[i], sums[i + 1]);
+      kept.push_back(t.addf(own, t.shuffle(given, distance)));
+    }
+    sums = kept;
+  }
+  return sums;
+}
+
+/// The score of key number lane % keyLanes * perLoad + lane % 16 / keyLanes of
+/// the block, -inf where it is later than the token.
+Value WarpAttention::getScore(Value block, const Block &loaded) {
+  SmallVector<Value> dots(perLoad, t.constant(0.0f));
+  Value first =
+      t.add(t.mul(block, kBlock), t.mul(t.rem(t.lane(), keyLanes), perLoad));
+  for (int64_t load = 0; load < keyLoads; ++load)
+    for (int64_t i = 0; i < perLoad; ++i) {
+      Value key = t.toF32(t.extract(loaded.keys[load], i));
+      if (op.getKey())
+        key = t.select(t.same(t.add(first, i), position), ownKey[load], key);
+      dots[i] = t.fma(query[load], key, dots[i]);
+    }
+  Value dot = addLanes(dots, keyLanes)[0];
+  Value key = t.add(first, t.div(t.rem(t.lane(), kBlock), keyLanes));
+  return t.select(t.less(key, t.add(position, 1)),
+                  t.mulf(dot, t.constant(op.getScale().convertToFloat())),
+                  t.constant(-INFINITY));
+}
+
+/// State: the largest score, the sum of weights and the lane's parts of the
+/// weighted sum of values, relative to it.
+SmallVector<Value> WarpAttention::addBlock(Value block, ValueRange state) {
+  Block loaded = load(block);
+  Value score = getScore(block, loaded);
+  Value largest =
+      t.maxf(state[0], t.reduceWarp(Reduction::Maximum, score, kBlock));
+  Value weight = t.exp(t.subf(score, largest));
+  Value decay = t.exp(t.subf(state[0], largest));
+  SmallVector<Value> next = {
+      largest,
+      t.fma(state[1], decay, t.reduceWarp(Reduction::Sum, weight, kBlock))};
+  for (Value sum : state.drop_front(2))
+    next.push_back(t.mulf(sum, decay));
+  // Keys past the token weigh 0; the cache holds zeros or older values there.
+  for (int64_t load = 0; load < valueLoads; ++load) {
+    Value key = getValueKey(load);
+    Value lane = t.add(t.mul(t.rem(key, perLoad), keyLanes),
+                       t.div(key, perLoad)); // that has its score
+    Value own = t.getFromLane(weight, lane);
+    Value isOwn = t.same(t.add(t.mul(block, kBlock), key), position);
+    for (int64_t i = 0; i < valuePieces * perLoad; ++i) {
+      Value vector = loaded.values[load * valuePieces + i / perLoad];
+      Value value = t.toF32(t.extract(vector, i % perLoad));
+      if (op.getValue())
+        value = t.select(isOwn, ownValue[i], value);
+      next[2 + i] = t.fma(own, value, next[2 + i]);
+    }
+  }
+  return next;
+}
+
+void WarpAttention::run(Value shared, Value base) {
+  SmallVector<Value> none(2 + valuePieces * perLoad, t.constant(0.0f));
+  none[0] = t.constant(-1e30f);
+  Value blocks = t.add(t.div(position, kBlock), 1);
+  SmallVector<Value> state = t.loop(
+      t.warp(), blocks, t.index(kWarps), none,
+      [&](Value block, ValueRange seen) { return addBlock(block, seen); });
+  t.ifThen(t.equal(t.lane(), 0), [&] {
+    t.store(state[0], shared, {base});
+    t.store(state[1], shared, {t.add(base, 1)});
+  });
+  for (int64_t piece = 0; piece < valuePieces; ++piece) {
+    auto parts = ArrayRef(state).slice(2 + piece * perLoad, perLoad);
+    SmallVector<Value> sums = addLanes(SmallVector<Value>(parts), valueLanes);
+    int64_t shares = perLoad / sums.size();
+    auto [vector, exists] = getValueVector(piece);
+    Value first = t.add(t.add(base, 2),
+                        t.add(t.mul(vector, perLoad),
+                              t.rem(t.div(t.lane(), valueLanes), shares)));
+    auto store = [&] {
+      for (auto [i, sum] : llvm::enumerate(sums))
+        t.store(sum, shared, {t.add(first, i * shares)});
+    };
+    if (exists)
+      t.ifThen(exists, store);
+    else
+      store();
+  }
+}

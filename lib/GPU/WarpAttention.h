@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// One warp's part of a head's attention: every kWarps-th block of 16 keys. Keys
+// lie with a feature's 16 side by side, values with a key's features; a lane
+// loads 16 bytes of either at a time, all of a block before it uses any. So it
+// has some features of a few keys, then one key's score, then a few features of
+// some keys; what lanes have in common is added by shuffles.
+#ifndef TBQ_GPU_WARPATTENTION_H
+#define TBQ_GPU_WARPATTENTION_H
+
+#include "ThreadBuilder.h"
+
+#include "tbq/Target/CacheHead.h"
+
+namespace mlir::tbq {
+
+class WarpAttention {
+public:
+  /// For a query head of a token, where `t` stands.
+  WarpAttention(ThreadBuilder &t, AttentionOp op, Value token, Value head);
+
+  /// Visits the warp's blocks and stores what they come to, relative to their
+  /// largest score, at `base` of shared memory: that score, the sum of weights,
+  /// the weighted sum of values by features.
+  void run(Value shared, Value base);
+  /// How many floats that is.
+  static int64_t getStateFloats(CacheType type) {
+    return 2 + type.getPaddedHeadDim();
+  }
+
+private:
+  static constexpr int64_t kBlock = CacheType::kBlock;
+
+  /// A block's keys and values as they were loaded: vectors of elements.
+  struct Block {
+    SmallVector<Value> keys, values;
+  };
+
+  Block load(Value block);
+  Value getScore(Value block, const Block &loaded);
+  SmallVector<Value> addBlock(Value block, ValueRange state);
+
+  /// Of keys: the feature of this lane's load number `load`, one of the head's
+  /// in any case, and whether it is that (null: it always is).
+  std::pair<Value, Value> getKeyFeature(int64_t load);
+  /// Of values: the number of the lane's vector in a piece of a row, likewise.
+  std::pair<Value, Value> getValueVector(int64_t piece);
+  /// The key, of 16, whose value the lane has of load number `load`.
+  Value getValueKey(int64_t load);
+
+  /// As the cache holds it.
+  Value roundToCache(Value x);
+  Value loadOwn(Value rows, Value feature);
+  /// Adds up over the lanes that are `first`, 2 `first` .. 16 apart, to all of
+  /// them. They divide the sums they have, as far as these go: a lane keeps
+  /// each n-th, of n lanes the one in whose place it stands.
+  SmallVector<Value> addLanes(SmallVector<Value> sums, int64_t first);
+
+  ThreadBuilder &t;
+  AttentionOp op;
+  CacheType type;
+  CacheHead cache;
+  Value token, head, kvHead, position;
+  int64_t perLoad;          // elements of 16 bytes
+  int64_t keyLanes;         // that share a feature of a block's keys
+  int64_t keyLoads;         // of a block's keys, by a lane
+  int64_t valueVectors;     // of a key's value
+  int64_t valueLanes;       // that have a key's value, or a piece of it
+  int64_t valuePieces;      // of a key's value
+  int64_t valueLoads;       // of a block's values, by a lane, each a piece
+  SmallVector<Value> query; // of the lane's features of keys
+  SmallVector<Value> ownKey, ownValue; // the token's, if the op has them
+};
+
+} // namespace mlir::tbq
+
+#endif // TBQ_GPU_WARPATTENTION_H
