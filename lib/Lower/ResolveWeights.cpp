@@ -33,6 +33,32 @@ static memref::GlobalOp getTable(PackedBytesOp op, ArrayRef<int64_t> offsets,
   return table;
 }
 
+/// What every offset but the first is from the one before it, if that is so:
+/// the first layer's weights have others between them.
+static std::optional<int64_t> getStride(ArrayRef<int64_t> offsets) {
+  int64_t stride = offsets.back() - offsets.drop_back().back();
+  for (size_t i = 2; i < offsets.size(); ++i)
+    if (offsets[i] - offsets[i - 1] != stride)
+      return std::nullopt;
+  return stride;
+}
+
+/// By arithmetic: a table would be a load that everything waits for.
+static Value getStridedOffset(OpBuilder &b, Location loc, Value layer,
+                              ArrayRef<int64_t> offsets, int64_t stride) {
+  auto constant = [&](int64_t value) -> Value {
+    return arith::ConstantIndexOp::create(b, loc, value);
+  };
+  Value offset = arith::AddIOp::create(
+      b, loc, constant(offsets[1] - stride),
+      arith::MulIOp::create(b, loc, layer, constant(stride)));
+  if (offsets[0] == offsets[1] - stride)
+    return offset;
+  Value isFirst = arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, layer,
+                                        constant(0));
+  return arith::SelectOp::create(b, loc, isFirst, constant(offsets[0]), offset);
+}
+
 /// A packed weight's bytes: where it was placed, for this layer.
 static void lowerBytes(PackedBytesOp op, OffsetTables &tables) {
   OpBuilder b(op);
@@ -42,6 +68,8 @@ static void lowerBytes(PackedBytesOp op, OffsetTables &tables) {
   Value offset;
   if (llvm::all_equal(offsets)) {
     offset = arith::ConstantIndexOp::create(b, loc, offsets.front());
+  } else if (std::optional<int64_t> stride = getStride(offsets)) {
+    offset = getStridedOffset(b, loc, placed.getLayer(), offsets, *stride);
   } else {
     memref::GlobalOp global = getTable(op, offsets, tables);
     Value table = memref::GetGlobalOp::create(b, loc, global.getType(),
