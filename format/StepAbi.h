@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define TBQ_STEP_ABI 3u
+#define TBQ_STEP_ABI 4u
 
 /* One for all workers of a step, zero-initialised before first use and reusable
  * after. The two counters are on cache lines of their own. */
@@ -81,6 +81,7 @@ typedef struct tbq_model_table {
   uint64_t weights_bytes;
   uint64_t arena_bytes;
   uint64_t cache_bytes;
+  uint64_t shared_bytes; /* of a GPU's block, beside what its kernels declare */
   int64_t decode_tokens;
   int64_t prefill_tokens;
   int64_t logits_stride; /* floats from one row of logits to the next */

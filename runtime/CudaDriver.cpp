@@ -51,6 +51,7 @@ static Outcome openDriver(CudaDriver &d) {
       symbol(d.cuModuleLoadDataEx, "cuModuleLoadDataEx"),
       symbol(d.cuModuleUnload, "cuModuleUnload"),
       symbol(d.cuModuleGetFunction, "cuModuleGetFunction"),
+      symbol(d.cuFuncSetAttribute, "cuFuncSetAttribute"),
       symbol(d.cuOccupancyMaxActiveBlocksPerMultiprocessor,
              "cuOccupancyMaxActiveBlocksPerMultiprocessor"),
       symbol(d.cuMemAlloc, "cuMemAlloc_v2"),

@@ -35,6 +35,7 @@ struct CudaDriver {
   int (*cuModuleUnload)(CudaModule module);
   int (*cuModuleGetFunction)(CudaFunction *function, CudaModule module,
                              const char *name);
+  int (*cuFuncSetAttribute)(CudaFunction function, int attribute, int value);
   int (*cuOccupancyMaxActiveBlocksPerMultiprocessor)(int *blocks,
                                                      CudaFunction function,
                                                      int threads,
@@ -75,6 +76,9 @@ enum CudaAttribute : int {
   cudaMultiprocessors = 16,
   cudaCooperativeLaunch = 95
 };
+
+/// An attribute of a function: shared memory asked for at its launch, at most.
+constexpr int cudaMaxDynamicSharedBytes = 8;
 
 } // namespace tbq
 

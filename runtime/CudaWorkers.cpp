@@ -131,9 +131,15 @@ Outcome CudaWorkers::loadKernels() {
                   "cuModuleGetFunction", purpose);
         !found)
       return found;
+    if (Outcome set = check(
+            driver->cuFuncSetAttribute(*function, cudaMaxDynamicSharedBytes,
+                                       int(table.shared_bytes)),
+            "cuFuncSetAttribute", purpose);
+        !set)
+      return set;
     if (Outcome asked =
             check(driver->cuOccupancyMaxActiveBlocksPerMultiprocessor(
-                      &resident, *function, threadsOfBlock, 0),
+                      &resident, *function, threadsOfBlock, table.shared_bytes),
                   "cuOccupancyMaxActiveBlocksPerMultiprocessor", purpose);
         !asked)
       return asked;
@@ -239,10 +245,11 @@ Outcome CudaWorkers::run(const StepCall &call) {
   void *parameters[] = {&arena,    &weights, &cache, &tokens, &logits,
                         &position, &count,   &first, &barrier};
   CudaFunction step = count <= table.decode_tokens ? decode : prefill;
-  if (Outcome launched = check(driver->cuLaunchCooperativeKernel(
-                                   step, unsigned(blocks), 1, 1, threadsOfBlock,
-                                   1, 1, 0, stream, parameters),
-                               "cuLaunchCooperativeKernel", purpose);
+  if (Outcome launched =
+          check(driver->cuLaunchCooperativeKernel(
+                    step, unsigned(blocks), 1, 1, threadsOfBlock, 1, 1,
+                    unsigned(table.shared_bytes), stream, parameters),
+                "cuLaunchCooperativeKernel", purpose);
       !launched)
     return launched;
   if (window.isOpen())

@@ -84,8 +84,12 @@ static Result<llvm::GlobalVariable *> addTable(llvm::Module &module,
   addData(kWeightsSymbol);
 
   for (StringRef name :
-       {"tbq.arena_bytes", "tbq.cache_bytes", "tbq.decode_tokens",
-        "tbq.prefill_tokens", "tbq.logits_stride"}) {
+       {"tbq.arena_bytes", "tbq.cache_bytes", "tbq.shared_bytes",
+        "tbq.decode_tokens", "tbq.prefill_tokens", "tbq.logits_stride"}) {
+    if (name == "tbq.shared_bytes" && !onDevice) {
+      fields.push_back(llvm::ConstantInt::get(word, 0));
+      continue;
+    }
     Result<int64_t> size = getSize(source, name);
     if (!size)
       return size.error();
@@ -103,12 +107,12 @@ static Result<llvm::GlobalVariable *> addTable(llvm::Module &module,
   }
   addData(kKernelsSymbol);
 
-  static_assert(sizeof(tbq_model_table) == 2 * 4 + 15 * 8,
+  static_assert(sizeof(tbq_model_table) == 2 * 4 + 16 * 8,
                 "the table below has the fields of format/StepAbi.h");
   llvm::SmallVector<llvm::Type *> types(2, half);
   for (unsigned i = 0; i < 3; ++i)
     types.append({pointer, word});
-  types.append(5, word);
+  types.append(6, word);
   types.append(2, pointer);
   types.append({pointer, word});
   auto *type = llvm::StructType::create(context, types, "tbq_model_table");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// tbq-mark-kernels: what the code generator must know of the two entry points.
+// tbq-mark-kernels: what the code generator must know of the two entry points,
+// and that the launch brings the worker's memory.
 
 #include "ThreadBuilder.h"
 
@@ -19,6 +20,13 @@ namespace {
 struct MarkKernelsPass : tbq::impl::MarkKernelsPassBase<MarkKernelsPass> {
   void runOnOperation() override {
     Builder b(&getContext());
+    for (auto global : getOperation().getOps<LLVM::GlobalOp>())
+      if (global.getSymName() == kWorkerMemory) {
+        global.setGlobalType(LLVM::LLVMArrayType::get(b.getI8Type(), 0));
+        global.setLinkage(LLVM::Linkage::External);
+        global.getInitializerRegion().getBlocks().clear();
+        global.removeValueAttr();
+      }
     for (auto function : getOperation().getOps<LLVM::LLVMFuncOp>()) {
       if (function.isExternal() ||
           (function.getName() != "decode" && function.getName() != "prefill"))

@@ -4,7 +4,8 @@
 // WorkerMemory.h) belongs to all threads of a block. Input: functions with
 // buffers on the stack. Output: views of one buffer that the threads share.
 // Invariant: a layer function's buffers lie behind those of the entry points,
-// which live while it runs.
+// which live while it runs. How much it is, tbq.shared_bytes says to the
+// launch.
 
 #include "ThreadBuilder.h"
 
@@ -17,8 +18,6 @@ namespace mlir::tbq {
 
 using namespace mlir;
 using namespace mlir::tbq;
-
-static constexpr const char *kBufferName = "tbq_shared_worker";
 
 static int64_t getBytes(MemRefType type) {
   return llvm::alignTo(
@@ -42,7 +41,7 @@ static void share(func::FuncOp function, MemRefType type, int64_t offset) {
   function.walk([&](memref::AllocaOp op) {
     OpBuilder b(op);
     Location loc = op.getLoc();
-    Value all = memref::GetGlobalOp::create(b, loc, type, kBufferName);
+    Value all = memref::GetGlobalOp::create(b, loc, type, kWorkerMemory);
     MemRefType own = op.getType();
     auto shared =
         MemRefType::get(own.getShape(), own.getElementType(),
@@ -67,6 +66,7 @@ struct ShareWorkerMemoryPass
     for (auto function : module.getOps<func::FuncOp>())
       (function.isPublic() ? entries : layers).push_back(function);
     int64_t first = getMostBytes(entries), second = getMostBytes(layers);
+    module->setAttr("tbq.shared_bytes", Builder(module).getI64IntegerAttr(0));
     if (first + second == 0)
       return;
     OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
@@ -74,7 +74,9 @@ struct ShareWorkerMemoryPass
     auto type = MemRefType::get({first + second + kAlignment}, b.getI8Type(),
                                 MemRefLayoutAttrInterface(),
                                 b.getI64IntegerAttr(kSharedMemory));
-    memref::GlobalOp::create(b, module.getLoc(), kBufferName,
+    module->setAttr("tbq.shared_bytes",
+                    b.getI64IntegerAttr(type.getDimSize(0)));
+    memref::GlobalOp::create(b, module.getLoc(), kWorkerMemory,
                              b.getStringAttr("private"), type, b.getUnitAttr(),
                              /*constant=*/false,
                              b.getI64IntegerAttr(kAlignment));

@@ -19,6 +19,9 @@ inline constexpr int64_t kWarps = kThreads / kWarpLanes;
 /// NVVM's address space of memory that a block's threads share.
 inline constexpr int64_t kSharedMemory = 3;
 
+/// The memory of the worker that a block is, as a symbol.
+inline constexpr const char *kWorkerMemory = "tbq_shared_worker";
+
 enum class Reduction { Sum, Maximum };
 
 class ThreadBuilder {

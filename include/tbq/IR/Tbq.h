@@ -35,8 +35,9 @@ inline constexpr int64_t kLanes = 16;
 inline constexpr int64_t kWarpRows = 8;
 inline constexpr int64_t kThreadBytes = 16;
 /// Memory of a GPU's block for the buffers of the worker that it is: of an
-/// entry point and of a layer. A kernel may have 48 KiB without asking.
-inline constexpr int64_t kSharedBytes = 32 << 10;
+/// entry point and of a layer. A block may have 99 KiB since sm_80, for what
+/// kernels declare too.
+inline constexpr int64_t kSharedBytes = 80 << 10;
 /// Alignment of buffers in the arena and of weights in their section, bytes.
 inline constexpr int64_t kAlignment = 64;
 

@@ -71,6 +71,8 @@ CALL(cuModuleUnload, (void *module), (void)module; --held)
 CALL(cuModuleGetFunction, (void **function, void *module, const char *name),
      (void)module;
      *function = strdup(name))
+CALL(cuFuncSetAttribute, (void *function, int attribute, int value),
+     (void)function; (void)attribute; (void)value)
 CALL(cuOccupancyMaxActiveBlocksPerMultiprocessor,
      (int *blocks, void *function, int threads, size_t bytes), (void)function;
      (void)threads; (void)bytes; *blocks = getenv("FAKE_FULL") ? 0 : 1)
