@@ -114,7 +114,7 @@ def MatchUnitsPass : Pass<"tbq-match-units", "::mlir::func::FuncOp"> {
     For a step of one token, where a worker so goes on with what it wrote.
 
     ```mlir
-    %g = tbq.packed_linear %x, %w : (..., !tbq.packed<1536x576, ..., tile 4>) -> tensor<1x1536xf32>
+    %g = tbq.packed_linear %x, %w : (..., !tbq.packed<1536x576, ..., tile 8>) -> tensor<1x1536xf32>
     %y = tbq.gated_activation %g, %u : (tensor<1x1536xf32>, tensor<1x1536xf32>) -> tensor<1x1536xf32>
     // becomes
     %y = tbq.gated_activation %g, %u unit 4 : ...
@@ -289,9 +289,9 @@ def LowerLinearToGPUPass : Pass<"tbq-lower-linear-to-gpu"> {
   let summary = "packed linears to what a thread of a block does, for any layout";
   let description = [{
     One generator for all schemes: it reads planes, terms and groups from the
-    layout, whose tiles have four rows. A warp has a tile, or several share one
-    where there are fewer tiles than warps on `blocks` blocks. int8 dot products
-    are `nvvm.dot.accumulate.4way`.
+    layout, whose tiles have eight rows. A warp has a tile, or two, or several
+    share one where there are fewer tiles than warps on `blocks` blocks. int8
+    products are the tensor cores', `nvvm.mma.sync` of m16n8k32.
   }];
   let options = [
     Option<"blocks", "blocks", "int64_t", "132", "blocks that the step is expected to run on">];

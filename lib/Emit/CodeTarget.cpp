@@ -247,6 +247,14 @@ Result<CodeTarget> CodeTarget::resolve(const TargetFlags &flags) {
   return target;
 }
 
+/// The number in the name of a GPU's architecture, 90 of sm_90a.
+static unsigned getGenerationOf(StringRef name) {
+  unsigned generation = 0;
+  return name.consume_front("sm_") && !name.consumeInteger(10, generation)
+             ? generation
+             : 0;
+}
+
 Result<CodeTarget> CodeTarget::resolveDevice(const TargetFlags &flags) {
   initializeTargets();
   CodeTarget target;
@@ -262,15 +270,10 @@ Result<CodeTarget> CodeTarget::resolveDevice(const TargetFlags &flags) {
   Subtarget every(machine->createMCSubtargetInfo(triple, "", ""));
   SmallVector<StringRef> valid;
   for (const llvm::SubtargetSubTypeKV &processor :
-       every->getAllProcessorDescriptions()) {
-    unsigned generation = 0;
-    // Older ones have no such memory order between blocks.
-    if (!StringRef(processor.Key)
-             .drop_front(3)
-             .consumeInteger(10, generation) &&
-        generation >= 70)
+       every->getAllProcessorDescriptions())
+    // Older ones have no products of 32 bytes.
+    if (getGenerationOf(processor.Key) >= 80)
       valid.push_back(processor.Key);
-  }
   if (!llvm::is_contained(valid, target.cpu))
     return makeError("--gpu-arch", "", refusedValue(target.cpu, valid));
   return target;

@@ -15,9 +15,9 @@ static constexpr int64_t kSlice = 32, kProductTokens = 8;
 static constexpr int64_t kMostColumns = 128; // of a piece
 /// Tokens that a tile meets at once: of integers, and where each costs a lane
 /// registers for all rows.
-static constexpr int64_t kTokens = 64, kFewTokens = 8;
+static constexpr int64_t kTokens = 32, kFewTokens = 8;
 /// Pieces that a lane has loaded before it computes, of one token and of many.
-static constexpr int64_t kAhead = 4, kAheadOfMany = 2;
+static constexpr int64_t kAhead = 4, kAheadOfMany = 1;
 
 PieceGeometry::PieceGeometry(LayoutAttr layout) {
   int64_t group = layout.getGroup(), rest = layout.getColumns() % group;
@@ -44,14 +44,14 @@ static LayoutAttr getLayout(PackedLinearOp op) {
   return op.getWeight().getType().getLayout();
 }
 
-static bool isInteger(PackedLinearOp op) {
+static bool takesIntegers(PackedLinearOp op) {
   return !cast<MemRefType>(op.getInput().getType()).getElementType().isF32();
 }
 
 /// A product has room for two, which all blocks should have.
 static int64_t getTilesAtOnce(PackedLinearOp op, int64_t blocks) {
   LayoutAttr layout = getLayout(op);
-  return isInteger(op) && !layout.getSalient() &&
+  return takesIntegers(op) && !layout.getSalient() &&
                  layout.getNumTiles() >= 2 * blocks
              ? 2
              : 1;
@@ -60,10 +60,10 @@ static int64_t getTilesAtOnce(PackedLinearOp op, int64_t blocks) {
 DigitLinear::DigitLinear(PackedLinearOp op, OpBuilder &b, int64_t blocks)
     : WarpLinear(op, b, PieceGeometry(getLayout(op)).pieces,
                  getTilesAtOnce(op, blocks),
-                 isInteger(op) && !getLayout(op).getSalient() ? kTokens
-                                                              : kFewTokens,
+                 takesIntegers(op) && !getLayout(op).getSalient() ? kTokens
+                                                                  : kFewTokens,
                  blocks),
-      geometry(layout), low(op.getLow()), integer(isInteger(op)) {}
+      geometry(layout), low(op.getLow()), integer(takesIntegers(op)) {}
 
 SmallVector<LaneSum> DigitLinear::sumPieces(Value tile, Value end, Value active,
                                             Value share, Value token) {

@@ -25,9 +25,10 @@ WarpLinear::WarpLinear(PackedLinearOp op, OpBuilder &b, int64_t pieces,
       input(op.getInput()), pieces(pieces), shares(1), tiles(tiles) {
   int64_t rows = cast<MemRefType>(input.getType()).getDimSize(0);
   this->tokens = std::min(rows, tokens);
-  // So that all warps have work, if the tile has pieces for them.
+  // So that warps have work, if the tile has pieces for them, and none has to
+  // come round again.
   int64_t units = llvm::divideCeil(layout.getNumTiles(), tiles);
-  while (shares < kWarps && units * shares < blocks * kWarps &&
+  while (shares < kWarps && 2 * units * shares <= blocks * kWarps &&
          pieces >= 2 * shares)
     shares *= 2;
 }

@@ -74,7 +74,31 @@ SmallVector<Value> WarpLinear::loopOverPieces(
     Value active, Value share, ValueRange init, int64_t ahead,
     llvm::function_ref<Piece(Value)> load,
     llvm::function_ref<void(const Piece &, MutableArrayRef<Value>)> add) {
-  // A warp without a tile has no pieces.
+  int64_t most = (pieces + shares - 1) / shares; // of a share
+  if (most <= ahead) {
+    // All at once, and what a share lacks adds nothing. A warp without a tile
+    // does nothing.
+    return t.loop(t.index(0), t.select(active, t.index(1), t.index(0)),
+                  t.index(1), init, [&](Value, ValueRange before) {
+                    SmallVector<Value> next(before);
+                    SmallVector<std::pair<Piece, Value>> loaded;
+                    for (int64_t i = 0; i < most; ++i) {
+                      Value number = t.add(share, i * shares), exists;
+                      if ((i + 1) * shares > pieces) {
+                        exists = t.less(number, t.index(pieces));
+                        number = t.min(number, t.index(pieces - 1));
+                      }
+                      loaded.push_back({load(number), exists});
+                    }
+                    for (const auto &[piece, exists] : loaded) {
+                      SmallVector<Value> sums(next);
+                      add(piece, sums);
+                      for (auto [sum, more] : llvm::zip(next, sums))
+                        sum = exists ? t.select(exists, more, sum) : more;
+                    }
+                    return next;
+                  });
+  }
   Value count = t.select(active, t.index(pieces), t.index(0));
   SmallVector<Value> carried(init);
   carried.push_back(share);
@@ -88,13 +112,13 @@ SmallVector<Value> WarpLinear::loopOverPieces(
     next.back() = t.add(next.back(), number * shares);
     return next;
   };
-  if (ahead > 1 && pieces >= ahead * shares) {
+  if (ahead > 1) {
     Value last = t.sub(count, t.index((ahead - 1) * shares));
     carried =
         t.loop(share, last, t.index(ahead * shares), carried,
                [&](Value, ValueRange before) { return step(ahead, before); });
   }
-  if (ahead == 1 || pieces < ahead * shares || pieces % (ahead * shares))
+  if (ahead == 1 || pieces % (ahead * shares))
     carried = t.loop(carried.back(), count, t.index(shares), carried,
                      [&](Value, ValueRange before) { return step(1, before); });
   carried.pop_back();

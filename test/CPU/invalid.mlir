@@ -1,11 +1,11 @@
 // RUN: tbq-opt %s --tbq-lower-linear-to-cpu --tbq-lower-step-to-cpu --split-input-file --verify-diagnostics
-// Tiles of four rows are a GPU's, and what goes with them.
+// Tiles of eight rows are a GPU's, and what goes with them.
 
-!narrow = !tbq.packed<16x16, digits [2], terms [[1, 0]], group 16, tile 4>
+!narrow = !tbq.packed<16x16, digits [2], terms [[1, 0]], group 16, tile 8>
 func.func @tile(%x: memref<1x16xi8>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !narrow
-  // expected-error @below {{on a CPU needs tiles of 16 rows, not #tbq.layout<16x16, digits [2], terms [[1, 0]], group 16, tile 4>}}
+  // expected-error @below {{on a CPU needs tiles of 16 rows, not #tbq.layout<16x16, digits [2], terms [[1, 0]], group 16, tile 8>}}
   tbq.packed_linear %x, %w activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<1x16xi8>, !narrow, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
   return

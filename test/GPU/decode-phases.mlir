@@ -5,11 +5,11 @@
 !kv = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16>
 !norm = !tbq.packed<1x64, f32, tile 1>
 !angles = !tbq.packed<64x32, f32, tile 1>
-!table = !tbq.packed<64x64, f32, tile 4>
-!q = !tbq.packed<64x64, digits [2], terms [[1, -1]], group 64, tile 4>
-!k = !tbq.packed<32x64, digits [2], terms [[1, -1]], group 64, tile 4>
-!up = !tbq.packed<128x64, digits [2], terms [[1, -1]], group 64, tile 4>
-!down = !tbq.packed<64x128, digits [2], terms [[1, -1]], group 64, tile 4>
+!table = !tbq.packed<64x64, f32, tile 8>
+!q = !tbq.packed<64x64, digits [2], terms [[1, -1]], group 64, tile 8>
+!k = !tbq.packed<32x64, digits [2], terms [[1, -1]], group 64, tile 8>
+!up = !tbq.packed<128x64, digits [2], terms [[1, -1]], group 64, tile 8>
+!down = !tbq.packed<64x128, digits [2], terms [[1, -1]], group 64, tile 8>
 
 // CHECK-LABEL: func.func private @decode_layers_0(
 // CHECK: tbq.barrier
@@ -43,7 +43,7 @@
 // CHECK-NOT: tbq.barrier
 // CHECK: tbq.packed_linear
 // CHECK-NOT: tbq.barrier
-// CHECK: tbq.gated_activation {{.*}} unit 4
+// CHECK: tbq.gated_activation {{.*}} unit 8
 // CHECK: tbq.barrier
 // CHECK-NOT: tbq.barrier
 // CHECK: tbq.quantize_activations

@@ -1,10 +1,9 @@
 // RUN: tbq-opt %s --tbq-lower-linear-to-gpu --canonicalize --cse --split-input-file --verify-diagnostics | FileCheck %s
-// One generator for every layout: tiles of four rows, strides, terms.
+// One generator for every layout: tiles of eight rows, pieces, terms.
 
-// Decode, int8, ternary with a shift. A lane takes 16 columns of four rows at
-// once: 16 bytes of digits and 16 of activations, four dot products a row.
-// 2048 columns are 128 strides: at 132 blocks there are fewer tiles than warps,
-// and two warps share a tile.
+// Decode, int8, ternary with a shift. 512 tiles are enough for two at once; eight
+// warps share them, each with two of their 16 groups, which it has loaded before
+// it multiplies: two words of digits and a coefficient a term, of both tiles.
 !ternary = !tbq.packed<4096x2048, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @decode_i8(
 func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x4096xf32>,
@@ -12,35 +11,39 @@ func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: mem
   // CHECK-DAG: %[[MASK:.*]] = arith.constant 50529027 : i32
   // CHECK-DAG: %[[TWO:.*]] = arith.constant 2 : i32
   // CHECK: tbq.packed_bytes
-  // Eight tiles a round; a warp without a tile has no strides.
-  // CHECK: scf.for %[[FIRST:.*]] = %arg6 to %arg7 step %c8 {
+  // CHECK: scf.for %[[FIRST:.*]] = %arg6 to %arg7 step %c4 {
   // CHECK: %[[TILE:.*]] = arith.addi %[[FIRST]], %{{.*}}
   // CHECK: %[[ACTIVE:.*]] = arith.cmpi slt, %[[TILE]], %arg7
-  // CHECK: arith.select %[[ACTIVE]], %c128, %c0
-  // The loads of a stride, before anything of it is used.
-  // CHECK: %[[CODES:.*]] = vector.load %{{.*}} {alignment = 16 : i64} : memref<2359296xi8>, vector<16xi8>
-  // CHECK: %[[WORDS:.*]] = vector.bitcast %[[CODES]] : vector<16xi8> to vector<4xi32>
-  // CHECK: vector.load %{{.*}} {alignment = 8 : i64} : memref<2359296xi8>, vector<8xi8>
-  // CHECK: vector.load %{{.*}} {alignment = 8 : i64} : memref<2359296xi8>, vector<8xi8>
+  // CHECK: %[[NEXT:.*]] = arith.addi %[[TILE]], %c1
+  // CHECK: %[[OTHER:.*]] = arith.cmpi slt, %[[NEXT]], %arg7
+  // CHECK: arith.select %[[OTHER]], %[[NEXT]], %[[TILE]]
+  // CHECK: arith.select %[[ACTIVE]], %c1, %c0
+  // CHECK: %[[BYTES:.*]] = vector.load %{{.*}} {alignment = 4 : i64} : memref<2359296xi8>, vector<4xi8>
+  // CHECK: %[[ONE:.*]] = vector.bitcast %[[BYTES]] : vector<4xi8> to vector<1xi32>
+  // CHECK: %[[WORD:.*]] = vector.extract %[[ONE]][0]
+  // CHECK-COUNT-7: vector<4xi8> to vector<1xi32>
+  // CHECK-NOT: vector<4xi8> to vector<1xi32>
+  // The lane's columns: 16 and, 64 further, another 16.
   // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x2048xi8>, vector<16xi8>
-  // CHECK: %[[WORD:.*]] = vector.extract %[[WORDS]][0]
+  // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x2048xi8>, vector<16xi8>
   // CHECK: arith.andi %[[WORD]], %[[MASK]]
-  // CHECK: nvvm.dot.accumulate.4way %{{.*}} <unsigned>, %{{.*}} <signed>, %{{.*}} : vector<4xi8>, vector<4xi8>
   // CHECK: %[[SHIFTED:.*]] = arith.shrui %[[WORD]], %[[TWO]]
   // CHECK: arith.andi %[[SHIFTED]], %[[MASK]]
-  // CHECK-COUNT-15: nvvm.dot.accumulate.4way
-  // The group's sum counts once, in its first stride.
-  // CHECK: %[[SUM:.*]] = memref.load %arg1
-  // CHECK: arith.select %{{.*}}, %[[SUM]], %{{.*}} : i32
-  // CHECK: math.fma
-  // CHECK-NOT: nvvm.dot.accumulate.4way
-  // Lanes, then the two warps.
-  // CHECK: nvvm.shfl.sync bfly
-  // CHECK: memref.get_global @tbq_shared_linear : memref<512xf32, 3>
+  // CHECK: nvvm.mma.sync {{.*}} multiplicandAPtxType = #nvvm.mma_type<u8>, multiplicandBPtxType = #nvvm.mma_type<s8>, shape = #nvvm.shape<m = 16, n = 8, k = 32>
+  // CHECK-COUNT-3: nvvm.mma.sync
+  // CHECK: memref.load %arg1
+  // CHECK-COUNT-4: math.fma
+  // CHECK-COUNT-4: nvvm.mma.sync
+  // CHECK-NOT: nvvm.mma.sync
+  // The eight warps, in their order; the second tile only if it is the block's.
+  // CHECK: %[[STORES:.*]] = arith.andi %[[OTHER]], %{{.*}} : i1
+  // CHECK: memref.get_global @tbq_shared_linear : memref<1024xf32, 3>
   // CHECK: nvvm.barrier0
   // CHECK: memref.store
   // CHECK: nvvm.barrier0
   // CHECK: arith.mulf %{{.*}} : f32
+  // CHECK: memref.store %{{.*}}, %arg3
+  // CHECK: arith.andi %{{.*}}, %[[STORES]] : i1
   // CHECK: memref.store %{{.*}}, %arg3
   // CHECK: nvvm.barrier0
   // CHECK-NEXT: return
@@ -52,24 +55,23 @@ func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: mem
 
 // -----
 
-// Two planes: 32 columns a stride, a load for each plane. i16: two digits of an
-// activation, high and low.
+// Two planes of bits, 32 columns a word: of groups of 32, a lane has a quarter
+// of a word. i16: two digits of an activation, high and low, a product each.
 !dual = !tbq.packed<64x64, digits [1, 1], terms [[1, 0, 0], [0, 1, 0]], group 32, tile 8>
 // CHECK-LABEL: func.func @decode_i16(
 func.func @decode_i16(%x: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   // CHECK-DAG: %[[MASK:.*]] = arith.constant 16843009 : i32
   // CHECK-DAG: %[[HIGH:.*]] = arith.constant 256 : i32
-  // CHECK: vector.load %{{.*}} {alignment = 16 : i64} : memref<{{.*}}>, vector<16xi8>
-  // CHECK: vector.load %{{.*}} {alignment = 16 : i64} : memref<{{.*}}>, vector<16xi8>
-  // CHECK: vector.load %arg0
-  // CHECK-COUNT-32: nvvm.dot.accumulate.4way
-  // CHECK: vector.load %arg1
-  // CHECK-COUNT-32: nvvm.dot.accumulate.4way
+  // CHECK: vector<4xi8> to vector<1xi32>
+  // CHECK: arith.shrui %{{.*}}, %[[OWN:.*]] : i32
+  // CHECK: vector<4xi8> to vector<1xi32>
+  // CHECK: vector.load %arg0{{.*}} vector<8xi8>
+  // CHECK: vector.load %arg1{{.*}} vector<8xi8>
+  // CHECK-COUNT-2: nvvm.mma.sync
   // CHECK: arith.muli %{{.*}}, %[[HIGH]]
-  // CHECK-COUNT-64: nvvm.dot.accumulate.4way
-  // CHECK-NOT: nvvm.dot.accumulate.4way
-  // CHECK-NOT: tbq_shared_linear
+  // CHECK-COUNT-2: nvvm.mma.sync
+  // CHECK-NOT: nvvm.mma.sync
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !dual
   tbq.packed_linear %x, %w low(%low) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<1x64xi8>, !dual, memref<1x64xi8>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
@@ -78,7 +80,26 @@ func.func @decode_i16(%x: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref
 
 // -----
 
-// A float matrix: 16 bytes are two columns of four rows of bf16.
+// Float activations: a lane multiplies its own 16 columns of a row, and four
+// lanes add up.
+!ternary = !tbq.packed<16x64, digits [2], terms [[1, -1]], group 64, tile 8>
+// CHECK-LABEL: func.func @decode_f32(
+func.func @decode_f32(%x: memref<1x64xf32>, %sums: memref<1x16xf32>, %y: memref<1x16xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK-NOT: nvvm.mma.sync
+  // CHECK-COUNT-19: math.fma
+  // CHECK-NOT: math.fma
+  // CHECK-COUNT-2: nvvm.shfl.sync bfly
+  // CHECK-NOT: nvvm.shfl.sync
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
+  tbq.packed_linear %x, %w sums(%sums) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, !ternary, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// A float matrix: 16 bytes are a column of eight rows of bf16.
 !float = !tbq.packed<8x64, bf16, tile 8>
 // CHECK-LABEL: func.func @decode_float(
 func.func @decode_float(%x: memref<1x64xf32>, %y: memref<1x16xf32>, %section: memref<65536xi8>,
@@ -96,16 +117,21 @@ func.func @decode_float(%x: memref<1x64xf32>, %y: memref<1x16xf32>, %section: me
 
 // -----
 
-// Prefill: eight tokens' sums at once, and the digits of a stride loaded once
-// for all of them; one lane stores each row of each token.
+// Prefill: 32 tokens at once, eight a product, and the digits of a piece loaded
+// once for all of them. A row of 16 columns ends within its slice: past it digits
+// are 0, and nothing is read.
 !ternary = !tbq.packed<16x16, digits [2], terms [[1, -1]], group 16, tile 8>
 // CHECK-LABEL: func.func @prefill_i8(
 func.func @prefill_i8(%x: memref<64x16xi8>, %sums: memref<64x16xi32>, %scale: memref<64x16xf32>, %y: memref<64x16xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
-  // CHECK: scf.for %{{.*}} = %c0 to %arg5 step %c8 {
-  // CHECK-COUNT-128: nvvm.dot.accumulate.4way
-  // CHECK-NOT: nvvm.dot.accumulate.4way
-  // CHECK: memref.store %{{.*}}, %arg3
+  // CHECK: scf.for %{{.*}} = %c0 to %arg5 step %c32 {
+  // CHECK: %[[STORED:.*]] = arith.cmpi slt, %{{.*}}, %c1
+  // CHECK: arith.select %[[STORED]], %{{.*}} : index
+  // CHECK: arith.select %[[STORED]], %{{.*}} : i32
+  // CHECK-COUNT-4: nvvm.mma.sync
+  // CHECK-NOT: nvvm.mma.sync
+  // A lane has a row and two tokens of each product.
+  // CHECK-COUNT-8: memref.store %{{.*}}, %arg3
   // CHECK-NOT: memref.store %{{.*}}, %arg3
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
@@ -113,22 +139,24 @@ func.func @prefill_i8(%x: memref<64x16xi8>, %sums: memref<64x16xi32>, %scale: me
   return
 }
 
-// The tile begins where the table says. Behind the strides, each lane takes
-// words of the list: a digit, its row, its column.
+// -----
+
+// The tile begins where the table says. Behind the pieces, each lane takes words
+// of the list: a digit, its row, its column.
 !salient = !tbq.packed<16x40, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, 0, 1, 0]], salient, group 40, tile 8>
 // CHECK-LABEL: func.func @salient(
 func.func @salient(%x: memref<1x48xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
-  // CHECK: scf.for {{.*}} iter_args
-  // CHECK: %[[PLACE:.*]] = arith.index_castui %{{.*}} : i32 to index
+  // CHECK: %[[ENTRY:.*]] = vector.extract
+  // CHECK: %[[PLACE:.*]] = arith.index_castui %[[ENTRY]] : i32 to index
   // CHECK: arith.muli %[[PLACE]], %c64
-  // CHECK: nvvm.dot.accumulate.4way
+  // CHECK: nvvm.mma.sync
   // CHECK: scf.for {{.*}} iter_args
-  // CHECK: %[[ROW:.*]] = arith.andi %{{.*}}, %c3_i32 : i32
+  // CHECK: %[[ROW:.*]] = arith.andi %{{.*}}, %c7_i32 : i32
   // CHECK: arith.index_castui %[[ROW]]
   // CHECK: %[[ZERO:.*]] = arith.extsi %{{.*}} : i16 to i32
   // CHECK: arith.subi %{{.*}}, %[[ZERO]] : i32
-  // CHECK-COUNT-4: arith.addf
+  // CHECK-COUNT-8: arith.addf
   // CHECK: nvvm.shfl.sync
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !salient
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
@@ -142,7 +170,7 @@ func.func @salient(%x: memref<1x48xi8>, %sums: memref<1x16xi32>, %scale: memref<
 func.func @tile(%x: memref<1x16xi8>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !wide
-  // expected-error @below {{on a GPU needs tiles of four rows, not #tbq.layout<16x16, digits [2], terms [[1, 0]], group 16, tile 16>}}
+  // expected-error @below {{on a GPU needs tiles of eight rows, not #tbq.layout<16x16, digits [2], terms [[1, 0]], group 16, tile 16>}}
   tbq.packed_linear %x, %w activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<1x16xi8>, !wide, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
   return

@@ -13,8 +13,8 @@ func.func private @f() attributes {layout = #tbq.layout<0x4, f32, tile 1>}
 
 // -----
 
-// expected-error @below {{tile must be 1, 4 or 16 rows, not 8}}
-func.func private @f() attributes {layout = #tbq.layout<16x16, f32, tile 8>}
+// expected-error @below {{tile must be 1, 8 or 16 rows, not 4}}
+func.func private @f() attributes {layout = #tbq.layout<16x16, f32, tile 4>}
 
 // -----
 
@@ -28,7 +28,7 @@ func.func private @f() attributes {layout = #tbq.layout<16x16, digits [], terms 
 
 // -----
 
-// expected-error @below {{digits need tiles of 4 or 16 rows}}
+// expected-error @below {{digits need tiles of 8 or 16 rows}}
 func.func private @f() attributes {layout = #tbq.layout<16x16, digits [2], terms [[1, -1]], group 16, tile 1>}
 
 // -----

@@ -2,21 +2,21 @@
 // Units of what goes element by element are the tiles of the linears that wrote
 // its operands, where a step has one token.
 
-!four = !tbq.packed<64x64, f32, tile 4>
+!eight = !tbq.packed<64x64, f32, tile 8>
 !sixteen = !tbq.packed<64x64, f32, tile 16>
 
 // CHECK-LABEL: func.func @decode(
-func.func @decode(%x: tensor<1x64xf32>, %r: tensor<1x64xf32>, %w: !four, %v: !sixteen) {
-  %a = tbq.packed_linear %x, %w : (tensor<1x64xf32>, !four) -> tensor<1x64xf32>
-  %b = tbq.packed_linear %x, %w : (tensor<1x64xf32>, !four) -> tensor<1x64xf32>
+func.func @decode(%x: tensor<1x64xf32>, %r: tensor<1x64xf32>, %w: !eight, %v: !sixteen) {
+  %a = tbq.packed_linear %x, %w : (tensor<1x64xf32>, !eight) -> tensor<1x64xf32>
+  %b = tbq.packed_linear %x, %w : (tensor<1x64xf32>, !eight) -> tensor<1x64xf32>
   %c = tbq.packed_linear %x, %v : (tensor<1x64xf32>, !sixteen) -> tensor<1x64xf32>
-  // CHECK: tbq.gated_activation %{{.*}}, %{{.*}} unit 4 :
+  // CHECK: tbq.gated_activation %{{.*}}, %{{.*}} unit 8 :
   %0 = tbq.gated_activation %a, %b : (tensor<1x64xf32>, tensor<1x64xf32>) -> tensor<1x64xf32>
   // Through another such op.
-  // CHECK: tbq.activation %{{.*}} relu unit 4 :
+  // CHECK: tbq.activation %{{.*}} relu unit 8 :
   %1 = tbq.activation %0 relu : (tensor<1x64xf32>) -> tensor<1x64xf32>
   // What no linear of the function wrote has no say.
-  // CHECK: tbq.add %{{.*}}, %{{.*}} unit 4 :
+  // CHECK: tbq.add %{{.*}}, %{{.*}} unit 8 :
   %2 = tbq.add %a, %r : (tensor<1x64xf32>, tensor<1x64xf32>) -> tensor<1x64xf32>
   // CHECK: tbq.add %{{.*}}, %{{.*}} : (
   %3 = tbq.add %r, %r : (tensor<1x64xf32>, tensor<1x64xf32>) -> tensor<1x64xf32>
@@ -31,8 +31,8 @@ func.func @decode(%x: tensor<1x64xf32>, %r: tensor<1x64xf32>, %w: !four, %v: !si
 
 // Of more rows, a worker has other parts anyway.
 // CHECK-LABEL: func.func @prefill(
-func.func @prefill(%x: tensor<8x64xf32>, %w: !four) {
-  %a = tbq.packed_linear %x, %w : (tensor<8x64xf32>, !four) -> tensor<8x64xf32>
+func.func @prefill(%x: tensor<8x64xf32>, %w: !eight) {
+  %a = tbq.packed_linear %x, %w : (tensor<8x64xf32>, !eight) -> tensor<8x64xf32>
   // CHECK: tbq.activation %{{.*}} relu : (
   %0 = tbq.activation %a relu : (tensor<8x64xf32>) -> tensor<8x64xf32>
   return
