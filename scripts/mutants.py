@@ -220,8 +220,8 @@ SITES = {
          "all layers read the first one's weights"),
     ],
     "lib/Lower/ArenaPlan.cpp": [
-        ("liveness", "plan.buffers[buffer->second].end = index;",
-         "plan.buffers[buffer->second].end = index - 1;", "liveness one too short: buffers overlap"),
+        ("liveness", "buffers[buffer->second].end = index;",
+         "buffers[buffer->second].end = index - 1;", "liveness one too short: buffers overlap"),
         ("gap", "offset + buffer->bytes <= other->offset", "offset <= other->offset",
          "a buffer is put where there is too little space"),
     ],

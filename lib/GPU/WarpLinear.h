@@ -47,8 +47,8 @@ protected:
   Value getToken(Value token, int64_t number) {
     return getToken(token, t.index(number));
   }
-  /// Runs over the pieces of a share, `ahead` of them at a time: `load` gives
-  /// what `add` takes, and all of them load before the first adds.
+  /// Runs over the pieces of a share, at most `ahead` of them at a time: `load`
+  /// gives what `add` takes, and all of them load before the first adds.
   template <typename Piece>
   SmallVector<Value> loopOverPieces(
       Value active, Value share, ValueRange init, int64_t ahead,
@@ -74,55 +74,34 @@ SmallVector<Value> WarpLinear::loopOverPieces(
     Value active, Value share, ValueRange init, int64_t ahead,
     llvm::function_ref<Piece(Value)> load,
     llvm::function_ref<void(const Piece &, MutableArrayRef<Value>)> add) {
-  int64_t most = (pieces + shares - 1) / shares; // of a share
-  if (most <= ahead) {
-    // All at once, and what a share lacks adds nothing. A warp without a tile
-    // does nothing.
-    return t.loop(t.index(0), t.select(active, t.index(1), t.index(0)),
-                  t.index(1), init, [&](Value, ValueRange before) {
-                    SmallVector<Value> next(before);
-                    SmallVector<std::pair<Piece, Value>> loaded;
-                    for (int64_t i = 0; i < most; ++i) {
-                      Value number = t.add(share, i * shares), exists;
-                      if ((i + 1) * shares > pieces) {
-                        exists = t.less(number, t.index(pieces));
-                        number = t.min(number, t.index(pieces - 1));
-                      }
-                      loaded.push_back({load(number), exists});
+  // In as few rounds as may be, and as even ones: each waits for memory.
+  int64_t most = (pieces + shares - 1) / shares;
+  int64_t rounds = (most + ahead - 1) / ahead;
+  int64_t ofRound = (most + rounds - 1) / rounds;
+  bool even = rounds * ofRound * shares == pieces;
+  // A warp without a tile has no rounds.
+  Value count = t.select(active, t.index(rounds), t.index(0));
+  return t.loop(t.index(0), count, t.index(1), init,
+                [&](Value round, ValueRange before) {
+                  SmallVector<Value> next(before);
+                  SmallVector<std::pair<Piece, Value>> loaded;
+                  Value first = t.add(share, t.mul(round, ofRound * shares));
+                  for (int64_t i = 0; i < ofRound; ++i) {
+                    Value number = t.add(first, i * shares), exists;
+                    if (!even) {
+                      exists = t.less(number, t.index(pieces));
+                      number = t.min(number, t.index(pieces - 1));
                     }
-                    for (const auto &[piece, exists] : loaded) {
-                      SmallVector<Value> sums(next);
-                      add(piece, sums);
-                      for (auto [sum, more] : llvm::zip(next, sums))
-                        sum = exists ? t.select(exists, more, sum) : more;
-                    }
-                    return next;
-                  });
-  }
-  Value count = t.select(active, t.index(pieces), t.index(0));
-  SmallVector<Value> carried(init);
-  carried.push_back(share);
-  auto step = [&](int64_t number, ValueRange before) {
-    SmallVector<Value> next(before);
-    SmallVector<Piece> loaded;
-    for (int64_t i = 0; i < number; ++i)
-      loaded.push_back(load(t.add(next.back(), i * shares)));
-    for (const Piece &piece : loaded)
-      add(piece, MutableArrayRef(next).drop_back());
-    next.back() = t.add(next.back(), number * shares);
-    return next;
-  };
-  if (ahead > 1) {
-    Value last = t.sub(count, t.index((ahead - 1) * shares));
-    carried =
-        t.loop(share, last, t.index(ahead * shares), carried,
-               [&](Value, ValueRange before) { return step(ahead, before); });
-  }
-  if (ahead == 1 || pieces % (ahead * shares))
-    carried = t.loop(carried.back(), count, t.index(shares), carried,
-                     [&](Value, ValueRange before) { return step(1, before); });
-  carried.pop_back();
-  return carried;
+                    loaded.push_back({load(number), exists});
+                  }
+                  for (const auto &[piece, exists] : loaded) {
+                    SmallVector<Value> sums(next);
+                    add(piece, sums);
+                    for (auto [sum, more] : llvm::zip(next, sums))
+                      sum = exists ? t.select(exists, more, sum) : more;
+                  }
+                  return next;
+                });
 }
 
 } // namespace mlir::tbq
