@@ -171,7 +171,8 @@ Value LinearBlock::spread(int64_t number, Value offset, int64_t columns) {
         if (place % slots == 0) {
           Value step = v.add(from, layout.getStepOffset(plane, place / slots));
           codes = v.loadBytes(bytes, step, v.i32Vector());
-          prefetchLine(v.add(step, layout.getGroupBytes(columns)));
+          prefetchLine(v.add(step, layout.getGroupBytes(columns)),
+                       kSecondCache);
         }
         Value four = getDigits(codes, bits, place % slots, /*place=*/0);
         v.store(v.bitcast(four, v.i8Vector(kRowBytes)), digits,

@@ -1,6 +1,7 @@
 // RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni permute fma" --canonicalize --cse --split-input-file | FileCheck %s --check-prefixes=CHECK,VNNI
 // RUN: tbq-opt %s --tbq-lower-linear-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefixes=CHECK,PLAIN
 // RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni fma" --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=AHEAD
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni fma" --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=NEAR
 // RUN: not tbq-opt %s --tbq-lower-linear-to-cpu="dot=avx" --split-input-file 2>&1 | FileCheck %s --check-prefix=BAD
 // One generator for every layout: tiles, groups, steps, terms.
 
@@ -60,12 +61,17 @@ func.func @decode_i8(%x: memref<1x576xi8>, %sums: memref<1x16xi32>, %scale: memr
   // VNNI-NEXT: scf.yield %[[Y2]]
 
   // A group is nine cache lines, eight of digits and one of coefficients: each
-  // is asked for once, into the second cache.
+  // is asked for once into the second cache, and once, later, into the first.
   // AHEAD-LABEL: func.func @decode_i8(
   // AHEAD: iter_args
   // AHEAD-COUNT-9: memref.prefetch %{{.*}}, read, locality<2>, data
-  // AHEAD-NOT: memref.prefetch
+  // AHEAD-NOT: memref.prefetch {{.*}} locality<2>
   // AHEAD: scf.yield
+  // NEAR-LABEL: func.func @decode_i8(
+  // NEAR: iter_args
+  // NEAR-COUNT-9: memref.prefetch %{{.*}}, read, locality<3>, data
+  // NEAR-NOT: memref.prefetch {{.*}} locality<3>
+  // NEAR: scf.yield
 
   // Without the instruction each column is a multiplication, in a loop over the
   // eight steps of a group.
