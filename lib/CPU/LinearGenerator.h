@@ -121,7 +121,8 @@ protected:
 
   /// Accumulators that plane `plane` has for one token, or for one digit of its
   /// activations. With one token, each bit slot of a VNNI digit has its own, so
-  /// that no digit is shifted, or shares it with the slot half a byte away;
+  /// that no digit is shifted, or shares it with the slot half a byte away, if
+  /// a shift of each step is less than a shift and an addition of four sums;
   /// float sums have two, to hide the latency of additions.
   int64_t getAccumulators(int64_t plane) const {
     if (!integer)
@@ -131,7 +132,9 @@ protected:
     if (dot != DotProduct::vnni || tokens != 1)
       return 1;
     int64_t slots = 8 / layout.getDigits()[plane];
-    return low ? std::min(slots, kMostAccumulators) : slots;
+    int64_t steps = layout.getSteps(plane, layout.getGroup());
+    bool few = low || steps < 2 * (slots - kMostAccumulators);
+    return few ? std::min(slots, kMostAccumulators) : slots;
   }
   /// Digits of an activation that are multiplied apart.
   int64_t getInputDigits() const { return hasInstruction() && low ? 2 : 1; }

@@ -274,21 +274,28 @@ func.func @float(%x: memref<1x16xf32>, %y: memref<1x16xf32>, %section: memref<65
 
 // Planes of other widths, by the same generator: 32 columns are one step of 1
 // bit (a dot product for each bit of a byte) and eight of 8 bits, which need no
-// mask. y = a (16 D0 - D1).
+// mask. y = a (16 D0 - D1). In so short a group a shift of the step costs less
+// than four more sums.
 !planes = !tbq.packed<16x32, digits [1, 8], terms [[16, -1, 0]], group 32, tile 16>
 // CHECK-LABEL: func.func @planes(
 func.func @planes(%x: memref<1x32xi8>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   // VNNI-DAG: %[[BIT0:.*]] = arith.constant dense<16843009> : vector<16xi32>
-  // VNNI-DAG: %[[BIT7:.*]] = arith.constant dense<-2139062144> : vector<16xi32>
+  // VNNI-DAG: %[[BIT3:.*]] = arith.constant dense<134744072> : vector<16xi32>
+  // VNNI-DAG: %[[FOUR:.*]] = arith.constant dense<4> : vector<16xi32>
   // VNNI-DAG: %[[FACTOR:.*]] = arith.constant dense<16> : vector<16xi32>
   // VNNI: %[[C:.*]] = vector.bitcast %{{.*}} : vector<64xi8> to vector<16xi32>
   // VNNI: arith.andi %[[C]], %[[BIT0]]
-  // VNNI-COUNT-7: vpdpbusd
-  // VNNI: arith.andi %[[C]], %[[BIT7]]
+  // VNNI-COUNT-3: vpdpbusd
+  // VNNI: arith.andi %[[C]], %[[BIT3]]
   // VNNI: vpdpbusd
-  // VNNI-NOT: vpdpbusd
-  // VNNI-COUNT-7: arith.shrsi
+  // VNNI-NOT: {{vpdpbusd|arith.shrsi}}
+  // VNNI: %[[HALF:.*]] = arith.shrui %[[C]], %[[FOUR]]
+  // VNNI-NEXT: arith.andi %[[HALF]], %[[BIT0]]
+  // VNNI-NOT: arith.shr
+  // VNNI-COUNT-4: vpdpbusd
+  // VNNI-NOT: {{vpdpbusd|arith.shru}}
+  // VNNI-COUNT-3: arith.shrsi
   // VNNI-NOT: {{arith.shrsi|arith.andi}}
   // VNNI-COUNT-8: vpdpbusd
   // VNNI-NOT: {{arith.shrsi|arith.andi|vpdpbusd}}
@@ -301,6 +308,26 @@ func.func @planes(%x: memref<1x32xi8>, %scale: memref<1x16xf32>, %y: memref<1x16
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !planes
   tbq.packed_linear %x, %w activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<1x32xi8>, !planes, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// Bits of a longer group: each of the eight slots has a sum, and no step is
+// shifted.
+!bits = !tbq.packed<16x256, digits [1], terms [[1, 0]], group 256, tile 16>
+// CHECK-LABEL: func.func @bits_of_256(
+func.func @bits_of_256(%x: memref<1x256xi8>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // VNNI-NOT: arith.shr
+  // VNNI-COUNT-64: vpdpbusd
+  // VNNI-NOT: {{vpdpbusd|arith.shrui}}
+  // VNNI-COUNT-7: arith.shrsi
+  // VNNI-NOT: arith.shr
+  // CHECK: vector.store
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !bits
+  tbq.packed_linear %x, %w activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x256xi8>, !bits, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
   return
 }
 

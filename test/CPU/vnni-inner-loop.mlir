@@ -202,6 +202,35 @@ func.func @dual_i16(%h: memref<1x2048xi8>, %l: memref<1x2048xi8>, %scale: memref
   return
 }
 
+// The same with 8-bit activations: half of a load's bits are shifted to the
+// places of the others, so that a plane has four sums to shift instead of eight.
+// DOTS-LABEL: {{^}}dual:
+// DOTS: Inner Loop Header: Depth=3
+// DOTS-COUNT-32: vpdpbusd {{.*}}%zmm
+// DOTS-NOT: vpdpbusd
+// DOTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// LOADS-LABEL: {{^}}dual:
+// LOADS: Inner Loop Header: Depth=3
+// LOADS-COUNT-4: vmovdqu{{[0-9]*}} {{.*}}(%r{{.*}}), %zmm
+// LOADS-NOT: vmovdq
+// LOADS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// SHIFTS-LABEL: {{^}}dual:
+// SHIFTS: Inner Loop Header: Depth=3
+// SHIFTS-COUNT-10: vps{{[rl]}}
+// SHIFTS-NOT: {{vps[rl]}}
+// SHIFTS: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+// NOTHING-ELSE-LABEL: {{^}}dual:
+// NOTHING-ELSE: Inner Loop Header: Depth=3
+// NOTHING-ELSE-NOT: {{%[er]sp|vph?add[wd].*xmm|hadd|vperm|vpshuf|vextract|vpmul|call}}
+// NOTHING-ELSE: {{^[[:space:]]+j[a-z]+[[:space:]]+\.LBB}}
+func.func @dual(%x: memref<1x2048xi8>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
+                %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !dual
+  tbq.packed_linear %x, %w activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x2048xi8>, !dual, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
 // The head in 8 bits: a load of codes as it is, two dot products.
 // DOTS-LABEL: {{^}}head8_i16:
 // DOTS: Inner Loop Header: Depth=3
