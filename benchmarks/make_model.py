@@ -3,7 +3,8 @@
 
 Input:  a size (see SIZES) and the directory to make; a seed.
 Output: config.json, tokenizer.json (bytes, no merges, padded to the vocabulary), bfloat16 weights
-        from normal(0, 0.02) in shards with their index.
+        from normal(0, 0.02) in shards with their index. With --holes, zeros that take no room on a
+        disk: enough for `tbqc --shape-only`, whatever the size.
 Holds:  a tensor's values follow from the seed and its place among the tensors, not from the
         shards; memory stays small, whatever the model.
 """
@@ -22,8 +23,12 @@ SIZES = {
     "3B": {"hidden": 3072, "layers": 28, "ffn": 8192, "heads": 24, "kv_heads": 8},
     "7B": {"hidden": 4096, "layers": 32, "ffn": 11008, "heads": 32, "kv_heads": 32},
     "opt-1.3B": {"hidden": 2048, "layers": 24, "ffn": 8192, "heads": 32, "opt": True},
+    # Of BitNet-2B-4T, and of LLaMA 3: what GPUs are measured with.
+    "2B": {"hidden": 2560, "layers": 30, "ffn": 6912, "heads": 20, "kv_heads": 5, "vocabulary": 128256, "tied": True},
+    "8B": {"hidden": 4096, "layers": 32, "ffn": 14336, "heads": 32, "kv_heads": 8, "vocabulary": 128256},
+    "70B": {"hidden": 8192, "layers": 80, "ffn": 28672, "heads": 64, "kv_heads": 8, "vocabulary": 128256},
 }
-VOCABULARIES = {"llama": 32000, "opt": 50272}
+VOCABULARIES = {"llama": 32000, "opt": 50272}  # where a size names none
 POSITIONS = 2048
 SHARD_BYTES = 2 << 30
 PIECE = 1 << 23  # elements made at a time
@@ -34,7 +39,12 @@ def architectureOf(size):
 
 
 def vocabularyOf(size):
-    return VOCABULARIES[architectureOf(size)]
+    return size.get("vocabulary", VOCABULARIES[architectureOf(size)])
+
+
+def isTied(size):
+    """Whether the head is the embedding."""
+    return architectureOf(size) == "opt" or size.get("tied", False)
 
 
 def shapesOfLlama(size):
@@ -53,7 +63,8 @@ def shapesOfLlama(size):
         yield prefix + "mlp.up_proj.weight", [ffn, hidden]
         yield prefix + "mlp.down_proj.weight", [hidden, ffn]
     yield "model.norm.weight", [hidden]
-    yield "lm_head.weight", [vocabularyOf(size), hidden]
+    if not isTied(size):
+        yield "lm_head.weight", [vocabularyOf(size), hidden]
 
 
 def shapesOfOpt(size):
@@ -109,6 +120,7 @@ def divide(tensors, most):
 
 
 def writeShard(path, tensors, normals, seed):
+    """normals: None leaves a hole where the values would be."""
     header, end = {}, 0
     for _, name, shape in tensors:
         offsets = [end, end := end + bytesOf(shape)]
@@ -117,12 +129,15 @@ def writeShard(path, tensors, normals, seed):
     text += b" " * (-len(text) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
+        if normals is None:
+            file.truncate(file.tell() + end)
+            return
         for number, _, shape in tensors:
             writeTensor(file, shape, normals, numpy.random.default_rng([seed, number]))
 
 
-def writeWeights(directory, size, seed, shardBytes):
-    normals = toBfloat16(numpy.random.default_rng(seed).normal(0, 0.02, 1 << 16))
+def writeWeights(directory, size, seed, shardBytes, holes):
+    normals = None if holes else toBfloat16(numpy.random.default_rng(seed).normal(0, 0.02, 1 << 16))
     tensors = [(number, *tensor) for number, tensor in enumerate(shapesOf(size))]
     shards = divide(tensors, shardBytes)
     weightMap = {}
@@ -164,7 +179,7 @@ def writeConfig(directory, name, size):
         "num_attention_heads": size["heads"],
         "vocab_size": vocabularyOf(size),
         "max_position_embeddings": POSITIONS,
-        "tie_word_embeddings": architectureOf(size) == "opt",
+        "tie_word_embeddings": isTied(size),
         "bos_token_id": 0,
         "eos_token_id": 0,
     }
@@ -198,12 +213,12 @@ def writeTokenizer(directory, vocabulary):
     (directory / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
-def makeModel(name, directory, seed=1, shardBytes=SHARD_BYTES):
-    size = SIZES[name]
+def makeModel(name, directory, seed=1, shardBytes=SHARD_BYTES, holes=False, vocabulary=None):
+    size = SIZES[name] if vocabulary is None else {**SIZES[name], "vocabulary": vocabulary}
     directory.mkdir(parents=True, exist_ok=True)
     writeConfig(directory, name, size)
     writeTokenizer(directory, vocabularyOf(size))
-    writeWeights(directory, size, seed, shardBytes)
+    writeWeights(directory, size, seed, shardBytes, holes)
 
 
 def main():
@@ -212,8 +227,11 @@ def main():
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shard-bytes", type=int, default=SHARD_BYTES, help="most of one shard")
+    parser.add_argument("--holes", action="store_true", help="zeros that take no room, for tbqc --shape-only")
+    parser.add_argument("--vocabulary", type=int, help="another one: few tokens leave out the head's time")
     arguments = parser.parse_args()
-    makeModel(arguments.size, arguments.directory, arguments.seed, arguments.shard_bytes)
+    makeModel(arguments.size, arguments.directory, arguments.seed, arguments.shard_bytes, arguments.holes,
+              arguments.vocabulary)
 
 
 if __name__ == "__main__":

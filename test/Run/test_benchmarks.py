@@ -55,3 +55,14 @@ def test_random_model(make_model, tmp_path):
     artifact = tmp_path / "model.so"
     runGood("tbqc", sharded, "-o", artifact, "--quantize=ternary:g32", "--activations=i8")
     runGood("tbq-run", "-m", artifact, "-p", "a", "-n", 2, "--temp", 0)
+
+
+def test_holes(make_model, tmp_path):
+    """Names and shapes alone: a head or none, as many tokens as asked for, no byte of a weight."""
+    directory = make_model(tmp_path / "holes", "--holes", "--vocabulary", "300")
+    tensors = readTensors(directory)
+    assert tensors.keys() == readTensors(make_model(tmp_path / "whole")).keys()
+    table = next(name for name in tensors if "embed_tokens" in name)
+    assert tensors[table].shape[0] == 300 == json.loads((directory / "config.json").read_text())["vocab_size"]
+    assert not any(value.any() for value in tensors.values())
+    runGood("tbqc", directory, "-o", tmp_path / "model.so", "--shape-only", "--quantize=ternary:g32")
