@@ -10,8 +10,6 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Columns that a product of the tensor cores adds up, and tokens that it has.
-static constexpr int64_t kSlice = 32, kProductTokens = 8;
 static constexpr int64_t kMostColumns = 128; // of a piece
 /// Tokens that a tile meets at once: of integers, and where each costs a lane
 /// registers for all rows.

@@ -15,6 +15,9 @@
 
 namespace mlir::tbq {
 
+/// Columns that a product of the tensor cores adds up, and tokens that it has.
+inline constexpr int64_t kSlice = 32, kProductTokens = 8;
+
 /// How the columns of a layout's groups are cut into pieces and dealt to the
 /// quarters of a warp.
 struct PieceGeometry {
@@ -78,6 +81,10 @@ private:
   Value getSalientWeight(Value tile, Value row, Value column, Value digit);
   Value loadActivation(Value token, Value column);
 
+  /// Token `number` of a product: of as many as it has, not as there are.
+  Value getProductToken(Value token, Value number) {
+    return getToken(token, number, tokens % kProductTokens == 0);
+  }
   Value row() { return t.div(t.lane(), 4); }
   Value quarter() { return t.rem(t.lane(), 4); }
 

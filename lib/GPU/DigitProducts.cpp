@@ -22,7 +22,7 @@ SmallVector<Value> DigitLinear::loadActivations(const Piece &piece, Value rows,
                                                 Value token, int64_t product) {
   int64_t run = geometry.run, most = std::min<int64_t>(run, 16);
   auto type = VectorType::get({most / 4}, t.b.getI32Type());
-  Value at = getToken(token, t.add(row(), 8 * product));
+  Value at = getProductToken(token, t.add(row(), kProductTokens * product));
   SmallVector<Value> fours;
   for (int64_t from = 0; from < 8 * geometry.slices; from += most) {
     Value column = t.add(piece.column, from / run * 4 * run + from % run);
@@ -58,7 +58,7 @@ SmallVector<Value> DigitLinear::getDots(const Piece &piece,
 void DigitLinear::addProducts(const Piece &piece, Value token,
                               MutableArrayRef<Value> sums) {
   int64_t ofTile = tokens == 1 ? 1 : 2;
-  for (int64_t product = 0; product * 8 < tokens; ++product) {
+  for (int64_t product = 0; product * kProductTokens < tokens; ++product) {
     SmallVector<Value> high = loadActivations(piece, input, token, product),
                        rest;
     if (low)
@@ -74,8 +74,8 @@ void DigitLinear::addProducts(const Piece &piece, Value token,
     for (int64_t i = 0; i < ofTile; ++i) {
       Value sum;
       if (layout.usesSums()) {
-        Value own = t.add(t.mul(quarter(), 2), 8 * product + i);
-        sum = t.load(op.getSums(), {getToken(token, own), piece.group});
+        Value own = t.add(t.mul(quarter(), 2), kProductTokens * product + i);
+        sum = t.load(op.getSums(), {getProductToken(token, own), piece.group});
         if (piece.first)
           sum = t.select(piece.first, sum, t.constantI32(0));
       }

@@ -51,14 +51,12 @@ Value WarpLinear::getTileOffset(Value tile) {
   return t.mul(t.loadIndex(bytes, t.mul(tile, 4)), kAlignment);
 }
 
-Value WarpLinear::getToken(Value token, Value number) {
+Value WarpLinear::getToken(Value token, Value number, bool isMet) {
   int64_t rows = cast<MemRefType>(input.getType()).getDimSize(0);
   if (rows == 1)
     return token;
   Value at = t.add(token, number);
-  // Products come in eights of tokens.
-  bool exists = rows % tokens == 0 && (tokens <= 4 || tokens % 8 == 0);
-  return exists ? at : t.min(at, t.index(rows - 1));
+  return rows % tokens == 0 && isMet ? at : t.min(at, t.index(rows - 1));
 }
 
 void WarpLinear::generateTile(Value tile, Value end, Value share, Value token) {

@@ -43,9 +43,10 @@ protected:
   /// Byte offset of a tile.
   Value getTileOffset(Value tile);
   /// Token `number` of those met at once, the last one where there are fewer.
-  Value getToken(Value token, Value number);
+  /// `isMet`: `number` is less than `tokens`.
+  Value getToken(Value token, Value number, bool isMet);
   Value getToken(Value token, int64_t number) {
-    return getToken(token, t.index(number));
+    return getToken(token, t.index(number), /*isMet=*/true);
   }
   /// Runs over the pieces of a share, at most `ahead` of them at a time: `load`
   /// gives what `add` takes, and all of them load before the first adds.

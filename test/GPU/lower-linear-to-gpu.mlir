@@ -141,6 +141,24 @@ func.func @prefill_i8(%x: memref<64x16xi8>, %sums: memref<64x16xi32>, %scale: me
 
 // -----
 
+// Of four tokens a product has eight: what is read of the others is the last one's.
+!ternary = !tbq.packed<16x64, digits [2], terms [[1, -1]], group 64, tile 8>
+// CHECK-LABEL: func.func @prefill_of_four(
+func.func @prefill_of_four(%x: memref<4x64xi8>, %sums: memref<4x16xi32>, %scale: memref<4x16xf32>, %y: memref<4x16xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: %[[AT:.*]] = arith.minsi %{{.*}}, %c3
+  // CHECK: vector.load %arg0[%[[AT]],
+  // CHECK: nvvm.mma.sync
+  // CHECK: %[[OWN:.*]] = arith.minsi %{{.*}}, %c3
+  // CHECK: memref.load %arg1[%[[OWN]],
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<4x64xi8>, !ternary, memref<4x16xi32>, memref<4x16xf32>, memref<4x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
 // The tile begins where the table says. Behind the pieces, each lane takes words
 // of the list: a digit, its row, its column.
 !salient = !tbq.packed<16x40, digits [1, 1, 8], terms [[2, 1, 0, -1], [0, 0, 1, 0]], salient, group 40, tile 8>
