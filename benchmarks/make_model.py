@@ -23,7 +23,8 @@ SIZES = {
     "3B": {"hidden": 3072, "layers": 28, "ffn": 8192, "heads": 24, "kv_heads": 8},
     "7B": {"hidden": 4096, "layers": 32, "ffn": 11008, "heads": 32, "kv_heads": 32},
     "opt-1.3B": {"hidden": 2048, "layers": 24, "ffn": 8192, "heads": 32, "opt": True},
-    # Of BitNet-2B-4T, and of LLaMA 3: what GPUs are measured with.
+    # Of SmolLM2, BitNet-2B-4T and LLaMA 3: what GPUs are measured with.
+    "135M": {"hidden": 576, "layers": 30, "ffn": 1536, "heads": 9, "kv_heads": 3, "vocabulary": 49152, "tied": True},
     "2B": {"hidden": 2560, "layers": 30, "ffn": 6912, "heads": 20, "kv_heads": 5, "vocabulary": 128256, "tied": True},
     "8B": {"hidden": 4096, "layers": 32, "ffn": 14336, "heads": 32, "kv_heads": 8, "vocabulary": 128256},
     "70B": {"hidden": 8192, "layers": 80, "ffn": 28672, "heads": 64, "kv_heads": 8, "vocabulary": 128256},
