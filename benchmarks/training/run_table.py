@@ -6,8 +6,9 @@ Output: OUT/results.jsonl, a line a run: row, stage, options, KL(teacher || stud
         the held-out positions, perplexity on each text, bits a weight, seconds a step, memory.
 Holds:  a run whose line is there is not done again, so that a stopped table goes on; `--part I/N`
         takes every N-th run from the I-th on, for several GPUs; a final run takes the rate that was
-        best in the sweep of its row, or of the row that its `rate_of` names. Students are measured in float32 by their own forward pass, the table's
-        `compile` included; bits are counted in what was exported.
+        best in the sweep of its row, or of the row that its `rate_of` names. Students are measured in
+        float32 by their own forward pass, the table's `compile` included; bits are counted in what was
+        exported.
 
     PYTHONPATH=python python benchmarks/training/run_table.py --stage sweep --teacher DIR
         --data DIR --held-out DIR --text wikitext2=FILE --out DIR [--only REGEX] [--minutes M]
@@ -141,7 +142,10 @@ def quantize(row, settings, arguments, measures, world):
     folder.mkdir(parents=True, exist_ok=True)
     write_checkpoint(folder, checkpoint)
     options = Options(teacher=arguments.teacher, data=(str(arguments.data),), out=folder, steps=1, eval_tokens=512000)
-    return {**measures(Decoder(model.to(world.device)), options), **bits_per_weight(folder, measures.teacher), "seconds": seconds}
+    return {
+        **measures(Decoder(model.to(world.device)), options), **bits_per_weight(folder, measures.teacher),
+        "seconds": seconds,
+    }
 
 
 def named_file(text):

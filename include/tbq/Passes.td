@@ -117,7 +117,7 @@ def MatchUnitsPass : Pass<"tbq-match-units", "::mlir::func::FuncOp"> {
     %g = tbq.packed_linear %x, %w : (..., !tbq.packed<1536x576, ..., tile 8>) -> tensor<1x1536xf32>
     %y = tbq.gated_activation %g, %u : (tensor<1x1536xf32>, tensor<1x1536xf32>) -> tensor<1x1536xf32>
     // becomes
-    %y = tbq.gated_activation %g, %u unit 4 : ...
+    %y = tbq.gated_activation %g, %u unit 8 : ...
     ```
   }];
 }
