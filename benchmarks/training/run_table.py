@@ -4,17 +4,18 @@
 Input:  the table, a float teacher, token shards to learn from and held-out ones, texts.
 Output: OUT/results.jsonl, a line a run: row, stage, options, KL(teacher || student) and agreement on
         the held-out positions, perplexity on each text, bits a weight, seconds a step, memory.
-Holds:  a run whose line is there is not done again, so that a stopped table goes on; `--part I/N`
-        takes every N-th run from the I-th on, for several GPUs; a final run takes the rate that was
-        best in the sweep of its row, or of the row that its `rate_of` names. Students are measured in
-        float32 by their own forward pass, the table's `compile` included; bits are counted in what was
-        exported.
+Holds:  a run whose line is there is not done again, so that a stopped table goes on; processes with
+        the same OUT (one for each GPU, say) take the next run that none of them has in hand, by a
+        lock that a killed one gives up; a final run takes the rate that was best in the sweep of
+        its row, or of the row that its `rate_of` names, once that is complete; second seeds come
+        last. Students are measured in float32; bits are counted in what was exported.
 
-    PYTHONPATH=python python benchmarks/training/run_table.py --stage sweep --teacher DIR
+    PYTHONPATH=python python benchmarks/training/run_table.py --stage sweep final --teacher DIR
         --data DIR --held-out DIR --text wikitext2=FILE --out DIR [--only REGEX] [--minutes M]
 """
 
 import argparse
+import fcntl
 import gc
 import json
 import os
@@ -40,7 +41,15 @@ TABLE = pathlib.Path(__file__).with_name("table.yaml")
 
 
 def runs_of(table, stage, results):
-    """(name, options) of every run of a stage. A final run waits for its row's sweep."""
+    """(row, name, options) of every run of a stage that can be begun: a final run waits for its row's sweep."""
+    if stage == "teacher":
+        yield "teacher", "teacher", {"length": table["shared"]["length"]}
+        return
+    if stage == "quantized":
+        for row, options in table["quantized"].items():
+            yield row, f"{row}!", {"length": table["shared"]["length"], **options}
+        return
+    later = []
     for row, own in table["rows"].items():
         settings = dict(own)
         rates = settings.pop("rates", table["sweep"]["rates"])
@@ -52,11 +61,47 @@ def runs_of(table, stage, results):
                 yield row, f"{row}@{rate:g}", {**options, **table["sweep"]["options"], "rate": rate}
             continue
         rates = table["rows"][swept].get("rates", table["sweep"]["rates"])
-        sweep = [r for r in results if r["row"] == swept and r["stage"] == "sweep" and r["kl"] is not None]
-        if len(sweep) == len(rates):
-            rate = min(sweep, key=lambda r: r["kl"])["options"]["rate"]
-            for seed in seeds:
-                yield row, f"{row}#{seed}", {**options, **table["final"]["options"], "rate": rate, "seed": seed}
+        sweep = {r["run"]: r for r in results if r["row"] == swept and r["stage"] == "sweep"}
+        sweep = [sweep.get(f"{swept}@{rate:g}") for rate in rates]
+        finite = [r for r in sweep if r and r["kl"] is not None]
+        if None in sweep or not finite:
+            continue
+        rate = min(finite, key=lambda r: r["kl"])["options"]["rate"]
+        runs = [(row, f"{row}#{seed}", {**options, **table["final"]["options"], "rate": rate, "seed": seed})
+                for seed in seeds]
+        yield from runs[:1]
+        later += runs[1:]
+    yield from later
+
+
+class Results:
+    """The lines of OUT/results.jsonl, and the runs that a process has in hand: locked files in OUT/taken."""
+
+    def __init__(self, out):
+        self.path, self.taken = out / "results.jsonl", out / "taken"
+        self.taken.mkdir(parents=True, exist_ok=True)
+
+    def read(self):
+        return [json.loads(line) for line in self.path.read_text().splitlines()] if self.path.exists() else []
+
+    def add(self, line):
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+            os.fsync(file.fileno())
+
+    def next(self, table, stage, only):
+        """(row, run, options, lock) of the first run of a stage that is neither done nor taken, else None."""
+        for row, run, options in runs_of(table, stage, self.read()):
+            if not re.search(only, row):
+                continue
+            lock = (self.taken / run).open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if run not in {result["run"] for result in self.read()}:
+                return row, run, options, lock
+        return None
 
 
 def bits_per_weight(directory, teacher):
@@ -77,7 +122,7 @@ def bits_per_weight(directory, teacher):
 
 
 class Measures:
-    """The figures of a student, all in float32."""
+    """The figures of a student, all in float32, not compiled: that would take longer than it saves."""
 
     def __init__(self, arguments, world):
         self.arguments, self.world = arguments, world
@@ -90,6 +135,7 @@ class Measures:
         }
 
     @torch.no_grad()
+    @torch.compiler.set_stance("force_eager")
     def __call__(self, student, options):
         evaluator = Evaluator(self.teacher, self.held_out, options, self.world, torch.float32)
         figures = evaluator(student)
@@ -131,8 +177,8 @@ def quantize(row, settings, arguments, measures, world):
     from tbq.train.models import load_model
 
     model = load_model(arguments.teacher, torch.float32, torch.device("cpu"))
-    data = TokenShards(arguments.data)
-    ids = torch.from_numpy(data.read(list(range(arguments.samples)), 512)[0])
+    data = TokenShards(pathlib.Path(arguments.data[0].partition(":")[0]))
+    ids = torch.from_numpy(data.read(list(range(arguments.samples)), settings["length"])[0])
     begin = time.monotonic()
     checkpoint = quantize_after_training(
         model, Policy.uniform(settings["scheme"]), None, read_json(arguments.teacher / "config.json"), "i16",
@@ -141,11 +187,26 @@ def quantize(row, settings, arguments, measures, world):
     folder = arguments.out / "runs" / row
     folder.mkdir(parents=True, exist_ok=True)
     write_checkpoint(folder, checkpoint)
-    options = Options(teacher=arguments.teacher, data=(str(arguments.data),), out=folder, steps=1, eval_tokens=512000)
+    options = Options(teacher=arguments.teacher, data=tuple(arguments.data), out=folder, steps=1,
+                      length=settings["length"], eval_tokens=512000)
     return {
         **measures(Decoder(model.to(world.device)), options), **bits_per_weight(folder, measures.teacher),
         "seconds": seconds,
     }
+
+
+def measure(stage, row, run, settings, arguments, measures, world):
+    """The figures of one run of a stage."""
+    folder = arguments.out / "runs" / run
+    if stage == "quantized":
+        return quantize(row, settings, arguments, measures, world)
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    common = {"teacher": arguments.teacher, "data": tuple(arguments.data), "out": folder}
+    if stage == "teacher":
+        return measures(measures.teacher, Options(**common, **settings, steps=1, eval_tokens=512000))
+    figures = train(Options(**common, save_every=1 << 30, eval_every=0, **settings), measures, world)
+    shutil.rmtree(folder / "state", ignore_errors=True)
+    return figures
 
 
 def named_file(text):
@@ -156,55 +217,30 @@ def named_file(text):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=pathlib.Path, default=TABLE)
-    parser.add_argument("--stage", choices=["sweep", "final", "quantized", "teacher"], required=True)
-    for name in ("--teacher", "--data", "--held-out", "--out"):
+    parser.add_argument("--stage", choices=["sweep", "final", "quantized", "teacher"], nargs="+", required=True)
+    for name in ("--teacher", "--held-out", "--out"):
         parser.add_argument(name, type=pathlib.Path, required=True)
+    parser.add_argument("--data", nargs="+", required=True, metavar="DIR[:SHARE]", help="as of tbq train")
     parser.add_argument("--text", type=named_file, nargs="+", default=[], metavar="NAME=FILE")
     parser.add_argument("--only", default="", help="regular expression over the rows' names")
-    parser.add_argument("--part", default="0/1", help="I/N: every N-th run from the I-th on")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no run after that")
-    parser.add_argument("--samples", type=int, default=128, help="rows of --data to calibrate on")
+    parser.add_argument("--samples", type=int, default=128, help="rows of the first --data to calibrate on")
     arguments = parser.parse_args()
     table = yaml.safe_load(arguments.table.read_text(encoding="utf-8"))
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    results_file = arguments.out / "results.jsonl"
-    results = [json.loads(line) for line in results_file.read_text().splitlines()] if results_file.exists() else []
-    done = {result["run"] for result in results}
-    begin, world = time.monotonic(), World("auto")
+    results, begin, world = Results(arguments.out), time.monotonic(), World("auto")
     measures = Measures(arguments, world)
-
-    def note(row, run, options, figures):
-        line = {"row": row, "run": run, "stage": arguments.stage, "options": options, **figures}
-        with results_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            os.fsync(file.fileno())
-        print(f"{run}: " + ", ".join(f"{k} {v:.4f}" for k, v in figures.items() if isinstance(v, float)), flush=True)
-
-    if arguments.stage == "teacher":
-        options = Options(teacher=arguments.teacher, data=(str(arguments.data),), out=arguments.out, steps=1,
-                          eval_tokens=512000)
-        note("teacher", "teacher", {}, measures(measures.teacher, options))
-        return
-    if arguments.stage == "quantized":
-        runs = [(row, f"{row}!", settings) for row, settings in table["quantized"].items()]
-    else:
-        runs = list(runs_of(table, arguments.stage, results))
-    part, parts = map(int, arguments.part.split("/"))
-    for row, run, settings in runs[part::parts]:
-        if run in done or not re.search(arguments.only, row):
-            continue
-        if time.monotonic() - begin > 60 * arguments.minutes:
-            break
-        if arguments.stage == "quantized":
-            note(row, run, settings, quantize(row, settings, arguments, measures, world))
-        else:
-            folder = arguments.out / "runs" / run
-            options = Options(teacher=arguments.teacher, data=(str(arguments.data),), out=folder, save_every=1 << 30,
-                              eval_every=0, **settings)
-            note(row, run, settings, train(options, measures, world))
-            shutil.rmtree(folder / "state", ignore_errors=True)
-        gc.collect()
-        torch.cuda.is_available() and torch.cuda.empty_cache()
+    for stage in arguments.stage:
+        while (found := results.next(table, stage, arguments.only)) is not None:
+            if time.monotonic() - begin > 60 * arguments.minutes:
+                return
+            row, run, settings, lock = found
+            with lock:
+                figures = measure(stage, row, run, settings, arguments, measures, world)
+                results.add({"row": row, "run": run, "stage": stage, "options": settings, **figures})
+            print(f"{run}: " + ", ".join(f"{k} {v:.4f}" for k, v in figures.items() if isinstance(v, float)),
+                  flush=True)
+            gc.collect()
+            torch.cuda.is_available() and torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":
