@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Tables of CPU families: none changes what is computed."""
+"""Tables of CPU families: what `tbqc --tune` writes is a table, and no table changes what is computed."""
 
 import json
+import signal
+import subprocess
 
 import pytest
 
-from conftest import REPOSITORY, runGood
+from conftest import BUILD, REPOSITORY, runGood, runTool
 from test_models import windowsOf
 
 TABLES = REPOSITORY / "lib/Tuning/tables"
@@ -53,3 +55,55 @@ def test_same_bits(spec, changes, model_directory, compile_model, logits_of, tmp
         path.write_text(json.dumps(table))
         artifact = compile_model(directory, *flags, f"--tuning={path}")
         assert logits_of(artifact, ids, workers=2).tobytes() == expected, name
+
+
+def test_tune_writes_a_table(model_directory, tmp_path):
+    """Measured hastily: only its form is of interest, and that it compiles."""
+    directory, path = model_directory("stored-ternary-g128"), tmp_path / "table.json"
+    flags = ("--activations=i8", "-O0")
+    done = runGood("tbqc", directory, f"--tune={path}", "--tune-seconds=1", *flags)
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("tbqc: tune: ") for line in lines), done.stderr
+    assert lines[-1] == f"tbqc: tune: wrote {path}"
+    table = json.loads(path.read_text())
+    shipped = json.loads((TABLES / f"{instructionsHere()}.json").read_text())
+    assert table.keys() - {"measured"} == shipped.keys() - {"measured"}
+    for section in ("decode", "prefill"):
+        assert table[section].keys() == shipped[section].keys()
+    if instructionsHere() in ("avx2", "vnni", "amx"):
+        figures = table["measured"]
+        assert figures["threads"] >= 1 and figures["decode_gb_per_second"] > 0
+        assert figures["prefill_gop_per_second"] > 0 and figures["read_gb_per_second"] > 0
+    runGood("tbqc", directory, "-o", tmp_path / "m.so", f"--tuning={path}", *flags)
+
+
+def test_tune_without_a_model(tmp_path):
+    """The made-up model can be compiled and stepped: a first comparison is enough to see it."""
+    path = tmp_path / "table.json"
+    path.write_text("as it was")
+    command = [BUILD / "bin/tbqc", f"--tune={path}", "--tune-seconds=1", "--activations=i8"]
+    environment = {"TMPDIR": str(tmp_path / "t"), "PATH": ""}
+    (tmp_path / "t").mkdir()
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if " of the best so far" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 1
+    assert len(lines) == 2 and "threads" in lines[0], lines
+    assert rest.endswith(f"tbqc: error: --tune: interrupted: {path} is as it was\n"), rest
+    # Neither a table nor anything of the candidates is left.
+    assert path.read_text() == "as it was"
+    assert list((tmp_path / "t").iterdir()) == []
+
+
+def test_what_is_refused(model_directory, tmp_path):
+    result = runTool("tbqc", model_directory("tinystories"), f"--tune={tmp_path}/none/t.json")
+    assert result.returncode == 1 and result.stderr.count("\n") == 1, result.stderr
+    salient = ("--quantize=binary:g64,salient=0.1", "--tune-seconds=1")
+    result = runTool("tbqc", model_directory("tinystories"), f"--tune={tmp_path}/t.json", *salient)
+    assert result.returncode == 1 and "take a scheme without them" in result.stderr
+    assert not (tmp_path / "t.json").exists()

@@ -88,7 +88,7 @@ struct Flags {
                      "the CPU's family says; 64 on a GPU)"),
       llvm::cl::cat(all)};
   Text tuning{"tuning",
-              llvm::cl::desc("a table of the CPU's family "
+              llvm::cl::desc("a table of the CPU's family, as --tune writes it "
                              "(default: the one shipped for the family)"),
               llvm::cl::value_desc("file"), llvm::cl::cat(all)};
   Number batch{
@@ -108,6 +108,17 @@ struct Flags {
                    llvm::cl::desc("an artifact without weights, for tbq-bench "
                                   "--random-weights (default: no)"),
                    llvm::cl::cat(all)};
+  Text tune{
+      "tune",
+      llvm::cl::desc("instead of compiling, measure on this machine which "
+                     "numbers of the table of its family are fastest, and "
+                     "write the table; without MODEL_DIR, of a made-up model"),
+      llvm::cl::value_desc("file"), llvm::cl::cat(all)};
+  Number tuneSeconds{
+      "tune-seconds",
+      llvm::cl::desc("how long --tune measures, beside what compiling "
+                     "takes (default 90)"),
+      llvm::cl::init(90), llvm::cl::cat(all)};
   Text record{
       "record",
       llvm::cl::desc("a JSON file, how the model was made, that goes into "
@@ -151,6 +162,7 @@ struct Flags {
                       llvm::cl::cat(all)};
 
   ::tbq::Status toOptions(CompileOptions &options) const;
+  ::tbq::Status checkTune() const;
 
 private:
   ::tbq::Status checkFixed() const;

@@ -180,7 +180,7 @@ Status Flags::setKind(CompileOptions &options) const {
 Status Flags::toOptions(CompileOptions &options) const {
   using Mode = std::pair<StringRef, Activations>;
   using Element = std::pair<StringRef, CacheElement>;
-  if (input.empty())
+  if (input.empty() && !tune.getNumOccurrences())
     return makeError("", "", "no MODEL_DIR given (see --help)");
   options.input = input;
   options.checkpoint = checkpoint;
@@ -224,6 +224,31 @@ Status Flags::toOptions(CompileOptions &options) const {
   if (Status status = setStages(options); !status)
     return status;
   return setKind(options);
+}
+
+/// What --tune has no use for.
+Status Flags::checkTune() const {
+  if (Status status = checkRange(tuneSeconds, 1, 3600); !status)
+    return status;
+  if (!tune.getNumOccurrences()) {
+    if (tuneSeconds.getNumOccurrences())
+      return makeError("--tune-seconds", "", "has no effect without --tune");
+    return Status::ok();
+  }
+  const cl::Option *useless[] = {
+      &output,    &saveQuantized, &weights,    &shapeOnly,   &record,
+      &stopAfter, &emit,          &checkpoint, &temporaries, &dumpTensors,
+      &remarks,   &startAfter,    &mtriple};
+  for (const cl::Option *flag : useless)
+    if (flag->getNumOccurrences())
+      return makeError((flag->ArgStr.size() == 1 ? "-" : "--") +
+                           flag->ArgStr.str(),
+                       "", "has no effect with --tune");
+  if (target == "cuda")
+    return makeError("--tune", "", "is for --target=cpu");
+  if (StringRef(input).ends_with(".mlir"))
+    return makeError("--tune", "", "takes a model directory, not a module");
+  return Status::ok();
 }
 
 static void printVersion(raw_ostream &out) {
@@ -276,9 +301,16 @@ ParsedFlags parseFlags(int argc, char **argv) {
   } else if (flags.printTargets) {
     outs() << describeTargets();
     parsed.exitCode = 0;
-  } else if (Status status = flags.toOptions(parsed.options); !status) {
-    errs() << "tbqc: error: " << status.error().message << "\n";
-    parsed.exitCode = 1;
+  } else {
+    Status status = flags.checkTune();
+    if (status)
+      status = flags.toOptions(parsed.options);
+    if (!status) {
+      errs() << "tbqc: error: " << status.error().message << "\n";
+      parsed.exitCode = 1;
+    }
+    parsed.tune = flags.tune;
+    parsed.tuneSeconds = flags.tuneSeconds;
   }
   removeOptions(/*all=*/true);
   return parsed;
