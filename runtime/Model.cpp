@@ -154,8 +154,10 @@ static Outcome openSidecar(const std::string &path, const Manifest &manifest,
 }
 
 /// Makes up the weights of an artifact that has the shapes alone.
-static Outcome makeWeights(const std::string &path, const Manifest &manifest,
-                           bool asked, ZeroPages &pages) {
+Outcome Model::makeWeights(const std::string &path, const Manifest &manifest,
+                           const ModelOptions &options,
+                           std::shared_ptr<const ZeroPages> &pages) {
+  const bool asked = options.randomWeights;
   if (manifest.weights.shapeOnly != asked)
     return refuse(makeError(
         path, "manifest.weights",
@@ -167,9 +169,19 @@ static Outcome makeWeights(const std::string &path, const Manifest &manifest,
   // Whole pages, so that they begin on one.
   constexpr uint64_t page = 4096;
   uint64_t bytes = (manifest.weights.bytes + page - 1) / page * page;
-  if (Outcome made = ZeroPages::create(bytes, "weights", pages); !made)
-    return made;
-  fillRandomly(pages.data(), manifest.weights.bytes);
+  if (const Model *other = options.weightsOf.get();
+      other && other->random &&
+      other->manifest().weights.bytes == manifest.weights.bytes) {
+    pages = other->random;
+    return Outcome::ok();
+  }
+  ZeroPages made;
+  if (Outcome got = ZeroPages::create(bytes, "weights", made); !got)
+    return got;
+  fillRandomly(made.data(), manifest.weights.bytes);
+  // As an artifact's own are mapped, where the system can.
+  made.useHugePages();
+  pages = std::make_shared<ZeroPages>(std::move(made));
   return Outcome::ok();
 }
 
@@ -277,13 +289,14 @@ void Registry::release(const Key &key) {
 
 Model::Model(std::string path, Manifest manifest,
              std::shared_ptr<LoadedObject> object,
-             std::optional<MappedFile> sidecar, ZeroPages random)
+             std::optional<MappedFile> sidecar,
+             std::shared_ptr<const ZeroPages> random)
     : name(std::move(path)), description(std::move(manifest)),
       object(std::move(object)), entries(this->object->table),
       sidecar(std::move(sidecar)), random(std::move(random)),
       weightBytes(this->sidecar ? this->sidecar->data() + sidecarHeaderBytes
                   : entries->weights ? entries->weights
-                                     : this->random.data()) {}
+                                     : this->random->data()) {}
 
 Outcome Model::open(const std::string &path, const ModelOptions &options,
                     std::shared_ptr<const Model> &model) {
@@ -300,9 +313,8 @@ Outcome Model::open(const std::string &path, const ModelOptions &options,
   std::optional<MappedFile> sidecar;
   if (Outcome found = openSidecar(path, manifest, sidecar); !found)
     return found;
-  ZeroPages random;
-  if (Outcome made = makeWeights(path, manifest, options.randomWeights, random);
-      !made)
+  std::shared_ptr<const ZeroPages> random;
+  if (Outcome made = makeWeights(path, manifest, options, random); !made)
     return made;
   std::shared_ptr<LoadedObject> object;
   if (Outcome done =

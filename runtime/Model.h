@@ -25,11 +25,16 @@ namespace tbq {
 /// The shared object in this process; one for all Models of the same file.
 struct LoadedObject;
 
+class Model;
+
 struct ModelOptions {
   bool verifyWeights = false;
   /// Of an artifact of the shapes alone, and of no other: its weights are made
   /// up (RandomWeights.h).
   bool randomWeights = false;
+  /// With made-up weights: whose memory they share, if it has as many. The same
+  /// pages are as fast.
+  std::shared_ptr<const Model> weightsOf = nullptr;
 };
 
 class Model {
@@ -65,15 +70,18 @@ public:
 private:
   Model(std::string path, Manifest manifest,
         std::shared_ptr<LoadedObject> object, std::optional<MappedFile> sidecar,
-        ZeroPages random);
+        std::shared_ptr<const ZeroPages> random);
   Outcome openText();
+  static Outcome makeWeights(const std::string &path, const Manifest &manifest,
+                             const ModelOptions &options,
+                             std::shared_ptr<const ZeroPages> &pages);
 
   std::string name;
   Manifest description;
   std::shared_ptr<LoadedObject> object;
   const tbq_model_table *entries;
-  std::optional<MappedFile> sidecar; // nothing: the weights are not there
-  ZeroPages random;                  // the weights, if they are made up
+  std::optional<MappedFile> sidecar;       // nothing: the weights are not there
+  std::shared_ptr<const ZeroPages> random; // the weights, if made up
   const uint8_t *weightBytes;
   std::optional<Tokenizer> text; // borrows the object's tables
   std::optional<ChatFormat> conversation;

@@ -160,7 +160,7 @@ SITES = {
         ("block-last-group", "if (whole < layout.getNumGroups())", "if (whole > layout.getNumGroups())",
          "a short last group is left out"),
         ("block-clear", "v.splat(0.0f), rowSums", "v.splat(1.0f), rowSums", "sums do not begin at zero"),
-        ("block-second-tile", "v.min(v.add(number, 1), last)", "v.min(v.add(number, 2), last)",
+        ("block-second-tile", "v.min(v.add(number, i), last)", "v.min(v.add(number, 2 * i), last)",
          "the second tile of a pair is another"),
         ("block-salient-clear", "v.index(getQuads(columns)), [&](Value quad)",
          "v.index(getQuads(columns) - 1), [&](Value quad)",

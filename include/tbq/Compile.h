@@ -44,8 +44,9 @@ struct CompileOptions {
   std::string embedding;     // empty, or what parseEmbeddingSpec reads
   std::string saveQuantized; // empty, or where our checkpoint goes
   std::string record;        // empty, or a JSON file for the manifest
-  int64_t prefillTokens = 64;
-  bool observe = false; // the step shows the values of its operations
+  std::string tuning;        // empty, or a table of the CPU's family
+  int64_t prefillTokens = 0; // 0: what the table says
+  bool observe = false;      // the step shows the values of its operations
   WeightsPlace weights = WeightsPlace::Embedded;
   std::string temporaries; // a folder for what each stage leaves; may be empty
   std::string remarks;  // categories shown, a regular expression; may be empty

@@ -15,6 +15,7 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Pass/Pass.h"
 #include "tbq/IR/Tbq.h"
+#include "tbq/Tuning.h"
 
 namespace mlir::tbq {
 #define GEN_PASS_DECL

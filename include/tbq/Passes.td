@@ -225,7 +225,27 @@ def LowerLinearToCPUPass : Pass<"tbq-lower-linear-to-cpu"> {
   let options = [
     Option<"dot", "dot", "std::string", "\"plain\"", "plain, vnni, amx, avx2 or dotprod">,
     Option<"permute", "permute", "bool", "false", "the target has AVX-512 VBMI">,
-    Option<"fma", "fma", "bool", "false", "the target has fused multiply-add">];
+    Option<"fma", "fma", "bool", "false", "the target has fused multiply-add">,
+    // What a table of the CPU family decides: tbq/Tuning.h.
+    Option<"farBytes", "far-bytes", "int64_t", "Tuning().farBytes",
+           "how far ahead one token's weights are asked for, into the second cache; 0: not">,
+    Option<"nearBytes", "near-bytes", "int64_t", "Tuning().nearBytes", "the same, into the first cache">,
+    Option<"unrolledSteps", "unrolled-steps", "int64_t", "Tuning().unrolledSteps",
+           "digit steps of a group that are written out">,
+    Option<"tokenTile", "token-tile", "int64_t", "Tuning().tokenTile",
+           "tokens whose sums are in registers together">,
+    Option<"rowTiles", "row-tiles", "int64_t", "Tuning().rowTiles",
+           "tiles of rows that a block of tokens takes together">,
+    Option<"blockTokens", "block-tokens", "int64_t", "Tuning().blockTokens", "most tokens of a block">,
+    Option<"unrolledQuads", "unrolled-quads", "int64_t", "Tuning().unrolledQuads",
+           "columns of a block, four at a time, that are written out">,
+    Option<"unrolledTokens", "unrolled-tokens", "int64_t", "Tuning().unrolledTokens",
+           "tokens of an AMX tile whose sums are written out">,
+    // For remarks alone.
+    Option<"readRate", "read-rate", "double", "0", "what the machine reads, GB/s; 0: not known">,
+    Option<"peakRate", "peak-rate", "double", "0", "what it multiplies and adds, Gop/s">,
+    Option<"decodeRate", "decode-rate", "double", "0", "what steps of one token read, GB/s">,
+    Option<"prefillRate", "prefill-rate", "double", "0", "what steps of many multiply, Gop/s">];
   let dependentDialects = ["::mlir::amx::AMXDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
     "::mlir::LLVM::LLVMDialect", "::mlir::tbq::TbqDialect"];
@@ -236,7 +256,9 @@ def LowerStepToCPUPass : Pass<"tbq-lower-step-to-cpu"> {
   let options = [
     Option<"fma", "fma", "bool", "false", "the target has fused multiply-add">,
     Option<"registers", "registers", "int64_t", "8",
-           "vectors of 16 lanes that the target's registers hold">];
+           "vectors of 16 lanes that the target's registers hold">,
+    Option<"cacheBytes", "cache-bytes", "int64_t", "Tuning().cacheBytes",
+           "how far ahead keys and values are asked for; 0: not">];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
     "::mlir::tbq::TbqDialect"];

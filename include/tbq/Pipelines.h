@@ -7,6 +7,7 @@
 #define TBQ_PIPELINES_H
 
 #include "tbq/IR/Tbq.h"
+#include "tbq/Tuning.h"
 
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassOptions.h"
@@ -82,6 +83,10 @@ struct CPUOptions : PassPipelineOptions<CPUOptions> {
       llvm::cl::init(8)};
   Option<bool> floor{*this, "floor", llvm::cl::desc("rounding instructions"),
                      llvm::cl::init(false)};
+  /// What a table of the CPU's family decides: no text of the pipeline, but of
+  /// its passes.
+  Tuning tuning;
+  Roofline roofline;
 };
 
 struct GPUOptions : PassPipelineOptions<GPUOptions> {
@@ -90,7 +95,11 @@ struct GPUOptions : PassPipelineOptions<GPUOptions> {
       llvm::cl::init(132)};
 };
 
-/// Sets what lowering asks of a CPU from LLVM's feature names ("+avx512vnni").
+/// What `dot` may be on a target, the best first.
+llvm::SmallVector<llvm::StringRef>
+getDotProducts(llvm::StringRef triple, llvm::ArrayRef<std::string> features);
+
+/// Sets what lowering asks of a CPU from LLVM's feature names ("avx512vnni").
 void setTargetFeatures(CPUOptions &options, llvm::StringRef triple,
                        llvm::ArrayRef<std::string> features);
 

@@ -8,40 +8,61 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-int64_t LinearBlock::getBlockTokens(PackedLinearOp op) {
+int64_t LinearBlock::getBlockTokens(PackedLinearOp op, const Tuning &tuning) {
   auto rows = cast<MemRefType>(op.getInput().getType());
-  return std::min(rows.getDimSize(0), kMostTokens);
+  return std::min(rows.getDimSize(0), tuning.blockTokens);
 }
 
-int64_t LinearBlock::getScratchBytes(PackedLinearOp op, bool amx) {
+int64_t LinearBlock::getScratchBytes(PackedLinearOp op, bool amx,
+                                     const Tuning &tuning) {
   LayoutAttr layout = op.getWeight().getType().getLayout();
   auto rows = cast<MemRefType>(op.getInput().getType());
   if (layout.isFloat() || rows.getElementType().isF32() ||
       rows.getDimSize(0) < kTokenTile)
     return 0;
-  int64_t digitBytes = getDigitRows(layout) * kRowBytes;
+  int64_t digitBytes = getDigitRows(layout, tuning) * kRowBytes;
   if (digitBytes > kMostDigitBytes)
     return 0;
-  int64_t others = getBlockTokens(op) * kTiles + (amx ? getProductRows(op) : 0);
+  int64_t others = getBlockTokens(op, tuning) * tuning.rowTiles +
+                   (amx ? getProductRows(op, tuning) : 0);
   return digitBytes + others * kRowBytes;
 }
 
+Tuning LinearBlock::fit(PackedLinearOp op, Tuning tuning) {
+  LayoutAttr layout = op.getWeight().getType().getLayout();
+  while (tuning.rowTiles > 2 &&
+         getDigitRows(layout, tuning) * kRowBytes > kMostDigitBytes)
+    --tuning.rowTiles;
+  return tuning;
+}
+
+bool LinearBlock::hasTokenTiles(PackedLinearOp op) {
+  auto rows = cast<MemRefType>(op.getInput().getType());
+  return rows.getDimSize(0) % kTileRows == 0;
+}
+
+bool LinearBlock::fillsTiles(PackedLinearOp op) {
+  LayoutAttr layout = op.getWeight().getType().getLayout();
+  return hasTokenTiles(op) && layout.getGroup() % kTileColumns == 0;
+}
+
 LinearBlock::LinearBlock(PackedLinearOp op, OpBuilder &b, bool amx, bool fused,
-                         Value scratch)
-    : LinearGenerator(op, b, DotProduct::vnni, /*permute=*/false, fused),
-      amx(amx) {
+                         const Tuning &tuning, Value scratch)
+    : LinearGenerator(op, b, DotProduct::vnni, /*permute=*/false, fused,
+                      tuning),
+      amx(amx), tiles(tuning.rowTiles) {
   // What is no whole tile of tokens would be read past the last row.
-  if (cast<MemRefType>(input.getType()).getDimSize(0) % kTileRows != 0)
+  if (!hasTokenTiles(op))
     this->amx = false;
-  int64_t digitRows = getDigitRows(layout);
-  int64_t sumRows = getBlockTokens(op) * kTiles;
+  int64_t digitRows = getDigitRows(layout, tuning);
+  int64_t sumRows = getBlockTokens(op, tuning) * tuning.rowTiles;
   digits = view(scratch, 0, digitRows, v.b.getI8Type());
   digitWords = memref::ViewOp::create(
       v.b, v.loc, MemRefType::get({digitRows * kLanes}, v.b.getI32Type()),
       scratch, v.index(0), ValueRange());
   rowSums = view(scratch, digitRows, sumRows, v.b.getF32Type());
   if (this->amx)
-    products = view(scratch, digitRows + sumRows, getProductRows(op),
+    products = view(scratch, digitRows + sumRows, getProductRows(op, tuning),
                     v.b.getI32Type());
 }
 
@@ -56,17 +77,18 @@ Value LinearBlock::view(Value scratch, int64_t first, int64_t rows,
 
 void LinearBlock::run() {
   loadBytes();
-  int64_t most = getBlockTokens(op);
+  int64_t most = getBlockTokens(op, tuning);
   v.loop(v.index(0), op.getCount(), most, ValueRange(),
          [&](Value token, ValueRange) {
            firstToken = token;
            endToken = v.min(v.add(token, most), op.getCount());
            Value last = v.sub(op.getRange()[1], 1);
-           v.loop(op.getRange()[0], op.getRange()[1], kTiles, ValueRange(),
-                  [&](Value number, ValueRange) {
-                    // Of an odd number of tiles the last one is there twice.
+           v.loop(op.getRange()[0], op.getRange()[1], tuning.rowTiles,
+                  ValueRange(), [&](Value number, ValueRange) {
+                    // Where too few are left the last one is there again.
                     tiles[0].number = number;
-                    tiles[1].number = v.min(v.add(number, 1), last);
+                    for (int64_t i = 1; i < tuning.rowTiles; ++i)
+                      tiles[i].number = v.min(v.add(number, i), last);
                     generateTiles();
                     return SmallVector<Value>();
                   });
@@ -74,7 +96,7 @@ void LinearBlock::run() {
          });
 }
 
-/// All groups of two tiles, for the tokens of a block.
+/// All groups of some tiles, for the tokens of a block.
 void LinearBlock::generateTiles() {
   SmallVector<Value> offsets;
   for (Tile &each : tiles) {
@@ -99,18 +121,18 @@ void LinearBlock::generateTiles() {
 void LinearBlock::clearSums() {
   v.loop(firstToken, endToken, [&](Value token) {
     Value at = getSumRow(token);
-    for (int64_t number = 0; number < kTiles; ++number)
+    for (int64_t number = 0; number < tuning.rowTiles; ++number)
       v.store(v.splat(0.0f), rowSums, {v.add(at, number), v.index(0)});
   });
 }
 
-/// One group of both tiles, which begin at bytes `offsets`. The results are
+/// One group of all tiles, which begin at bytes `offsets`. The results are
 /// where the next ones begin.
 SmallVector<Value> LinearBlock::generateGroup(ValueRange offsets, Value group,
                                               int64_t columns) {
   SmallVector<Value> ends;
   SmallVector<SmallVector<Value>> coefficients;
-  for (int64_t number = 0; number < kTiles; ++number) {
+  for (int64_t number = 0; number < tuning.rowTiles; ++number) {
     tile = tiles[number];
     ends.push_back(spread(number, offsets[number], columns));
     coefficients.push_back(loadCoefficients(offsets[number], columns));
@@ -137,11 +159,11 @@ void LinearBlock::addProducts(Value token, Value group, int64_t columns,
   Value first = getSumRow(token);
   for (int64_t t = 0; t < tokens; ++t) {
     Value sum = loadSum(row(token, t), group);
-    for (int64_t number = 0; number < kTiles; ++number) {
+    for (int64_t number = 0; number < tuning.rowTiles; ++number) {
       SmallVector<Value> planes;
       for (ArrayRef<Value> dot : dots)
-        planes.push_back(dot[t * kTiles + number]);
-      addToSum(number, v.add(first, t * kTiles + number), planes, sum,
+        planes.push_back(dot[t * tuning.rowTiles + number]);
+      addToSum(number, v.add(first, t * tuning.rowTiles + number), planes, sum,
                coefficients[number]);
     }
   }
@@ -248,7 +270,7 @@ void LinearBlock::putByte(Value first, Value column, Value byte) {
 /// each tile of rows.
 SmallVector<Value> LinearBlock::multiply(Value token, Value column,
                                          int64_t columns, int64_t plane) {
-  SmallVector<Value> dots(tokens * kTiles, v.splatI32(0));
+  SmallVector<Value> dots(tokens * tuning.rowTiles, v.splatI32(0));
   for (Value rows : {input, low}) {
     if (!rows)
       continue;
@@ -257,18 +279,18 @@ SmallVector<Value> LinearBlock::multiply(Value token, Value column,
       for (Value &dot : dots)
         dot = arith::ShLIOp::create(v.b, v.loc, dot, v.splatI32(8));
     dots = v.unrolled(
-        getQuads(columns), kUnrolledQuads, dots,
+        getQuads(columns), tuning.unrolledQuads, dots,
         [&](Value quad, int64_t, ValueRange carried) {
           SmallVector<Value> next(carried), four;
-          for (int64_t number = 0; number < kTiles; ++number)
+          for (int64_t number = 0; number < tuning.rowTiles; ++number)
             four.push_back(
                 v.load(digits, {getDigitRow(plane, number, quad), v.index(0)},
                        v.i8Vector(kRowBytes)));
           Value at = v.add(column, v.mul(quad, 4));
           for (int64_t t = 0; t < tokens; ++t) {
             Value x = loadFour(rows, row(token, t), at);
-            for (int64_t number = 0; number < kTiles; ++number) {
-              Value &dot = next[t * kTiles + number];
+            for (int64_t number = 0; number < tuning.rowTiles; ++number) {
+              Value &dot = next[t * tuning.rowTiles + number];
               dot = generateDotProduct(four[number], x, /*bits=*/8, dot);
             }
           }
@@ -278,9 +300,9 @@ SmallVector<Value> LinearBlock::multiply(Value token, Value column,
   return dots;
 }
 
-/// The rows of the block's tokens, of both tiles or of the one that is there.
+/// The rows of the block's tokens, of the tiles that are there.
 void LinearBlock::finishBlock() {
-  for (int64_t number = 0; number < kTiles; ++number) {
+  for (int64_t number = 0; number < tuning.rowTiles; ++number) {
     tile = tiles[number];
     auto finishTile = [&] {
       Value bias = loadBias();
@@ -293,6 +315,6 @@ void LinearBlock::finishBlock() {
     if (number == 0)
       finishTile();
     else
-      v.ifThen(v.less(tiles[0].number, tile.number), finishTile);
+      v.ifThen(v.less(tiles[number - 1].number, tile.number), finishTile);
   }
 }

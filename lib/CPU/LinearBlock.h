@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // A packed linear for a step of many tokens, where the target has dot products
-// of unsigned with signed bytes. A group of two tiles of rows is spread once,
+// of unsigned with signed bytes. A group of some tiles of rows is spread once,
 // one digit a byte, into scratch memory that the first cache holds, and then
 // multiplied with all tokens of a block: there a digit costs nothing but its
-// load, and an activation's serves both tiles. Sums of rows stay in scratch
+// load, and an activation's serves all tiles. Sums of rows stay in scratch
 // memory from group to group. For a token, the order of all float operations is
 // LinearGenerator's.
 #ifndef TBQ_CPU_LINEARBLOCK_H
@@ -19,39 +19,42 @@ public:
   /// `scratch`: the function's, of at least the op's getScratchBytes. `amx`:
   /// groups of whole AMX tiles are multiplied by them.
   LinearBlock(PackedLinearOp op, OpBuilder &b, bool amx, bool fused,
-              Value scratch);
+              const Tuning &tuning, Value scratch);
 
   void run();
 
   /// What a block of the op needs; 0: the op is none for blocks.
-  static int64_t getScratchBytes(PackedLinearOp op, bool amx);
+  static int64_t getScratchBytes(PackedLinearOp op, bool amx,
+                                 const Tuning &tuning);
+  /// With as many tiles of rows as there is room for: long groups have room for
+  /// fewer. Two are the least, where the table says no less.
+  static Tuning fit(PackedLinearOp op, Tuning tuning);
+  /// Whether tokens and groups are whole AMX tiles, but perhaps the last group.
+  static bool fillsTiles(PackedLinearOp op);
 
 private:
-  static constexpr int64_t kTiles = 2;
   static constexpr int64_t kRowBytes = 64; // of scratch memory
-  /// Tokens whose activations stay in the second cache while all of a worker's
-  /// tiles pass.
-  static constexpr int64_t kMostTokens = 128;
   /// Of scratch memory for digits, which is on a worker's stack.
   static constexpr int64_t kMostDigitBytes = 1 << 18;
-  /// Strides of a group and columns of four that are written out, not looped
-  /// over.
+  /// Strides of a group that are written out, not looped over, where digits are
+  /// spread: once a block.
   static constexpr int64_t kUnrolledStrides = 2;
-  static constexpr int64_t kUnrolledQuads = 2;
   /// Rows of an AMX tile, which are tokens or quads, and its columns of bytes.
   static constexpr int64_t kTileRows = 16;
   static constexpr int64_t kTileColumns = 64;
-  /// The same as above, of the tiles of a group and of the tokens of a tile.
+  /// The same as above, of the tiles of columns of a group: as few as most
+  /// groups have.
   static constexpr int64_t kUnrolledTiles = 8;
-  static constexpr int64_t kUnrolledTokens = 4;
 
   /// Rows of scratch memory of a layout's digits and of a block's sums.
   static int64_t getQuads(int64_t columns) { return (columns + 3) / 4; }
-  static int64_t getDigitRows(LayoutAttr layout) {
-    return layout.getNumPlanes() * kTiles * getQuads(layout.getGroup());
+  static int64_t getDigitRows(LayoutAttr layout, const Tuning &tuning) {
+    return layout.getNumPlanes() * tuning.rowTiles *
+           getQuads(layout.getGroup());
   }
-  static int64_t getBlockTokens(PackedLinearOp op);
-  static int64_t getProductRows(PackedLinearOp op);
+  static bool hasTokenTiles(PackedLinearOp op);
+  static int64_t getBlockTokens(PackedLinearOp op, const Tuning &tuning);
+  static int64_t getProductRows(PackedLinearOp op, const Tuning &tuning);
 
   Value view(Value scratch, int64_t first, int64_t rows, Type row);
   void generateTiles();
@@ -79,20 +82,21 @@ private:
   /// Where the products of a plane with `rows` begin: one row a token.
   int64_t getProductRow(Value rows, int64_t plane, int64_t number) {
     int64_t first = rows == low ? layout.getNumPlanes() : 0;
-    return ((first + plane) * kTiles + number) * kTileRows;
+    return ((first + plane) * tuning.rowTiles + number) * kTileRows;
   }
   Value getDigitRow(int64_t plane, int64_t number, Value quad) {
-    return v.add(quad, (plane * kTiles + number) * getQuads(layout.getGroup()));
+    return v.add(quad, (plane * tuning.rowTiles + number) *
+                           getQuads(layout.getGroup()));
   }
   /// The first row of a token's sums, of which each tile has one.
   Value getSumRow(Value token) {
-    return v.mul(v.sub(token, firstToken), kTiles);
+    return v.mul(v.sub(token, firstToken), tuning.rowTiles);
   }
 
   bool amx;
   Value digits, digitWords, rowSums, products; // scratch memory
   Value firstToken, endToken;
-  Tile tiles[kTiles];
+  SmallVector<Tile, 4> tiles;
 };
 
 } // namespace mlir::tbq

@@ -21,23 +21,18 @@ enum class DotProduct { plain, vnni, avx2, dotprod };
 class LinearGenerator {
 public:
   LinearGenerator(PackedLinearOp op, OpBuilder &b, DotProduct dot, bool permute,
-                  bool fused)
-      : op(op), v(b, op.getLoc(), fused),
+                  bool fused, const Tuning &tuning)
+      : op(op), v(b, op.getLoc(), fused), tuning(tuning),
         layout(op.getWeight().getType().getLayout()), input(op.getInput()),
         low(op.getLow()), integer(!isF32(input)),
         dot(integer ? dot : DotProduct::plain), permute(permute) {
-    tokens = getTokenTile(cast<MemRefType>(input.getType()).getDimSize(0));
+    int64_t rows = cast<MemRefType>(input.getType()).getDimSize(0);
+    tokens = rows < kTokenTile ? rows : tuning.tokenTile;
   }
 
   void run();
 
 protected:
-  /// How far ahead of its stream of weights one token's kernel prefetches,
-  /// first into the second cache and then into the first, whose fill buffers
-  /// are too few to wait for memory. Far enough for memory's latency; further
-  /// than a page of 4 KiB ahead was measured to be slower.
-  static constexpr int64_t kFarBytes = 3072;
-  static constexpr int64_t kNearBytes = 1024;
   /// Localities of a prefetch.
   static constexpr int64_t kSecondCache = 2;
   static constexpr int64_t kFirstCache = 3;
@@ -154,12 +149,15 @@ protected:
     return integer ? 2 * int64_t(getInputs().size()) : 4;
   }
   /// One token reads each weight once, in order: ask for what comes later, once
-  /// for each cache line.
+  /// for each cache line. First into the second cache and then into the first,
+  /// whose fill buffers are too few to wait for memory.
   void prefetch(Value offset) {
     if (tokens != 1)
       return;
-    prefetchLine(v.add(offset, kFarBytes), kSecondCache);
-    prefetchLine(v.add(offset, kNearBytes), kFirstCache);
+    if (tuning.farBytes)
+      prefetchLine(v.add(offset, tuning.farBytes), kSecondCache);
+    if (tuning.nearBytes)
+      prefetchLine(v.add(offset, tuning.nearBytes), kFirstCache);
   }
   void prefetchLine(Value offset, int64_t locality) {
     memref::PrefetchOp::create(v.b, v.loc, bytes, offset, /*isWrite=*/false,
@@ -169,6 +167,7 @@ protected:
 
   PackedLinearOp op;
   VectorBuilder v;
+  const Tuning &tuning;
   LayoutAttr layout;
   Value input, low, bytes; // `low`: the other digit of i16 activations, or null
   /// A tile of rows: its number, where it begins, and with salient digits the

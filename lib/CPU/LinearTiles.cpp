@@ -10,10 +10,10 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-int64_t LinearBlock::getProductRows(PackedLinearOp op) {
+int64_t LinearBlock::getProductRows(PackedLinearOp op, const Tuning &tuning) {
   LayoutAttr layout = op.getWeight().getType().getLayout();
   int64_t inputs = op.getLow() ? 2 : 1;
-  return inputs * layout.getNumPlanes() * kTiles * kTileRows;
+  return inputs * layout.getNumPlanes() * tuning.rowTiles * kTileRows;
 }
 
 /// One group's part of the sums of 16 tokens.
@@ -29,10 +29,10 @@ void LinearBlock::addTileProducts(Value token, Value group, int64_t columns,
   };
   Value first = getSumRow(token);
   v.unrolled(
-      kTileRows, kUnrolledTokens, ValueRange(),
+      kTileRows, tuning.unrolledTokens, ValueRange(),
       [&](Value t, int64_t, ValueRange) {
         Value sum = loadSum(v.add(token, t), group);
-        for (int64_t number = 0; number < kTiles; ++number) {
+        for (int64_t number = 0; number < tuning.rowTiles; ++number) {
           SmallVector<Value> planes;
           for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane) {
             Value dot = load(input, plane, number, t);
@@ -41,7 +41,8 @@ void LinearBlock::addTileProducts(Value token, Value group, int64_t columns,
                           load(low, plane, number, t));
             planes.push_back(dot);
           }
-          addToSum(number, v.add(v.add(first, v.mul(t, kTiles)), number),
+          addToSum(number,
+                   v.add(v.add(first, v.mul(t, tuning.rowTiles)), number),
                    planes, sum, coefficients[number]);
         }
         return SmallVector<Value>();
@@ -65,7 +66,7 @@ void LinearBlock::multiplyPlane(Value rows, Value token, Value column,
       Value x = amx::TileLoadOp::create(
           v.b, v.loc, bytesTile, rows,
           ValueRange{token, v.add(column, v.mul(at, kTileColumns))});
-      for (int64_t number = 0; number < kTiles; ++number) {
+      for (int64_t number = 0; number < tuning.rowTiles; ++number) {
         Value quad = getDigitRow(plane, number, v.mul(at, kTileRows));
         Value four = amx::TileLoadOp::create(v.b, v.loc, bytesTile, digits,
                                              ValueRange{quad, v.index(0)});
@@ -74,13 +75,13 @@ void LinearBlock::multiplyPlane(Value rows, Value token, Value column,
                                     /*isZextLhs=*/false, /*isZextRhs=*/true);
       }
     }
-    for (int64_t number = 0; number < kTiles; ++number)
+    for (int64_t number = 0; number < tuning.rowTiles; ++number)
       amx::TileStoreOp::create(v.b, v.loc, products, place(number),
                                sums[number]);
   };
   auto getSums = [&](bool none) {
     SmallVector<Value> sums;
-    for (int64_t number = 0; number < kTiles; ++number)
+    for (int64_t number = 0; number < tuning.rowTiles; ++number)
       sums.push_back(none
                          ? Value(amx::TileZeroOp::create(v.b, v.loc, sumsTile))
                          : Value(amx::TileLoadOp::create(

@@ -70,11 +70,10 @@ namespace {
 /// into groups that share a kv head.
 class QueryDivision {
 public:
-  QueryDivision(VectorBuilder &v, AttentionOp op, int64_t registers)
-      : v(v), op(op), registers(registers),
-        kvHeads(op.getCacheType().getKvHeads()),
+  QueryDivision(VectorBuilder &v, AttentionOp op, const AttentionTarget &target)
+      : v(v), op(op), target(target), kvHeads(op.getCacheType().getKvHeads()),
         sharing(op.getHeads() / kvHeads),
-        most(QueryGroup::getMostQueries(registers)) {
+        most(QueryGroup::getMostQueries(target.registers)) {
     int64_t rows = cast<MemRefType>(op.getQuery().getType()).getDimSize(0);
     if (rows > 1 && 2 * sharing <= most)
       tokens = llvm::bit_floor(uint64_t(std::min(rows, most / sharing)));
@@ -133,8 +132,7 @@ private:
   void addGroup(Value token, int64_t tokens, Value kvHead, Value head,
                 int64_t heads) {
     CacheHead cache(v.b, v.loc, op.getCacheType(), op.getLayer(), kvHead);
-    QueryGroup(v, op, cache, token, tokens, head, heads, scratch, registers)
-        .run();
+    QueryGroup(v, op, cache, token, tokens, head, heads, scratch, target).run();
   }
 
   /// Scores on the stack, once a function.
@@ -150,7 +148,8 @@ private:
 
   VectorBuilder &v;
   AttentionOp op;
-  int64_t registers, kvHeads;
+  AttentionTarget target;
+  int64_t kvHeads;
   int64_t sharing;    // heads that share a kv head
   int64_t most;       // queries of a group
   int64_t tokens = 1; // of a group of all heads that share a kv head
@@ -159,6 +158,6 @@ private:
 } // namespace
 
 void mlir::tbq::lowerAttention(VectorBuilder &v, AttentionOp op,
-                               int64_t registers) {
-  QueryDivision(v, op, registers).run();
+                               const AttentionTarget &target) {
+  QueryDivision(v, op, target).run();
 }

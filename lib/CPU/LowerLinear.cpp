@@ -6,10 +6,10 @@
 // tokens in a step.
 
 #include "LinearBlock.h"
+#include "RemarkKernel.h"
 
 #include "tbq/Passes.h"
 
-#include "mlir/IR/Remarks.h"
 #include "llvm/ADT/StringSwitch.h"
 
 namespace mlir::tbq {
@@ -20,9 +20,6 @@ namespace mlir::tbq {
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Digit steps of a group that are written out instead of looped over, where a
-/// step is a few instructions. Elsewhere it is dozens for each token.
-static constexpr int64_t kUnrolledSteps = 16;
 static constexpr int64_t kCacheLine = 64;
 
 void LinearGenerator::loadBytes() {
@@ -210,10 +207,10 @@ SmallVector<Value> LinearGenerator::generatePlane(Value offset, Value group,
     Value column = v.add(first, v.mul(number, stride));
     return generateStride(from, column, plane, valid, token, carried);
   };
-  // AVX2 takes dozens of instructions a step for each token.
+  // Elsewhere, and by AVX2, a step is dozens of instructions for each token.
   bool fewInstructions =
       hasInstruction() && (dot != DotProduct::avx2 || tokens == 1);
-  dots = v.unrolled(strides, fewInstructions ? kUnrolledSteps : 1, dots,
+  dots = v.unrolled(strides, fewInstructions ? tuning.unrolledSteps : 1, dots,
                     [&](Value number, int64_t, ValueRange carried) {
                       return addStride(number, stride, carried);
                     });
@@ -259,43 +256,6 @@ void LinearGenerator::finish(Value token, ValueRange sums) {
   }
 }
 
-static StringRef getInstructions(DotProduct dot) {
-  switch (dot) {
-  case DotProduct::plain:
-    return "multiplications and additions";
-  case DotProduct::vnni:
-    return "vpdpbusd";
-  case DotProduct::avx2:
-    return "vpmaddubsw and vpmaddwd";
-  case DotProduct::dotprod:
-    return "sdot";
-  }
-  llvm_unreachable("a dot product without a name");
-}
-
-/// Says how a linear of a step of so many tokens is multiplied. Of layers that
-/// share code, the first is named.
-static void remarkKernel(PackedLinearOp op, DotProduct dot, bool inBlocks,
-                         bool amx) {
-  auto rows = cast<MemRefType>(op.getInput().getType());
-  int64_t tokens = rows.getDimSize(0);
-  LayoutAttr layout = op.getWeight().getType().getLayout();
-  std::string what = (Twine(tokens) + (tokens == 1 ? " token: " : " tokens: ") +
-                      Twine(layout.getTile()) + " rows at a time, ")
-                         .str();
-  if (rows.getElementType().isF32())
-    what += "float multiplications and additions";
-  else if (amx)
-    what += "tdpbusd where it fills tiles, else vpdpbusd";
-  else
-    what += getInstructions(dot);
-  if (inBlocks)
-    what += "; digits spread once a block of tokens";
-  remark::analysis(op.getLoc(),
-                   remark::RemarkOpts::name("kernel").category("cpu"))
-      << what;
-}
-
 namespace {
 struct LowerLinearToCPUPass
     : tbq::impl::LowerLinearToCPUPassBase<LowerLinearToCPUPass> {
@@ -319,9 +279,11 @@ struct LowerLinearToCPUPass
   void lowerLinears(func::FuncOp function, DotProduct product) {
     SmallVector<PackedLinearOp> ops;
     int64_t scratchBytes = 0;
+    const Tuning common = getTuning();
     auto getScratchBytes = [&](PackedLinearOp op) {
       return product == DotProduct::vnni
-                 ? LinearBlock::getScratchBytes(op, dot == "amx")
+                 ? LinearBlock::getScratchBytes(op, dot == "amx",
+                                                LinearBlock::fit(op, common))
                  : 0;
     };
     function.walk([&](PackedLinearOp op) {
@@ -340,13 +302,32 @@ struct LowerLinearToCPUPass
       }
       OpBuilder b(op);
       bool inBlocks = getScratchBytes(op) != 0;
-      remarkKernel(op, product, inBlocks, inBlocks && dot == "amx");
+      const Tuning tuning = LinearBlock::fit(op, common);
+      bool inTiles = inBlocks && dot == "amx" && LinearBlock::fillsTiles(op);
+      // The figures of a machine with AMX are of tiles, where there are blocks.
+      Roofline roofline{readRate, peakRate, decodeRate, prefillRate};
+      if (inBlocks && dot == "amx" && !inTiles)
+        roofline = Roofline();
+      remarkKernel(op, {product, inBlocks, inTiles}, tuning, roofline);
       if (inBlocks)
-        LinearBlock(op, b, dot == "amx", fma, scratch).run();
+        LinearBlock(op, b, dot == "amx", fma, tuning, scratch).run();
       else
-        LinearGenerator(op, b, product, permute, fma).run();
+        LinearGenerator(op, b, product, permute, fma, tuning).run();
       op.erase();
     }
+  }
+
+  Tuning getTuning() const {
+    Tuning tuning;
+    tuning.farBytes = farBytes;
+    tuning.nearBytes = nearBytes;
+    tuning.unrolledSteps = unrolledSteps;
+    tuning.tokenTile = tokenTile;
+    tuning.rowTiles = rowTiles;
+    tuning.blockTokens = blockTokens;
+    tuning.unrolledQuads = unrolledQuads;
+    tuning.unrolledTokens = unrolledTokens;
+    return tuning;
   }
 
   /// On the worker's stack, for all linears of the function in turn.

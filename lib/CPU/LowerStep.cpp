@@ -308,7 +308,9 @@ struct LowerStepToCPUPass
           })
           .Case([&](RopeOp op) { lowerRope(v, op); })
           .Case([&](AppendCacheOp op) { lowerAppendCache(v, op); })
-          .Case([&](AttentionOp op) { lowerAttention(v, op, registers); });
+          .Case([&](AttentionOp op) {
+            lowerAttention(v, op, {registers, cacheBytes});
+          });
       op->erase();
     }
   }

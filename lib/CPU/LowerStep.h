@@ -20,8 +20,14 @@ void lowerGroupSums(VectorBuilder &v, GroupSumsOp op);
 void lowerQuantizeActivations(VectorBuilder &v, QuantizeActivationsOp op);
 void lowerRope(VectorBuilder &v, RopeOp op);
 void lowerAppendCache(VectorBuilder &v, AppendCacheOp op);
-/// `registers`: how many vectors of 16 lanes the target has room for.
-void lowerAttention(VectorBuilder &v, AttentionOp op, int64_t registers);
+
+/// What attention asks of the target.
+struct AttentionTarget {
+  int64_t registers;  // vectors of 16 lanes that it has room for
+  int64_t cacheBytes; // how far ahead keys and values are asked for; 0: not
+};
+void lowerAttention(VectorBuilder &v, AttentionOp op,
+                    const AttentionTarget &target);
 
 /// The bytes of a packed weight.
 Value getBytes(VectorBuilder &v, Value packed);

@@ -13,9 +13,11 @@ using namespace mlir::tbq;
 
 QueryGroup::QueryGroup(VectorBuilder &v, AttentionOp op, CacheHead &cache,
                        Value token, int64_t tokens, Value head, int64_t heads,
-                       Value scratch, int64_t registers)
+                       Value scratch, const AttentionTarget &target)
     : v(v), op(op), cache(cache), head(head), scratch(scratch), heads(heads),
-      sums(getSums(registers)), parts(cache.type.getPaddedHeadDim() / kLanes) {
+      sums(getSums(target.registers)),
+      parts(cache.type.getPaddedHeadDim() / kLanes),
+      cacheBytes(target.cacheBytes) {
   int64_t headDim = cache.type.getHeadDim();
   Value first = v.mul(head, headDim);
   for (int64_t number = 0; number < tokens; ++number) {
@@ -53,8 +55,10 @@ SmallVector<Value> QueryGroup::add(ValueRange seen, Value largest,
 }
 
 void QueryGroup::prefetch(Value offset) {
+  if (!cacheBytes)
+    return;
   memref::PrefetchOp::create(v.b, v.loc, op.getCache(),
-                             v.add(offset, kPrefetchBytes), /*isWrite=*/false,
+                             v.add(offset, cacheBytes), /*isWrite=*/false,
                              /*localityHint=*/2, /*isDataCache=*/true);
 }
 

@@ -12,7 +12,7 @@
 #ifndef TBQ_CPU_QUERYGROUP_H
 #define TBQ_CPU_QUERYGROUP_H
 
-#include "VectorBuilder.h"
+#include "LowerStep.h"
 
 #include "tbq/Target/CacheHead.h"
 
@@ -26,7 +26,7 @@ public:
   /// `scratch` holds scores: kSpan blocks, of as many queries, of 16 keys.
   QueryGroup(VectorBuilder &v, AttentionOp op, CacheHead &cache, Value token,
              int64_t tokens, Value head, int64_t heads, Value scratch,
-             int64_t registers);
+             const AttentionTarget &target);
 
   void run();
 
@@ -41,9 +41,6 @@ public:
   }
 
 private:
-  /// How far ahead keys and values are asked for, into the second cache:
-  /// reading the cache waits for memory, not for arithmetic.
-  static constexpr int64_t kPrefetchBytes = 6144;
   static constexpr int64_t kLineBytes = 64;
 
   struct Query {
@@ -74,13 +71,15 @@ private:
   SmallVector<Value> addValue(Value key, Value row, Value lane, int64_t first,
                               ValueRange sums, bool masked);
   void storeOutput(ValueRange state);
+  /// Asks for keys and values that come later, into the second cache: reading
+  /// the cache waits for memory, not for arithmetic.
   void prefetch(Value offset);
 
   VectorBuilder &v;
   AttentionOp op;
   CacheHead &cache;
   Value head, scratch;
-  int64_t heads, sums, parts;
+  int64_t heads, sums, parts, cacheBytes;
   SmallVector<Query> queries;
   SmallVector<Value> limits; // of each token: its position + 1
 };

@@ -9,6 +9,7 @@
 
 #include "tbq/Checkpoint.h"
 #include "tbq/Compile.h"
+#include "tbq/CpuTable.h"
 
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/OwningOpRef.h"
@@ -34,6 +35,7 @@ private:
   bool isArtifact() const { return options.kind == OutputKind::Artifact; }
 
   ::tbq::Status readSpecs();
+  ::tbq::Status chooseTable();
   ::tbq::Status openInputs();
   ::tbq::Status readTokenizer();
   ::tbq::Status makeModule();
@@ -60,6 +62,7 @@ private:
   CodeTarget target;
   std::optional<CodeTarget>
       device; // what the step is compiled for, not the host
+  CpuTable table;
   MLIRContext context;
   std::optional<::tbq::Checkpoint> checkpoint;
   std::vector<PolicyRule> policy;

@@ -13,6 +13,8 @@
 
 #include "format/Sidecar.h"
 
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 
 using namespace mlir;
@@ -48,6 +50,24 @@ Status Compilation::readSpecs() {
   return Status::ok();
 }
 
+/// The table for the target's CPU: the one given, or shipped.
+Status Compilation::chooseTable() {
+  SmallVector<StringRef> products =
+      getDotProducts(target.triple, target.enabled);
+  table = shippedCpuTable(products.front());
+  if (options.tuning.empty())
+    return Status::ok();
+  Result<CpuTable> given = readCpuTable(options.tuning);
+  if (!given)
+    return given.error();
+  table = std::move(*given);
+  if (!llvm::is_contained(products, table.instructions))
+    return makeError(options.tuning, "instructions",
+                     "the target has no '" + table.instructions + "' (it has " +
+                         llvm::join(products, ", ") + ")");
+  return Status::ok();
+}
+
 Status Compilation::openInputs() {
   Result<CodeTarget> resolved = CodeTarget::resolve(options.target);
   if (!resolved)
@@ -59,6 +79,8 @@ Status Compilation::openInputs() {
       return kernels.error();
     device = std::move(*kernels);
   }
+  if (Status status = chooseTable(); !status)
+    return status;
   if (Status status = readSpecs(); !status)
     return status;
   if (!options.saveQuantized.empty() &&

@@ -111,11 +111,24 @@ void mlir::tbq::buildCPUPipeline(OpPassManager &manager,
   linear.dot = options.dot;
   linear.permute = options.permute;
   linear.fma = options.fma;
+  linear.farBytes = options.tuning.farBytes;
+  linear.nearBytes = options.tuning.nearBytes;
+  linear.unrolledSteps = options.tuning.unrolledSteps;
+  linear.tokenTile = options.tuning.tokenTile;
+  linear.rowTiles = options.tuning.rowTiles;
+  linear.blockTokens = options.tuning.blockTokens;
+  linear.unrolledQuads = options.tuning.unrolledQuads;
+  linear.unrolledTokens = options.tuning.unrolledTokens;
+  linear.readRate = options.roofline.read;
+  linear.peakRate = options.roofline.peak;
+  linear.decodeRate = options.roofline.decode;
+  linear.prefillRate = options.roofline.prefill;
   OpPassManager &function = manager.nest<func::FuncOp>();
   function.addPass(createLowerLinearToCPUPass(linear));
   LowerStepToCPUPassOptions step;
   step.fma = options.fma;
   step.registers = options.registers;
+  step.cacheBytes = options.tuning.cacheBytes;
   function.addPass(createLowerStepToCPUPass(step));
   ExpandMathPassOptions math;
   math.fma = options.fma;
@@ -159,17 +172,29 @@ void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
   addCheck(manager, "gpu");
 }
 
+SmallVector<StringRef>
+mlir::tbq::getDotProducts(StringRef triple, ArrayRef<std::string> features) {
+  auto has = [&](StringRef name) { return llvm::is_contained(features, name); };
+  SmallVector<StringRef> products;
+  if (has("avx512vnni") && has("avx512bw") && has("avx512f")) {
+    if (has("amx-tile") && has("amx-int8"))
+      products.push_back("amx");
+    products.push_back("vnni");
+  }
+  if (has("avx2"))
+    products.push_back("avx2");
+  if (llvm::Triple(triple).isAArch64() && has("dotprod"))
+    products.push_back("dotprod");
+  products.push_back("plain");
+  return products;
+}
+
 void mlir::tbq::setTargetFeatures(CPUOptions &options, StringRef triple,
                                   ArrayRef<std::string> features) {
   auto has = [&](StringRef name) { return llvm::is_contained(features, name); };
   bool arm = llvm::Triple(triple).isAArch64();
-  if (has("avx2"))
-    options.dot = "avx2";
-  if (has("avx512vnni") && has("avx512bw") && has("avx512f"))
-    options.dot = has("amx-tile") && has("amx-int8") ? "amx" : "vnni";
+  options.dot = getDotProducts(triple, features).front().str();
   options.permute = has("avx512vbmi");
-  if (arm && has("dotprod"))
-    options.dot = "dotprod";
   if (has("avx512f"))
     options.registers = 32;
   options.fma = arm || has("fma") || has("avx512f");

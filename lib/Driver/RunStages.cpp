@@ -68,7 +68,10 @@ Status Compilation::runStage(Stage stage) {
       if (Status status = resolveSalient(*module, *checkpoint); !status)
         return status;
     PackOptions pack;
-    pack.prefillTokens = options.prefillTokens;
+    if (!device)
+      pack.prefillTokens = table.tuning.chunkTokens;
+    if (options.prefillTokens)
+      pack.prefillTokens = options.prefillTokens;
     pack.tileRows = device ? kWarpRows : kLanes;
     buildPackPipeline(manager, pack);
     break;
@@ -86,6 +89,13 @@ Status Compilation::runStage(Stage stage) {
   case Stage::CPU: {
     CPUOptions cpu;
     setTargetFeatures(cpu, target.triple, target.enabled);
+    cpu.dot = table.instructions;
+    cpu.tuning = table.tuning;
+    // With -O0 LLVM 22.1.8 finds no registers for more tiles, and crashes where
+    // it prints them.
+    if (target.optimization == 0 && cpu.dot == "amx")
+      cpu.tuning.rowTiles = std::min<int64_t>(cpu.tuning.rowTiles, 2);
+    cpu.roofline = table.roofline;
     buildCPUPipeline(manager, cpu);
     break;
   }

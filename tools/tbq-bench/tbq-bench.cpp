@@ -8,11 +8,11 @@
 // Operations are the linears' own, two for each weight and token, however many
 // digits it takes to do them.
 #include "CommandLine.h"
-#include "DotPeak.h"
-#include "MemoryRead.h"
 #include "Report.h"
 #include "runtime/Random.h"
 #include "runtime/Session.h"
+#include "runtime/limits/DotPeak.h"
+#include "runtime/limits/MemoryRead.h"
 
 #include <algorithm>
 #include <chrono>
@@ -158,9 +158,14 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
     for (int64_t count : prompts) {
       if (count == 0)
         continue;
-      double before = integers ? measureDotPeak(team, options.limitSeconds) : 0;
+      auto measurePeak = [&] {
+        return integers ? measureDotPeak(team, DotInstructions::Vnni,
+                                         options.limitSeconds)
+                        : 0;
+      };
+      double before = measurePeak();
       Row row = measure(bench, "pp", count, options.repetitions);
-      double after = integers ? measureDotPeak(team, options.limitSeconds) : 0;
+      double after = measurePeak();
       row.peakOperationsPerSecond = std::max(before, after);
       report.add(row);
     }

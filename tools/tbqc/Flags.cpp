@@ -5,6 +5,8 @@
 
 #include "Flags.h"
 
+#include "FlagList.h"
+
 #include "tbq/Version.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -20,129 +22,6 @@ using ::tbq::Result;
 using ::tbq::Status;
 
 namespace {
-struct Flags {
-  using Text = cl::opt<std::string>;
-  using Number = cl::opt<long>;
-  using Switch = cl::opt<bool>;
-
-  cl::OptionCategory all{"tbqc flags"};
-  Text input{cl::Positional, cl::desc("MODEL_DIR or MODULE.mlir"),
-             cl::cat(all)};
-  Text output{"o", cl::desc("what is written (default model.so; - for text)"),
-              cl::value_desc("file"), cl::cat(all)};
-  Text target{"target", cl::desc("where the step runs: cpu (default) or cuda"),
-              cl::init("cpu"), cl::cat(all)};
-  Text gpuArch{"gpu-arch",
-               cl::desc("with --target=cuda, the oldest GPU that the artifact "
-                        "is for (default sm_80)"),
-               cl::value_desc("arch"), cl::init("sm_80"), cl::cat(all)};
-  Text mcpu{"mcpu",
-            cl::desc("processor, by LLVM's name (default native, or generic "
-                     "where --mtriple is another architecture)"),
-            cl::value_desc("cpu"), cl::cat(all)};
-  Text mtriple{"mtriple", cl::desc("target triple (default: this machine's)"),
-               cl::value_desc("triple"), cl::cat(all)};
-  Text mattr{"mattr",
-             cl::desc("features to add and drop: +a,-b (default none)"),
-             cl::value_desc("features"), cl::cat(all)};
-  Number level{"O", cl::desc("optimisation, 0 to 3 (default 3)"), cl::Prefix,
-               cl::init(3), cl::cat(all)};
-  Text activations{
-      "activations",
-      cl::desc("what quantised weights are multiplied with: f32, i16 or i8 "
-               "(default: what the checkpoint says, else i16)"),
-      cl::cat(all)};
-  Text quantize{
-      "quantize",
-      cl::desc("quantise a float checkpoint: SCHEME:gN, coefficients for N "
-               "columns, or SCHEME:row; SCHEME is ternary, binary or "
-               "dual-binary; after binary:gN or binary:row, ',salient=R' keeps "
-               "the fraction R of largest weights in 8 bits (default none)"),
-      cl::value_desc("spec"), cl::cat(all)};
-  Text policy{
-      "policy",
-      cl::desc("a file of lines PATTERN SPEC: linears whose name the regular "
-               "expression matches get that spec, or 'float'; first match "
-               "wins, before --quantize (default none)"),
-      cl::value_desc("file"), cl::cat(all)};
-  Text embedding{
-      "embedding",
-      cl::desc("quantise the embedding and the head of a float checkpoint: "
-               "int8:gN, int8:row, int4:gN, int4:row or float (default float)"),
-      cl::value_desc("spec"), cl::cat(all)};
-  Text saveQuantized{
-      "save-quantized",
-      cl::desc("write what --quantize, --policy and --embedding make of the "
-               "model as a quantised checkpoint into this directory (default "
-               "none)"),
-      cl::value_desc("dir"), cl::cat(all)};
-  Number context{"context",
-                 cl::desc("positions the cache has room for (default: the "
-                          "model's maximum, at most 4096)"),
-                 cl::cat(all)};
-  Number chunk{"prefill-chunk",
-               cl::desc("tokens of a prefill step (default 64)"), cl::init(64),
-               cl::cat(all)};
-  Number batch{"max-batch",
-               cl::desc("sequences a step carries (default and, so far, 1)"),
-               cl::init(1), cl::cat(all)};
-  Text cache{
-      "kv-cache",
-      cl::desc("f32 or f16 (default f32 with f32 activations, else f16)"),
-      cl::cat(all)};
-  Text weights{"weights",
-               cl::desc("embed (default), or sidecar: in a file FILE.weights "
-                        "beside the artifact"),
-               cl::init("embed"), cl::cat(all)};
-  Switch shapeOnly{"shape-only",
-                   cl::desc("an artifact without weights, for tbq-bench "
-                            "--random-weights (default: no)"),
-                   cl::cat(all)};
-  Text record{"record",
-              cl::desc("a JSON file, how the model was made, that goes into "
-                       "the manifest as it is (default none)"),
-              cl::value_desc("file"), cl::cat(all)};
-  Text checkpoint{"checkpoint",
-                  cl::desc("where the weights of a MODULE.mlir are"),
-                  cl::value_desc("dir"), cl::cat(all)};
-  Text startAfter{"start-after",
-                  cl::desc("the stage that a MODULE.mlir comes from: import "
-                           "(default), graph, pack, lower, cpu or gpu"),
-                  cl::value_desc("stage"), cl::cat(all)};
-  Text stopAfter{"stop-after",
-                 cl::desc("print the module after a stage: import, graph, "
-                          "pack, lower, cpu or gpu (default: go on to the "
-                          "artifact)"),
-                 cl::value_desc("stage"), cl::cat(all)};
-  Text emit{"emit", cl::desc("mlir, llvm, asm, obj or so (default so)"),
-            cl::value_desc("kind"), cl::cat(all)};
-  Text temporaries{"save-temps",
-                   cl::desc("keep what each stage leaves (default: no)"),
-                   cl::value_desc("dir"), cl::cat(all)};
-  Switch dumpTensors{
-      "dump-tensors",
-      cl::desc("an artifact that shows the values of each operation to a "
-               "program that asks, for tbq-verify; it is slower (default: no)"),
-      cl::cat(all)};
-  Text remarks{"remarks", cl::ValueOptional,
-               cl::desc("say what became of each layer and why: graph, pack, "
-                        "or a regular expression (default none; alone: all)"),
-               cl::value_desc("categories"), cl::cat(all)};
-  Switch verbose{"v", cl::desc("show times and peak memory (default: no)"),
-                 cl::cat(all)};
-  Switch printTargets{"print-targets",
-                      cl::desc("list targets and this machine"), cl::cat(all)};
-
-  Status toOptions(CompileOptions &options) const;
-
-private:
-  Status checkFixed() const;
-  Status setNumbers(CompileOptions &options) const;
-  Status setStages(CompileOptions &options) const;
-  Status setTarget(CompileOptions &options) const;
-  Status setKind(CompileOptions &options) const;
-};
-
 /// A word that a flag takes and what it stands for.
 template <class T> using Words = ArrayRef<std::pair<StringRef, T>>;
 } // namespace
@@ -180,6 +59,8 @@ Status Flags::setTarget(CompileOptions &options) const {
           setWord<bool>(target, {{"cpu", false}, {"cuda", true}}, cuda);
       !status)
     return status;
+  if (cuda && tuning.getNumOccurrences())
+    return makeError("--tuning", "", "is for --target=cpu");
   if (cuda)
     options.target.device = gpuArch;
   else if (gpuArch.getNumOccurrences())
@@ -199,8 +80,9 @@ Status Flags::setNumbers(CompileOptions &options) const {
   if (Status status = checkRange(level, 0, 3); !status)
     return status;
   options.target.optimization = level;
-  if (Status status = checkRange(chunk, 1, 4096); !status)
-    return status;
+  if (chunk.getNumOccurrences())
+    if (Status status = checkRange(chunk, 1, 4096); !status)
+      return status;
   options.prefillTokens = chunk;
   if (context.getNumOccurrences())
     if (Status status = checkRange(context, 1, 1 << 24); !status)
@@ -237,7 +119,8 @@ Status Flags::setStages(CompileOptions &options) const {
   const std::pair<const cl::Option *, Stage> used[] = {
       {&quantize, Stage::Graph},  {&policy, Stage::Graph},
       {&embedding, Stage::Graph}, {&saveQuantized, Stage::Graph},
-      {&chunk, Stage::Pack},      {&dumpTensors, Stage::Lower}};
+      {&chunk, Stage::Pack},      {&dumpTensors, Stage::Lower},
+      {&tuning, Stage::CPU}};
   for (auto [flag, stage] : used)
     if (flag->getNumOccurrences() && options.startAfter >= stage)
       return makeError("--" + flag->ArgStr.str(), "",
@@ -297,7 +180,7 @@ Status Flags::setKind(CompileOptions &options) const {
 Status Flags::toOptions(CompileOptions &options) const {
   using Mode = std::pair<StringRef, Activations>;
   using Element = std::pair<StringRef, CacheElement>;
-  if (input.empty())
+  if (input.empty() && !tune.getNumOccurrences())
     return makeError("", "", "no MODEL_DIR given (see --help)");
   options.input = input;
   options.checkpoint = checkpoint;
@@ -306,6 +189,7 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.target.attributes = mattr;
   options.quantize = quantize;
   options.policy = policy;
+  options.tuning = tuning;
   options.embedding = embedding;
   options.saveQuantized = saveQuantized;
   options.record = record;
@@ -340,6 +224,31 @@ Status Flags::toOptions(CompileOptions &options) const {
   if (Status status = setStages(options); !status)
     return status;
   return setKind(options);
+}
+
+/// What --tune has no use for.
+Status Flags::checkTune() const {
+  if (Status status = checkRange(tuneSeconds, 1, 3600); !status)
+    return status;
+  if (!tune.getNumOccurrences()) {
+    if (tuneSeconds.getNumOccurrences())
+      return makeError("--tune-seconds", "", "has no effect without --tune");
+    return Status::ok();
+  }
+  const cl::Option *useless[] = {
+      &output,    &saveQuantized, &weights,    &shapeOnly,   &record,
+      &stopAfter, &emit,          &checkpoint, &temporaries, &dumpTensors,
+      &remarks,   &startAfter,    &mtriple};
+  for (const cl::Option *flag : useless)
+    if (flag->getNumOccurrences())
+      return makeError((flag->ArgStr.size() == 1 ? "-" : "--") +
+                           flag->ArgStr.str(),
+                       "", "has no effect with --tune");
+  if (target == "cuda")
+    return makeError("--tune", "", "is for --target=cpu");
+  if (StringRef(input).ends_with(".mlir"))
+    return makeError("--tune", "", "takes a model directory, not a module");
+  return Status::ok();
 }
 
 static void printVersion(raw_ostream &out) {
@@ -392,9 +301,16 @@ ParsedFlags parseFlags(int argc, char **argv) {
   } else if (flags.printTargets) {
     outs() << describeTargets();
     parsed.exitCode = 0;
-  } else if (Status status = flags.toOptions(parsed.options); !status) {
-    errs() << "tbqc: error: " << status.error().message << "\n";
-    parsed.exitCode = 1;
+  } else {
+    Status status = flags.checkTune();
+    if (status)
+      status = flags.toOptions(parsed.options);
+    if (!status) {
+      errs() << "tbqc: error: " << status.error().message << "\n";
+      parsed.exitCode = 1;
+    }
+    parsed.tune = flags.tune;
+    parsed.tuneSeconds = flags.tuneSeconds;
   }
   removeOptions(/*all=*/true);
   return parsed;

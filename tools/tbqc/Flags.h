@@ -11,6 +11,8 @@
 /// list that was asked for, or a flag that was refused).
 struct ParsedFlags {
   mlir::tbq::CompileOptions options;
+  std::string tune; // empty, or the table that --tune writes
+  int64_t tuneSeconds = 0;
   int exitCode = -1;
 };
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // The compiler: a Hugging Face directory to model.so. Flags are in Flags.cpp,
-// the work in lib/Driver/Compile.cpp.
+// the work in lib/Driver/Compile.cpp and lib/Tuning/Tune.cpp.
 
 #include "Flags.h"
+
+#include "tbq/Tune.h"
 
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/ErrorHandling.h"
@@ -25,5 +27,7 @@ int main(int argc, char **argv) {
   ParsedFlags flags = parseFlags(argc, argv);
   if (flags.exitCode >= 0)
     return flags.exitCode;
+  if (!flags.tune.empty())
+    return mlir::tbq::tune({flags.options, flags.tune, flags.tuneSeconds});
   return mlir::tbq::compile(flags.options);
 }

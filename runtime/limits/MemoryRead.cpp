@@ -2,7 +2,7 @@
 //
 // The readers, one for each width of load, run by the same worker pool as a
 // model's step. They load and combine; they compute nothing.
-#include "MemoryRead.h"
+#include "runtime/limits/MemoryRead.h"
 
 #include "format/Cpu.h"
 

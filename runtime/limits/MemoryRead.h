@@ -4,8 +4,8 @@
 // decoding is held against. Input: a mapping; output: bytes a second, the best
 // of plain and prefetched loads with 1 and 4 streams a worker.
 // Invariant: every byte (of whole 4-stream blocks) is loaded in every pass.
-#ifndef TBQ_TOOLS_TBQBENCH_MEMORYREAD_H
-#define TBQ_TOOLS_TBQBENCH_MEMORYREAD_H
+#ifndef TBQ_RUNTIME_LIMITS_MEMORYREAD_H
+#define TBQ_RUNTIME_LIMITS_MEMORYREAD_H
 
 #include "runtime/Workers.h"
 
@@ -22,4 +22,4 @@ ReadLimit measureReadLimit(Workers &workers, const uint8_t *data, uint64_t size,
 
 } // namespace tbq
 
-#endif // TBQ_TOOLS_TBQBENCH_MEMORYREAD_H
+#endif // TBQ_RUNTIME_LIMITS_MEMORYREAD_H
