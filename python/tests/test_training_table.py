@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("transformers")
+pytest.importorskip("matplotlib")
 
 from some_llama import some_llama  # noqa: E402
 from some_tokenizer import VOCABULARY, write_tokenizer  # noqa: E402
@@ -96,6 +97,17 @@ def test_processes_share_a_table(folder):
     assert by_run["teacher"]["kl"] == pytest.approx(0, abs=1e-6)
     assert by_run["nearest!"]["kl"] > 0
     assert all(line["perplexity_tale"] > 1 for line in found)
+
+    # The chart has every row of a stage, and says so where there is none.
+    for name, code in (("out/results.jsonl", 0), ("empty", 2)):
+        (folder / "empty").touch()
+        drawn = subprocess.run(
+            [sys.executable, REPOSITORY / "benchmarks/training/draw_table.py",
+             "--stage", "final", folder / name, folder / "chart.png"],
+            capture_output=True, text=True, check=False)
+        assert drawn.returncode == code, drawn.stderr
+    assert "empty: has no line of the stage final" in drawn.stderr
+    assert (folder / "chart.png").read_bytes()[:4] == b"\x89PNG"
 
     again = begin(folder, *stages)
     assert again.communicate(timeout=300)[1] == "" and again.returncode == 0
