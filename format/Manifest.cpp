@@ -80,6 +80,8 @@ static void putOptional(json &object, const Manifest &m) {
                        {"embedding", m.graph->embedding}};
   for (const Manifest::Operation &operation : m.operations)
     object["operations"].push_back(::toJson(operation));
+  if (!m.phases.empty())
+    object["phases"] = m.phases;
   if (!m.record.is_null())
     object["record"] = m.record;
 }
@@ -323,6 +325,8 @@ Result<Manifest> tbq::fromJson(const json &value, const std::string &file) {
     f.forEach("operations", [&](Fields operation) {
       m.operations.push_back(readOperation(std::move(operation)));
     });
+  if (f.has("phases"))
+    m.phases = f.strings("phases");
   m.generation = readGeneration(f.inside("generation"), m.model.vocab);
   if (f.has("chat"))
     m.chat = value["chat"];

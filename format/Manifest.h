@@ -103,6 +103,7 @@ struct Manifest {
   std::vector<Layer> layers;
   std::optional<Graph> graph;        // absent: nothing was asked for
   std::vector<Operation> operations; // empty: the step shows nothing
+  std::vector<std::string> phases;   // empty: the step times nothing
   Generation generation;
   nlohmann::json chat;   // null or an object (runtime/Chat.h knows its fields)
   nlohmann::json record; // null or an object: how the model was made, as told

@@ -73,6 +73,7 @@ constexpr int cudaNotReady = 600;
 
 /// Attributes of a device, by cuda.h's numbers.
 enum CudaAttribute : int {
+  cudaClockKilohertz = 13, // the highest
   cudaMultiprocessors = 16,
   cudaCooperativeLaunch = 95
 };

@@ -45,7 +45,8 @@ struct CompileOptions {
   std::string saveQuantized; // empty, or where our checkpoint goes
   std::string record;        // empty, or a JSON file for the manifest
   int64_t prefillTokens = 64;
-  bool observe = false; // the step shows the values of its operations
+  bool observe = false;    // the step shows the values of its operations
+  bool timePhases = false; // and when its blocks come to barriers
   WeightsPlace weights = WeightsPlace::Embedded;
   std::string temporaries; // a folder for what each stage leaves; may be empty
   std::string remarks;  // categories shown, a regular expression; may be empty

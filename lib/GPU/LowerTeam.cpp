@@ -29,17 +29,51 @@ static Value constant(OpBuilder &b, Location loc, int64_t value) {
                                   b.getI32IntegerAttr(value));
 }
 
+/// Whether barriers note times: how many phases there are, or 0.
+static int64_t countPhases(ModuleOp module) {
+  auto phases = module->getAttrOfType<ArrayAttr>("tbq.phases");
+  return phases ? phases.size() : 0;
+}
+
+static Value readClock(OpBuilder &b, Location loc) {
+  return NVVM::Clock64Op::create(b, loc, b.getI64Type());
+}
+
+/// Where the block's times of a barrier go (tbq_device_barrier::times);
+/// `number` is that of its first block's.
+static Value getTimes(OpBuilder &b, Location loc, Value barrier, Value number) {
+  auto pointer = LLVM::LLVMPointerType::get(b.getContext());
+  auto toI64 = [&](Value value) -> Value {
+    return LLVM::ZExtOp::create(b, loc, b.getI64Type(), value);
+  };
+  Type i32 = b.getI32Type();
+  Value blocks = toI64(NVVM::GridDimXOp::create(b, loc, i32));
+  Value block = toI64(NVVM::BlockIdXOp::create(b, loc, i32));
+  Value own = LLVM::AddOp::create(
+      b, loc, LLVM::MulOp::create(b, loc, number, blocks), block);
+  Value times = LLVM::LoadOp::create(
+      b, loc, pointer,
+      getFieldAddress(b, loc, barrier, offsetof(tbq_device_barrier, times)));
+  auto time = LLVM::LLVMArrayType::get(b.getI64Type(), 2);
+  static_assert(sizeof(tbq_device_time) == 16);
+  return LLVM::GEPOp::create(b, loc, pointer, time, times,
+                             ArrayRef<LLVM::GEPArg>{own});
+}
+
 /// void tbq_barrier_wait(tbq_device_barrier *barrier)
 /// Each block adds to one counter, the first of them what the others leave of
 /// 2^31: the highest bit changes when all have arrived. Thread 0 has looked at
 /// it before, so that nothing waits for the addition. Fences stand around:
 /// neither the addition (NVPTX drops its order without a word) nor the
 /// look-out, which would invalidate the cache at each look, carries an order.
+/// A second argument is the number of the times to note.
 static void buildBarrier(ModuleOp module) {
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
   Location loc = module.getLoc();
   Type i32 = b.getI32Type();
-  LLVM::LLVMFuncOp function = createBarrier(module);
+  const bool isTimed = countPhases(module) > 0;
+  LLVM::LLVMFuncOp function =
+      isTimed ? createBarrier(module, {b.getI64Type()}) : createBarrier(module);
   Block *entry = function.addEntryBlock(b);
   auto addBlock = [&] {
     return b.createBlock(&function.getBody(), function.getBody().end());
@@ -69,6 +103,7 @@ static void buildBarrier(ModuleOp module) {
                          ValueRange());
 
   b.setInsertionPointToEnd(arrive);
+  Value came = isTimed ? readClock(b, loc) : Value();
   Value others = LLVM::SubOp::create(
       b, loc, NVVM::GridDimXOp::create(b, loc, i32), constant(b, loc, 1));
   Value rest =
@@ -81,6 +116,9 @@ static void buildBarrier(ModuleOp module) {
   LLVM::FenceOp::create(b, loc, AtomicOrdering::acq_rel, kScope);
   LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add, barrier, amount,
                             AtomicOrdering::monotonic, kScope);
+  // Asked for while others are waited for.
+  Value times =
+      isTimed ? getTimes(b, loc, barrier, entry->getArgument(1)) : Value();
   LLVM::BrOp::create(b, loc, ValueRange(), wait);
 
   b.setInsertionPointToEnd(wait);
@@ -92,6 +130,12 @@ static void buildBarrier(ModuleOp module) {
 
   b.setInsertionPointToEnd(arrived);
   LLVM::FenceOp::create(b, loc, AtomicOrdering::acq_rel, kScope);
+  if (isTimed) {
+    LLVM::StoreOp::create(b, loc, came, times);
+    LLVM::StoreOp::create(
+        b, loc, readClock(b, loc),
+        getFieldAddress(b, loc, times, offsetof(tbq_device_time, left)));
+  }
   LLVM::BrOp::create(b, loc, ValueRange(), done);
 
   b.setInsertionPointToEnd(done);
@@ -99,7 +143,16 @@ static void buildBarrier(ModuleOp module) {
   LLVM::ReturnOp::create(b, loc, ValueRange());
 }
 
-static void lowerOps(func::FuncOp function) {
+static void lowerTimedBarrier(BarrierOp op, int64_t phases) {
+  OpBuilder b(op);
+  ThreadBuilder t(b, op.getLoc());
+  Value number = t.add(t.mul(op.getLayer(), phases), int64_t(*op.getPhase()));
+  lowerBarrier(
+      op, arith::IndexCastOp::create(b, op.getLoc(), b.getI64Type(), number)
+              .getResult());
+}
+
+static void lowerOps(func::FuncOp function, int64_t phases) {
   auto replace = [](Operation *op, auto create) {
     OpBuilder b(op);
     Value number = create(b, op->getLoc());
@@ -117,7 +170,10 @@ static void lowerOps(func::FuncOp function) {
         return NVVM::GridDimXOp::create(b, loc, b.getI32Type());
       });
     } else if (auto barrier = dyn_cast<BarrierOp>(op)) {
-      lowerBarrier(barrier);
+      if (barrier.getPhase())
+        lowerTimedBarrier(barrier, phases);
+      else
+        lowerBarrier(barrier);
     } else if (auto observe = dyn_cast<ObserveOp>(op)) {
       OpBuilder b(op);
       ThreadBuilder t(b, op->getLoc());
@@ -131,9 +187,10 @@ struct LowerTeamToGPUPass
     : tbq::impl::LowerTeamToGPUPassBase<LowerTeamToGPUPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
+    const int64_t phases = countPhases(module);
     for (auto function : module.getOps<func::FuncOp>()) {
       convertTeamToPointer(function);
-      lowerOps(function);
+      lowerOps(function, phases);
     }
     buildBarrier(module);
     buildWindowObserve(module);

@@ -58,6 +58,20 @@ def test_a_window_that_fails_is_named(model_directory, compile_model, driver):
     assert "cuStreamQuery: " in result.stderr and "made up (999)" in result.stderr
 
 
+def test_times_that_fail_are_named(model_directory, compile_model, driver):
+    """The calls that an artifact makes which times its phases, behind others of their names."""
+    artifact = compile_model(model_directory("stored-ternary-g128"), "--target=cuda", "--time-phases")
+    assert run(artifact, driver).returncode == 0
+    room, step = "making room for the times of phases", "running a step"
+    for call, others, purpose in (
+        ("cuDeviceGetAttribute", 2, room), ("cuMemAlloc_v2", 6, room), ("cuMemcpyHtoDAsync_v2", 0, room),
+        ("cuMemsetD8Async", 5, step), ("cuMemcpyDtoHAsync_v2", 1, step), ("cuStreamSynchronize", 2, step),
+    ):  # fmt: skip
+        result = run(artifact, driver, FAKE_FAIL=call, FAKE_SKIP=str(others))
+        assert result.returncode == 1 and result.stderr.count("\n") == 1
+        assert f"{call.removesuffix('_v2')}: {purpose}" in result.stderr and "made up (999)" in result.stderr
+
+
 def test_too_little_memory(artifact, driver):
     result = run(artifact, driver, FAKE_FAIL="cuMemAlloc_v2:2")
     assert result.returncode == 2  # as memory of the host

@@ -124,6 +124,11 @@ struct Flags {
       cl::desc("an artifact that shows the values of each operation to a "
                "program that asks, for tbq-verify; it is slower (default: no)"),
       cl::cat(all)};
+  Switch timePhases{
+      "time-phases",
+      cl::desc("with --target=cuda, an artifact that notes when blocks come to "
+               "each barrier and go on, for tbq-bench (default: no)"),
+      cl::cat(all)};
   Text remarks{"remarks", cl::ValueOptional,
                cl::desc("say what became of each layer and why: graph, pack, "
                         "or a regular expression (default none; alone: all)"),
@@ -182,8 +187,11 @@ Status Flags::setTarget(CompileOptions &options) const {
     return status;
   if (cuda)
     options.target.device = gpuArch;
-  else if (gpuArch.getNumOccurrences())
-    return makeError("--gpu-arch", "", "has no effect without --target=cuda");
+  for (const cl::Option *flag : {static_cast<const cl::Option *>(&gpuArch),
+                                 static_cast<const cl::Option *>(&timePhases)})
+    if (!cuda && flag->getNumOccurrences())
+      return makeError("--" + flag->ArgStr.str(), "",
+                       "has no effect without --target=cuda");
   return Status::ok();
 }
 
@@ -237,7 +245,8 @@ Status Flags::setStages(CompileOptions &options) const {
   const std::pair<const cl::Option *, Stage> used[] = {
       {&quantize, Stage::Graph},  {&policy, Stage::Graph},
       {&embedding, Stage::Graph}, {&saveQuantized, Stage::Graph},
-      {&chunk, Stage::Pack},      {&dumpTensors, Stage::Lower}};
+      {&chunk, Stage::Pack},      {&dumpTensors, Stage::Lower},
+      {&timePhases, Stage::Lower}};
   for (auto [flag, stage] : used)
     if (flag->getNumOccurrences() && options.startAfter >= stage)
       return makeError("--" + flag->ArgStr.str(), "",
@@ -312,6 +321,7 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.temporaries = temporaries;
   options.verbose = verbose;
   options.observe = dumpTensors;
+  options.timePhases = timePhases;
   if (remarks.getNumOccurrences())
     options.remarks = remarks.empty() ? ".*" : remarks.getValue();
   if (std::string problem; !remarks.empty() && !Regex(remarks).isValid(problem))
