@@ -30,7 +30,7 @@ func.func @layer(%team: !tbq.team, %layer: index) {
 // CHECK: %[[FIELD:.*]] = llvm.getelementptr %[[BARRIER]][136] : (!llvm.ptr) -> !llvm.ptr, i8
 // CHECK: %[[TIMES:.*]] = llvm.load %[[FIELD]]
 // CHECK: %[[TIME:.*]] = llvm.getelementptr %[[TIMES]][%[[OWN]]] : (!llvm.ptr, i64) -> !llvm.ptr, !llvm.array<2 x i64>
-// CHECK: llvm.fence
+// CHECK: llvm.load %[[BARRIER]] atomic syncscope("device") acquire
 // CHECK: llvm.store %[[CAME]], %[[TIME]]
 // CHECK: %[[LEFT:.*]] = nvvm.read.ptx.sreg.clock64
 // CHECK: %[[SECOND:.*]] = llvm.getelementptr %[[TIME]][8]
