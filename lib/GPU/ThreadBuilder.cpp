@@ -266,6 +266,32 @@ void ThreadBuilder::ifThen(Value condition, llvm::function_ref<void()> body) {
   });
 }
 
+SmallVector<Value>
+ThreadBuilder::ifElse(Value condition,
+                      llvm::function_ref<SmallVector<Value>()> body,
+                      llvm::function_ref<Value(Type)> otherwise) {
+  // What an op gives must be known when it is made: its bodies come first.
+  auto inBlock = [&](Region &region, llvm::function_ref<void()> build) {
+    OpBuilder::InsertionGuard guard(b);
+    b.createBlock(&region);
+    build();
+  };
+  SmallVector<Value> values;
+  OperationState state(loc, scf::IfOp::getOperationName());
+  Region *then = state.addRegion(), *other = state.addRegion();
+  state.addOperands(condition);
+  inBlock(*then, [&] {
+    values = body();
+    scf::YieldOp::create(b, loc, values);
+  });
+  SmallVector<Type> types(ValueRange(values).getTypes());
+  inBlock(*other, [&] {
+    scf::YieldOp::create(b, loc, llvm::map_to_vector(types, otherwise));
+  });
+  state.addTypes(types);
+  return SmallVector<Value>(b.create(state)->getResults());
+}
+
 Value ThreadBuilder::shuffle(Value x, int64_t distance) {
   return NVVM::ShflOp::create(b, loc, x.getType(), constantI32(-1), x,
                               constantI32(distance), constantI32(31),

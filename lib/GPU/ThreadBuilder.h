@@ -114,6 +114,10 @@ public:
   void loop(Value from, Value to, Value step,
             llvm::function_ref<void(Value)> body);
   void ifThen(Value condition, llvm::function_ref<void()> body);
+  /// What `body` gives, or, for each of it, what `otherwise` gives of its type.
+  SmallVector<Value> ifElse(Value condition,
+                            llvm::function_ref<SmallVector<Value>()> body,
+                            llvm::function_ref<Value(Type)> otherwise);
 
   // Over a warp: all its lanes call, and get the same result.
   Value shuffle(Value x, int64_t distance); // of the lane at lane ^ distance
