@@ -74,6 +74,10 @@ static json toJson(const Manifest::Operation &operation) {
 /// What only some manifests have.
 static void putOptional(json &object, const Manifest &m) {
   put(object["target"], "device", m.target.device);
+  for (const Manifest::Target::Cubin &cubin : m.target.cubins)
+    object["target"]["cubins"].push_back({{"device", cubin.device},
+                                          {"offset", cubin.offset},
+                                          {"bytes", cubin.bytes}});
   if (m.graph)
     object["graph"] = {{"quantize", m.graph->quantize},
                        {"policy", m.graph->policy},
@@ -144,6 +148,13 @@ static Manifest::Target readTarget(Fields f) {
   target.features = f.strings("features");
   if (f.has("device"))
     target.device = f.string("device");
+  if (f.has("cubins"))
+    f.forEach("cubins", [&](Fields cubin) {
+      target.cubins.push_back(
+          {cubin.string("device"),
+           static_cast<uint64_t>(cubin.integer("offset", 1, byteLimit)),
+           static_cast<uint64_t>(cubin.integer("bytes", 1, byteLimit))});
+    });
   return target;
 }
 

@@ -26,6 +26,12 @@ struct Manifest {
     /// The oldest GPU that the step runs on, "sm_80"; nothing: it runs on the
     /// CPU.
     std::optional<std::string> device;
+    /// Its machine code for a GPU, among the bytes of the kernels, behind PTX.
+    struct Cubin {
+      std::string device; // "sm_90a"
+      uint64_t offset = 0, bytes = 0;
+    };
+    std::vector<Cubin> cubins;
   };
   struct Model {
     std::string architecture; // "llama"

@@ -75,6 +75,8 @@ constexpr int cudaNotReady = 600;
 enum CudaAttribute : int {
   cudaClockKilohertz = 13, // the highest
   cudaMultiprocessors = 16,
+  cudaCapabilityMajor = 75,
+  cudaCapabilityMinor = 76,
   cudaCooperativeLaunch = 95
 };
 

@@ -8,6 +8,7 @@
 // memory; what a call has of the host's arena and cache is not touched.
 
 #include "runtime/CudaDriver.h"
+#include "runtime/CudaKernels.h"
 #include "runtime/CudaWindow.h"
 #include "runtime/Workers.h"
 
@@ -118,12 +119,8 @@ Outcome CudaWorkers::loadKernels() {
                               ", for " + *model->manifest().target.device +
                               " or later";
   const tbq_model_table &table = model->table();
-  // PTX ends with a zero byte.
-  std::string image(reinterpret_cast<const char *>(table.kernels),
-                    table.kernels_bytes);
-  if (Outcome loaded = check(driver->cuModuleLoadDataEx(&kernels, image.c_str(),
-                                                        0, nullptr, nullptr),
-                             "cuModuleLoadDataEx", purpose);
+  if (Outcome loaded =
+          loadCudaModule(*driver, *model, device, purpose, kernels);
       !loaded)
     return loaded;
   int perProcessor = 1 << 20;

@@ -38,6 +38,7 @@ struct CompileOptions {
   Stage startAfter = Stage::Import; // the stage that made the .mlir file
   Stage stopAfter = Stage::CPU;
   TargetFlags target;
+  std::string assembler; // ptxas; empty: the one on the PATH, if needed
   ImportOptions import;
   std::string quantize;      // empty, or what parseQuantizeSpec reads
   std::string policy;        // empty, or a file of lines PATTERN SPEC

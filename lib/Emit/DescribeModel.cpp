@@ -158,7 +158,7 @@ Result<Manifest> mlir::tbq::describeModel(ModuleOp module, WeightsOp weights,
   manifest.abi = TBQ_STEP_ABI;
   manifest.tbqVersion = TBQ_VERSION;
   manifest.llvmVersion = LLVM_VERSION_STRING;
-  manifest.target = {target.triple, target.cpu, target.needed, {}};
+  manifest.target = {target.triple, target.cpu, target.needed, {}, {}};
   if (device)
     manifest.target.device = device->cpu;
 

@@ -5,6 +5,8 @@
 
 #include "Flags.h"
 
+#include "LlvmOptions.h"
+
 #include "tbq/Version.h"
 
 #include "llvm/ADT/STLExtras.h"
@@ -24,6 +26,7 @@ struct Flags {
   using Text = cl::opt<std::string>;
   using Number = cl::opt<long>;
   using Switch = cl::opt<bool>;
+  using Options = std::initializer_list<const cl::Option *>;
 
   cl::OptionCategory all{"tbqc flags"};
   Text input{cl::Positional, cl::desc("MODEL_DIR or MODULE.mlir"),
@@ -34,8 +37,13 @@ struct Flags {
               cl::init("cpu"), cl::cat(all)};
   Text gpuArch{"gpu-arch",
                cl::desc("with --target=cuda, the oldest GPU that the artifact "
-                        "is for (default sm_80)"),
+                        "is for (default sm_80); of several, with commas, each "
+                        "gets its machine code, if there is a ptxas"),
                cl::value_desc("arch"), cl::init("sm_80"), cl::cat(all)};
+  Text ptxas{"ptxas",
+             cl::desc("with --target=cuda, NVIDIA's assembler (default: the "
+                      "one on the PATH, if --gpu-arch names several)"),
+             cl::value_desc("program"), cl::cat(all)};
   Text mcpu{"mcpu",
             cl::desc("processor, by LLVM's name (default native, or generic "
                      "where --mtriple is another architecture)"),
@@ -187,8 +195,7 @@ Status Flags::setTarget(CompileOptions &options) const {
     return status;
   if (cuda)
     options.target.device = gpuArch;
-  for (const cl::Option *flag : {static_cast<const cl::Option *>(&gpuArch),
-                                 static_cast<const cl::Option *>(&timePhases)})
+  for (const cl::Option *flag : Options{&gpuArch, &ptxas, &timePhases})
     if (!cuda && flag->getNumOccurrences())
       return makeError("--" + flag->ArgStr.str(), "",
                        "has no effect without --target=cuda");
@@ -235,13 +242,10 @@ Status Flags::setStages(CompileOptions &options) const {
     if (flag->getNumOccurrences() && !isText)
       return makeError("--" + flag->ArgStr.str(), "",
                        "is for a MODULE.mlir, not for a model directory");
-  for (const Text *flag : {&activations, &cache})
+  for (const cl::Option *flag : Options{&activations, &cache, &context})
     if (flag->getNumOccurrences() && isText)
       return makeError("--" + flag->ArgStr.str(), "",
                        "is for a model directory; a module says it itself");
-  if (context.getNumOccurrences() && isText)
-    return makeError("--context", "",
-                     "is for a model directory; a module says it itself");
   const std::pair<const cl::Option *, Stage> used[] = {
       {&quantize, Stage::Graph},  {&policy, Stage::Graph},
       {&embedding, Stage::Graph}, {&saveQuantized, Stage::Graph},
@@ -290,9 +294,7 @@ Status Flags::setKind(CompileOptions &options) const {
     return makeError("--shape-only", "", "leaves --weights nothing to place");
   if (shapeOnly)
     options.weights = WeightsPlace::Nowhere;
-  for (const cl::Option *flag : {static_cast<const cl::Option *>(&weights),
-                                 static_cast<const cl::Option *>(&record),
-                                 static_cast<const cl::Option *>(&shapeOnly)})
+  for (const cl::Option *flag : Options{&weights, &record, &shapeOnly, &ptxas})
     if (flag->getNumOccurrences() && options.kind != OutputKind::Artifact)
       return makeError("--" + flag->ArgStr.str(), "", "is for an artifact");
   options.output = output;
@@ -322,6 +324,7 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.verbose = verbose;
   options.observe = dumpTensors;
   options.timePhases = timePhases;
+  options.assembler = ptxas;
   if (remarks.getNumOccurrences())
     options.remarks = remarks.empty() ? ".*" : remarks.getValue();
   if (std::string problem; !remarks.empty() && !Regex(remarks).isValid(problem))
@@ -355,29 +358,6 @@ Status Flags::toOptions(CompileOptions &options) const {
 static void printVersion(raw_ostream &out) {
   out << "tbqc " << TBQ_VERSION << " (LLVM " << LLVM_VERSION_STRING << ", git "
       << TBQ_GIT_REVISION << ")\n";
-}
-
-/// LLVM's libraries register hundreds of options, some under our names, and lld
-/// more when it runs. So before parsing ours are made alone, afterwards none.
-static void removeOptions(bool all) {
-  SmallVector<cl::Option *> removed;
-  for (auto &entry : cl::getRegisteredOptions())
-    if (all || (!entry.first.starts_with("help") && entry.first != "h" &&
-                entry.first != "version"))
-      removed.push_back(entry.second);
-  for (cl::Option *option : removed)
-    option->removeArgument();
-}
-
-/// What the parser reports, as one line: the first problem and its remedy.
-static std::string firstProblem(StringRef messages) {
-  auto [first, rest] = messages.trim().split('\n');
-  first.consume_front("tbqc: ");
-  std::string line = first.split("  Try: ").first.str();
-  StringRef remedy = rest.split('\n').first;
-  if (remedy.consume_front("tbqc: Did you mean "))
-    line += " Did you mean " + remedy.str();
-  return line;
 }
 
 ParsedFlags parseFlags(int argc, char **argv) {

@@ -32,6 +32,18 @@ __attribute__((destructor)) static void report(void) {
     fprintf(stderr, "fake driver: %d held at exit\n", held);
 }
 
+static int getCapability(void) {
+  const char *capability = getenv("FAKE_CAPABILITY");
+  return capability ? atoi(capability) : 90;
+}
+
+/* Whether the module is one; FAKE_SHOW=1 says the first line of each tried. */
+static int isModule(const char *image) {
+  if (getenv("FAKE_SHOW"))
+    fprintf(stderr, "fake driver: %.*s\n", (int)strcspn(image, "\n"), image);
+  return strstr(image, ".visible .entry decode") != NULL;
+}
+
 static int result(const char *call) {
   const char *wish = getenv("FAKE_FAIL");
   size_t length = strlen(call);
@@ -65,6 +77,8 @@ CALL(cuDeviceGetAttribute, (int *value, int attribute, int device),
      (void)device;
      *value = attribute == 95   ? !getenv("FAKE_ALONE")
               : attribute == 13 ? 1000000 /* kHz: a cycle is a nanosecond */
+              : attribute == 75 ? getCapability() / 10
+              : attribute == 76 ? getCapability() % 10
                                 : (int)countProcessors())
 CALL(cuDevicePrimaryCtxRetain, (void **context, int device), (void)device;
      *context = &held; ++held)
@@ -72,8 +86,8 @@ CALL(cuDevicePrimaryCtxRelease_v2, (int device), (void)device; --held)
 CALL(cuCtxSetCurrent, (void *context), (void)context)
 CALL(cuModuleLoadDataEx,
      (void **module, const void *image, unsigned n, int *o, void **v), (void)n;
-     (void)o; (void)v; if (!strstr(image, ".visible .entry decode")) return 218;
-     *module = &held; ++held)
+     (void)o; (void)v; if (!isModule(image)) return 218; *module = &held;
+     ++held)
 CALL(cuModuleUnload, (void *module), (void)module; --held)
 CALL(cuModuleGetFunction, (void **function, void *module, const char *name),
      (void)module;

@@ -29,6 +29,7 @@ Manifest fullManifest() {
   m.graph = {"ternary:g128", {"a.*=float"}, "int8:g64"};
   m.operations = {
       {"model.norm", "rms_norm", {{"f32", 64, false}, {"f32", 64, true}}}};
+  m.target.cubins = {{"sm_90a", 4096, 512}};
   m.phases = {"rms_norm, up_proj", ""};
   return m;
 }
@@ -50,6 +51,7 @@ const char *optionalFields[] = {"generation.bos",
                                 "generation.repetition_penalty",
                                 "generation.do_sample",
                                 "target.device",
+                                "target.cubins",
                                 "weights.sidecar",
                                 "operations",
                                 "phases"};
@@ -84,6 +86,9 @@ TEST(Manifest, RoundTrip) {
   EXPECT_EQ(read->operations[0].values[1].columns, 64);
   EXPECT_TRUE(read->operations[0].values[1].written);
   EXPECT_EQ(read->phases, m.phases);
+  EXPECT_EQ(read->target.cubins[0].device, "sm_90a");
+  EXPECT_EQ(read->target.cubins[0].offset, 4096u);
+  EXPECT_EQ(read->target.cubins[0].bytes, 512u);
   EXPECT_EQ(read->chat["format"], "chatml");
   EXPECT_NE(text.find("\"0123456789abcdef\""), std::string::npos);
 }
