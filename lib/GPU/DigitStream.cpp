@@ -10,18 +10,6 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// `value` where `b` stands: itself, or computed again from what is there.
-static Value getAt(OpBuilder &b, Value value, IRMapping &copies) {
-  Operation *op = value.getDefiningOp();
-  if (!op || copies.contains(value) ||
-      op->isBeforeInBlock(&*b.getInsertionPoint()))
-    return copies.lookupOrDefault(value);
-  for (Value operand : op->getOperands())
-    copies.map(operand, getAt(b, operand, copies));
-  return b.clone(*op, copies)
-      ->getResult(cast<OpResult>(value).getResultNumber());
-}
-
 bool DigitLinear::canLoadAhead() const {
   return cast<MemRefType>(input.getType()).getDimSize(0) == 1 &&
          !layout.getSalient();

@@ -148,9 +148,7 @@ void WarpLinear::store(const LaneSum &result, Value tile, Value token) {
 /// those taken before barriers.
 static Operation *findEarly(Operation *linear, int64_t registers,
                             DenseMap<Operation *, int64_t> &loaded) {
-  Operation *op = linear;
-  while (op && !isa<BarrierOp>(op))
-    op = op->getPrevNode();
+  Operation *op = findBarrier(linear);
   if (!op || loaded[op] + registers > kMostLoaded)
     return linear;
   loaded[op] += registers;

@@ -211,6 +211,23 @@ Value mlir::tbq::getBytes(ThreadBuilder &t, Value packed) {
       t.b, t.loc, MemRefType::get({bytes}, t.b.getI8Type()), packed);
 }
 
+Value mlir::tbq::getAt(OpBuilder &b, Value value, IRMapping &copies) {
+  Operation *op = value.getDefiningOp();
+  if (!op || copies.contains(value) ||
+      op->isBeforeInBlock(&*b.getInsertionPoint()))
+    return copies.lookupOrDefault(value);
+  for (Value operand : op->getOperands())
+    copies.map(operand, getAt(b, operand, copies));
+  return b.clone(*op, copies)
+      ->getResult(cast<OpResult>(value).getResultNumber());
+}
+
+Operation *mlir::tbq::findBarrier(Operation *op) {
+  while (op && !isa<BarrierOp>(op))
+    op = op->getPrevNode();
+  return op;
+}
+
 Value ThreadBuilder::getShared(StringRef name, int64_t floats) {
   auto type = MemRefType::get({floats}, b.getF32Type(), AffineMap(),
                               b.getI64IntegerAttr(kSharedMemory));

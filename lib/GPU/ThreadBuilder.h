@@ -144,6 +144,12 @@ void forEachElement(ThreadBuilder &t, StepOp op, int64_t columns,
 void forEachToken(ThreadBuilder &t, StepOp op,
                   llvm::function_ref<void(Value token)> body);
 
+/// `value` where `b` stands: itself, or computed again from what is there.
+Value getAt(OpBuilder &b, Value value, IRMapping &copies);
+
+/// The barrier that stands before `op` in its block; null: none does.
+Operation *findBarrier(Operation *op);
+
 /// The bytes of a packed weight.
 Value getBytes(ThreadBuilder &t, Value packed);
 
