@@ -90,6 +90,14 @@ void DigitLinear::runAhead(Operation *early) {
   t.loop(begin, last, t.index(stride), loaded,
          [&](Value from, ValueRange before) {
            Value tile = t.add(from, place), active = t.less(tile, end);
+           // Asked for before the pieces are added, whoever will store.
+           SmallVector<Value> residuals;
+           for (int64_t i = 0; op.getResidual() && i < tiles; ++i) {
+             Value column = t.add(t.mul(tile, kRows), t.add(row(), i * kRows));
+             Value last = t.index(layout.getRows() - 1);
+             residuals.push_back(
+                 t.load(op.getResidual(), {token, t.min(column, last)}));
+           }
            SmallVector<Value> state(before);
            state.append(countSums(), t.constant(0.0f));
            Value count = t.select(active, t.index(rounds.count), t.index(0));
@@ -108,6 +116,8 @@ void DigitLinear::runAhead(Operation *early) {
                });
            SmallVector<LaneSum> sums = getLaneSums(
                ArrayRef(state).drop_front(loaded.size()), hasOther(tile, end));
+           for (auto [sum, residual] : llvm::zip(sums, residuals))
+             sum.residual = residual;
            finishTile(sums, tile, active, share, token);
            state.truncate(loaded.size());
            return state;

@@ -137,7 +137,9 @@ void WarpLinear::store(const LaneSum &result, Value tile, Value token) {
                            t.add(t.mul(result.row, 4), layout.getBiasOffset()));
       y = t.addf(y, t.loadAsF32(bytes, offset, t.b.getF32Type()));
     }
-    if (Value residual = op.getResidual())
+    if (result.residual)
+      y = t.addf(y, result.residual);
+    else if (Value residual = op.getResidual())
       y = t.addf(y, t.load(residual, {at, column}));
     t.store(y, op.getInto().front(), {at, column});
   });

@@ -17,8 +17,9 @@ namespace mlir::tbq {
 /// One of a tile's sums that a lane holds, of a row counted from the tile's
 /// first and a token from the first of those that the tile meets at once. Lanes
 /// may hold the same: `stores` says which one writes it (null: this one).
+/// `residual`: what is added to it, where it has been loaded.
 struct LaneSum {
-  Value sum, row, token, stores;
+  Value sum, row, token, stores, residual = Value();
 };
 
 class WarpLinear {

@@ -112,6 +112,27 @@ func.func @decode_f32(%x: memref<1x64xf32>, %sums: memref<1x16xf32>, %y: memref<
 
 // -----
 
+// A residual is asked for before the pieces are added.
+!ternary = !tbq.packed<16x64, digits [2], terms [[1, -1]], group 64, tile 8>
+// CHECK-LABEL: func.func @decode_residual(
+func.func @decode_residual(%x: memref<1x64xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: scf.for
+  // CHECK: %[[COLUMN:.*]] = arith.minsi %{{.*}}, %c15
+  // CHECK: %[[RESIDUAL:.*]] = memref.load %arg3[%c0, %[[COLUMN]]]
+  // CHECK: scf.for
+  // CHECK: nvvm.mma.sync
+  // CHECK: arith.addf %{{.*}}, %[[RESIDUAL]]
+  // CHECK-NOT: memref.load %arg3
+  // CHECK: memref.store %{{.*}}, %arg3
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) residual(%y) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xi8>, !ternary, memref<1x16xi32>, memref<1x16xf32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
 // A float matrix: 16 bytes are a column of eight rows of bf16.
 !float = !tbq.packed<8x64, bf16, tile 8>
 // CHECK-LABEL: func.func @decode_float(
