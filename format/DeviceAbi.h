@@ -47,6 +47,13 @@ typedef struct tbq_device_window {
   uint8_t part[TBQ_DEVICE_WINDOW];
 } tbq_device_window;
 
+/* When a block came to a barrier, all its threads, and when it went on: cycles
+ * of its own processor's clock. */
+typedef struct tbq_device_time {
+  uint64_t came;
+  uint64_t left;
+} tbq_device_time;
+
 /* In device memory, zero before the first launch and reusable after each. The
  * counter is in a sector of its own. */
 typedef struct tbq_device_barrier {
@@ -54,6 +61,10 @@ typedef struct tbq_device_barrier {
                        blocks added since */
   uint32_t pad[31];
   tbq_device_window *window; /* null: nobody looks */
+  /* In device memory, of an artifact whose manifest lists `phases`: block b at
+   * the barrier before phase p of layer l (0 outside of layers) writes number
+   * (l * phases + p) * blocks + b. */
+  tbq_device_time *times;
 } tbq_device_barrier;
 
 #ifdef __cplusplus

@@ -74,12 +74,18 @@ static json toJson(const Manifest::Operation &operation) {
 /// What only some manifests have.
 static void putOptional(json &object, const Manifest &m) {
   put(object["target"], "device", m.target.device);
+  for (const Manifest::Target::Cubin &cubin : m.target.cubins)
+    object["target"]["cubins"].push_back({{"device", cubin.device},
+                                          {"offset", cubin.offset},
+                                          {"bytes", cubin.bytes}});
   if (m.graph)
     object["graph"] = {{"quantize", m.graph->quantize},
                        {"policy", m.graph->policy},
                        {"embedding", m.graph->embedding}};
   for (const Manifest::Operation &operation : m.operations)
     object["operations"].push_back(::toJson(operation));
+  if (!m.phases.empty())
+    object["phases"] = m.phases;
   if (!m.record.is_null())
     object["record"] = m.record;
 }
@@ -142,6 +148,13 @@ static Manifest::Target readTarget(Fields f) {
   target.features = f.strings("features");
   if (f.has("device"))
     target.device = f.string("device");
+  if (f.has("cubins"))
+    f.forEach("cubins", [&](Fields cubin) {
+      target.cubins.push_back(
+          {cubin.string("device"),
+           static_cast<uint64_t>(cubin.integer("offset", 1, byteLimit)),
+           static_cast<uint64_t>(cubin.integer("bytes", 1, byteLimit))});
+    });
   return target;
 }
 
@@ -323,6 +336,8 @@ Result<Manifest> tbq::fromJson(const json &value, const std::string &file) {
     f.forEach("operations", [&](Fields operation) {
       m.operations.push_back(readOperation(std::move(operation)));
     });
+  if (f.has("phases"))
+    m.phases = f.strings("phases");
   m.generation = readGeneration(f.inside("generation"), m.model.vocab);
   if (f.has("chat"))
     m.chat = value["chat"];

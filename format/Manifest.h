@@ -26,6 +26,12 @@ struct Manifest {
     /// The oldest GPU that the step runs on, "sm_80"; nothing: it runs on the
     /// CPU.
     std::optional<std::string> device;
+    /// Its machine code for a GPU, among the bytes of the kernels, behind PTX.
+    struct Cubin {
+      std::string device; // "sm_90a"
+      uint64_t offset = 0, bytes = 0;
+    };
+    std::vector<Cubin> cubins;
   };
   struct Model {
     std::string architecture; // "llama"
@@ -103,6 +109,7 @@ struct Manifest {
   std::vector<Layer> layers;
   std::optional<Graph> graph;        // absent: nothing was asked for
   std::vector<Operation> operations; // empty: the step shows nothing
+  std::vector<std::string> phases;   // empty: the step times nothing
   Generation generation;
   nlohmann::json chat;   // null or an object (runtime/Chat.h knows its fields)
   nlohmann::json record; // null or an object: how the model was made, as told

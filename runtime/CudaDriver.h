@@ -73,7 +73,10 @@ constexpr int cudaNotReady = 600;
 
 /// Attributes of a device, by cuda.h's numbers.
 enum CudaAttribute : int {
+  cudaClockKilohertz = 13, // the highest
   cudaMultiprocessors = 16,
+  cudaCapabilityMajor = 75,
+  cudaCapabilityMinor = 76,
   cudaCooperativeLaunch = 95
 };
 

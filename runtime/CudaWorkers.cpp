@@ -8,6 +8,7 @@
 // memory; what a call has of the host's arena and cache is not touched.
 
 #include "runtime/CudaDriver.h"
+#include "runtime/CudaKernels.h"
 #include "runtime/CudaWindow.h"
 #include "runtime/Workers.h"
 
@@ -36,12 +37,16 @@ public:
   Outcome open();
   int64_t count() const override { return blocks; }
   Outcome run(const StepCall &call) override;
+  PhaseTimes *phaseTimes() override { return phases.get(); }
 
 private:
   Outcome openDevice();
   Outcome loadKernels();
   Outcome allocate();
   Outcome openWindow();
+  Outcome openTimes();
+  Outcome clearTimes(const std::string &purpose);
+  Outcome takeTimes(const std::string &purpose);
   Outcome uploadWeights();
   Outcome check(int result, const char *call, const std::string &purpose) {
     return driver->check(result, call, purpose);
@@ -55,9 +60,10 @@ private:
   CudaFunction decode = nullptr, prefill = nullptr;
   CudaStream stream = nullptr;
   CudaDevicePointer weights = 0, arena = 0, cache = 0, tokens = 0, logits = 0,
-                    barrier = 0;
+                    barrier = 0, times = 0;
   void *pinned = nullptr; // logits, or weights on their way
   CudaWindow window;      // open if the artifact shows its operations
+  std::unique_ptr<PhaseTimes> phases; // if it times them
   int64_t blocks = 0;
 };
 
@@ -68,7 +74,7 @@ Outcome CudaWorkers::open() {
     return got;
   for (auto step : {&CudaWorkers::openDevice, &CudaWorkers::loadKernels,
                     &CudaWorkers::allocate, &CudaWorkers::openWindow,
-                    &CudaWorkers::uploadWeights})
+                    &CudaWorkers::openTimes, &CudaWorkers::uploadWeights})
     if (Outcome done = (this->*step)(); !done)
       return done;
   return Outcome::ok();
@@ -113,12 +119,8 @@ Outcome CudaWorkers::loadKernels() {
                               ", for " + *model->manifest().target.device +
                               " or later";
   const tbq_model_table &table = model->table();
-  // PTX ends with a zero byte.
-  std::string image(reinterpret_cast<const char *>(table.kernels),
-                    table.kernels_bytes);
-  if (Outcome loaded = check(driver->cuModuleLoadDataEx(&kernels, image.c_str(),
-                                                        0, nullptr, nullptr),
-                             "cuModuleLoadDataEx", purpose);
+  if (Outcome loaded =
+          loadCudaModule(*driver, *model, device, purpose, kernels);
       !loaded)
     return loaded;
   int perProcessor = 1 << 20;
@@ -201,6 +203,59 @@ Outcome CudaWorkers::openWindow() {
                "cuMemcpyHtoDAsync", purpose);
 }
 
+Outcome CudaWorkers::openTimes() {
+  const Manifest &manifest = model->manifest();
+  if (manifest.phases.empty())
+    return Outcome::ok();
+  const std::string purpose = "making room for the times of phases";
+  int kilohertz = 0;
+  if (Outcome got = check(
+          driver->cuDeviceGetAttribute(&kilohertz, cudaClockKilohertz, device),
+          "cuDeviceGetAttribute", purpose);
+      !got)
+    return got;
+  phases = std::make_unique<PhaseTimes>(int64_t(manifest.phases.size()),
+                                        manifest.model.layers, blocks,
+                                        1e3 * kilohertz);
+  if (Outcome made =
+          check(driver->cuMemAlloc(&times, phases->memory().size() *
+                                               sizeof(tbq_device_time)),
+                "cuMemAlloc", purpose);
+      !made)
+    return made;
+  return check(
+      driver->cuMemcpyHtoDAsync(barrier + offsetof(tbq_device_barrier, times),
+                                &times, sizeof times, stream),
+      "cuMemcpyHtoDAsync", purpose);
+}
+
+Outcome CudaWorkers::clearTimes(const std::string &purpose) {
+  if (!phases)
+    return Outcome::ok();
+  return check(
+      driver->cuMemsetD8Async(
+          times, 0, phases->memory().size() * sizeof(tbq_device_time), stream),
+      "cuMemsetD8Async", purpose);
+}
+
+Outcome CudaWorkers::takeTimes(const std::string &purpose) {
+  if (!phases)
+    return Outcome::ok();
+  auto &memory = phases->memory();
+  if (Outcome copied = check(
+          driver->cuMemcpyDtoHAsync(memory.data(), times,
+                                    memory.size() * sizeof memory[0], stream),
+          "cuMemcpyDtoHAsync", purpose);
+      !copied)
+    return copied;
+  if (Outcome done = check(driver->cuStreamSynchronize(stream),
+                           "cuStreamSynchronize", purpose);
+      !done)
+    return done;
+  phases->add();
+  return Outcome::ok();
+}
+
 Outcome CudaWorkers::uploadWeights() {
   const std::string purpose = "copying the weights to the GPU";
   const uint64_t size = model->table().weights_bytes;
@@ -240,6 +295,8 @@ Outcome CudaWorkers::run(const StepCall &call) {
                              "cuMemcpyHtoDAsync", purpose);
       !copied)
     return copied;
+  if (Outcome cleared = clearTimes(purpose); !cleared)
+    return cleared;
   int64_t position = call.position, count = call.count,
           first = call.firstLogitsRow;
   void *parameters[] = {&arena,    &weights, &cache, &tokens, &logits,
@@ -268,7 +325,7 @@ Outcome CudaWorkers::run(const StepCall &call) {
       !done)
     return done;
   std::memcpy(call.logits, pinned, bytes);
-  return Outcome::ok();
+  return takeTimes(purpose);
 }
 
 CudaWorkers::~CudaWorkers() {
@@ -281,7 +338,7 @@ CudaWorkers::~CudaWorkers() {
     driver->cuStreamDestroy(stream);
   }
   for (CudaDevicePointer pointer :
-       {weights, arena, cache, tokens, logits, barrier})
+       {weights, arena, cache, tokens, logits, barrier, times})
     if (pointer)
       driver->cuMemFree(pointer);
   if (pinned)

@@ -11,6 +11,7 @@
 #include "format/StepAbi.h"
 #include "runtime/Model.h"
 #include "runtime/Outcome.h"
+#include "runtime/PhaseTimes.h"
 
 #include <cstdint>
 #include <memory>
@@ -46,6 +47,8 @@ public:
   /// Runs the call on all workers. Threads always succeed; fibers report a
   /// barrier that not all workers reach.
   virtual Outcome run(const StepCall &call) = 0;
+  /// Of the steps so far, of an artifact that notes them; else null.
+  virtual PhaseTimes *phaseTimes() { return nullptr; }
 };
 
 /// Persistent threads; the caller of run is worker 0. count 0: one a CPU.

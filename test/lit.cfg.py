@@ -14,3 +14,5 @@ config.test_exec_root = config.tbq_obj_root + "/test"
 llvm_config.with_environment("PATH", config.tbq_obj_root + "/bin", append_path=True)
 llvm_config.with_environment("PATH", config.llvm_tools_dir, append_path=True)
 llvm_config.use_default_substitutions()
+# For tests that set a PATH of their own.
+config.substitutions.append(("%bin", config.tbq_obj_root + "/bin"))

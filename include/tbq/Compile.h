@@ -38,6 +38,7 @@ struct CompileOptions {
   Stage startAfter = Stage::Import; // the stage that made the .mlir file
   Stage stopAfter = Stage::CPU;
   TargetFlags target;
+  std::string assembler; // ptxas; empty: the one on the PATH, if needed
   ImportOptions import;
   std::string quantize;      // empty, or what parseQuantizeSpec reads
   std::string policy;        // empty, or a file of lines PATTERN SPEC
@@ -47,6 +48,7 @@ struct CompileOptions {
   std::string tuning;        // empty, or a table of the CPU's family
   int64_t prefillTokens = 0; // 0: what the table says
   bool observe = false;      // the step shows the values of its operations
+  bool timePhases = false;   // and when its blocks come to barriers
   WeightsPlace weights = WeightsPlace::Embedded;
   std::string temporaries; // a folder for what each stage leaves; may be empty
   std::string remarks;  // categories shown, a regular expression; may be empty

@@ -34,7 +34,7 @@ struct TargetFlags {
   std::string triple;     // empty: this machine
   std::string cpu;        // "native"; empty: native, or generic elsewhere
   std::string attributes; // "+avx512vnni,-fma"
-  std::string device;     // "sm_90": the step runs on a GPU; empty: on the CPU
+  std::string device;     // "sm_80,sm_90a": GPUs; empty: it runs on the CPU
   unsigned optimization = 3;
 };
 
@@ -50,10 +50,12 @@ struct CodeTarget {
   /// Bits of the vectors that code generation should use; 0: its own choice.
   unsigned vectorWidth = 0;
   unsigned optimization = 3;
+  /// Of GPUs, the oldest, which `cpu` is, first.
+  std::vector<std::string> architectures;
 
   /// Errors name the flag, the value and the nearest valid one.
   static ::tbq::Result<CodeTarget> resolve(const TargetFlags &flags);
-  /// The GPU of `flags.device`.
+  /// The GPUs of `flags.device`.
   static ::tbq::Result<CodeTarget> resolveDevice(const TargetFlags &flags);
 
   bool isX86() const;
@@ -104,6 +106,13 @@ private:
   std::unique_ptr<llvm::TargetMachine> machine;
 };
 
+/// The ptxas that is `given`, or on the PATH; empty: there is none.
+std::string findAssembler(const std::string &given);
+/// PTX as machine code of a GPU's architecture, by ptxas. Errors are its own.
+::tbq::Result<std::string> assembleKernels(const std::string &ptx,
+                                           const std::string &architecture,
+                                           const std::string &assembler);
+
 /// Names of the artifact's data, defined in the data object and used by the
 /// entry's table. `NAME_bytes` is an absolute symbol: the size.
 inline constexpr const char *kWeightsSymbol = "tbq_weights";
@@ -126,7 +135,7 @@ enum class WeightsPlace { Embedded, Sidecar, Nowhere };
 
 struct ArtifactParts {
   std::string code;    // StepCode::object
-  std::string kernels; // PTX, if the step runs on a GPU
+  std::string kernels; // PTX and cubins, if the step runs on a GPU
   std::vector<uint8_t> tokenizer;
   ::tbq::Manifest manifest; // its `weights` but for bytes are filled in here
   WeightsPlace place = WeightsPlace::Embedded;

@@ -166,6 +166,25 @@ def DistributePass : Pass<"tbq-distribute", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::tbq::TbqDialect", "::mlir::arith::ArithDialect"];
 }
 
+def TimePhasesPass : Pass<"tbq-time-phases", "::mlir::ModuleOp"> {
+  let summary = "barriers say what stands behind them, for the time it takes";
+  let description = [{
+    To measure with only: numbers the barriers, and lists in `tbq.phases` what
+    stands between each and the next. Entry points begin and end with one.
+
+    ```mlir
+    tbq.barrier %team
+    tbq.rms_norm ...
+    tbq.packed_linear ... loc("model.layers.0.mlp.up_proj")
+    // becomes, where tbq.phases[3] is "rms_norm, up_proj"
+    tbq.barrier %team phase 3 layer %layer
+    tbq.rms_norm ...
+    tbq.packed_linear ... loc("model.layers.0.mlp.up_proj")
+    ```
+  }];
+  let dependentDialects = ["::mlir::tbq::TbqDialect", "::mlir::arith::ArithDialect"];
+}
+
 def ObserveStepsPass : Pass<"tbq-observe-steps", "::mlir::ModuleOp"> {
   let summary = "show what each op of the step reads and writes";
   let description = [{

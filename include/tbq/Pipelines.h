@@ -62,6 +62,10 @@ struct LowerOptions : PassPipelineOptions<LowerOptions> {
   Option<bool> observe{*this, "observe",
                        llvm::cl::desc("show the values of each op"),
                        llvm::cl::init(false)};
+  Option<bool> timePhases{
+      *this, "time-phases",
+      llvm::cl::desc("note when workers come to barriers and go on"),
+      llvm::cl::init(false)};
 };
 
 /// What the target CPU has; see getCPUOptions.

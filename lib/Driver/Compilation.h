@@ -44,6 +44,7 @@ private:
   ::tbq::Status saveQuantized();
   ::tbq::Status emit();
   ::tbq::Result<std::string> wrapKernels();
+  ::tbq::Status addCubins(::tbq::Manifest &manifest, std::string &kernels);
   void recordGraph();
   std::string describeWriting(WeightsOp weights);
   ::tbq::Status emitArtifact(WeightsOp weights, std::string object,

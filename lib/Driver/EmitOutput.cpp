@@ -47,6 +47,32 @@ Result<std::string> Compilation::wrapKernels() {
   return entry->object();
 }
 
+/// Machine code behind the PTX, for each GPU asked for, where several are, or
+/// the program that makes it.
+Status Compilation::addCubins(Manifest &manifest, std::string &kernels) {
+  if (device->architectures.size() == 1 && options.assembler.empty())
+    return Status::ok();
+  const std::string assembler = findAssembler(options.assembler);
+  if (assembler.empty()) {
+    progress.say("remark: --gpu-arch: no ptxas on the PATH, and --ptxas names "
+                 "none: the artifact has PTX alone, for " +
+                 device->cpu + " and later, which the driver compiles");
+    return Status::ok();
+  }
+  const std::string ptx = kernels;
+  for (const std::string &architecture : device->architectures) {
+    progress.begin("assemble for " + architecture);
+    Result<std::string> cubin = assembleKernels(ptx, architecture, assembler);
+    if (!cubin)
+      return cubin.error();
+    kernels.resize(llvm::alignTo(kernels.size() + 1, kAlignment));
+    manifest.target.cubins.push_back(
+        {architecture, kernels.size(), cubin->size()});
+    kernels += *cubin;
+  }
+  return Status::ok();
+}
+
 Status Compilation::emit() {
   if (options.kind == OutputKind::Mlir) {
     return writeOutput(options.output, printModule());
@@ -130,6 +156,10 @@ Status Compilation::emitArtifact(WeightsOp weights, std::string object,
   manifest->generation = describeGeneration(checkpoint->generation());
   manifest->chat = chat;
   manifest->record = record;
+
+  if (device)
+    if (Status status = addCubins(*manifest, kernels); !status)
+      return status;
 
   if (options.weights == WeightsPlace::Nowhere)
     for (const Manifest::Layer &layer : manifest->layers)

@@ -79,6 +79,8 @@ void mlir::tbq::buildLowerPipeline(OpPassManager &manager,
   manager.addPass(createDistributePass());
   if (options.observe)
     manager.addPass(createObserveStepsPass());
+  if (options.timePhases)
+    manager.addPass(createTimePhasesPass());
   manager.addPass(createCanonicalizerPass());
   manager.addPass(createCSEPass());
   addCheck(manager, "lower");

@@ -79,6 +79,7 @@ Status Compilation::runStage(Stage stage) {
   case Stage::Lower: {
     LowerOptions lower;
     lower.observe = options.observe;
+    lower.timePhases = options.timePhases;
     if (device) {
       lower.workerBytes = kSharedBytes / 2;
       lower.ownKey = true;

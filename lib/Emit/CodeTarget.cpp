@@ -259,7 +259,6 @@ Result<CodeTarget> CodeTarget::resolveDevice(const TargetFlags &flags) {
   initializeTargets();
   CodeTarget target;
   target.triple = "nvptx64-nvidia-cuda";
-  target.cpu = flags.device;
   target.optimization = flags.optimization;
   std::string error;
   Triple triple(target.triple);
@@ -274,8 +273,16 @@ Result<CodeTarget> CodeTarget::resolveDevice(const TargetFlags &flags) {
     // Older ones have no products of 32 bytes.
     if (getGenerationOf(processor.Key) >= 80)
       valid.push_back(processor.Key);
-  if (!llvm::is_contained(valid, target.cpu))
-    return makeError("--gpu-arch", "", refusedValue(target.cpu, valid));
+  for (StringRef name : llvm::split(flags.device, ',')) {
+    if (!llvm::is_contained(valid, name))
+      return makeError("--gpu-arch", "", refusedValue(name, valid));
+    if (!llvm::is_contained(target.architectures, name))
+      target.architectures.push_back(name.str());
+  }
+  llvm::stable_sort(target.architectures, [](StringRef x, StringRef y) {
+    return getGenerationOf(x) < getGenerationOf(y);
+  });
+  target.cpu = target.architectures.front();
   return target;
 }
 

@@ -144,6 +144,13 @@ static void describeOperations(ModuleOp module, Manifest &manifest) {
   }
 }
 
+/// What tbq-time-phases says of what stands between barriers, if it ran.
+static void describePhases(ModuleOp module, Manifest &manifest) {
+  if (auto list = module->getAttrOfType<ArrayAttr>("tbq.phases"))
+    for (auto name : list.getAsRange<StringAttr>())
+      manifest.phases.push_back(name.str());
+}
+
 Result<Manifest> mlir::tbq::describeModel(ModuleOp module, WeightsOp weights,
                                           const CodeTarget &target,
                                           const CodeTarget *device) {
@@ -151,7 +158,7 @@ Result<Manifest> mlir::tbq::describeModel(ModuleOp module, WeightsOp weights,
   manifest.abi = TBQ_STEP_ABI;
   manifest.tbqVersion = TBQ_VERSION;
   manifest.llvmVersion = LLVM_VERSION_STRING;
-  manifest.target = {target.triple, target.cpu, target.needed, {}};
+  manifest.target = {target.triple, target.cpu, target.needed, {}, {}};
   if (device)
     manifest.target.device = device->cpu;
 
@@ -183,6 +190,7 @@ Result<Manifest> mlir::tbq::describeModel(ModuleOp module, WeightsOp weights,
 
   describeGraph(module, manifest);
   describeOperations(module, manifest);
+  describePhases(module, manifest);
   manifest.weights.bytes = weights.getBytes();
   if (::tbq::Status status = describeWeights(weights, manifest); !status)
     return status.error();

@@ -65,26 +65,49 @@ DigitLinear::DigitLinear(PackedLinearOp op, OpBuilder &b, int64_t blocks)
 
 SmallVector<LaneSum> DigitLinear::sumPieces(Value tile, Value end, Value active,
                                             Value share, Value token) {
-  SmallVector<Value> starts;
-  Value other; // whether there is a second tile
-  for (int64_t i = 0; i < tiles; ++i) {
-    if (i == 1)
-      other = t.less(t.add(tile, 1), end);
-    Value own = i == 0 ? tile : t.select(other, t.add(tile, 1), tile);
-    starts.push_back(t.add(getTileOffset(own), layout.getGroupOffset(0)));
-  }
-  int64_t products = llvm::divideCeil(tokens, kProductTokens);
-  int64_t ofTile = tokens == 1 ? 1 : 2; // tokens of a product that a lane has
-  int64_t count = integer ? products * tiles * ofTile : tokens;
-  SmallVector<Value> none(count, t.constant(0.0f));
+  Value other = hasOther(tile, end);
+  SmallVector<Value> starts = getStarts(tile, other);
+  SmallVector<Value> none(countSums(), t.constant(0.0f));
   SmallVector<Value> sums = loopOverPieces<Piece>(
-      active, share, none, tokens == 1 ? kAhead : kAheadOfMany,
+      active, share, none, getAhead(),
       [&](Value piece) { return loadPiece(starts, piece); },
       [&](const Piece &piece, MutableArrayRef<Value> sums) {
         integer ? addProducts(piece, token, sums)
                 : addFloats(piece, token, sums);
       });
 
+  SmallVector<LaneSum> results = getLaneSums(sums, other);
+  if (layout.getSalient())
+    addSalient(tile, active, share, token, results);
+  return results;
+}
+
+int64_t DigitLinear::getAhead() const {
+  return tokens == 1 ? kAhead : kAheadOfMany;
+}
+
+int64_t DigitLinear::countSums() const {
+  if (!integer)
+    return tokens;
+  return llvm::divideCeil(tokens, kProductTokens) * tiles * countOfTile();
+}
+
+Value DigitLinear::hasOther(Value tile, Value end) {
+  return tiles == 1 ? Value() : t.less(t.add(tile, 1), end);
+}
+
+SmallVector<Value> DigitLinear::getStarts(Value tile, Value other) {
+  SmallVector<Value> starts;
+  for (int64_t i = 0; i < tiles; ++i) {
+    Value own = i == 0 ? tile : t.select(other, t.add(tile, 1), tile);
+    starts.push_back(t.add(getTileOffset(own), layout.getGroupOffset(0)));
+  }
+  return starts;
+}
+
+SmallVector<LaneSum> DigitLinear::getLaneSums(ArrayRef<Value> sums,
+                                              Value other) {
+  int64_t ofTile = countOfTile();
   SmallVector<LaneSum> results;
   for (auto [i, sum] : llvm::enumerate(sums)) {
     if (!integer) {
@@ -106,8 +129,6 @@ SmallVector<LaneSum> DigitLinear::sumPieces(Value tile, Value end, Value active,
                       i / (ofTile * tiles) * kProductTokens + i % ofTile);
     results.push_back({sum, inTile, own, stores});
   }
-  if (layout.getSalient())
-    addSalient(tile, active, share, token, results);
   return results;
 }
 
@@ -124,13 +145,11 @@ Value DigitLinear::getStepOffset(int64_t plane, Value step) {
 
 /// This lane's digits of a plane. inGroup: the piece's first column; columns:
 /// that the group has.
-SmallVector<DigitLinear::Four> DigitLinear::loadFours(int64_t plane,
-                                                      Value groupOffset,
-                                                      Value inGroup,
-                                                      Value columns) {
+SmallVector<Value> DigitLinear::loadWords(int64_t plane, Value groupOffset,
+                                          Value inGroup, Value columns) {
   int64_t bits = layout.getDigits()[plane], covers = 32 / bits;
   int64_t run = geometry.run;
-  SmallVector<Four> fours;
+  SmallVector<Value> words;
   for (int64_t from = 0; from < kSlice / 4 * geometry.slices; from += run) {
     // Column of the piece, of the group.
     Value column = t.add(t.mul(quarter(), run), 4 * from);
@@ -154,48 +173,55 @@ SmallVector<DigitLinear::Four> DigitLinear::loadFours(int64_t plane,
       word = arith::ShRUIOp::create(
           t.b, t.loc, word,
           t.toI32(t.mul(t.div(t.rem(column, covers), 4), bits)));
-    for (int64_t four = 0; four < run / 4; ++four)
-      fours.push_back({word, bits * four});
+    words.push_back(word);
   }
-  return fours;
+  return words;
+}
+
+DigitLinear::Piece DigitLinear::getPiece(Value number) {
+  Piece piece;
+  int64_t group = layout.getGroup();
+  piece.group = t.div(number, geometry.perGroup);
+  piece.inGroup = t.index(0);
+  if (geometry.perGroup > 1) {
+    Value place = t.rem(number, geometry.perGroup);
+    piece.first = t.equal(place, 0);
+    piece.inGroup = t.mul(place, geometry.width);
+  }
+  if (layout.getColumns() % group)
+    piece.isWhole = t.less(piece.group, t.index(layout.getColumns() / group));
+  piece.column = t.add(t.add(t.mul(piece.group, group), piece.inGroup),
+                       t.mul(quarter(), geometry.run));
+  return piece;
 }
 
 DigitLinear::Piece DigitLinear::loadPiece(ArrayRef<Value> starts,
                                           Value number) {
-  Piece piece;
-  int64_t group = layout.getGroup();
-  int64_t whole = layout.getColumns() / group;
-  int64_t rest = layout.getColumns() % group;
-  piece.group = t.div(number, geometry.perGroup);
-  Value inGroup = t.index(0), isWhole;
-  if (geometry.perGroup > 1) {
-    Value place = t.rem(number, geometry.perGroup);
-    piece.first = t.equal(place, 0);
-    inGroup = t.mul(place, geometry.width);
-  }
-  if (rest)
-    isWhole = t.less(piece.group, t.index(whole));
-  auto ofGroup = [&](int64_t inWhole, int64_t inRest) {
-    return rest ? t.select(isWhole, t.index(inWhole), t.index(inRest))
-                : t.index(inWhole);
-  };
-  Value before = t.mul(piece.group, layout.getGroupBytes(group));
-  piece.column = t.add(t.add(t.mul(piece.group, group), inGroup),
-                       t.mul(quarter(), geometry.run));
-  for (Value start : starts) {
-    TilePiece &tile = piece.tiles.emplace_back();
-    Value offset = t.add(start, before);
-    for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
-      tile.fours.push_back(
-          loadFours(plane, offset, inGroup, ofGroup(group, rest)));
-    for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
-      Value at = ofGroup(layout.getCoefficientOffset(term, group),
-                         rest ? layout.getCoefficientOffset(term, rest) : 0);
-      tile.coefficients.push_back(t.extract(
-          t.loadBytes(bytes, t.add(t.add(offset, at), t.mul(row(), 2)),
-                      VectorType::get({1}, t.b.getF16Type())),
-          0));
-    }
-  }
+  Piece piece = getPiece(number);
+  for (Value start : starts)
+    piece.tiles.push_back(loadTile(piece, start));
   return piece;
+}
+
+DigitLinear::TilePiece DigitLinear::loadTile(const Piece &piece, Value start) {
+  int64_t group = layout.getGroup(), rest = layout.getColumns() % group;
+  auto ofGroup = [&](int64_t inWhole, int64_t inRest) {
+    return piece.isWhole
+               ? t.select(piece.isWhole, t.index(inWhole), t.index(inRest))
+               : t.index(inWhole);
+  };
+  TilePiece tile;
+  Value offset = t.add(start, t.mul(piece.group, layout.getGroupBytes(group)));
+  for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
+    tile.words.push_back(
+        loadWords(plane, offset, piece.inGroup, ofGroup(group, rest)));
+  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
+    Value at = ofGroup(layout.getCoefficientOffset(term, group),
+                       rest ? layout.getCoefficientOffset(term, rest) : 0);
+    tile.coefficients.push_back(
+        t.extract(t.loadBytes(bytes, t.add(t.add(offset, at), t.mul(row(), 2)),
+                              VectorType::get({1}, t.b.getF16Type())),
+                  0));
+  }
+  return tile;
 }

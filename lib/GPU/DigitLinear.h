@@ -35,22 +35,27 @@ class DigitLinear : public WarpLinear {
 public:
   DigitLinear(PackedLinearOp op, OpBuilder &b, int64_t blocks);
 
+  /// Whether it can be run by runAhead, and the registers that takes of a lane
+  /// from where it begins to load: a step of one token, no salient weights.
+  bool canLoadAhead() const;
+  int64_t countLoaded() const;
+  /// Loads of the warp's first tile what comes first before `early`, and from
+  /// there on always a round before it is added: DigitStream.cpp.
+  void runAhead(Operation *early);
+
 private:
-  /// Four of a lane's digits: byte i, from bit `shift` on, has column i's.
-  struct Four {
-    Value word;
-    int64_t shift;
-  };
-  /// What a lane has loaded of a piece of a tile: digits by plane, in the order
-  /// of columns, and a coefficient (f16) of each term.
+  /// What a lane has loaded of a piece of a tile: words of digits by plane, in
+  /// the order of columns, and a coefficient (f16) of each term.
   struct TilePiece {
-    SmallVector<SmallVector<Four>> fours;
+    SmallVector<SmallVector<Value>> words;
     SmallVector<Value> coefficients;
   };
   struct Piece {
-    Value group;  // its number
-    Value first;  // whether the piece begins the group (i1; null: always)
-    Value column; // the lane's first
+    Value group;   // its number
+    Value inGroup; // its first column, in the group
+    Value isWhole; // whether the group has all its columns (i1; null: it has)
+    Value first;   // whether the piece begins the group (i1; null: always)
+    Value column;  // the lane's first
     SmallVector<TilePiece> tiles;
   };
 
@@ -58,16 +63,32 @@ private:
                                  Value share, Value token) override;
 
   // Loading.
+  Piece getPiece(Value number); // not loaded
   Piece loadPiece(ArrayRef<Value> starts, Value number);
-  SmallVector<Four> loadFours(int64_t plane, Value groupOffset, Value inGroup,
-                              Value columns);
+  TilePiece loadTile(const Piece &piece, Value start);
+  SmallVector<Value> loadWords(int64_t plane, Value groupOffset, Value inGroup,
+                               Value columns);
   Value getStepOffset(int64_t plane, Value step);
+  /// Where the groups of `tile` begin, and of a second one, or of the first
+  /// again where `other` says that there is none.
+  SmallVector<Value> getStarts(Value tile, Value other);
+  /// Whether a warp has a second tile; null if it never has.
+  Value hasOther(Value tile, Value end);
+  /// Who has which of the sums that sumPieces or a stream has added up.
+  SmallVector<LaneSum> getLaneSums(ArrayRef<Value> sums, Value other);
+
+  // Loading ahead.
+  SmallVector<Value> loadRound(Value tile, Value end, Value share, Value round);
+  SmallVector<Piece> getRound(ArrayRef<Value> loaded, Value share, Value round);
+  void addRound(ArrayRef<Value> loaded, Value share, Value round, Value token,
+                SmallVector<Value> &sums);
 
   // Multiplying. sums: of each token (floats), or, for each eight tokens, of
   // each tile and of two tokens.
   void addProducts(const Piece &piece, Value token,
                    MutableArrayRef<Value> sums);
   void addFloats(const Piece &piece, Value token, MutableArrayRef<Value> sums);
+  /// Four of a lane's digits: byte i has column i's.
   Value getDigits(const TilePiece &tile, int64_t plane, int64_t four);
   SmallVector<Value> loadActivations(const Piece &piece, Value rows,
                                      Value token, int64_t product);
@@ -87,6 +108,15 @@ private:
   }
   Value row() { return t.div(t.lane(), 4); }
   Value quarter() { return t.rem(t.lane(), 4); }
+
+  int64_t getAhead() const; // pieces of a round
+  int64_t countSums() const;
+  /// Tokens of a product that a lane has.
+  int64_t countOfTile() const { return tokens == 1 ? 1 : 2; }
+  /// Words of a plane of a piece that a lane has.
+  int64_t countWords() const {
+    return kSlice / 4 * geometry.slices / geometry.run;
+  }
 
   PieceGeometry geometry;
   Value low; // the other digit of i16 activations, or null

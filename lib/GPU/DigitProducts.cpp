@@ -12,9 +12,10 @@ using namespace mlir::tbq;
 /// Four digits of a plane, a byte each.
 Value DigitLinear::getDigits(const TilePiece &tile, int64_t plane,
                              int64_t four) {
-  int64_t bits = layout.getDigits()[plane];
-  auto [word, shift] = tile.fours[plane][four];
-  return t.andBits(t.shiftRight(word, shift), ((1u << bits) - 1) * 0x01010101u);
+  int64_t bits = layout.getDigits()[plane], ofWord = geometry.run / 4;
+  Value word = tile.words[plane][four / ofWord];
+  return t.andBits(t.shiftRight(word, bits * (four % ofWord)),
+                   ((1u << bits) - 1) * 0x01010101u);
 }
 
 /// The lane's columns of its token, by fours. rows: digits of activations.

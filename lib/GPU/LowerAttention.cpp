@@ -55,16 +55,44 @@ void mlir::tbq::lowerAppendCache(ThreadBuilder &t, AppendCacheOp op) {
   });
 }
 
+/// The first keys and values of a block's first head, before the barrier that
+/// its query waits for, where the op reads none that this step stores.
+static SmallVector<Value> loadAhead(ThreadBuilder &t, AttentionOp op) {
+  Operation *barrier = findBarrier(op);
+  if (!op.getKey() || !barrier)
+    return {};
+  OpBuilder::InsertionGuard guard(t.b);
+  t.b.setInsertionPoint(barrier);
+  IRMapping copies;
+  Value unit = getAt(t.b, op.getRange()[0], copies);
+  Value end = getAt(t.b, op.getRange()[1], copies);
+  AttentionPlace place = {getAt(t.b, op.getLayer(), copies),
+                          getAt(t.b, op.getPosition(), copies)};
+  return WarpAttention(t, op, place, t.div(unit, op.getHeads()),
+                       t.rem(unit, op.getHeads()))
+      .loadFirst(t.less(unit, end));
+}
+
 void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op) {
   CacheType type = op.getCacheType();
   int64_t headDim = type.getHeadDim();
   int64_t stateFloats = WarpAttention::getStateFloats(type);
   Value shared = t.getShared("attention", kWarps * stateFloats);
   Value into = op.getInto().front();
-  t.loop(op.getRange()[0], op.getRange()[1], t.index(1), [&](Value unit) {
+  auto getHead = [&](Value unit) {
+    return WarpAttention(t, op, {op.getLayer(), op.getPosition()},
+                         t.div(unit, op.getHeads()),
+                         t.rem(unit, op.getHeads()));
+  };
+  auto attend = [&](Value unit, ValueRange loaded) {
     Value token = t.div(unit, op.getHeads()), head = t.rem(unit, op.getHeads());
     // Each warp's state, and then each feature's sum over them.
-    WarpAttention(t, op, token, head).run(shared, t.mul(t.warp(), stateFloats));
+    getHead(unit).run(shared, t.mul(t.warp(), stateFloats), loaded);
+    SmallVector<Value> next;
+    if (!loaded.empty()) {
+      Value behind = t.add(unit, 1);
+      next = getHead(behind).loadFirst(t.less(behind, op.getRange()[1]));
+    }
     t.synchronize();
     t.loop(t.thread(), t.index(headDim), t.index(kThreads), [&](Value feature) {
       auto load = [&](int64_t warp, Value place) {
@@ -91,5 +119,8 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op) {
           t.store(t.constant(0.0f), into, {token, t.index(pad)});
       });
     t.synchronize();
-  });
+    return next;
+  };
+  t.loop(op.getRange()[0], op.getRange()[1], t.index(1), loadAhead(t, op),
+         attend);
 }

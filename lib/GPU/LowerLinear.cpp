@@ -18,6 +18,8 @@ using namespace mlir::tbq;
 
 /// Sums of a lane that warps exchange at a time.
 static constexpr int64_t kExchanged = 2;
+/// Registers of a lane, of 128, for weights that are loaded before a barrier.
+static constexpr int64_t kMostLoaded = 48;
 
 WarpLinear::WarpLinear(PackedLinearOp op, OpBuilder &b, int64_t pieces,
                        int64_t tiles, int64_t tokens, int64_t blocks)
@@ -59,9 +61,32 @@ Value WarpLinear::getToken(Value token, Value number, bool isMet) {
   return rows % tokens == 0 && isMet ? at : t.min(at, t.index(rows - 1));
 }
 
+WarpLinear::Rounds WarpLinear::getRounds(int64_t ahead) const {
+  int64_t most = llvm::divideCeil(pieces, shares);
+  Rounds rounds;
+  rounds.count = llvm::divideCeil(most, ahead);
+  rounds.pieces = llvm::divideCeil(most, rounds.count);
+  rounds.even = rounds.count * rounds.pieces * shares == pieces;
+  return rounds;
+}
+
+std::pair<Value, Value> WarpLinear::getNumber(const Rounds &rounds, Value share,
+                                              Value round, int64_t i) {
+  Value number =
+      t.add(t.add(share, t.mul(round, rounds.pieces * shares)), i * shares);
+  if (rounds.even)
+    return {number, Value()};
+  return {t.min(number, t.index(pieces - 1)), t.less(number, t.index(pieces))};
+}
+
 void WarpLinear::generateTile(Value tile, Value end, Value share, Value token) {
   Value active = t.less(tile, end);
   SmallVector<LaneSum> sums = sumPieces(tile, end, active, share, token);
+  finishTile(sums, tile, active, share, token);
+}
+
+void WarpLinear::finishTile(MutableArrayRef<LaneSum> sums, Value tile,
+                            Value active, Value share, Value token) {
   if (shares > 1) {
     combineWarps(sums, share);
     active = t.both(active, t.equal(share, 0));
@@ -112,10 +137,24 @@ void WarpLinear::store(const LaneSum &result, Value tile, Value token) {
                            t.add(t.mul(result.row, 4), layout.getBiasOffset()));
       y = t.addf(y, t.loadAsF32(bytes, offset, t.b.getF32Type()));
     }
-    if (Value residual = op.getResidual())
+    if (result.residual)
+      y = t.addf(y, result.residual);
+    else if (Value residual = op.getResidual())
       y = t.addf(y, t.load(residual, {at, column}));
     t.store(y, op.getInto().front(), {at, column});
   });
+}
+
+/// Before what the first weights of a linear may be loaded: the barrier that
+/// its input waits for, unless lanes have no registers left there. `loaded`:
+/// those taken before barriers.
+static Operation *findEarly(Operation *linear, int64_t registers,
+                            DenseMap<Operation *, int64_t> &loaded) {
+  Operation *op = findBarrier(linear);
+  if (!op || loaded[op] + registers > kMostLoaded)
+    return linear;
+  loaded[op] += registers;
+  return op;
 }
 
 namespace {
@@ -126,6 +165,7 @@ struct LowerLinearToGPUPass
   void runOnOperation() override {
     SmallVector<PackedLinearOp> ops;
     getOperation()->walk([&](PackedLinearOp op) { ops.push_back(op); });
+    DenseMap<Operation *, int64_t> loaded;
     for (PackedLinearOp op : ops) {
       LayoutAttr layout = op.getWeight().getType().getLayout();
       if (layout.getTile() != kWarpRows) {
@@ -133,10 +173,15 @@ struct LowerLinearToGPUPass
         return signalPassFailure();
       }
       OpBuilder b(op);
-      if (layout.isFloat())
+      if (layout.isFloat()) {
         FloatLinear(op, b, blocks).run();
-      else
-        DigitLinear(op, b, blocks).run();
+      } else {
+        DigitLinear linear(op, b, blocks);
+        if (linear.canLoadAhead())
+          linear.runAhead(findEarly(op, linear.countLoaded(), loaded));
+        else
+          linear.run();
+      }
       // The next op of this block may read what its other threads have written.
       ThreadBuilder(b, op.getLoc()).synchronize();
       op.erase();

@@ -14,7 +14,7 @@ using namespace mlir;
 using namespace mlir::tbq;
 
 /// Of tbq_step_fn's arguments.
-static constexpr unsigned kWeightsArgument = 1;
+static constexpr unsigned kWeightsArgument = 1, kCountArgument = 6;
 
 namespace {
 struct MarkKernelsPass : tbq::impl::MarkKernelsPassBase<MarkKernelsPass> {
@@ -35,6 +35,15 @@ struct MarkKernelsPass : tbq::impl::MarkKernelsPassBase<MarkKernelsPass> {
                         b.getUnitAttr());
       function->setAttr(NVVM::NVVMDialect::getReqntidAttrName(),
                         b.getDenseI32ArrayAttr({int32_t(kThreads)}));
+      // A step that takes one token has one.
+      auto most =
+          getOperation()->getAttrOfType<IntegerAttr>("tbq.decode_tokens");
+      if (function.getName() == "decode" && most && most.getInt() == 1) {
+        OpBuilder at = OpBuilder::atBlockBegin(&function.getBody().front());
+        BlockArgument count = function.getArgument(kCountArgument);
+        count.replaceAllUsesWith(LLVM::ConstantOp::create(at, function.getLoc(),
+                                                          count.getType(), 1));
+      }
       // Weights alone: the arena is written by other blocks too, and what is
       // read through a cache that nobody invalidates would be stale.
       function.setArgAttr(kWeightsArgument,

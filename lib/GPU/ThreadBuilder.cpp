@@ -211,6 +211,23 @@ Value mlir::tbq::getBytes(ThreadBuilder &t, Value packed) {
       t.b, t.loc, MemRefType::get({bytes}, t.b.getI8Type()), packed);
 }
 
+Value mlir::tbq::getAt(OpBuilder &b, Value value, IRMapping &copies) {
+  Operation *op = value.getDefiningOp();
+  if (!op || copies.contains(value) ||
+      op->isBeforeInBlock(&*b.getInsertionPoint()))
+    return copies.lookupOrDefault(value);
+  for (Value operand : op->getOperands())
+    copies.map(operand, getAt(b, operand, copies));
+  return b.clone(*op, copies)
+      ->getResult(cast<OpResult>(value).getResultNumber());
+}
+
+Operation *mlir::tbq::findBarrier(Operation *op) {
+  while (op && !isa<BarrierOp>(op))
+    op = op->getPrevNode();
+  return op;
+}
+
 Value ThreadBuilder::getShared(StringRef name, int64_t floats) {
   auto type = MemRefType::get({floats}, b.getF32Type(), AffineMap(),
                               b.getI64IntegerAttr(kSharedMemory));
@@ -264,6 +281,32 @@ void ThreadBuilder::ifThen(Value condition, llvm::function_ref<void()> body) {
     body();
     scf::YieldOp::create(b, loc);
   });
+}
+
+SmallVector<Value>
+ThreadBuilder::ifElse(Value condition,
+                      llvm::function_ref<SmallVector<Value>()> body,
+                      llvm::function_ref<Value(Type)> otherwise) {
+  // What an op gives must be known when it is made: its bodies come first.
+  auto inBlock = [&](Region &region, llvm::function_ref<void()> build) {
+    OpBuilder::InsertionGuard guard(b);
+    b.createBlock(&region);
+    build();
+  };
+  SmallVector<Value> values;
+  OperationState state(loc, scf::IfOp::getOperationName());
+  Region *then = state.addRegion(), *other = state.addRegion();
+  state.addOperands(condition);
+  inBlock(*then, [&] {
+    values = body();
+    scf::YieldOp::create(b, loc, values);
+  });
+  SmallVector<Type> types(ValueRange(values).getTypes());
+  inBlock(*other, [&] {
+    scf::YieldOp::create(b, loc, llvm::map_to_vector(types, otherwise));
+  });
+  state.addTypes(types);
+  return SmallVector<Value>(b.create(state)->getResults());
 }
 
 Value ThreadBuilder::shuffle(Value x, int64_t distance) {

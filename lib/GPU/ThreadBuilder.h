@@ -114,6 +114,10 @@ public:
   void loop(Value from, Value to, Value step,
             llvm::function_ref<void(Value)> body);
   void ifThen(Value condition, llvm::function_ref<void()> body);
+  /// What `body` gives, or, for each of it, what `otherwise` gives of its type.
+  SmallVector<Value> ifElse(Value condition,
+                            llvm::function_ref<SmallVector<Value>()> body,
+                            llvm::function_ref<Value(Type)> otherwise);
 
   // Over a warp: all its lanes call, and get the same result.
   Value shuffle(Value x, int64_t distance); // of the lane at lane ^ distance
@@ -139,6 +143,12 @@ void forEachElement(ThreadBuilder &t, StepOp op, int64_t columns,
 /// Runs `body` with every token of the op's range, by the whole block.
 void forEachToken(ThreadBuilder &t, StepOp op,
                   llvm::function_ref<void(Value token)> body);
+
+/// `value` where `b` stands: itself, or computed again from what is there.
+Value getAt(OpBuilder &b, Value value, IRMapping &copies);
+
+/// The barrier that stands before `op` in its block; null: none does.
+Operation *findBarrier(Operation *op);
 
 /// The bytes of a packed weight.
 Value getBytes(ThreadBuilder &t, Value packed);

@@ -11,21 +11,23 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-WarpAttention::WarpAttention(ThreadBuilder &t, AttentionOp op, Value token,
-                             Value head)
+WarpAttention::WarpAttention(ThreadBuilder &t, AttentionOp op,
+                             AttentionPlace place, Value token, Value head)
     : t(t), op(op), type(op.getCacheType()),
-      cache(t.b, t.loc, type, op.getLayer(),
+      cache(t.b, t.loc, type, place.layer,
             t.div(head, op.getHeads() / type.getKvHeads())),
       token(token), head(head),
       kvHead(t.div(head, op.getHeads() / type.getKvHeads())),
-      position(t.add(op.getPosition(), token)),
+      position(t.add(place.position, token)),
       perLoad(16 / type.getElementBytes()), keyLanes(kBlock / perLoad),
       keyLoads(llvm::divideCeil(type.getHeadDim() * keyLanes, kWarpLanes)),
       valueVectors(type.getPaddedHeadDim() / perLoad),
       valueLanes(
           std::min<int64_t>(llvm::PowerOf2Ceil(valueVectors), kWarpLanes)),
       valuePieces(llvm::divideCeil(valueVectors, valueLanes)),
-      valueLoads(kBlock * valueLanes / kWarpLanes) {
+      valueLoads(kBlock * valueLanes / kWarpLanes) {}
+
+void WarpAttention::loadOwnRows() {
   int64_t headDim = type.getHeadDim();
   for (int64_t load = 0; load < keyLoads; ++load) {
     auto [feature, exists] = getKeyFeature(load);
@@ -138,8 +140,8 @@ Value WarpAttention::getScore(Value block, const Block &loaded) {
 
 /// State: the largest score, the sum of weights and the lane's parts of the
 /// weighted sum of values, relative to it.
-SmallVector<Value> WarpAttention::addBlock(Value block, ValueRange state) {
-  Block loaded = load(block);
+SmallVector<Value> WarpAttention::addBlock(Value block, const Block &loaded,
+                                           ValueRange state) {
   Value score = getScore(block, loaded);
   Value largest =
       t.maxf(state[0], t.reduceWarp(Reduction::Maximum, score, kBlock));
@@ -168,13 +170,42 @@ SmallVector<Value> WarpAttention::addBlock(Value block, ValueRange state) {
   return next;
 }
 
-void WarpAttention::run(Value shared, Value base) {
+SmallVector<Value> WarpAttention::loadIf(Value exists, Value block) {
+  auto loadAll = [&] {
+    Block loaded = load(block);
+    loaded.keys.append(loaded.values);
+    return loaded.keys;
+  };
+  return t.ifElse(exists, loadAll, [&](Type type) -> Value {
+    return arith::ConstantOp::create(t.b, t.loc, t.b.getZeroAttr(type));
+  });
+}
+
+SmallVector<Value> WarpAttention::loadFirst(Value exists) {
+  return loadIf(t.both(exists, t.less(t.warp(), countBlocks())), t.warp());
+}
+
+void WarpAttention::run(Value shared, Value base, ValueRange loaded) {
+  loadOwnRows();
   SmallVector<Value> none(2 + valuePieces * perLoad, t.constant(0.0f));
   none[0] = t.constant(-1e30f);
-  Value blocks = t.add(t.div(position, kBlock), 1);
+  Value blocks = countBlocks();
+  const size_t size = none.size();
+  none.append(loaded.begin(), loaded.end());
   SmallVector<Value> state = t.loop(
       t.warp(), blocks, t.index(kWarps), none,
-      [&](Value block, ValueRange seen) { return addBlock(block, seen); });
+      [&](Value block, ValueRange seen) {
+        if (loaded.empty())
+          return addBlock(block, load(block), seen);
+        SmallVector<Value> held(seen.drop_front(size));
+        Block own = {SmallVector<Value>(ArrayRef(held).take_front(keyLoads)),
+                     SmallVector<Value>(ArrayRef(held).drop_front(keyLoads))};
+        SmallVector<Value> next = addBlock(block, own, seen.take_front(size));
+        Value behind = t.add(block, kWarps);
+        next.append(loadIf(t.less(behind, blocks), behind));
+        return next;
+      });
+  state.truncate(size);
   t.ifThen(t.equal(t.lane(), 0), [&] {
     t.store(state[0], shared, {base});
     t.store(state[1], shared, {t.add(base, 1)});

@@ -14,15 +14,28 @@
 
 namespace mlir::tbq {
 
+/// The op's layer and its first token's position, where they are known.
+struct AttentionPlace {
+  Value layer, position;
+};
+
 class WarpAttention {
 public:
   /// For a query head of a token, where `t` stands.
-  WarpAttention(ThreadBuilder &t, AttentionOp op, Value token, Value head);
+  WarpAttention(ThreadBuilder &t, AttentionOp op, AttentionPlace place,
+                Value token, Value head);
+
+  /// What run takes as `loaded`: the warp's first block, if the head `exists`.
+  /// An op that has the token's own key may have it loaded before the barrier
+  /// that its query waits for: what was there before is all it reads.
+  SmallVector<Value> loadFirst(Value exists);
 
   /// Visits the warp's blocks and stores what they come to, relative to their
   /// largest score, at `base` of shared memory: that score, the sum of weights,
   /// the weighted sum of values by features.
-  void run(Value shared, Value base);
+  /// `loaded`: the first block, and every other is loaded behind the one
+  /// before; empty: each is when it is its turn.
+  void run(Value shared, Value base, ValueRange loaded);
   /// How many floats that is.
   static int64_t getStateFloats(CacheType type) {
     return 2 + type.getPaddedHeadDim();
@@ -36,9 +49,13 @@ private:
     SmallVector<Value> keys, values;
   };
 
+  void loadOwnRows();
   Block load(Value block);
+  SmallVector<Value> loadIf(Value exists, Value block);
+  Value countBlocks() { return t.add(t.div(position, kBlock), 1); }
   Value getScore(Value block, const Block &loaded);
-  SmallVector<Value> addBlock(Value block, ValueRange state);
+  SmallVector<Value> addBlock(Value block, const Block &loaded,
+                              ValueRange state);
 
   /// Of keys: the feature of this lane's load number `load`, one of the head's
   /// in any case, and whether it is that (null: it always is).

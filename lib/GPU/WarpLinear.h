@@ -17,8 +17,9 @@ namespace mlir::tbq {
 /// One of a tile's sums that a lane holds, of a row counted from the tile's
 /// first and a token from the first of those that the tile meets at once. Lanes
 /// may hold the same: `stores` says which one writes it (null: this one).
+/// `residual`: what is added to it, where it has been loaded.
 struct LaneSum {
-  Value sum, row, token, stores;
+  Value sum, row, token, stores, residual = Value();
 };
 
 class WarpLinear {
@@ -39,6 +40,22 @@ protected:
   /// `tiles` tiles from `tile` on; the block's end before `end`.
   virtual SmallVector<LaneSum> sumPieces(Value tile, Value end, Value active,
                                          Value share, Value token) = 0;
+
+  /// How the pieces of a share, of which one is `shares` behind the other, are
+  /// divided: in as few rounds as may be, since each waits for memory, and as
+  /// even ones.
+  struct Rounds {
+    int64_t count, pieces;
+    bool even; // whether none has more pieces than there are
+  };
+  Rounds getRounds(int64_t ahead) const;
+  /// Piece i of a share's round, the last one where there are fewer, and
+  /// whether it exists (null: it does).
+  std::pair<Value, Value> getNumber(const Rounds &rounds, Value share,
+                                    Value round, int64_t i);
+  /// What follows the last piece of a tile.
+  void finishTile(MutableArrayRef<LaneSum> sums, Value tile, Value active,
+                  Value share, Value token);
 
   /// Byte offset of a tile.
   Value getTileOffset(Value tile);
@@ -75,24 +92,15 @@ SmallVector<Value> WarpLinear::loopOverPieces(
     Value active, Value share, ValueRange init, int64_t ahead,
     llvm::function_ref<Piece(Value)> load,
     llvm::function_ref<void(const Piece &, MutableArrayRef<Value>)> add) {
-  // In as few rounds as may be, and as even ones: each waits for memory.
-  int64_t most = (pieces + shares - 1) / shares;
-  int64_t rounds = (most + ahead - 1) / ahead;
-  int64_t ofRound = (most + rounds - 1) / rounds;
-  bool even = rounds * ofRound * shares == pieces;
+  Rounds rounds = getRounds(ahead);
   // A warp without a tile has no rounds.
-  Value count = t.select(active, t.index(rounds), t.index(0));
+  Value count = t.select(active, t.index(rounds.count), t.index(0));
   return t.loop(t.index(0), count, t.index(1), init,
                 [&](Value round, ValueRange before) {
                   SmallVector<Value> next(before);
                   SmallVector<std::pair<Piece, Value>> loaded;
-                  Value first = t.add(share, t.mul(round, ofRound * shares));
-                  for (int64_t i = 0; i < ofRound; ++i) {
-                    Value number = t.add(first, i * shares), exists;
-                    if (!even) {
-                      exists = t.less(number, t.index(pieces));
-                      number = t.min(number, t.index(pieces - 1));
-                    }
+                  for (int64_t i = 0; i < rounds.pieces; ++i) {
+                    auto [number, exists] = getNumber(rounds, share, round, i);
                     loaded.push_back({load(number), exists});
                   }
                   for (const auto &[piece, exists] : loaded) {

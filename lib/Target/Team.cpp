@@ -20,19 +20,22 @@ void mlir::tbq::convertTeamToPointer(func::FuncOp function) {
                                      function.getResultTypes()));
 }
 
-LLVM::LLVMFuncOp mlir::tbq::createBarrier(ModuleOp module) {
+LLVM::LLVMFuncOp mlir::tbq::createBarrier(ModuleOp module,
+                                          ArrayRef<Type> more) {
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
-  auto type =
-      LLVM::LLVMFunctionType::get(LLVM::LLVMVoidType::get(b.getContext()),
-                                  {LLVM::LLVMPointerType::get(b.getContext())});
+  SmallVector<Type> types = {LLVM::LLVMPointerType::get(b.getContext())};
+  types.append(more.begin(), more.end());
+  auto type = LLVM::LLVMFunctionType::get(
+      LLVM::LLVMVoidType::get(b.getContext()), types);
   return LLVM::LLVMFuncOp::create(b, module.getLoc(), kBarrierName, type,
                                   LLVM::Linkage::Internal);
 }
 
-void mlir::tbq::lowerBarrier(BarrierOp op) {
+void mlir::tbq::lowerBarrier(BarrierOp op, ValueRange more) {
   OpBuilder b(op);
-  LLVM::CallOp::create(b, op.getLoc(), TypeRange(), kBarrierName,
-                       ValueRange{op.getTeam()});
+  SmallVector<Value> arguments = {op.getTeam()};
+  arguments.append(more.begin(), more.end());
+  LLVM::CallOp::create(b, op.getLoc(), TypeRange(), kBarrierName, arguments);
   op.erase();
 }
 

@@ -3,25 +3,35 @@
 
 // Decode, int8, ternary with a shift. 512 tiles are enough for two at once; eight
 // warps share them, each with two of their 16 groups, which it has loaded before
-// it multiplies: two words of digits and a coefficient a term, of both tiles.
+// it multiplies, the first before the barrier that its input waits for: two
+// words of digits and a coefficient a term, of both tiles.
 !ternary = !tbq.packed<4096x2048, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @decode_i8(
 func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x4096xf32>,
-    %section: memref<4194304xi8>, %count: index, %begin: index, %end: index) {
+    %section: memref<4194304xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
   // CHECK-DAG: %[[MASK:.*]] = arith.constant 50529027 : i32
   // CHECK-DAG: %[[TWO:.*]] = arith.constant 2 : i32
+  // Of the first tiles, before anything that the input waits for.
+  // CHECK: tbq.placed_weight
   // CHECK: tbq.packed_bytes
-  // CHECK: scf.for %[[FIRST:.*]] = %arg6 to %arg7 step %c4 {
-  // CHECK: %[[TILE:.*]] = arith.addi %[[FIRST]], %{{.*}}
+  // CHECK: %[[FIRST:.*]] = arith.addi %arg6, %{{.*}}
+  // CHECK: %[[ANY:.*]] = arith.cmpi slt, %[[FIRST]], %arg7
+  // CHECK: %[[LOADED:.*]]:16 = scf.if %[[ANY]] -> (i32, i32, f16, f16, i32
+  // CHECK: vector.load %{{.*}} {alignment = 4 : i64} : memref<2359296xi8>, vector<4xi8>
+  // CHECK-COUNT-8: vector<4xi8> to vector<1xi32>
+  // CHECK-NOT: vector<4xi8> to vector<1xi32>
+  // CHECK: scf.yield %c0_i32
+  // CHECK: tbq.barrier
+  // CHECK: scf.for %[[FROM:.*]] = %arg6 to %{{.*}} step %c4 iter_args(%{{[a-z0-9]+}} = %[[LOADED]]#0,
+  // CHECK: %[[TILE:.*]] = arith.addi %[[FROM]], %{{.*}}
   // CHECK: %[[ACTIVE:.*]] = arith.cmpi slt, %[[TILE]], %arg7
-  // CHECK: %[[NEXT:.*]] = arith.addi %[[TILE]], %c1
-  // CHECK: %[[OTHER:.*]] = arith.cmpi slt, %[[NEXT]], %arg7
-  // CHECK: arith.select %[[OTHER]], %[[NEXT]], %[[TILE]]
-  // CHECK: arith.select %[[ACTIVE]], %c1, %c0
-  // CHECK: %[[BYTES:.*]] = vector.load %{{.*}} {alignment = 4 : i64} : memref<2359296xi8>, vector<4xi8>
-  // CHECK: %[[ONE:.*]] = vector.bitcast %[[BYTES]] : vector<4xi8> to vector<1xi32>
-  // CHECK: %[[WORD:.*]] = vector.extract %[[ONE]][0]
-  // CHECK-COUNT-7: vector<4xi8> to vector<1xi32>
+  // CHECK: %[[ROUNDS:.*]] = arith.select %[[ACTIVE]], %c1, %c0
+  // CHECK: scf.for %[[ROUND:.*]] = %c0 to %[[ROUNDS]] step %c1 iter_args(%[[WORD:[a-z0-9]+]] = %
+  // The next tile's are asked for while these are added.
+  // CHECK: %[[LAST:.*]] = arith.cmpi eq, %[[ROUND]], %c0
+  // CHECK: arith.select %[[LAST]], %{{.*}}, %[[TILE]]
+  // CHECK: scf.if
+  // CHECK-COUNT-8: vector<4xi8> to vector<1xi32>
   // CHECK-NOT: vector<4xi8> to vector<1xi32>
   // The lane's columns: 16 and, 64 further, another 16.
   // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x2048xi8>, vector<16xi8>
@@ -36,6 +46,8 @@ func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: mem
   // CHECK-COUNT-4: nvvm.mma.sync
   // CHECK-NOT: nvvm.mma.sync
   // The eight warps, in their order; the second tile only if it is the block's.
+  // CHECK: %[[NEXT:.*]] = arith.addi %[[TILE]], %c1
+  // CHECK: %[[OTHER:.*]] = arith.cmpi slt, %[[NEXT]], %arg7
   // CHECK: %[[STORES:.*]] = arith.andi %[[OTHER]], %{{.*}} : i1
   // CHECK: memref.get_global @tbq_shared_linear : memref<1024xf32, 3>
   // CHECK: nvvm.barrier0
@@ -47,6 +59,7 @@ func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: mem
   // CHECK: memref.store %{{.*}}, %arg3
   // CHECK: nvvm.barrier0
   // CHECK-NEXT: return
+  tbq.barrier %team
   %w = tbq.placed_weight [0] in %section : memref<4194304xi8> : !ternary
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<1x2048xi8>, !ternary, memref<1x16xi32>, memref<1x16xf32>, memref<1x4096xf32>, index, index, index) -> ()
@@ -94,6 +107,27 @@ func.func @decode_f32(%x: memref<1x64xf32>, %sums: memref<1x16xf32>, %y: memref<
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
   tbq.packed_linear %x, %w sums(%sums) into(%y) count(%count) range(%begin, %end)
     : (memref<1x64xf32>, !ternary, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// A residual is asked for before the pieces are added.
+!ternary = !tbq.packed<16x64, digits [2], terms [[1, -1]], group 64, tile 8>
+// CHECK-LABEL: func.func @decode_residual(
+func.func @decode_residual(%x: memref<1x64xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x16xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: scf.for
+  // CHECK: %[[COLUMN:.*]] = arith.minsi %{{.*}}, %c15
+  // CHECK: %[[RESIDUAL:.*]] = memref.load %arg3[%c0, %[[COLUMN]]]
+  // CHECK: scf.for
+  // CHECK: nvvm.mma.sync
+  // CHECK: arith.addf %{{.*}}, %[[RESIDUAL]]
+  // CHECK-NOT: memref.load %arg3
+  // CHECK: memref.store %{{.*}}, %arg3
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) residual(%y) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xi8>, !ternary, memref<1x16xi32>, memref<1x16xf32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
   return
 }
 

@@ -318,6 +318,36 @@ func.func @own_key(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index
 
 // -----
 
+// The warp's first keys and values of the block's first head are loaded before
+// the barrier that the query waits for, the next ones behind those before them.
+!cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16>
+// CHECK-LABEL: func.func @loaded_before_a_barrier(
+func.func @loaded_before_a_barrier(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<1x64xf32>,
+    %key: memref<1x32xf32>, %value: memref<1x32xf32>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  // CHECK: %[[ANY:.*]] = arith.cmpi slt, %arg8, %arg9
+  // CHECK: arith.andi %[[ANY]],
+  // CHECK: %[[LOADED:.*]]:4 = scf.if %{{.*}} -> (vector<8xf16>, vector<8xf16>, vector<8xf16>, vector<8xf16>)
+  // CHECK-COUNT-4: vector.load %arg1
+  // CHECK-NOT: vector.load
+  // CHECK: tbq.barrier
+  // CHECK-NOT: vector.load
+  // CHECK: scf.for %{{.*}} = %arg8 to %arg9 step %c1 iter_args(%[[KEY:[a-z0-9]+]] = %[[LOADED]]#0,
+  // CHECK: scf.for {{.*}} = %[[KEY]],
+  // CHECK: vector.extract
+  // CHECK-COUNT-4: vector.load %arg1
+  // CHECK-NOT: vector.load
+  // The next head's.
+  // CHECK: scf.if
+  // CHECK-COUNT-4: vector.load %arg1
+  // CHECK: nvvm.barrier0
+  tbq.barrier %team
+  tbq.attention %q, %cache[%layer] at %position key(%key) value(%value) heads 2 scale 0.176776692 !cache into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<32768xi8>, index, index, memref<1x32xf32>, memref<1x32xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
 // CHECK-LABEL: func.func @relu(
 func.func @relu(%x: memref<1x16xf32>, %y: memref<1x16xf32>, %count: index, %begin: index, %end: index) {
   // CHECK: %[[X:.*]] = memref.load %arg0

@@ -1,4 +1,4 @@
-// RUN: tbq-opt %s --tbq-mark-kernels | FileCheck %s
+// RUN: tbq-opt %s --tbq-mark-kernels --split-input-file | FileCheck %s
 // decode and prefill are kernels of blocks of 512 threads. Weights alone are
 // never written: what is, no read-only path may cache.
 
@@ -16,4 +16,27 @@ llvm.func @prefill(%arena: !llvm.ptr, %weights: !llvm.ptr, %cache: !llvm.ptr) {
 // CHECK: llvm.func @layer(%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr) {
 llvm.func @layer(%arena: !llvm.ptr, %weights: !llvm.ptr) {
   llvm.return
+}
+
+// -----
+
+// A step that takes one token has one.
+// CHECK-LABEL: module attributes
+module attributes {tbq.decode_tokens = 1 : i64} {
+llvm.func @layers(i64)
+// CHECK: llvm.func @decode(
+// CHECK: %[[ONE:.*]] = llvm.mlir.constant(1 : i64)
+// CHECK: llvm.call @layers(%[[ONE]])
+llvm.func @decode(%arena: !llvm.ptr, %weights: !llvm.ptr, %cache: !llvm.ptr, %tokens: !llvm.ptr, %logits: !llvm.ptr,
+                  %position: i64, %count: i64) {
+  llvm.call @layers(%count) : (i64) -> ()
+  llvm.return
+}
+// CHECK: llvm.func @prefill(
+// CHECK: llvm.call @layers(%arg6)
+llvm.func @prefill(%arena: !llvm.ptr, %weights: !llvm.ptr, %cache: !llvm.ptr, %tokens: !llvm.ptr, %logits: !llvm.ptr,
+                   %position: i64, %count: i64) {
+  llvm.call @layers(%count) : (i64) -> ()
+  llvm.return
+}
 }

@@ -58,6 +58,34 @@ def test_a_window_that_fails_is_named(model_directory, compile_model, driver):
     assert "cuStreamQuery: " in result.stderr and "made up (999)" in result.stderr
 
 
+def test_times_that_fail_are_named(model_directory, compile_model, driver):
+    """The calls that an artifact makes which times its phases, behind others of their names."""
+    artifact = compile_model(model_directory("stored-ternary-g128"), "--target=cuda", "--time-phases")
+    assert run(artifact, driver).returncode == 0
+    room, step = "making room for the times of phases", "running a step"
+    for call, others, purpose in (
+        ("cuDeviceGetAttribute", 4, room), ("cuMemAlloc_v2", 6, room), ("cuMemcpyHtoDAsync_v2", 0, room),
+        ("cuMemsetD8Async", 5, step), ("cuMemcpyDtoHAsync_v2", 1, step), ("cuStreamSynchronize", 2, step),
+    ):  # fmt: skip
+        result = run(artifact, driver, FAKE_FAIL=call, FAKE_SKIP=str(others))
+        assert result.returncode == 1 and result.stderr.count("\n") == 1
+        assert f"{call.removesuffix('_v2')}: {purpose}" in result.stderr and "made up (999)" in result.stderr
+
+
+def test_a_gpu_gets_its_machine_code(model_directory, compile_model, driver, tmp_path):
+    """Where the artifact has it and the driver takes it; else PTX. A ptxas that writes what it was asked for."""
+    assembler = tmp_path / "ptxas"
+    assembler.write_text('#!/bin/sh\necho "// $1" > $3; test $1 = -arch=sm_100 || cat $4 >> $3\n')
+    assembler.chmod(0o755)
+    artifact = compile_model(model_directory("stored-ternary-g128"), "--target=cuda",
+                             "--gpu-arch=sm_80,sm_90a,sm_100", f"--ptxas={assembler}")
+    for capability, tried in (("89", ["// -arch=sm_80"]), ("90", ["// -arch=sm_90a"]), ("120", ["//"]),
+                              ("103", ["// -arch=sm_100", "//"])):  # fmt: skip
+        result = run(artifact, driver, FAKE_CAPABILITY=capability, FAKE_SHOW="1")
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.splitlines() == [f"fake driver: {line}" for line in tried]
+
+
 def test_too_little_memory(artifact, driver):
     result = run(artifact, driver, FAKE_FAIL="cuMemAlloc_v2:2")
     assert result.returncode == 2  # as memory of the host

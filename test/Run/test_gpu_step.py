@@ -50,6 +50,35 @@ def test_computes_what_the_cpu_does(name, activations, model_directory, compile_
     gpu_steps.check(found, expected, activations, measure)
 
 
+def test_phases_are_timed(model_directory, emulated):
+    """Of a token's step, a layer's first, and together as long as it takes; in other artifacts none is."""
+    directory = model_directory("stored-ternary-g128")
+    benchmark = ("-p", "0", "-n", "4", "-r", "2", "-t", "1")
+    plain = emulated(directory, "--activations=i8")
+    assert "Phases" not in runGood("tbq-bench", "-m", plain, *benchmark).stdout
+    timed = emulated(directory, "--activations=i8", "--time-phases")
+    lines = runGood("tbq-bench", "-m", timed, *benchmark).stdout.splitlines()
+    head = next(i for i, line in enumerate(lines) if line.startswith("| phase |"))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[head + 2 :] if line]
+    layers = json.loads((directory / "config.json").read_text())["num_hidden_layers"]
+    assert [(row[0], int(row[1])) for row in rows] == [
+        ("rms_norm, quantize_activations, q_proj, k_proj, v_proj", layers),
+        ("rope, rope, attention, append_cache", layers),
+        ("quantize_activations, o_proj", layers),
+        ("rms_norm, quantize_activations, gate_proj, up_proj, gated_activation", layers),
+        ("quantize_activations, down_proj", layers),
+        ("embedding", 1),
+        ("select_rows, rms_norm, lm_head", 1),
+        ("all", 5 * layers + 2),
+    ]
+    for row in rows:
+        median, last, barrier, whole = map(float, row[2:])
+        assert 0 < median == last <= whole  # one block
+        assert whole == pytest.approx(last + barrier, abs=0.21)
+    measured = 1e6 / float(lines[head - 4].split("|")[3].split()[0])
+    assert 0.3 * measured < float(rows[-1][5]) < 1.1 * measured
+
+
 @pytest.mark.parametrize("name, activations", [("stored-ternary-g128", "i8")] + [("opt", "f32"), ("tied-f32", "i16")] * LONG)
 def test_operations(name, activations, model_directory, emulated):
     """Each on the values that the step gave it. Those of norms and of what is quantised lie in memory

@@ -123,6 +123,13 @@ json Report::describe(const Row &row) const {
     result["operations_per_token"] = row.operationsPerToken;
     result["tera_operations_per_second"] = row.operationsPerSecond() / 1e12;
   }
+  for (const PhaseRow &phase : row.phases)
+    result["phases"].push_back({{"name", phase.name},
+                                {"times", phase.times},
+                                {"median_us", phase.median},
+                                {"largest_us", phase.largest},
+                                {"barrier_us", phase.barrier},
+                                {"all_us", phase.whole}});
   if (row.peakOperationsPerSecond > 0) {
     result["peak_tera_operations_per_second"] =
         row.peakOperationsPerSecond / 1e12;
@@ -165,8 +172,35 @@ static std::string positive(double value) {
   return value > 0 ? std::to_string(value) : std::string();
 }
 
+static void printPhases(const Row &row) {
+  std::printf("\nPhases of %s, microseconds a step: the work of the median "
+              "block and of the last one, the barrier behind it when all have "
+              "come, and all of it.\n\n"
+              "| phase | times | median | last | barrier | all |\n"
+              "| --- | ---: | ---: | ---: | ---: | ---: |\n",
+              row.test.c_str());
+  PhaseRow sum;
+  auto print = [](const PhaseRow &phase) {
+    std::printf("| %s | %g | %.1f | %.1f | %.1f | %.1f |\n", phase.name.c_str(),
+                phase.times, phase.median, phase.largest, phase.barrier,
+                phase.whole);
+  };
+  for (const PhaseRow &phase : row.phases) {
+    print(phase);
+    sum.times += phase.times;
+    sum.median += phase.median;
+    sum.largest += phase.largest;
+    sum.barrier += phase.barrier;
+    sum.whole += phase.whole;
+  }
+  sum.name = "all";
+  print(sum);
+}
+
 void Report::add(const Row &row) {
   if (format == "md") {
+    if (!row.phases.empty())
+      timed.push_back(row);
     std::printf("| %lld | %s | %.2f ± %.2f |",
                 static_cast<long long>(row.threads), row.test.c_str(),
                 row.mean(), row.deviation());
@@ -201,6 +235,8 @@ void Report::add(const Row &row) {
 }
 
 void Report::end() const {
+  for (const Row &row : timed)
+    printPhases(row);
   if (format == "json")
     std::printf("%s\n", json(rows).dump(2).c_str());
 }

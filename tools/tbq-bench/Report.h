@@ -13,6 +13,13 @@
 
 namespace tbq {
 
+/// A phase of a GPU's step, in microseconds a step, summed over layers.
+struct PhaseRow {
+  std::string name;
+  double times = 0; // a step
+  double median = 0, largest = 0, barrier = 0, whole = 0;
+};
+
 struct Row {
   std::string test; // "pp512", "tg128"
   int64_t threads = 0;
@@ -23,6 +30,7 @@ struct Row {
   double operationsPerToken = 0; // two for each weight of a linear; 0: not said
   double peakOperationsPerSecond = 0; // 0: no such peak
   bool usesTiles = false;             // of AMX, which are no vpdpbusd
+  std::vector<PhaseRow> phases;       // of an artifact that times them
 
   double mean() const;
   double deviation() const; // of the sample
@@ -47,6 +55,7 @@ struct Report {
 private:
   nlohmann::json describe(const Row &row) const;
   std::vector<nlohmann::json> rows;
+  std::vector<Row> timed; // whose phases come behind the table
 };
 
 } // namespace tbq

@@ -34,6 +34,7 @@ struct Options {
 struct Bench {
   std::shared_ptr<const Model> model;
   Session &session;
+  Workers &team;               // the session's
   std::vector<int32_t> tokens; // random, as many as the context holds
   int64_t depth; // of them, how many are in the cache before each measurement
 };
@@ -78,6 +79,22 @@ static double operationsPerToken(const Manifest &manifest, bool decode) {
   return 2 * weights;
 }
 
+/// Of the steps since the last clear.
+static std::vector<PhaseRow> describe(const PhaseTimes &times,
+                                      const std::vector<std::string> &names) {
+  std::vector<PhaseRow> rows;
+  const double perStep = 1.0 / static_cast<double>(times.steps());
+  const double unit = 1e6 / times.hertz() * perStep;
+  for (size_t i = 0; i < names.size(); ++i) {
+    const PhaseTime &phase = times.phases()[i];
+    if (phase.times > 0)
+      rows.push_back({names[i], static_cast<double>(phase.times) * perStep,
+                      phase.median * unit, phase.largest * unit,
+                      phase.barrier * unit, phase.whole * unit});
+  }
+  return rows;
+}
+
 static Row measure(Bench &bench, const char *kind, int64_t count,
                    int64_t repetitions) {
   bool decode = kind == std::string("tg");
@@ -88,9 +105,14 @@ static Row measure(Bench &bench, const char *kind, int64_t count,
   row.threads = bench.session.workers();
   // Brings weights, cache and arena into memory.
   secondsOf(bench, decode ? std::min<int64_t>(count, 8) : count, decode);
+  PhaseTimes *times = bench.team.phaseTimes();
+  if (times)
+    times->clear();
   for (int64_t i = 0; i < repetitions; ++i)
     row.tokensPerSecond.push_back(static_cast<double>(count) /
                                   secondsOf(bench, count, decode));
+  if (times)
+    row.phases = describe(*times, bench.model->manifest().phases);
   if (decode)
     row.bytesPerToken =
         static_cast<double>(bench.model->manifest().bytesPerToken) +
@@ -143,7 +165,7 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
     Workers &team = *workers;
     std::unique_ptr<Session> session;
     require(Session::create(model, std::move(workers), 0, session));
-    Bench bench = {model, *session, {}, options.depth};
+    Bench bench = {model, *session, team, {}, options.depth};
     Random random(1);
     for (int64_t i = 0; i < model->context(); ++i)
       bench.tokens.push_back(static_cast<int32_t>(

@@ -14,6 +14,7 @@ struct Flags {
   using Text = llvm::cl::opt<std::string>;
   using Number = llvm::cl::opt<long>;
   using Switch = llvm::cl::opt<bool>;
+  using Options = std::initializer_list<const llvm::cl::Option *>;
 
   llvm::cl::OptionCategory all{"tbqc flags"};
   Text input{llvm::cl::Positional, llvm::cl::desc("MODEL_DIR or MODULE.mlir"),
@@ -27,9 +28,15 @@ struct Flags {
   Text gpuArch{
       "gpu-arch",
       llvm::cl::desc("with --target=cuda, the oldest GPU that the artifact "
-                     "is for (default sm_80)"),
+                     "is for (default sm_80); of several, with commas, each "
+                     "gets its machine code, if there is a ptxas"),
       llvm::cl::value_desc("arch"), llvm::cl::init("sm_80"),
       llvm::cl::cat(all)};
+  Text ptxas{
+      "ptxas",
+      llvm::cl::desc("with --target=cuda, NVIDIA's assembler (default: the "
+                     "one on the PATH, if --gpu-arch names several)"),
+      llvm::cl::value_desc("program"), llvm::cl::cat(all)};
   Text mcpu{
       "mcpu",
       llvm::cl::desc("processor, by LLVM's name (default native, or generic "
@@ -148,6 +155,12 @@ struct Flags {
       llvm::cl::desc(
           "an artifact that shows the values of each operation to a "
           "program that asks, for tbq-verify; it is slower (default: no)"),
+      llvm::cl::cat(all)};
+  Switch timePhases{
+      "time-phases",
+      llvm::cl::desc(
+          "with --target=cuda, an artifact that notes when blocks come to "
+          "each barrier and go on, for tbq-bench (default: no)"),
       llvm::cl::cat(all)};
   Text remarks{
       "remarks", llvm::cl::ValueOptional,

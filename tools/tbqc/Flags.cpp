@@ -6,6 +6,7 @@
 #include "Flags.h"
 
 #include "FlagList.h"
+#include "LlvmOptions.h"
 
 #include "tbq/Version.h"
 
@@ -63,8 +64,10 @@ Status Flags::setTarget(CompileOptions &options) const {
     return makeError("--tuning", "", "is for --target=cpu");
   if (cuda)
     options.target.device = gpuArch;
-  else if (gpuArch.getNumOccurrences())
-    return makeError("--gpu-arch", "", "has no effect without --target=cuda");
+  for (const cl::Option *flag : Options{&gpuArch, &ptxas, &timePhases})
+    if (!cuda && flag->getNumOccurrences())
+      return makeError("--" + flag->ArgStr.str(), "",
+                       "has no effect without --target=cuda");
   return Status::ok();
 }
 
@@ -109,18 +112,15 @@ Status Flags::setStages(CompileOptions &options) const {
     if (flag->getNumOccurrences() && !isText)
       return makeError("--" + flag->ArgStr.str(), "",
                        "is for a MODULE.mlir, not for a model directory");
-  for (const Text *flag : {&activations, &cache})
+  for (const cl::Option *flag : Options{&activations, &cache, &context})
     if (flag->getNumOccurrences() && isText)
       return makeError("--" + flag->ArgStr.str(), "",
                        "is for a model directory; a module says it itself");
-  if (context.getNumOccurrences() && isText)
-    return makeError("--context", "",
-                     "is for a model directory; a module says it itself");
   const std::pair<const cl::Option *, Stage> used[] = {
       {&quantize, Stage::Graph},  {&policy, Stage::Graph},
       {&embedding, Stage::Graph}, {&saveQuantized, Stage::Graph},
       {&chunk, Stage::Pack},      {&dumpTensors, Stage::Lower},
-      {&tuning, Stage::CPU}};
+      {&tuning, Stage::CPU},      {&timePhases, Stage::Lower}};
   for (auto [flag, stage] : used)
     if (flag->getNumOccurrences() && options.startAfter >= stage)
       return makeError("--" + flag->ArgStr.str(), "",
@@ -164,9 +164,7 @@ Status Flags::setKind(CompileOptions &options) const {
     return makeError("--shape-only", "", "leaves --weights nothing to place");
   if (shapeOnly)
     options.weights = WeightsPlace::Nowhere;
-  for (const cl::Option *flag : {static_cast<const cl::Option *>(&weights),
-                                 static_cast<const cl::Option *>(&record),
-                                 static_cast<const cl::Option *>(&shapeOnly)})
+  for (const cl::Option *flag : Options{&weights, &record, &shapeOnly, &ptxas})
     if (flag->getNumOccurrences() && options.kind != OutputKind::Artifact)
       return makeError("--" + flag->ArgStr.str(), "", "is for an artifact");
   options.output = output;
@@ -196,6 +194,8 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.temporaries = temporaries;
   options.verbose = verbose;
   options.observe = dumpTensors;
+  options.timePhases = timePhases;
+  options.assembler = ptxas;
   if (remarks.getNumOccurrences())
     options.remarks = remarks.empty() ? ".*" : remarks.getValue();
   if (std::string problem; !remarks.empty() && !Regex(remarks).isValid(problem))
@@ -254,29 +254,6 @@ Status Flags::checkTune() const {
 static void printVersion(raw_ostream &out) {
   out << "tbqc " << TBQ_VERSION << " (LLVM " << LLVM_VERSION_STRING << ", git "
       << TBQ_GIT_REVISION << ")\n";
-}
-
-/// LLVM's libraries register hundreds of options, some under our names, and lld
-/// more when it runs. So before parsing ours are made alone, afterwards none.
-static void removeOptions(bool all) {
-  SmallVector<cl::Option *> removed;
-  for (auto &entry : cl::getRegisteredOptions())
-    if (all || (!entry.first.starts_with("help") && entry.first != "h" &&
-                entry.first != "version"))
-      removed.push_back(entry.second);
-  for (cl::Option *option : removed)
-    option->removeArgument();
-}
-
-/// What the parser reports, as one line: the first problem and its remedy.
-static std::string firstProblem(StringRef messages) {
-  auto [first, rest] = messages.trim().split('\n');
-  first.consume_front("tbqc: ");
-  std::string line = first.split("  Try: ").first.str();
-  StringRef remedy = rest.split('\n').first;
-  if (remedy.consume_front("tbqc: Did you mean "))
-    line += " Did you mean " + remedy.str();
-  return line;
 }
 
 ParsedFlags parseFlags(int argc, char **argv) {

@@ -511,8 +511,17 @@ def Tbq_WorkersOp : Tbq_Op<"workers", [Pure]> {
 
 def Tbq_BarrierOp : Tbq_Op<"barrier"> {
   let summary = "no worker passes before all have come, and their writes are seen";
-  let arguments = (ins Tbq_TeamType:$team);
-  let assemblyFormat = "$team attr-dict";
+  let description = [{
+    With a phase, the team notes when each worker came and went on, if its
+    target can: `phase` is the number of what stands behind the barrier, in
+    layer `layer` of the model (0 outside of layers).
+  }];
+  let arguments = (ins Tbq_TeamType:$team, OptionalAttr<I64Attr>:$phase,
+                       Optional<Index>:$layer);
+  let assemblyFormat = "$team (`phase` $phase^ `layer` $layer)? attr-dict";
+  let builders = [OpBuilder<(ins "::mlir::Value":$team), [{
+    build($_builder, $_state, team, ::mlir::IntegerAttr(), ::mlir::Value());
+  }]>];
 }
 
 def Tbq_ObserveOp : Tbq_Op<"observe"> {

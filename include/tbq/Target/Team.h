@@ -15,10 +15,10 @@ namespace mlir::tbq {
 /// The team is a pointer from here on, in signatures too.
 void convertTeamToPointer(func::FuncOp function);
 
-/// Adds `void tbq_barrier_wait(pointer)`, without a body.
-LLVM::LLVMFuncOp createBarrier(ModuleOp module);
+/// Adds `void tbq_barrier_wait(pointer, more ...)`, without a body.
+LLVM::LLVMFuncOp createBarrier(ModuleOp module, ArrayRef<Type> more = {});
 /// Replaces the op by a call of it.
-void lowerBarrier(BarrierOp op);
+void lowerBarrier(BarrierOp op, ValueRange more = {});
 
 Value getFieldAddress(OpBuilder &b, Location loc, Value base, int64_t offset);
 

@@ -9,6 +9,7 @@
 #include "format/DeviceAbi.h"
 
 #include <atomic>
+#include <chrono>
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
@@ -191,6 +192,9 @@ extern "C" {
 int32_t nvvm_read_ptx_sreg_tid_x() { return current; }
 int32_t nvvm_read_ptx_sreg_ctaid_x() { return 0; }
 int32_t nvvm_read_ptx_sreg_nctaid_x() { return 1; }
+int64_t nvvm_read_ptx_sreg_clock64() {
+  return std::chrono::steady_clock::now().time_since_epoch().count();
+}
 void nvvm_barrier_cta_sync_aligned_all(int32_t) { leave(State::AtBarrier); }
 int32_t nvvm_shfl_sync_bfly_i32(int32_t mask, int32_t value, int32_t distance,
                                 int32_t) {

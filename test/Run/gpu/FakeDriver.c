@@ -3,7 +3,8 @@
  * TEST DOUBLE: stands in for NVIDIA's driver, so that what the runtime does
  * with it is tested without a GPU. Memory of the device is the host's; a launch
  * writes nothing, unless Emulator.cpp is linked in. FAKE_FAIL=CALL[:RESULT]
- * makes a call fail. At exit it says what was taken and not given back.
+ * makes a call fail, FAKE_SKIP=N but for the first N of its name. At exit it
+ * says what was taken and not given back.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -31,11 +32,27 @@ __attribute__((destructor)) static void report(void) {
     fprintf(stderr, "fake driver: %d held at exit\n", held);
 }
 
+static int getCapability(void) {
+  const char *capability = getenv("FAKE_CAPABILITY");
+  return capability ? atoi(capability) : 90;
+}
+
+/* Whether the module is one; FAKE_SHOW=1 says the first line of each tried. */
+static int isModule(const char *image) {
+  if (getenv("FAKE_SHOW"))
+    fprintf(stderr, "fake driver: %.*s\n", (int)strcspn(image, "\n"), image);
+  return strstr(image, ".visible .entry decode") != NULL;
+}
+
 static int result(const char *call) {
   const char *wish = getenv("FAKE_FAIL");
   size_t length = strlen(call);
   if (!wish || strncmp(wish, call, length) != 0 ||
       (wish[length] && wish[length] != ':'))
+    return 0;
+  static int calls;
+  const char *skip = getenv("FAKE_SKIP");
+  if (skip && calls++ < atoi(skip))
     return 0;
   return wish[length] ? atoi(wish + length + 1) : 999;
 }
@@ -58,21 +75,26 @@ CALL(cuDeviceGetCount, (int *count), *count = getenv("FAKE_NONE") ? 0 : 1)
 CALL(cuDeviceGet, (int *device, int ordinal), *device = ordinal)
 CALL(cuDeviceGetAttribute, (int *value, int attribute, int device),
      (void)device;
-     *value = attribute == 95 ? !getenv("FAKE_ALONE") : (int)countProcessors())
+     *value = attribute == 95   ? !getenv("FAKE_ALONE")
+              : attribute == 13 ? 1000000 /* kHz: a cycle is a nanosecond */
+              : attribute == 75 ? getCapability() / 10
+              : attribute == 76 ? getCapability() % 10
+                                : (int)countProcessors())
 CALL(cuDevicePrimaryCtxRetain, (void **context, int device), (void)device;
      *context = &held; ++held)
 CALL(cuDevicePrimaryCtxRelease_v2, (int device), (void)device; --held)
 CALL(cuCtxSetCurrent, (void *context), (void)context)
 CALL(cuModuleLoadDataEx,
      (void **module, const void *image, unsigned n, int *o, void **v), (void)n;
-     (void)o; (void)v; if (!strstr(image, ".visible .entry decode")) return 218;
-     *module = &held; ++held)
+     (void)o; (void)v; if (!isModule(image)) return 218; *module = &held;
+     ++held)
 CALL(cuModuleUnload, (void *module), (void)module; --held)
 CALL(cuModuleGetFunction, (void **function, void *module, const char *name),
      (void)module;
      *function = strdup(name))
 CALL(cuFuncSetAttribute, (void *function, int attribute, int value),
-     (void)function; (void)attribute; (void)value)
+     (void)function;
+     (void)attribute; (void)value)
 CALL(cuOccupancyMaxActiveBlocksPerMultiprocessor,
      (int *blocks, void *function, int threads, size_t bytes), (void)function;
      (void)threads; (void)bytes; *blocks = getenv("FAKE_FULL") ? 0 : 1)

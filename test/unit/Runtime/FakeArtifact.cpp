@@ -23,7 +23,7 @@ Manifest tbq::test::fakeManifest() {
   m.tbqVersion = "0.1.0";
   m.llvmVersion = "22.1";
   m.target = {
-      std::string(hostArchitecture()) + "-linux-gnu", "generic", {}, {}};
+      std::string(hostArchitecture()) + "-linux-gnu", "generic", {}, {}, {}};
   m.model = {"llama", "test double", 64,         2,           4, 2,
              16,      128,           TEST_VOCAB, TEST_CONTEXT};
   m.steps = {1, TEST_PREFILL, TEST_ARENA_BYTES, TEST_CACHE_BYTES, TEST_STRIDE};

@@ -29,6 +29,8 @@ Manifest fullManifest() {
   m.graph = {"ternary:g128", {"a.*=float"}, "int8:g64"};
   m.operations = {
       {"model.norm", "rms_norm", {{"f32", 64, false}, {"f32", 64, true}}}};
+  m.target.cubins = {{"sm_90a", 4096, 512}};
+  m.phases = {"rms_norm, up_proj", ""};
   return m;
 }
 
@@ -49,8 +51,10 @@ const char *optionalFields[] = {"generation.bos",
                                 "generation.repetition_penalty",
                                 "generation.do_sample",
                                 "target.device",
+                                "target.cubins",
                                 "weights.sidecar",
-                                "operations"};
+                                "operations",
+                                "phases"};
 
 /// Calls visit(path, pointer) for every field that is no object itself.
 template <class Visit>
@@ -81,6 +85,10 @@ TEST(Manifest, RoundTrip) {
   EXPECT_EQ(read->graph->policy, std::vector<std::string>{"a.*=float"});
   EXPECT_EQ(read->operations[0].values[1].columns, 64);
   EXPECT_TRUE(read->operations[0].values[1].written);
+  EXPECT_EQ(read->phases, m.phases);
+  EXPECT_EQ(read->target.cubins[0].device, "sm_90a");
+  EXPECT_EQ(read->target.cubins[0].offset, 4096u);
+  EXPECT_EQ(read->target.cubins[0].bytes, 512u);
   EXPECT_EQ(read->chat["format"], "chatml");
   EXPECT_NE(text.find("\"0123456789abcdef\""), std::string::npos);
 }
@@ -155,10 +163,12 @@ TEST(Manifest, GraphAndOperationsMayBeAbsent) {
   json manifest = toJson(fullManifest());
   manifest.erase("graph");
   manifest.erase("operations");
+  manifest.erase("phases");
   Result<Manifest> read = fromJson(manifest, "m.so");
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_FALSE(read->graph);
   EXPECT_TRUE(read->operations.empty());
+  EXPECT_TRUE(read->phases.empty());
   EXPECT_EQ(toJson(*read), manifest);
 }
 
