@@ -185,6 +185,7 @@ SITES = {
     "lib/CPU/LowerStep.cpp": [
         ("epsilon", "epsilon.convertToFloat()", "0.0f", "epsilon dropped"),
         ("norm-features", "float(op.getFeatures())", "float(columns)", "norm over padded columns"),
+        ("layer-norm-mean", "v.splat(v.divf(sum, count))", "v.splat(v.subf(sum, sum))", "mean of a norm dropped"),
         ("layer-norm-padding", "v.subf(load(token, column), mean), valid)",
          "v.subf(load(token, column), mean), kLanes)", "what pads a row counts in its variance"),
         ("layer-norm-bias", "v.store(v.fma(w, x, b), into", "v.store(v.mulf(w, x), into", "bias of a norm dropped"),

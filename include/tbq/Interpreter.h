@@ -44,8 +44,8 @@ struct Arithmetic {
   /// Float32: whether bracket * coefficient + sum is rounded once, as on a
   /// target with fused multiply-add.
   bool fused = false;
-  /// Packed linears add the magnitudes of what they would add: for activations
-  /// that are magnitudes, what the rounding errors of a sum are relative to.
+  /// Packed linears, group sums and layer norms add the magnitudes of what they
+  /// would add: what the rounding errors of their sums are relative to.
   bool magnitudes = false;
 };
 

@@ -33,7 +33,7 @@ struct Deviation {
   int64_t values = 0, differing = 0; // compared; not bitwise equal
   double absolute = 0;
   /// In terms of the expected value; of attention, of the largest one of the
-  /// row; of sums of many products, of the sum of their magnitudes.
+  /// row; of linears, group sums and layer norms, of their terms' magnitudes.
   double relative = 0;
   double ulp = 0; // in units of the last place of the expected f32
 };

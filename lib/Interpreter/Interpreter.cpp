@@ -43,6 +43,14 @@ private:
   template <class Real> Result<Matrices> evaluateStep(PackedLinearOp op);
 
   const Matrix &rows(Value value) const { return values->rows.at(value); }
+  /// What is added: rows, or their magnitudes.
+  Matrix terms(Value value) const {
+    Matrix terms = rows(value);
+    if (arithmetic.magnitudes)
+      for (double &term : terms.values)
+        term = std::fabs(term);
+    return terms;
+  }
   const Matrix *rowsIfAny(Value value) const {
     return value ? &values->rows.at(value) : nullptr;
   }
@@ -108,8 +116,10 @@ Result<Matrices> Interpreter::Evaluator::evaluateStep(LayerNormOp op) {
   auto bias = weights.readVector(op.getBias());
   if (!bias)
     return bias.error();
-  return one(normalize<Real>(rows(op.getInput()), *weight, *bias,
-                             op.getEpsilon().convertToFloat()));
+  const float epsilon = op.getEpsilon().convertToFloat();
+  if (arithmetic.magnitudes)
+    return one(getNormMagnitudes(rows(op.getInput()), *weight, *bias, epsilon));
+  return one(normalize<Real>(rows(op.getInput()), *weight, *bias, epsilon));
 }
 
 template <class Real>
@@ -152,13 +162,14 @@ Result<Matrices> Interpreter::Evaluator::evaluateStep(PackedLinearOp op) {
     return weight.error();
   if (arithmetic.magnitudes)
     weight->takeMagnitudes();
-  const Matrix &input = rows(op.getInput());
-  const Matrix *residual = rowsIfAny(op.getResidual());
+  const Matrix input = terms(op.getInput());
+  const Matrix added = op.getResidual() ? terms(op.getResidual()) : Matrix();
+  const Matrix *residual = op.getResidual() ? &added : nullptr;
   if (!op.getActivationScale())
     return one(multiply<Real>(input, *weight, residual));
   QuantizedRows quantized{input, rows(op.getActivationScale())};
   if (op.getLow()) {
-    const Matrix &low = rows(op.getLow());
+    const Matrix low = terms(op.getLow());
     for (size_t i = 0; i < low.values.size(); ++i)
       quantized.digits.values[i] = 256 * input.values[i] + low.values[i];
   }
@@ -218,7 +229,7 @@ Result<Matrices> Interpreter::Evaluator::evaluateStep(SelectRowsOp op) {
 
 template <class Real>
 Result<Matrices> Interpreter::Evaluator::evaluateStep(GroupSumsOp op) {
-  return one(sumGroups<Real>(rows(op.getInput()), op.getGroup()));
+  return one(sumGroups<Real>(terms(op.getInput()), op.getGroup()));
 }
 
 template <class Real>

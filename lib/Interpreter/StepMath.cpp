@@ -28,25 +28,56 @@ Matrix mlir::tbq::normalize(const Matrix &input, ArrayRef<float> weight,
   return output;
 }
 
+namespace {
+/// A row's mean and 1 / sqrt(variance + epsilon), as a layer norm has them.
+template <class Real> struct RowStatistics {
+  RowStatistics(ArrayRef<double> row, float epsilon) {
+    const Real columns = row.size();
+    Real sum = 0, squares = 0;
+    for (double x : row)
+      sum += Real(x);
+    mean = sum / columns;
+    for (double x : row) {
+      const Real distance = Real(x) - mean;
+      squares += distance * distance;
+    }
+    factor = Real(1) / std::sqrt(squares / columns + Real(epsilon));
+  }
+
+  Real mean, factor;
+};
+} // namespace
+
 template <class Real>
 Matrix mlir::tbq::normalize(const Matrix &input, ArrayRef<float> weight,
                             ArrayRef<float> bias, float epsilon) {
   Matrix output(input.rows, input.columns);
-  const Real columns = input.columns;
   for (int64_t t = 0; t < input.rows; ++t) {
-    const double *x = input.row(t);
-    Real sum = 0, squares = 0;
-    for (int64_t i = 0; i < input.columns; ++i)
-      sum += Real(x[i]);
-    const Real mean = sum / columns;
-    for (int64_t i = 0; i < input.columns; ++i) {
-      const Real distance = Real(x[i]) - mean;
-      squares += distance * distance;
-    }
-    const Real factor = Real(1) / std::sqrt(squares / columns + Real(epsilon));
-    for (int64_t i = 0; i < input.columns; ++i)
+    const ArrayRef<double> row(input.row(t), input.columns);
+    const RowStatistics<Real> statistics(row, epsilon);
+    for (auto [i, x] : llvm::enumerate(row))
       output.row(t)[i] =
-          Real(weight[i]) * ((Real(x[i]) - mean) * factor) + Real(bias[i]);
+          Real(weight[i]) * ((Real(x) - statistics.mean) * statistics.factor) +
+          Real(bias[i]);
+  }
+  return output;
+}
+
+Matrix mlir::tbq::getNormMagnitudes(const Matrix &input, ArrayRef<float> weight,
+                                    ArrayRef<float> bias, float epsilon) {
+  Matrix output(input.rows, input.columns);
+  for (int64_t t = 0; t < input.rows; ++t) {
+    const ArrayRef<double> row(input.row(t), input.columns);
+    const auto [mean, factor] = RowStatistics<double>(row, epsilon);
+    double magnitude = 0; // of the mean's terms
+    for (double x : row)
+      magnitude += std::fabs(x) / double(input.columns);
+    for (auto [i, x] : llvm::enumerate(row)) {
+      const double normal = std::fabs(x - mean) * factor;
+      output.row(t)[i] = std::fabs(weight[i]) * factor *
+                             (std::fabs(x) + magnitude + normal * magnitude) +
+                         std::fabs(bias[i]);
+    }
   }
   return output;
 }

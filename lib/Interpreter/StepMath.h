@@ -19,6 +19,14 @@ template <class Real>
 Matrix normalize(const Matrix &input, ArrayRef<float> weight,
                  ArrayRef<float> bias, float epsilon);
 
+/// What rounding errors of the same are relative to: |weight| * factor *
+/// (|x| + m + |x - mean| * factor * m) + |bias|, with m the mean of |x| and
+/// factor = 1 / sqrt(variance + epsilon). The last m is the factor's: a mean
+/// that is off by e makes a variance v of v + e^2, so the factor differs, in
+/// relation to itself, by less than e * factor, however small v is.
+Matrix getNormMagnitudes(const Matrix &input, ArrayRef<float> weight,
+                         ArrayRef<float> bias, float epsilon);
+
 /// Rotates the pairs (i, i + head_dim / 2) of each head of row t by the angles
 /// of position + t.
 template <class Real>

@@ -10,8 +10,6 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/Support/MathExtras.h"
 
-#include <cmath>
-
 using namespace mlir;
 using namespace mlir::tbq;
 using ::tbq::makeError;
@@ -192,9 +190,6 @@ Status StepReplay::finish(const Step &step, OperationReport &report) {
     return expected.error();
   std::vector<Matrix> magnitudes(expected->size());
   if (step.tolerance.scale == Scale::Magnitudes) {
-    for (auto &[value, rows] : values.rows)
-      for (double &number : rows.values)
-        number = std::fabs(number);
     auto sums = magnitude.evaluate(step.op, values);
     if (!sums)
       return sums.error();

@@ -23,8 +23,8 @@ SEEDS = 1000 if LONG else 25
 OPTIMISED = 1 if LONG else 10  # one seed of so many is: it takes the compiler twice the time
 BLOCK = 25  # seeds of one test
 # That failed once: a row of one weight with 66 bits; salient values of which nothing was left but
-# their zero point.
-FAILED_ONCE = [18, 659]
+# their zero point; rows of large values, nearly all the same, in a layer norm.
+FAILED_ONCE = [18, 659, 683, 919]
 TOKENS, DECODED = 24, 3  # that tbq-verify runs by itself, and those of them one by one
 # A sum that cancels has no bound relative to itself, and silu below -88 is 0, not 1e-37, however large
 # what it gates. A wrong tail, group or scale is off by far more.

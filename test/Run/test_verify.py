@@ -106,6 +106,28 @@ def test_damage_is_found_and_named(name, tensor, activations, copy_of, model_dir
     assert runTool("tbq-verify", "-m", artifact, damaged).returncode == 0
 
 
+def test_a_wrong_layer_norm_is_found(copy_of, model_directory, compile_model, tmp_path):
+    """One weight or bias of a thousandth more, or an epsilon a tenth larger, which shows where variances are small."""
+    directory, layer = model_directory("opt"), "model.decoder.layers.1.final_layer_norm"
+    artifact = compile_model(directory, SHOWN, "--activations=f32")
+    other = copy_of("opt")
+    (file,) = other.glob("*.safetensors")
+    for part in ("weight", "bias"):
+        tensors = load_file(directory / file.name)
+        tensors[f"{layer}.{part}"][5] *= 1.001
+        save_file(tensors, file)
+        found = runTool("tbq-verify", "-m", artifact, other).stderr.splitlines()
+        assert [line for line in found if "logits" not in line] == found[:1]
+        assert found[0].startswith(f"tbq-verify: {layer}: layer_norm: relative deviation "), part
+    module = tmp_path / "model.mlir"
+    runGood("tbqc", directory, "--activations=f32", "--stop-after=import", "-o", module)
+    text, epsilon = module.read_text(), "epsilon 9.99999974E-6"
+    assert epsilon in text
+    module.write_text(text.replace(epsilon, "epsilon 1.1E-5"))
+    found = runTool("tbq-verify", "-m", artifact, module, "--checkpoint", directory).stderr.splitlines()
+    assert found[0].startswith("tbq-verify: tbq.layer_norm: layer_norm: relative deviation ")
+
+
 def test_bounds_can_be_set(model_directory, compile_model):
     directory = model_directory("tied-f32")
     artifact = compile_model(directory, SHOWN)

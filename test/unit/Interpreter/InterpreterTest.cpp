@@ -51,6 +51,20 @@ TEST_F(Interpreted, LayerNorm) {
             (Doubles{-0.5, 4, -0.25, 2.5}));
 }
 
+TEST_F(Interpreted, MagnitudesOfLayerNorm) {
+  model.tensors["lm_head.n"] = halves({4}, {1, 2, 0.5, -1});
+  model.tensors["lm_head.b"] = halves({4}, {0, 1, 0, -2});
+  // The mean is 1, of magnitudes 1.5; the variance 2, epsilon makes it 4.
+  // |x| + 1.5 + 1.5 |x - 1| / 2 is 6, 4, 2.5 and 2.5.
+  EXPECT_EQ(run({{3, -1, 1, 1}}, 4, R"mlir(
+    %w = tbq.weight "lm_head.n" : tensor<4xf16>
+    %b = tbq.weight "lm_head.b" : tensor<4xf16>
+    %y = tbq.layer_norm %x, %w, %b epsilon 2.0 features 4 : (tensor<?x4xf32>, tensor<4xf16>, tensor<4xf16>) -> tensor<?x4xf32>
+    return %y : tensor<?x4xf32>)mlir",
+                {Arithmetic::Float::Float64, false, true}),
+            (Doubles{3, 5, 0.625, 3.25}));
+}
+
 TEST_F(Interpreted, Activations) {
   EXPECT_EQ(run({{2, -1}}, 2, R"mlir(
     %y = tbq.activation %x relu : (tensor<?x2xf32>) -> tensor<?x2xf32>
@@ -177,9 +191,12 @@ TEST_F(Interpreted, GroupSums) {
     if (isa<GroupSumsOp>(op))
       seen = results[0]->values;
   };
-  run({{1, 2, 4, 8, 16}}, 5, R"mlir(
+  const char *const body = R"mlir(
     %s = tbq.group_sums %x columns 5 group 2 : (tensor<?x5xf32>) -> tensor<?x3xf32>
-    return %x : tensor<?x5xf32>)mlir");
+    return %x : tensor<?x5xf32>)mlir";
+  run({{1, -2, 4, 8, -16}}, 5, body);
+  EXPECT_EQ(seen, (Doubles{-1, 12, -16}));
+  run({{1, -2, 4, 8, -16}}, 5, body, {Arithmetic::Float::Float64, false, true});
   EXPECT_EQ(seen, (Doubles{3, 12, 16}));
 }
 
