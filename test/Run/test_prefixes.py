@@ -15,7 +15,7 @@ import pytest
 from conftest import LONG, REPOSITORY, runGood
 
 CPU = "znver4"  # any: nothing is run
-CPU_OPTIONS = "dot=vnni fma f16 registers=32 floor"
+CPU_OPTIONS = "dot=vnni permute fma f16 registers=32 floor"
 slow = pytest.mark.skipif(not LONG, reason="slow: TBQ_LONG=1 runs it")
 STAGES = ["import", "graph", "pack", "lower", "cpu"]
 
