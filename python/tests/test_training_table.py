@@ -3,6 +3,7 @@
 final run waits for."""
 
 import collections
+import importlib.util
 import json
 import os
 import signal
@@ -112,3 +113,21 @@ def test_processes_share_a_table(folder):
     again = begin(folder, *stages)
     assert again.communicate(timeout=300)[1] == "" and again.returncode == 0
     assert lines(folder) == found
+
+
+def test_chart_has_each_row_at_its_best():
+    path = REPOSITORY / "benchmarks/training/draw_table.py"
+    spec = importlib.util.spec_from_file_location("draw_table", path)
+    chart = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(chart)
+    lines = [{"row": row, "stage": stage, "kl": kl, "bits_of_linears": bits}
+             for row, stage, kl, bits in (
+                 ("a", "sweep", 0.5, 2.5), ("a", "sweep", 0.4, 2.5),
+                 ("a", "final", 0.1, 2.5), ("b", "sweep", 0.41, 2.5),
+                 ("c", "sweep", 0.43, 2.5), ("d", "sweep", 0.4, 3.0),
+                 ("e", "sweep", None, 2.0))]
+    points = chart.points_of(lines, "sweep")
+    assert points == [(2.5, 0.4, "a"), (2.5, 0.41, "b"), (2.5, 0.43, "c"),
+                      (3.0, 0.4, "d")]
+    assert chart.labels_of(points) == [[2.5, 0.4, "a, b"], [2.5, 0.43, "c"],
+                                       [3.0, 0.4, "d"]]
