@@ -44,11 +44,20 @@ Result<std::string> mlir::tbq::assembleKernels(const std::string &ptx,
                                                const std::string &architecture,
                                                const std::string &assembler) {
   Temporary input("ptx"), output("cubin"), messages("txt");
-  {
-    std::error_code error;
+  std::error_code error;
+  for (const Temporary *each : {&input, &output, &messages})
+    if (each->error)
+      error = each->error;
+  if (!error) {
     llvm::raw_fd_ostream file(input.path, error);
     file << ptx;
+    file.close();
+    if (file.has_error())
+      error = file.error();
+    file.clear_error();
   }
+  if (error)
+    return makeError("--ptxas", "no temporary file", error.message());
   const std::string flag = "-arch=" + architecture;
   const llvm::StringRef arguments[] = {assembler, flag, "-o", output.path,
                                        input.path};
