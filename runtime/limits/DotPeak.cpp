@@ -4,11 +4,11 @@
 // step. More sums than an instruction's latency hides behind its throughput
 // (vpdpbusd: 5 cycles, at most 2 a cycle), fewer than there are registers.
 #include "runtime/limits/DotPeak.h"
+#include "runtime/limits/TimedStep.h"
 
 #include "format/Cpu.h"
 
 #include <algorithm>
-#include <chrono>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -127,16 +127,7 @@ void dotStep(uint8_t *arena, const uint8_t *, uint8_t *, const int32_t *,
 
 double secondsOf(Workers &workers, Loop loop, int64_t rounds) {
   Run run = {loop, 0};
-  auto begin = std::chrono::steady_clock::now();
-  StepCall call = {dotStep, reinterpret_cast<uint8_t *>(&run),
-                   nullptr, nullptr,
-                   nullptr, nullptr,
-                   0,       rounds,
-                   0};
-  if (!workers.run(call)) // threads have no way to fail
-    return 0;
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
-      .count();
+  return secondsOfStep(workers, dotStep, &run, nullptr, rounds);
 }
 
 } // namespace

@@ -3,11 +3,11 @@
 // The readers, one for each width of load, run by the same worker pool as a
 // model's step. They load and combine; they compute nothing.
 #include "runtime/limits/MemoryRead.h"
+#include "runtime/limits/TimedStep.h"
 
 #include "format/Cpu.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 #if defined(__x86_64__)
@@ -134,16 +134,7 @@ void readStep(uint8_t *arena, const uint8_t *weights, uint8_t *,
 
 double secondsOf(Workers &workers, Pass &pass, const uint8_t *data,
                  int64_t passes) {
-  auto begin = std::chrono::steady_clock::now();
-  StepCall call = {readStep, reinterpret_cast<uint8_t *>(&pass),
-                   data,     nullptr,
-                   nullptr,  nullptr,
-                   0,        passes,
-                   0};
-  if (!workers.run(call)) // threads have no way to fail
-    return 0;
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
-      .count();
+  return secondsOfStep(workers, readStep, &pass, data, passes);
 }
 
 } // namespace
