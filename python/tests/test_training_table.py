@@ -129,5 +129,5 @@ def test_chart_has_each_row_at_its_best():
     points = chart.points_of(lines, "sweep")
     assert points == [(2.5, 0.4, "a"), (2.5, 0.41, "b"), (2.5, 0.43, "c"),
                       (3.0, 0.4, "d")]
-    assert chart.labels_of(points) == [[2.5, 0.4, "a, b"], [2.5, 0.43, "c"],
-                                       [3.0, 0.4, "d"]]
+    assert chart.labels_of(points) == [(2.5, 0.4, [1, 3]), (2.5, 0.43, [4]),
+                                       (3.0, 0.4, [2])]
