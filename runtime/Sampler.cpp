@@ -12,6 +12,35 @@
 
 using namespace tbq;
 
+// What follows walks through a whole vocabulary for every token. Lanes that do
+// not wait for each other become vectors; what decides by value, element by
+// element, is left to the few blocks that can matter.
+static constexpr int32_t lanes = 16;
+static constexpr int32_t block = 256;
+
+static bool areBelowInfinity(const float *values, int32_t count) {
+  int32_t others[lanes] = {};
+  for (; count >= lanes; values += lanes, count -= lanes)
+    for (int32_t lane = 0; lane < lanes; ++lane)
+      others[lane] |= !(values[lane] < INFINITY);
+  for (int32_t lane = 0; lane < count; ++lane)
+    others[lane] |= !(values[lane] < INFINITY);
+  return std::all_of(others, others + lanes, [](int32_t o) { return !o; });
+}
+
+/// Of values that are not NaN; -inf of none.
+static float highestOf(const float *values, int32_t count) {
+  float highest[lanes];
+  std::fill(highest, highest + lanes, -INFINITY);
+  for (; count >= lanes; values += lanes, count -= lanes)
+    for (int32_t lane = 0; lane < lanes; ++lane)
+      highest[lane] =
+          values[lane] > highest[lane] ? values[lane] : highest[lane];
+  for (int32_t lane = 0; lane < count; ++lane)
+    highest[lane] = std::max(highest[lane], values[lane]);
+  return *std::max_element(highest, highest + lanes);
+}
+
 tbq_sampler_options
 tbq::samplerDefaults(const Manifest::Generation *generation) {
   tbq_sampler_options options = {0.8f, 40, 0.95f, 0.05f, 1.0f, 64, 0};
@@ -63,7 +92,7 @@ Outcome Sampler::create(int64_t vocab, const tbq_sampler_options &options,
 Sampler::Sampler(int64_t vocab, const tbq_sampler_options &options)
     : vocab(static_cast<int32_t>(vocab)), options(options),
       random(options.seed), recent(options.repeat_last),
-      occurrences(static_cast<size_t>(vocab)) {
+      adjusted(options.repeat_penalty == 1 ? 0 : static_cast<size_t>(vocab)) {
   candidates.reserve(static_cast<size_t>(vocab));
 }
 
@@ -74,38 +103,41 @@ Outcome Sampler::accept(int32_t token) {
                                 ") (got " + std::to_string(token) + ")");
   if (recent.empty())
     return Outcome::ok();
-  if (recentCount == recent.size())
-    --occurrences[recent[recentNext]];
-  else
-    ++recentCount;
   recent[recentNext] = token;
   recentNext = (recentNext + 1) % recent.size();
-  ++occurrences[token];
+  recentCount = std::min(recentCount + 1, recent.size());
   return Outcome::ok();
 }
 
 void Sampler::reset() {
   random = Random(options.seed);
   recentNext = recentCount = 0;
-  std::fill(occurrences.begin(), occurrences.end(), 0);
 }
 
-/// The logit after the repeat penalty (CTRL, Keskar et al. 2019).
-float Sampler::penalised(const float *logits, int32_t token) const {
-  float logit = logits[token];
-  if (occurrences[token] == 0)
-    return logit;
-  return logit > 0 ? logit / options.repeat_penalty
-                   : logit * options.repeat_penalty;
+/// The logits after the repeat penalty (CTRL, Keskar et al. 2019).
+const float *Sampler::penalised(const float *logits) {
+  if (adjusted.empty() || recentCount == 0)
+    return logits;
+  std::copy(logits, logits + vocab, adjusted.begin());
+  for (size_t i = 0; i < recentCount; ++i) {
+    float logit = logits[recent[i]];
+    adjusted[recent[i]] = logit > 0 ? logit / options.repeat_penalty
+                                    : logit * options.repeat_penalty;
+  }
+  return adjusted.data();
 }
 
 Outcome Sampler::sample(const float *logits, int32_t &token) {
   // Also refuses +inf, from which no probability follows.
-  for (int32_t i = 0; i < vocab; ++i)
-    if (!(logits[i] < INFINITY))
-      return Outcome::failure(TBQ_ERROR_ARGUMENT,
-                              "logits[" + std::to_string(i) + "]",
-                              "is " + std::to_string(logits[i]));
+  if (!areBelowInfinity(logits, vocab)) {
+    int32_t i = 0;
+    while (logits[i] < INFINITY)
+      ++i;
+    return Outcome::failure(TBQ_ERROR_ARGUMENT,
+                            "logits[" + std::to_string(i) + "]",
+                            "is " + std::to_string(logits[i]));
+  }
+  logits = penalised(logits);
   if (options.temperature == 0)
     return best(logits, token);
   keepTopK(logits);
@@ -119,15 +151,17 @@ Outcome Sampler::sample(const float *logits, int32_t &token) {
 
 Outcome Sampler::best(const float *logits, int32_t &token) const {
   float highest = -INFINITY;
-  int32_t found = -1;
-  for (int32_t i = 0; i < vocab; ++i)
-    if (float logit = penalised(logits, i); logit > highest) {
-      highest = logit;
-      found = i;
+  int32_t first = -1;
+  for (int32_t i = 0; i < vocab; i += block)
+    if (float found = highestOf(logits + i, std::min(block, vocab - i));
+        found > highest) {
+      highest = found;
+      first = i;
     }
-  if (found < 0)
+  if (first < 0)
     return Outcome::failure(TBQ_ERROR_ARGUMENT, "logits", "are all -inf");
-  token = found;
+  token = static_cast<int32_t>(
+      std::find(logits + first, logits + vocab, highest) - logits);
   return Outcome::ok();
 }
 
@@ -140,20 +174,24 @@ void Sampler::keepTopK(const float *logits) {
     keep = std::min(options.top_k, vocab);
   candidates.clear();
   for (int32_t i = 0; i < keep; ++i)
-    candidates.push_back({penalised(logits, i), i, 0});
+    candidates.push_back({logits[i], i, 0});
   if (keep == vocab) {
     std::sort(candidates.begin(), candidates.end(), better);
     return;
   }
   // A heap of the best so far with the worst of them in front.
   std::make_heap(candidates.begin(), candidates.end(), better);
-  for (int32_t i = keep; i < vocab; ++i) {
-    float logit = penalised(logits, i);
-    if (!(logit > candidates.front().logit))
+  for (int32_t begin = keep; begin < vocab; begin += block) {
+    int32_t end = begin + std::min(block, vocab - begin);
+    if (!(highestOf(logits + begin, end - begin) > candidates.front().logit))
       continue;
-    std::pop_heap(candidates.begin(), candidates.end(), better);
-    candidates.back() = {logit, i, 0};
-    std::push_heap(candidates.begin(), candidates.end(), better);
+    for (int32_t i = begin; i < end; ++i) {
+      if (!(logits[i] > candidates.front().logit))
+        continue;
+      std::pop_heap(candidates.begin(), candidates.end(), better);
+      candidates.back() = {logits[i], i, 0};
+      std::push_heap(candidates.begin(), candidates.end(), better);
+    }
   }
   std::sort_heap(candidates.begin(), candidates.end(), better);
 }

@@ -46,7 +46,7 @@ private:
 
   Sampler(int64_t vocab, const tbq_sampler_options &options);
 
-  float penalised(const float *logits, int32_t token) const;
+  const float *penalised(const float *logits);
   Outcome best(const float *logits, int32_t &token) const;
   void keepTopK(const float *logits);
   void keepTopP();
@@ -60,7 +60,7 @@ private:
   std::vector<Candidate> candidates; // likeliest first
   std::vector<int32_t> recent;       // ring of the last repeat_last tokens
   size_t recentNext = 0, recentCount = 0;
-  std::vector<int32_t> occurrences; // of each token in `recent`
+  std::vector<float> adjusted; // logits, if there is a repeat penalty
 };
 
 } // namespace tbq

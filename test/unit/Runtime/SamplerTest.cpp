@@ -4,13 +4,17 @@
 // softmax's probabilities, and gives the same tokens on every machine.
 #include "runtime/Sampler.h"
 
+#include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
 #include <map>
+#include <numeric>
 
 using namespace tbq;
 
 namespace {
+
+using Tokens = std::vector<int32_t>;
 
 // Options that filter nothing.
 constexpr tbq_sampler_options plain = {1, 0, 1, 0, 1, 64, 1};
@@ -50,8 +54,6 @@ std::vector<int32_t> keys(const std::map<int32_t, int> &counts) {
   return result;
 }
 
-using Tokens = std::vector<int32_t>;
-
 } // namespace
 
 TEST(Sampler, GreedyTakesTheFirstBest) {
@@ -88,6 +90,43 @@ TEST(Sampler, TopK) {
   EXPECT_EQ(keys(drawMany(logits, options)), Tokens({1}));
   options.top_k = 100;
   EXPECT_EQ(keys(drawMany(logits, options)), Tokens({0, 1, 2, 3, 4, 5}));
+}
+
+// Vocabularies that end within a vector and within a block; equal logits, whose
+// lower tokens are kept.
+TEST(Sampler, LargeVocabularies) {
+  for (int32_t vocab : {255, 256, 257, 1000, 5003}) {
+    std::vector<float> logits(vocab);
+    for (int32_t i = 0; i < vocab; ++i)
+      logits[i] = float(int64_t(i) * 7919 % (vocab / 3));
+    Tokens best(vocab);
+    std::iota(best.begin(), best.end(), 0);
+    std::sort(best.begin(), best.end(), [&](int32_t a, int32_t b) {
+      return std::pair(-logits[a], a) < std::pair(-logits[b], b);
+    });
+
+    tbq_sampler_options options = plain;
+    options.temperature = 0;
+    EXPECT_EQ(drawOne(logits, options), best[0]);
+
+    // Hot enough that each of the five comes.
+    options.temperature = 1000;
+    options.top_k = 5;
+    Tokens kept(best.begin(), best.begin() + 5);
+    std::sort(kept.begin(), kept.end());
+    EXPECT_EQ(keys(drawMany(logits, options, 500)), kept) << vocab;
+
+    // Whichever the wrong one is.
+    for (int32_t wrong : {0, 15, 16, vocab / 2, vocab - 1}) {
+      float right = std::exchange(logits[wrong], NAN);
+      int32_t token = -7;
+      Outcome sampled =
+          newSampler(logits, options)->sample(logits.data(), token);
+      EXPECT_EQ(sampled.message.rfind("logits[" + std::to_string(wrong), 0), 0u)
+          << sampled.message;
+      logits[wrong] = right;
+    }
+  }
 }
 
 TEST(Sampler, TopP) {
