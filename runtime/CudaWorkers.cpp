@@ -3,9 +3,10 @@
 // A step on a GPU: the workers are the blocks of one cooperative launch
 // (format/DeviceAbi.h). Weights go to the device once, when the workers are
 // created, by two pinned buffers in turn; arena and cache live there. A step
-// takes its tokens along and brings back the logits asked for.
-// Invariant: run returns when the step is done and its logits are in host
-// memory; what a call has of the host's arena and cache is not touched.
+// reads its tokens from pinned memory of the host and writes its logits there,
+// so that nothing is copied before or after it.
+// Invariant: run returns when the step is done; what a call has of the host's
+// arena and cache is not touched.
 
 #include "runtime/CudaDriver.h"
 #include "runtime/CudaKernels.h"
@@ -37,6 +38,7 @@ public:
   Outcome open();
   int64_t count() const override { return blocks; }
   Outcome run(const StepCall &call) override;
+  float *logitsMemory() override { return logits; }
   PhaseTimes *phaseTimes() override { return phases.get(); }
 
 private:
@@ -59,10 +61,13 @@ private:
   CudaModule kernels = nullptr;
   CudaFunction decode = nullptr, prefill = nullptr;
   CudaStream stream = nullptr;
-  CudaDevicePointer weights = 0, arena = 0, cache = 0, tokens = 0, logits = 0,
-                    barrier = 0, times = 0;
-  void *pinned = nullptr; // logits, or weights on their way
-  CudaWindow window;      // open if the artifact shows its operations
+  CudaDevicePointer weights = 0, arena = 0, cache = 0, barrier = 0, times = 0;
+  // Pinned, which the device has at the same addresses; weights are on their
+  // way in it before the first step.
+  void *pinned = nullptr;
+  float *logits = nullptr;
+  int32_t *tokens = nullptr;
+  CudaWindow window; // open if the artifact shows its operations
   std::unique_ptr<PhaseTimes> phases; // if it times them
   int64_t blocks = 0;
 };
@@ -156,10 +161,6 @@ Outcome CudaWorkers::loadKernels() {
 
 Outcome CudaWorkers::allocate() {
   const tbq_model_table &table = model->table();
-  auto rows = uint64_t(std::max(table.decode_tokens, table.prefill_tokens));
-  uint64_t logitsBytes =
-      checkedMul(checkedMul(rows, uint64_t(table.logits_stride)), sizeof(float))
-          .value_or(UINT64_MAX);
   const struct {
     const char *what;
     uint64_t bytes;
@@ -167,8 +168,6 @@ Outcome CudaWorkers::allocate() {
   } memories[] = {{"weights", table.weights_bytes + TBQ_DEVICE_SLACK, weights},
                   {"arena", table.arena_bytes + TBQ_DEVICE_SLACK, arena},
                   {"KV cache", table.cache_bytes + TBQ_DEVICE_SLACK, cache},
-                  {"tokens", rows * sizeof(int32_t), tokens},
-                  {"logits", logitsBytes, logits},
                   {"barrier", sizeof(tbq_device_barrier), barrier}};
   for (const auto &memory : memories) {
     std::string purpose = "asking the GPU for " + std::to_string(memory.bytes) +
@@ -185,10 +184,23 @@ Outcome CudaWorkers::allocate() {
         !cleared)
       return cleared;
   }
-  uint64_t pinnedBytes = std::max<uint64_t>(logitsBytes, 2 * uploadBytes);
-  return check(driver->cuMemAllocHost(&pinned, pinnedBytes), "cuMemAllocHost",
-               "asking for " + std::to_string(pinnedBytes) +
-                   " bytes of pinned memory");
+  auto rows = uint64_t(std::max(table.decode_tokens, table.prefill_tokens));
+  uint64_t logitsBytes =
+      checkedMul(checkedMul(rows, uint64_t(table.logits_stride)), sizeof(float))
+          .value_or(UINT64_MAX);
+  uint64_t pinnedBytes = std::max<uint64_t>(
+      checkedAdd(logitsBytes, rows * sizeof(int32_t)).value_or(UINT64_MAX),
+      2 * uploadBytes);
+  if (Outcome made =
+          check(driver->cuMemAllocHost(&pinned, pinnedBytes), "cuMemAllocHost",
+                "asking for " + std::to_string(pinnedBytes) +
+                    " bytes of pinned memory");
+      !made)
+    return made;
+  logits = static_cast<float *>(pinned);
+  tokens =
+      reinterpret_cast<int32_t *>(static_cast<uint8_t *>(pinned) + logitsBytes);
+  return Outcome::ok();
 }
 
 Outcome CudaWorkers::openWindow() {
@@ -289,17 +301,13 @@ Outcome CudaWorkers::run(const StepCall &call) {
           check(driver->cuCtxSetCurrent(context), "cuCtxSetCurrent", purpose);
       !current)
     return current;
-  if (Outcome copied = check(driver->cuMemcpyHtoDAsync(
-                                 tokens, call.tokens,
-                                 size_t(call.count) * sizeof(int32_t), stream),
-                             "cuMemcpyHtoDAsync", purpose);
-      !copied)
-    return copied;
+  std::memcpy(tokens, call.tokens, size_t(call.count) * sizeof(int32_t));
   if (Outcome cleared = clearTimes(purpose); !cleared)
     return cleared;
   int64_t position = call.position, count = call.count,
           first = call.firstLogitsRow;
-  void *parameters[] = {&arena,    &weights, &cache, &tokens, &logits,
+  float *to = call.logits;
+  void *parameters[] = {&arena,    &weights, &cache, &tokens, &to,
                         &position, &count,   &first, &barrier};
   CudaFunction step = count <= table.decode_tokens ? decode : prefill;
   if (Outcome launched =
@@ -312,19 +320,10 @@ Outcome CudaWorkers::run(const StepCall &call) {
   if (window.isOpen())
     if (Outcome done = window.look(stream, call, purpose); !done)
       return done;
-  size_t bytes =
-      size_t(count - first) * size_t(table.logits_stride) * sizeof(float);
-  if (bytes)
-    if (Outcome copied =
-            check(driver->cuMemcpyDtoHAsync(pinned, logits, bytes, stream),
-                  "cuMemcpyDtoHAsync", purpose);
-        !copied)
-      return copied;
   if (Outcome done = check(driver->cuStreamSynchronize(stream),
                            "cuStreamSynchronize", purpose);
       !done)
     return done;
-  std::memcpy(call.logits, pinned, bytes);
   return takeTimes(purpose);
 }
 
@@ -337,8 +336,7 @@ CudaWorkers::~CudaWorkers() {
     driver->cuStreamSynchronize(stream);
     driver->cuStreamDestroy(stream);
   }
-  for (CudaDevicePointer pointer :
-       {weights, arena, cache, tokens, logits, barrier, times})
+  for (CudaDevicePointer pointer : {weights, arena, cache, barrier, times})
     if (pointer)
       driver->cuMemFree(pointer);
   if (pinned)

@@ -35,7 +35,8 @@ Outcome Session::create(std::shared_ptr<const Model> model,
   } memories[] = {
       {"arena", table.arena_bytes, fresh->arena},
       {"KV cache", table.cache_bytes, fresh->cache},
-      {"logits", logitsBytes.value_or(UINT64_MAX), fresh->logitsMemory}};
+      {"logits", workers->logitsMemory() ? 0 : logitsBytes.value_or(UINT64_MAX),
+       fresh->logitsMemory}};
   for (const auto &memory : memories)
     if (Outcome made =
             ZeroPages::create(memory.bytes, memory.what, memory.pages);
@@ -82,7 +83,9 @@ Outcome Session::eval(const int32_t *tokens, int64_t count, float *rows) {
     return checked;
   const tbq_model_table &table = loaded->table();
   const int64_t vocab = loaded->vocab();
-  auto *logits = reinterpret_cast<float *>(logitsMemory.data());
+  float *logits = team->logitsMemory();
+  if (!logits)
+    logits = reinterpret_cast<float *>(logitsMemory.data());
   lastLogits = nullptr;
   for (int64_t done = 0; done < count;) {
     int64_t left = count - done;

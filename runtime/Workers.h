@@ -47,6 +47,9 @@ public:
   /// Runs the call on all workers. Threads always succeed; fibers report a
   /// barrier that not all workers reach.
   virtual Outcome run(const StepCall &call) = 0;
+  /// Where all calls are to have their logits, of as many tokens as a step may
+  /// have; null: anywhere.
+  virtual float *logitsMemory() { return nullptr; }
   /// Of the steps so far, of an artifact that notes them; else null.
   virtual PhaseTimes *phaseTimes() { return nullptr; }
 };
