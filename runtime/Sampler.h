@@ -48,16 +48,18 @@ private:
 
   const float *penalised(const float *logits);
   Outcome best(const float *logits, int32_t &token) const;
+  static bool better(const Candidate &a, const Candidate &b);
   void keepTopK(const float *logits);
-  void keepTopP();
   void keepMinP();
+  void keepTopP(double total);
   int32_t draw();
-  void weigh(double temperature);
+  void weigh(double highest, double temperature);
+  double totalWeight() const;
 
   const int32_t vocab;
   const tbq_sampler_options options;
   Random random;
-  std::vector<Candidate> candidates; // likeliest first
+  std::vector<Candidate> candidates; // likeliest first, in the end
   std::vector<int32_t> recent;       // ring of the last repeat_last tokens
   size_t recentNext = 0, recentCount = 0;
   std::vector<float> adjusted; // logits, if there is a repeat penalty
