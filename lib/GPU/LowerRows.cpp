@@ -164,17 +164,14 @@ void mlir::tbq::lowerNormAndQuantize(ThreadBuilder &t, StepOp norm,
     lower(t, cast<LayerNormOp>(norm.getOperation()), op);
 }
 
-/// Whether the buffer is the worker's own, for the time of the function.
-static bool isOwn(Value buffer) {
+bool mlir::tbq::isOwn(Value buffer) {
   while (auto view = buffer.getDefiningOp<ViewLikeOpInterface>())
     buffer = view.getViewSource();
   return buffer.getDefiningOp<memref::AllocaOp>() ||
          buffer.getDefiningOp<memref::GetGlobalOp>();
 }
 
-/// Whether anything behind `op` reads the row, before one of the step's ops
-/// writes it anew: bytes of the worker's own may be used again.
-static bool isReadBehind(Operation *op, Value row) {
+bool mlir::tbq::isReadBehind(Operation *op, Value row) {
   auto uses = [&](Operation *user) {
     return llvm::is_contained(user->getOperands(), row);
   };

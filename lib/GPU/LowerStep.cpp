@@ -76,7 +76,9 @@ static bool lowerWithMeetings(ThreadBuilder &t, StepOp step) {
       .Case([&](QuantizeActivationsOp op) {
         return lowerQuantizeActivations(t, op), true;
       })
-      .Case([&](AttentionOp op) { return lowerAttention(t, op), true; })
+      .Case([&](AttentionOp op) {
+        return lowerAttention(t, op, findNeighbours(op)), true;
+      })
       .Default([](Operation *) { return false; });
 }
 
@@ -101,6 +103,14 @@ struct LowerStepToGPUPass
     SmallVector<StepOp> ops;
     getOperation()->walk([&](StepOp op) { ops.push_back(op); });
     DenseSet<Operation *> lowered;
+    for (StepOp op : ops)
+      if (auto attention = dyn_cast<AttentionOp>(op.getOperation())) {
+        AttentionNeighbours around = findNeighbours(attention);
+        for (Operation *with :
+             {around.query.getOperation(), around.key.getOperation(),
+              around.append.getOperation()})
+          lowered.insert(with);
+      }
     for (StepOp op : ops) {
       if (QuantizeActivationsOp quantize = findQuantize(op)) {
         OpBuilder b(quantize);
@@ -118,8 +128,9 @@ struct LowerStepToGPUPass
           t.synchronize();
         }
       }
-      op->erase();
     }
+    for (StepOp op : ops)
+      op->erase();
   }
 };
 } // namespace

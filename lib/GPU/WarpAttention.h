@@ -19,11 +19,18 @@ struct AttentionPlace {
   Value layer, position;
 };
 
+/// What stands around an attention that takes the token's key as it is, and is
+/// done with it, head by head; each null if it is not there.
+struct AttentionNeighbours {
+  RopeOp query, key; // rotate rows that nothing else reads
+  AppendCacheOp append;
+};
+
 class WarpAttention {
 public:
   /// For a query head of a token, where `t` stands.
-  WarpAttention(ThreadBuilder &t, AttentionOp op, AttentionPlace place,
-                Value token, Value head);
+  WarpAttention(ThreadBuilder &t, AttentionOp op, AttentionNeighbours around,
+                AttentionPlace place, Value token, Value head);
 
   /// What run takes as `loaded`: the warp's first block, if the head `exists`.
   /// An op that has the token's own key may have it loaded before the barrier
@@ -50,6 +57,12 @@ private:
   };
 
   void loadOwnRows();
+  /// The lane's features of a head of a row, rotated if by `rope`.
+  SmallVector<Value> loadKeyFeatures(Value rows, RopeOp rope, Value head);
+  void loadOwnValue();
+  /// Of the first query head that reads a kv head, the last warp stores the
+  /// token's key and value in the cache: it is the last to have keys to read.
+  void append();
   Block load(Value block);
   SmallVector<Value> loadIf(Value exists, Value block);
   Value countBlocks() { return t.add(t.div(position, kBlock), 1); }
@@ -67,7 +80,6 @@ private:
 
   /// As the cache holds it.
   Value roundToCache(Value x);
-  Value loadOwn(Value rows, Value feature);
   /// Adds up over the lanes that are `first`, 2 `first` .. 16 apart, to all of
   /// them. They divide the sums they have, as far as these go: a lane keeps
   /// each n-th, of n lanes the one in whose place it stands.
@@ -75,6 +87,7 @@ private:
 
   ThreadBuilder &t;
   AttentionOp op;
+  AttentionNeighbours around;
   CacheType type;
   CacheHead cache;
   Value token, head, kvHead, position;
