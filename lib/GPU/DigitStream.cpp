@@ -84,6 +84,11 @@ void DigitLinear::runAhead(Operation *early) {
     loaded = loadRound(t.add(begin, place), end, share, t.index(0));
     t.b.setInsertionPoint(own);
   }
+  // Computed again: what goes past the barrier in registers are weights.
+  begin = op.getRange()[0], end = op.getRange()[1];
+  bytes = getBytes(t, op.getWeight());
+  share = t.rem(t.warp(), shares);
+  place = t.mul(t.div(t.warp(), shares), tiles);
   // Without a token there is nothing to do.
   Value last = t.select(t.less(t.index(0), op.getCount()), end, begin);
   int64_t stride = slots * tiles;

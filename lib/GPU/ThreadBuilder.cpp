@@ -225,6 +225,11 @@ Value mlir::tbq::getAt(OpBuilder &b, Value value, IRMapping &copies) {
 Operation *mlir::tbq::findBarrier(Operation *op) {
   while (op && !isa<BarrierOp>(op))
     op = op->getPrevNode();
+  if (op && !op->hasAttr(kWaitsOnly)) {
+    UnitAttr half = UnitAttr::get(op->getContext());
+    OpBuilder(op).clone(*op)->setAttr(kArrivesOnly, half);
+    op->setAttr(kWaitsOnly, half);
+  }
   return op;
 }
 

@@ -147,7 +147,13 @@ void forEachToken(ThreadBuilder &t, StepOp op,
 /// `value` where `b` stands: itself, or computed again from what is there.
 Value getAt(OpBuilder &b, Value value, IRMapping &copies);
 
-/// The barrier that stands before `op` in its block; null: none does.
+/// Attributes of a barrier of which another op is the other half.
+inline constexpr const char *kArrivesOnly = "tbq.arrives",
+                            *kWaitsOnly = "tbq.waits";
+
+/// The barrier that stands before `op` in its block; null: none does. It only
+/// waits: what is put before it runs when the block has arrived, behind all
+/// that it has written, while others are waited for.
 Operation *findBarrier(Operation *op);
 
 /// The bytes of a packed weight.
