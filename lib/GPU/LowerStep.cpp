@@ -94,6 +94,32 @@ static void lowerElements(ThreadBuilder &t, StepOp step) {
       .Case([&](AppendCacheOp op) { lowerAppendCache(t, op); });
 }
 
+/// The thread's number, in a function of layers, anew for each phase, by a
+/// shuffle that nobody looks through: else all that is computed of it, most of
+/// it addresses, would be computed once, before the first layer, and held in
+/// registers that there are not.
+static void hideThread(func::FuncOp function) {
+  Location loc = function.getLoc();
+  OpBuilder b = OpBuilder::atBlockBegin(&function.front());
+  Value number = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
+  // The lane's own number, from the lane itself.
+  auto hide = [&]() -> Value {
+    ThreadBuilder t(b, loc);
+    Value lane = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), number);
+    return t.getFromLane(number, t.rem(lane, kWarpLanes));
+  };
+  Value hidden = hide();
+  for (Operation *op = &*b.getInsertionPoint(); op; op = op->getNextNode()) {
+    if (isa<BarrierOp>(op) && !op->hasAttr(kArrivesOnly)) {
+      b.setInsertionPoint(op);
+      hidden = hide();
+    }
+    op->walk([&](NVVM::ThreadIdXOp thread) {
+      thread.getResult().replaceAllUsesWith(hidden);
+    });
+  }
+}
+
 namespace {
 struct LowerStepToGPUPass
     : tbq::impl::LowerStepToGPUPassBase<LowerStepToGPUPass> {
@@ -131,6 +157,10 @@ struct LowerStepToGPUPass
     }
     for (StepOp op : ops)
       op->erase();
+    getOperation()->walk([](func::FuncOp function) {
+      if (function.isPrivate())
+        hideThread(function);
+    });
   }
 };
 } // namespace

@@ -252,28 +252,6 @@ static void lowerOps(func::FuncOp function, int64_t phases) {
   });
 }
 
-/// The thread's number, in a function of layers, as if each might have another:
-/// else all that is computed of it, most of it addresses, would be computed
-/// once before the first layer and held in registers that there are not.
-static void hideThread(func::FuncOp function) {
-  SmallVector<NVVM::ThreadIdXOp> numbers;
-  function.walk([&](NVVM::ThreadIdXOp op) { numbers.push_back(op); });
-  OpBuilder b = OpBuilder::atBlockBegin(&function.front());
-  Type i32 = b.getI32Type();
-  Value number = NVVM::ThreadIdXOp::create(b, function.getLoc(), i32);
-  Value hidden = LLVM::InlineAsmOp::create(
-                     b, function.getLoc(), i32, number, /*asm_string=*/"",
-                     /*constraints=*/"=r,0", /*has_side_effects=*/true,
-                     /*is_align_stack=*/false, LLVM::TailCallKind::None,
-                     /*asm_dialect=*/LLVM::AsmDialectAttr(),
-                     /*operand_attrs=*/ArrayAttr())
-                     .getResult(0);
-  for (NVVM::ThreadIdXOp op : numbers) {
-    op.getResult().replaceAllUsesWith(hidden);
-    op.erase();
-  }
-}
-
 namespace {
 struct LowerTeamToGPUPass
     : tbq::impl::LowerTeamToGPUPassBase<LowerTeamToGPUPass> {
@@ -282,8 +260,6 @@ struct LowerTeamToGPUPass
     const int64_t phases = countPhases(module);
     for (auto function : module.getOps<func::FuncOp>()) {
       convertTeamToPointer(function);
-      if (function.isPrivate())
-        hideThread(function);
       lowerOps(function, phases);
     }
     buildArrival(module);

@@ -30,16 +30,6 @@ func.func @apart(%team: !tbq.team) -> index {
   return %0 : index
 }
 
-// A function of layers asks anew for its thread, which may not be known before.
-// CHECK-LABEL: func.func private @layer(
-func.func private @layer() -> i32 {
-  // CHECK: %[[NUMBER:.*]] = nvvm.read.ptx.sreg.tid.x
-  // CHECK-NEXT: %[[HIDDEN:.*]] = llvm.inline_asm has_side_effects "", "=r,0" %[[NUMBER]] : (i32) -> i32
-  // CHECK-NEXT: return %[[HIDDEN]]
-  %0 = nvvm.read.ptx.sreg.tid.x : i32
-  return %0 : i32
-}
-
 // Thread 0 looks at the counter; the block's threads meet; thread 0 adds behind
 // a fence.
 // CHECK-LABEL: llvm.func internal @tbq_barrier_arrive(

@@ -205,6 +205,10 @@ float nvvm_shfl_sync_bfly_f32(int32_t mask, float value, int32_t distance,
   return bits<float>(
       shuffle(mask, bits<uint32_t>(value), (current % lanes) ^ distance));
 }
+int32_t nvvm_shfl_sync_idx_i32(int32_t mask, int32_t value, int32_t lane,
+                               int32_t) {
+  return int32_t(shuffle(mask, uint32_t(value), lane));
+}
 float nvvm_shfl_sync_idx_f32(int32_t mask, float value, int32_t lane, int32_t) {
   return bits<float>(shuffle(mask, bits<uint32_t>(value), lane));
 }
