@@ -25,7 +25,7 @@ static int64_t countPieces(LayoutAttr layout) {
 }
 
 FloatLinear::FloatLinear(PackedLinearOp op, OpBuilder &b, int64_t blocks)
-    : WarpLinear(op, b, countPieces(op.getWeight().getType().getLayout()),
+    : WarpLinear({{op}}, b, countPieces(op.getWeight().getType().getLayout()),
                  /*tiles=*/1, kTokens, blocks),
       columns(getLaneColumns(layout)) {}
 

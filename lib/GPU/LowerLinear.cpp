@@ -5,6 +5,7 @@
 
 #include "DigitLinear.h"
 #include "FloatLinear.h"
+#include "LowerStep.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -21,15 +22,27 @@ static constexpr int64_t kExchanged = 2;
 /// Registers of a lane, of 128, for weights that are loaded before a barrier.
 static constexpr int64_t kMostLoaded = 48;
 
-WarpLinear::WarpLinear(PackedLinearOp op, OpBuilder &b, int64_t pieces,
+static LayoutAttr getLayout(PackedLinearOp op) {
+  return op.getWeight().getType().getLayout();
+}
+
+int64_t LinearGroup::countTiles() const {
+  int64_t tiles = 0;
+  for (PackedLinearOp op : ArrayRef(ops).drop_back(inPairs ? 1 : 0))
+    tiles += getLayout(op).getNumTiles();
+  return tiles;
+}
+
+WarpLinear::WarpLinear(LinearGroup linears, OpBuilder &b, int64_t pieces,
                        int64_t tiles, int64_t tokens, int64_t blocks)
-    : op(op), t(b, op.getLoc()), layout(op.getWeight().getType().getLayout()),
-      input(op.getInput()), pieces(pieces), shares(1), tiles(tiles) {
+    : group(linears), op(group.ops.front()), t(b, op.getLoc()),
+      layout(getLayout(op)), input(op.getInput()), pieces(pieces), shares(1),
+      tiles(tiles) {
   int64_t rows = cast<MemRefType>(input.getType()).getDimSize(0);
   this->tokens = std::min(rows, tokens);
   // So that warps have work, if the tile has pieces for them, and none has to
   // come round again.
-  int64_t units = llvm::divideCeil(layout.getNumTiles(), tiles);
+  int64_t units = llvm::divideCeil(group.countTiles(), getStep());
   while (shares < kWarps && 2 * units * shares <= blocks * kWarps &&
          pieces >= 2 * shares)
     shares *= 2;
@@ -59,6 +72,24 @@ Value WarpLinear::getToken(Value token, Value number, bool isMet) {
     return token;
   Value at = t.add(token, number);
   return rows % tokens == 0 && isMet ? at : t.min(at, t.index(rows - 1));
+}
+
+std::pair<Value, Value> WarpLinear::findTile(Value tile, int64_t number) {
+  if (group.inPairs)
+    return {bytesOf[number], tile};
+  if (number > 0)
+    tile = t.add(tile, number);
+  if (group.ops.size() == 1)
+    return {bytes, tile};
+  Value found = bytesOf.front(), first = t.index(0);
+  int64_t before = 0;
+  for (size_t i = 1; i < group.ops.size(); ++i) {
+    before += getLayout(group.ops[i - 1]).getNumTiles();
+    Value isBefore = t.less(tile, t.index(before));
+    found = t.select(isBefore, found, bytesOf[i]);
+    first = t.select(isBefore, first, t.index(before));
+  }
+  return {found, t.sub(tile, first)};
 }
 
 WarpLinear::Rounds WarpLinear::getRounds(int64_t ahead) const {
@@ -119,18 +150,43 @@ void WarpLinear::combineWarps(MutableArrayRef<LaneSum> sums, Value share) {
   }
 }
 
-/// Activation scale, bias, residual, where row and token exist.
 void WarpLinear::store(const LaneSum &result, Value tile, Value token) {
+  Value stored = result.stores;
+  if (group.inPairs)
+    return storeIn(group.ops[result.number], bytesOf[result.number], result,
+                   tile, token, stored);
+  if (result.number > 0)
+    tile = t.add(tile, result.number);
+  if (group.ops.size() == 1)
+    return storeIn(op, bytes, result, tile, token, stored);
+  int64_t first = 0;
+  for (auto [part, bytes] : llvm::zip_equal(group.ops, bytesOf)) {
+    // What is before the first is past the last, of numbers without a sign.
+    Value inPart = t.sub(tile, t.index(first));
+    Value isHere =
+        arith::CmpIOp::create(t.b, t.loc, arith::CmpIPredicate::ult, inPart,
+                              t.index(getLayout(part).getNumTiles()));
+    storeIn(part, bytes, result, inPart, token,
+            stored ? t.both(stored, isHere) : isHere);
+    first += getLayout(part).getNumTiles();
+  }
+}
+
+/// Activation scale, bias, residual, where row and token exist.
+void WarpLinear::storeIn(PackedLinearOp part, Value bytes,
+                         const LaneSum &result, Value tile, Value token,
+                         Value stores) {
+  LayoutAttr layout = getLayout(part);
   Value at = t.add(token, result.token);
   Value column = t.add(t.mul(tile, kRows), result.row);
   Value stored = t.both(t.less(result.token, t.index(tokens)),
-                        t.both(t.less(at, op.getCount()),
+                        t.both(t.less(at, part.getCount()),
                                t.less(column, t.index(layout.getRows()))));
-  if (result.stores)
-    stored = t.both(stored, result.stores);
+  if (stores)
+    stored = t.both(stored, stores);
   t.ifThen(stored, [&] {
     Value y = result.sum;
-    if (Value scale = op.getActivationScale())
+    if (Value scale = part.getActivationScale())
       y = t.mulf(y, t.load(scale, {at, t.index(0)}));
     if (layout.getBias()) {
       Value offset = t.add(getTileOffset(tile),
@@ -139,9 +195,9 @@ void WarpLinear::store(const LaneSum &result, Value tile, Value token) {
     }
     if (result.residual)
       y = t.addf(y, result.residual);
-    else if (Value residual = op.getResidual())
+    else if (Value residual = part.getResidual())
       y = t.addf(y, t.load(residual, {at, column}));
-    t.store(y, op.getInto().front(), {at, column});
+    t.store(y, part.getInto().front(), {at, column});
   });
 }
 
@@ -157,6 +213,64 @@ static Operation *findEarly(Operation *linear, int64_t registers,
   return op;
 }
 
+/// Whether two linears of one token differ in nothing but weights and rows.
+static bool areAlike(PackedLinearOp one, PackedLinearOp other) {
+  auto forget = [](PackedLinearOp op) {
+    LayoutAttr layout = getLayout(op);
+    return LayoutAttr::get(op.getContext(), /*rows=*/1, layout.getColumns(),
+                           layout.getElementType(), layout.getDigits(),
+                           layout.getTerms(), layout.getGroup(),
+                           layout.getTile(), layout.getBias(),
+                           layout.getSalient());
+  };
+  return one.getInput() == other.getInput() && one.getLow() == other.getLow() &&
+         one.getSums() == other.getSums() &&
+         one.getActivationScale() == other.getActivationScale() &&
+         one.getCount() == other.getCount() && !one.getResidual() &&
+         !other.getResidual() && forget(one) == forget(other);
+}
+
+/// What comes before (or behind) an op and touches memory; null: nothing does.
+static Operation *skipPure(Operation *op, bool isBehind) {
+  do
+    op = isBehind ? op->getNextNode() : op->getPrevNode();
+  while (op && isMemoryEffectFree(op));
+  return op;
+}
+
+/// Whether blocks may divide what the linears write as they like: others read
+/// it behind a barrier, and behind the one before nothing has been divided.
+static bool canDivideAnew(ArrayRef<PackedLinearOp> ops) {
+  Operation *behind = skipPure(ops.back(), /*isBehind=*/true);
+  Operation *before = skipPure(ops.front(), /*isBehind=*/false);
+  while (before && isa<RmsNormOp, LayerNormOp, QuantizeActivationsOp>(before) &&
+         isOwn(cast<StepOp>(before).getInto().front()))
+    before = skipPure(before, /*isBehind=*/false);
+  return behind && isa<BarrierOp>(behind) && before && isa<BarrierOp>(before);
+}
+
+/// The first of `rest`, and those behind it that may run with it.
+static LinearGroup findGroup(ArrayRef<PackedLinearOp> rest) {
+  PackedLinearOp first = rest.front();
+  LinearGroup alone{{first}}, group = alone;
+  LayoutAttr layout = getLayout(first);
+  int64_t tokens = cast<MemRefType>(first.getInput().getType()).getDimSize(0);
+  if (layout.isFloat() || layout.getSalient() || tokens > 1)
+    return alone;
+  for (PackedLinearOp op : rest.drop_front()) {
+    if (skipPure(group.ops.back(), /*isBehind=*/true) != op ||
+        !areAlike(first, op))
+      break;
+    group.ops.push_back(op);
+  }
+  if (group.ops.size() == 1)
+    return alone;
+  group.inPairs = group.ops.size() == 2 &&
+                  first.getRange() == group.ops[1].getRange() &&
+                  DigitLinear::takesIntegers(first);
+  return group.inPairs || canDivideAnew(group.ops) ? group : alone;
+}
+
 namespace {
 struct LowerLinearToGPUPass
     : tbq::impl::LowerLinearToGPUPassBase<LowerLinearToGPUPass> {
@@ -166,8 +280,12 @@ struct LowerLinearToGPUPass
     SmallVector<PackedLinearOp> ops;
     getOperation()->walk([&](PackedLinearOp op) { ops.push_back(op); });
     DenseMap<Operation *, int64_t> loaded;
-    for (PackedLinearOp op : ops) {
-      LayoutAttr layout = op.getWeight().getType().getLayout();
+    for (ArrayRef<PackedLinearOp> rest = ops; !rest.empty();) {
+      LinearGroup group = findGroup(rest);
+      rest = rest.drop_front(group.ops.size());
+      // All that they read stands before the last one.
+      PackedLinearOp op = group.ops.back();
+      LayoutAttr layout = getLayout(op);
       if (layout.getTile() != kWarpRows) {
         op.emitOpError("on a GPU needs tiles of eight rows, not ") << layout;
         return signalPassFailure();
@@ -176,7 +294,7 @@ struct LowerLinearToGPUPass
       if (layout.isFloat()) {
         FloatLinear(op, b, blocks).run();
       } else {
-        DigitLinear linear(op, b, blocks);
+        DigitLinear linear(group, b, blocks);
         if (linear.canLoadAhead())
           linear.runAhead(findEarly(op, linear.countLoaded(), loaded));
         else
@@ -184,7 +302,8 @@ struct LowerLinearToGPUPass
       }
       // The next op of this block may read what its other threads have written.
       ThreadBuilder(b, op.getLoc()).synchronize();
-      op.erase();
+      for (PackedLinearOp each : group.ops)
+        each.erase();
     }
   }
 };

@@ -17,9 +17,21 @@ namespace mlir::tbq {
 /// One of a tile's sums that a lane holds, of a row counted from the tile's
 /// first and a token from the first of those that the tile meets at once. Lanes
 /// may hold the same: `stores` says which one writes it (null: this one).
-/// `residual`: what is added to it, where it has been loaded.
+/// `residual`: what is added to it, where it has been loaded. `number`: of the
+/// tile, of those that a warp has at once.
 struct LaneSum {
   Value sum, row, token, stores, residual = Value();
+  int64_t number = 0;
+};
+
+/// Linears of one input that run as one.
+struct LinearGroup {
+  SmallVector<PackedLinearOp> ops;
+  /// Of two that have as many tiles a warp has one of each at once; else the
+  /// tiles stand one linear's behind the other's, and blocks divide them all.
+  bool inPairs = false;
+
+  int64_t countTiles() const; // that blocks divide
 };
 
 class WarpLinear {
@@ -27,7 +39,7 @@ public:
   /// pieces: of a tile, what its warps divide; tiles: that a warp has at once;
   /// tokens: that a tile meets at once, at most; blocks: as many as the step is
   /// expected to run on.
-  WarpLinear(PackedLinearOp op, OpBuilder &b, int64_t pieces, int64_t tiles,
+  WarpLinear(LinearGroup group, OpBuilder &b, int64_t pieces, int64_t tiles,
              int64_t tokens, int64_t blocks);
   virtual ~WarpLinear() = default;
 
@@ -59,6 +71,11 @@ protected:
 
   /// Byte offset of a tile.
   Value getTileOffset(Value tile);
+  /// The bytes that a tile lies in, and its number there. `number`: of those
+  /// that a warp has at once.
+  std::pair<Value, Value> findTile(Value tile, int64_t number);
+  /// Numbers of tiles from a warp's tile to its next one's place in the block.
+  int64_t getStep() const { return group.inPairs ? 1 : tiles; }
   /// Token `number` of those met at once, the last one where there are fewer.
   /// `isMet`: `number` is less than `tokens`.
   Value getToken(Value token, Value number, bool isMet);
@@ -73,18 +90,22 @@ protected:
       llvm::function_ref<Piece(Value)> load,
       llvm::function_ref<void(const Piece &, MutableArrayRef<Value>)> add);
 
-  PackedLinearOp op;
+  LinearGroup group;
+  PackedLinearOp op; // the first
   ThreadBuilder t;
-  LayoutAttr layout;
+  LayoutAttr layout; // of each but for the rows
   Value input, bytes;
-  int64_t pieces, shares; // warps that divide one tile's pieces
-  int64_t tiles;          // that a warp has at once
-  int64_t tokens;         // that a tile meets at once
+  SmallVector<Value> bytesOf; // of each of several
+  int64_t pieces, shares;     // warps that divide one tile's pieces
+  int64_t tiles;              // that a warp has at once
+  int64_t tokens;             // that a tile meets at once
 
 private:
   void generateTile(Value tile, Value end, Value share, Value token);
   void combineWarps(MutableArrayRef<LaneSum> sums, Value share);
   void store(const LaneSum &result, Value tile, Value token);
+  void storeIn(PackedLinearOp part, Value bytes, const LaneSum &result,
+               Value tile, Value token, Value stored);
 };
 
 template <typename Piece>
