@@ -123,6 +123,8 @@ void WarpLinear::finishTile(MutableArrayRef<LaneSum> sums, Value tile,
     active = t.both(active, t.equal(share, 0));
   }
   t.ifThen(active, [&] {
+    if (group.gated)
+      return storeGated(sums, tile, token);
     for (const LaneSum &sum : sums)
       store(sum, tile, token);
   });
@@ -172,32 +174,56 @@ void WarpLinear::store(const LaneSum &result, Value tile, Value token) {
   }
 }
 
-/// Activation scale, bias, residual, where row and token exist.
+Value WarpLinear::exists(const LaneSum &result, PackedLinearOp part, Value tile,
+                         Value token, Value stores) {
+  Value column = t.add(t.mul(tile, kRows), result.row);
+  Value found =
+      t.both(t.less(result.token, t.index(tokens)),
+             t.both(t.less(t.add(token, result.token), part.getCount()),
+                    t.less(column, t.index(getLayout(part).getRows()))));
+  return stores ? t.both(found, stores) : found;
+}
+
+/// Activation scale, bias, residual.
+Value WarpLinear::getResult(const LaneSum &result, PackedLinearOp part,
+                            Value bytes, Value tile, Value token) {
+  Value at = t.add(token, result.token), y = result.sum;
+  if (Value scale = part.getActivationScale())
+    y = t.mulf(y, t.load(scale, {at, t.index(0)}));
+  if (layout.getBias()) {
+    int64_t first = getLayout(part).getBiasOffset();
+    Value offset =
+        t.add(getTileOffset(tile), t.add(t.mul(result.row, 4), first));
+    y = t.addf(y, t.loadAsF32(bytes, offset, t.b.getF32Type()));
+  }
+  if (result.residual)
+    return t.addf(y, result.residual);
+  Value column = t.add(t.mul(tile, kRows), result.row);
+  if (Value residual = part.getResidual())
+    return t.addf(y, t.load(residual, {at, column}));
+  return y;
+}
+
 void WarpLinear::storeIn(PackedLinearOp part, Value bytes,
                          const LaneSum &result, Value tile, Value token,
                          Value stores) {
-  LayoutAttr layout = getLayout(part);
-  Value at = t.add(token, result.token);
-  Value column = t.add(t.mul(tile, kRows), result.row);
-  Value stored = t.both(t.less(result.token, t.index(tokens)),
-                        t.both(t.less(at, part.getCount()),
-                               t.less(column, t.index(layout.getRows()))));
-  if (stores)
-    stored = t.both(stored, stores);
-  t.ifThen(stored, [&] {
-    Value y = result.sum;
-    if (Value scale = part.getActivationScale())
-      y = t.mulf(y, t.load(scale, {at, t.index(0)}));
-    if (layout.getBias()) {
-      Value offset = t.add(getTileOffset(tile),
-                           t.add(t.mul(result.row, 4), layout.getBiasOffset()));
-      y = t.addf(y, t.loadAsF32(bytes, offset, t.b.getF32Type()));
-    }
-    if (result.residual)
-      y = t.addf(y, result.residual);
-    else if (Value residual = part.getResidual())
-      y = t.addf(y, t.load(residual, {at, column}));
-    t.store(y, part.getInto().front(), {at, column});
+  t.ifThen(exists(result, part, tile, token, stores), [&] {
+    Value column = t.add(t.mul(tile, kRows), result.row);
+    t.store(getResult(result, part, bytes, tile, token), part.getInto().front(),
+            {t.add(token, result.token), column});
+  });
+}
+
+/// Of one token: the lane has a row of both.
+void WarpLinear::storeGated(ArrayRef<LaneSum> results, Value tile,
+                            Value token) {
+  const LaneSum &gate = results[0], &up = results[1];
+  t.ifThen(exists(gate, op, tile, token, gate.stores), [&] {
+    Value y =
+        getGated(t, getResult(gate, group.ops[0], bytesOf[0], tile, token),
+                 getResult(up, group.ops[1], bytesOf[1], tile, token));
+    t.store(y, group.gated.getInto().front(),
+            {token, t.add(t.mul(tile, kRows), gate.row)});
   });
 }
 
@@ -249,6 +275,22 @@ static bool canDivideAnew(ArrayRef<PackedLinearOp> ops) {
   return behind && isa<BarrierOp>(behind) && before && isa<BarrierOp>(before);
 }
 
+/// What makes of each two rows one, by the same tiles, if none else reads them.
+static GatedActivationOp findGated(LinearGroup &pair) {
+  auto gated = dyn_cast_or_null<GatedActivationOp>(
+      skipPure(pair.ops.back(), /*isBehind=*/true));
+  if (!gated)
+    return nullptr;
+  Value gate = pair.ops[0].getInto().front();
+  Value up = pair.ops[1].getInto().front();
+  return gated.getGate() == gate && gated.getUp() == up &&
+                 gated.getUnitColumns() == kWarpRows &&
+                 gated.getUnitsPerToken() == pair.countTiles() &&
+                 !isReadBehind(gated, gate) && !isReadBehind(gated, up)
+             ? gated
+             : nullptr;
+}
+
 /// The first of `rest`, and those behind it that may run with it.
 static LinearGroup findGroup(ArrayRef<PackedLinearOp> rest) {
   PackedLinearOp first = rest.front();
@@ -268,6 +310,8 @@ static LinearGroup findGroup(ArrayRef<PackedLinearOp> rest) {
   group.inPairs = group.ops.size() == 2 &&
                   first.getRange() == group.ops[1].getRange() &&
                   DigitLinear::takesIntegers(first);
+  if (group.inPairs)
+    group.gated = findGated(group);
   return group.inPairs || canDivideAnew(group.ops) ? group : alone;
 }
 
@@ -300,10 +344,15 @@ struct LowerLinearToGPUPass
         else
           linear.run();
       }
-      // The next op of this block may read what its other threads have written.
-      ThreadBuilder(b, op.getLoc()).synchronize();
+      // The next op of this block may read what its other threads have written,
+      // which a barrier sees to by itself.
+      Operation *last = group.gated ? group.gated.getOperation() : op;
+      if (!isa_and_nonnull<BarrierOp>(skipPure(last, /*isBehind=*/true)))
+        ThreadBuilder(b, op.getLoc()).synchronize();
       for (PackedLinearOp each : group.ops)
         each.erase();
+      if (group.gated)
+        group.gated.erase();
     }
   }
 };

@@ -34,13 +34,17 @@ void mlir::tbq::lowerAdd(ThreadBuilder &t, AddOp op) {
   });
 }
 
+Value mlir::tbq::getGated(ThreadBuilder &t, Value gate, Value up) {
+  Value exp = t.exp(arith::NegFOp::create(t.b, t.loc, gate));
+  Value silu = t.divf(gate, t.addf(t.constant(1.0f), exp));
+  return t.mulf(silu, up);
+}
+
 void mlir::tbq::lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op) {
   forEachElement(t, op, op.getUnitColumns(), [&](Value token, Value column) {
     Value at[] = {token, column};
-    Value gate = t.load(op.getGate(), at);
-    Value exp = t.exp(arith::NegFOp::create(t.b, t.loc, gate));
-    Value silu = t.divf(gate, t.addf(t.constant(1.0f), exp));
-    t.store(t.mulf(silu, t.load(op.getUp(), at)), op.getInto().front(), at);
+    t.store(getGated(t, t.load(op.getGate(), at), t.load(op.getUp(), at)),
+            op.getInto().front(), at);
   });
 }
 

@@ -15,6 +15,8 @@ void lowerAddPositions(ThreadBuilder &t, AddPositionsOp op);
 void lowerSelectRows(ThreadBuilder &t, SelectRowsOp op);
 void lowerAdd(ThreadBuilder &t, AddOp op);
 void lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op);
+/// silu(gate) * up
+Value getGated(ThreadBuilder &t, Value gate, Value up);
 void lowerActivation(ThreadBuilder &t, ActivationOp op);
 void lowerRope(ThreadBuilder &t, RopeOp op);
 void lowerAppendCache(ThreadBuilder &t, AppendCacheOp op);

@@ -30,6 +30,8 @@ struct LinearGroup {
   /// Of two that have as many tiles a warp has one of each at once; else the
   /// tiles stand one linear's behind the other's, and blocks divide them all.
   bool inPairs = false;
+  /// Of a pair: what alone reads the two, tile by tile; null: nothing.
+  GatedActivationOp gated = nullptr;
 
   int64_t countTiles() const; // that blocks divide
 };
@@ -105,7 +107,14 @@ private:
   void combineWarps(MutableArrayRef<LaneSum> sums, Value share);
   void store(const LaneSum &result, Value tile, Value token);
   void storeIn(PackedLinearOp part, Value bytes, const LaneSum &result,
-               Value tile, Value token, Value stored);
+               Value tile, Value token, Value stores);
+  void storeGated(ArrayRef<LaneSum> results, Value tile, Value token);
+  /// Whether the result's row and token exist; `stores`: and this, if not null.
+  Value exists(const LaneSum &result, PackedLinearOp part, Value tile,
+               Value token, Value stores);
+  /// The sum with all that comes to it.
+  Value getResult(const LaneSum &result, PackedLinearOp part, Value bytes,
+                  Value tile, Value token);
 };
 
 template <typename Piece>
