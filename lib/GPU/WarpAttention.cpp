@@ -11,6 +11,8 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
+static constexpr int64_t kFewKeys = 8; // of a block
+
 WarpAttention::WarpAttention(ThreadBuilder &t, AttentionOp op,
                              AttentionNeighbours around, AttentionPlace place,
                              Value token, Value head)
@@ -20,13 +22,16 @@ WarpAttention::WarpAttention(ThreadBuilder &t, AttentionOp op,
       token(token), head(head),
       kvHead(t.div(head, op.getHeads() / type.getKvHeads())),
       position(t.add(place.position, token)),
-      perLoad(16 / type.getElementBytes()), keyLanes(kBlock / perLoad),
-      keyLoads(llvm::divideCeil(type.getHeadDim() * keyLanes, kWarpLanes)),
+      perLoad(16 / type.getElementBytes()),
       valueVectors(type.getPaddedHeadDim() / perLoad),
       valueLanes(
           std::min<int64_t>(llvm::PowerOf2Ceil(valueVectors), kWarpLanes)),
       valuePieces(llvm::divideCeil(valueVectors, valueLanes)),
-      valueLoads(kBlock * valueLanes / kWarpLanes) {}
+      // So few that many warps have some, if all lanes have a value to load.
+      keys(std::clamp<int64_t>(kWarpLanes / valueLanes, kFewKeys,
+                               CacheType::kBlock)),
+      valueLoads(keys * valueLanes / kWarpLanes), keyLanes(keys / perLoad),
+      keyLoads(llvm::divideCeil(type.getHeadDim() * keyLanes, kWarpLanes)) {}
 
 SmallVector<Value> WarpAttention::loadKeyFeatures(Value rows, RopeOp rope,
                                                   Value head) {
@@ -128,13 +133,17 @@ Value WarpAttention::getValueKey(int64_t load) {
 WarpAttention::Block WarpAttention::load(Value block) {
   auto vector = VectorType::get({perLoad}, type.getElementType());
   Block loaded;
+  int64_t inCache = CacheType::kBlock / keys;
   for (int64_t load = 0; load < keyLoads; ++load) {
-    Value row = cache.getKeyOffset(block, getKeyFeature(load).first);
-    Value offset = t.add(row, t.mul(t.rem(t.lane(), keyLanes), 16));
+    Value row =
+        cache.getKeyOffset(t.div(block, inCache), getKeyFeature(load).first);
+    Value vectors = t.add(t.mul(t.rem(block, inCache), keyLanes),
+                          t.rem(t.lane(), keyLanes));
+    Value offset = t.add(row, t.mul(vectors, 16));
     loaded.keys.push_back(t.loadBytes(op.getCache(), offset, vector));
   }
   for (int64_t load = 0; load < valueLoads; ++load) {
-    Value at = t.add(t.mul(block, kBlock), getValueKey(load));
+    Value at = t.add(t.mul(block, keys), getValueKey(load));
     for (int64_t piece = 0; piece < valuePieces; ++piece) {
       Value first = t.mul(getValueVector(piece).first, perLoad);
       loaded.values.push_back(
@@ -168,7 +177,7 @@ SmallVector<Value> WarpAttention::addLanes(SmallVector<Value> sums,
 Value WarpAttention::getScore(Value block, const Block &loaded) {
   SmallVector<Value> dots(perLoad, t.constant(0.0f));
   Value first =
-      t.add(t.mul(block, kBlock), t.mul(t.rem(t.lane(), keyLanes), perLoad));
+      t.add(t.mul(block, keys), t.mul(t.rem(t.lane(), keyLanes), perLoad));
   for (int64_t load = 0; load < keyLoads; ++load)
     for (int64_t i = 0; i < perLoad; ++i)
       dots[i] =
@@ -181,7 +190,7 @@ Value WarpAttention::getScore(Value block, const Block &loaded) {
       dots[i] = t.select(t.same(t.add(first, i), position), own, dots[i]);
   }
   Value dot = addLanes(dots, keyLanes)[0];
-  Value key = t.add(first, t.div(t.rem(t.lane(), kBlock), keyLanes));
+  Value key = t.add(first, t.div(t.rem(t.lane(), keys), keyLanes));
   return t.select(t.less(key, t.add(position, 1)),
                   t.mulf(dot, t.constant(op.getScale().convertToFloat())),
                   t.constant(-INFINITY));
@@ -193,12 +202,12 @@ SmallVector<Value> WarpAttention::addBlock(Value block, const Block &loaded,
                                            ValueRange state) {
   Value score = getScore(block, loaded);
   Value largest =
-      t.maxf(state[0], t.reduceWarp(Reduction::Maximum, score, kBlock));
+      t.maxf(state[0], t.reduceWarp(Reduction::Maximum, score, keys));
   Value weight = t.exp(t.subf(score, largest));
   Value decay = t.exp(t.subf(state[0], largest));
   SmallVector<Value> next = {
       largest,
-      t.fma(state[1], decay, t.reduceWarp(Reduction::Sum, weight, kBlock))};
+      t.fma(state[1], decay, t.reduceWarp(Reduction::Sum, weight, keys))};
   for (Value sum : state.drop_front(2))
     next.push_back(t.mulf(sum, decay));
   // Keys past the token weigh 0; the cache holds zeros or older values there.
@@ -207,7 +216,7 @@ SmallVector<Value> WarpAttention::addBlock(Value block, const Block &loaded,
     Value lane = t.add(t.mul(t.rem(key, perLoad), keyLanes),
                        t.div(key, perLoad)); // that has its score
     Value own = t.getFromLane(weight, lane);
-    Value isOwn = t.same(t.add(t.mul(block, kBlock), key), position);
+    Value isOwn = t.same(t.add(t.mul(block, keys), key), position);
     for (int64_t i = 0; i < valuePieces * perLoad; ++i) {
       Value vector = loaded.values[load * valuePieces + i / perLoad];
       Value value = t.toF32(t.extract(vector, i % perLoad));
@@ -287,8 +296,9 @@ void WarpAttention::append() {
   Value stores =
       t.both(t.equal(t.rem(head, group), 0), t.equal(t.warp(), kWarps - 1));
   t.ifThen(stores, [&] {
-    Value block = t.div(position, kBlock);
-    Value place = t.mul(t.rem(position, kBlock), type.getElementBytes());
+    Value block = t.div(position, CacheType::kBlock);
+    Value place =
+        t.mul(t.rem(position, CacheType::kBlock), type.getElementBytes());
     // A feature's lanes have the same.
     for (int64_t load = 0; load < keyLoads; ++load) {
       Value feature = getKeyFeature(load).first;

@@ -49,8 +49,6 @@ public:
   }
 
 private:
-  static constexpr int64_t kBlock = CacheType::kBlock;
-
   /// A block's keys and values as they were loaded: vectors of elements.
   struct Block {
     SmallVector<Value> keys, values;
@@ -65,7 +63,7 @@ private:
   void append();
   Block load(Value block);
   SmallVector<Value> loadIf(Value exists, Value block);
-  Value countBlocks() { return t.add(t.div(position, kBlock), 1); }
+  Value countBlocks() { return t.add(t.div(position, keys), 1); }
   Value getScore(Value block, const Block &loaded);
   SmallVector<Value> addBlock(Value block, const Block &loaded,
                               ValueRange state);
@@ -92,12 +90,13 @@ private:
   CacheHead cache;
   Value token, head, kvHead, position;
   int64_t perLoad;          // elements of 16 bytes
-  int64_t keyLanes;         // that share a feature of a block's keys
-  int64_t keyLoads;         // of a block's keys, by a lane
   int64_t valueVectors;     // of a key's value
   int64_t valueLanes;       // that have a key's value, or a piece of it
   int64_t valuePieces;      // of a key's value
+  int64_t keys;             // of a block
   int64_t valueLoads;       // of a block's values, by a lane, each a piece
+  int64_t keyLanes;         // that share a feature of a block's keys
+  int64_t keyLoads;         // of a block's keys, by a lane
   SmallVector<Value> query; // of the lane's features of keys
   SmallVector<Value> ownKey, ownValue; // the token's, if the op has them
 };
