@@ -26,13 +26,6 @@ static LayoutAttr getLayout(PackedLinearOp op) {
   return op.getWeight().getType().getLayout();
 }
 
-int64_t LinearGroup::countTiles() const {
-  int64_t tiles = 0;
-  for (PackedLinearOp op : ArrayRef(ops).drop_back(inPairs ? 1 : 0))
-    tiles += getLayout(op).getNumTiles();
-  return tiles;
-}
-
 WarpLinear::WarpLinear(LinearGroup linears, OpBuilder &b, int64_t pieces,
                        int64_t tiles, int64_t tokens, int64_t blocks)
     : group(linears), op(group.ops.front()), t(b, op.getLoc()),
@@ -239,82 +232,6 @@ static Operation *findEarly(Operation *linear, int64_t registers,
   return op;
 }
 
-/// Whether two linears of one token differ in nothing but weights and rows.
-static bool areAlike(PackedLinearOp one, PackedLinearOp other) {
-  auto forget = [](PackedLinearOp op) {
-    LayoutAttr layout = getLayout(op);
-    return LayoutAttr::get(op.getContext(), /*rows=*/1, layout.getColumns(),
-                           layout.getElementType(), layout.getDigits(),
-                           layout.getTerms(), layout.getGroup(),
-                           layout.getTile(), layout.getBias(),
-                           layout.getSalient());
-  };
-  return one.getInput() == other.getInput() && one.getLow() == other.getLow() &&
-         one.getSums() == other.getSums() &&
-         one.getActivationScale() == other.getActivationScale() &&
-         one.getCount() == other.getCount() && !one.getResidual() &&
-         !other.getResidual() && forget(one) == forget(other);
-}
-
-/// What comes before (or behind) an op and touches memory; null: nothing does.
-static Operation *skipPure(Operation *op, bool isBehind) {
-  do
-    op = isBehind ? op->getNextNode() : op->getPrevNode();
-  while (op && isMemoryEffectFree(op));
-  return op;
-}
-
-/// Whether blocks may divide what the linears write as they like: others read
-/// it behind a barrier, and behind the one before nothing has been divided.
-static bool canDivideAnew(ArrayRef<PackedLinearOp> ops) {
-  Operation *behind = skipPure(ops.back(), /*isBehind=*/true);
-  Operation *before = skipPure(ops.front(), /*isBehind=*/false);
-  while (before && isa<RmsNormOp, LayerNormOp, QuantizeActivationsOp>(before) &&
-         isOwn(cast<StepOp>(before).getInto().front()))
-    before = skipPure(before, /*isBehind=*/false);
-  return behind && isa<BarrierOp>(behind) && before && isa<BarrierOp>(before);
-}
-
-/// What makes of each two rows one, by the same tiles, if none else reads them.
-static GatedActivationOp findGated(LinearGroup &pair) {
-  auto gated = dyn_cast_or_null<GatedActivationOp>(
-      skipPure(pair.ops.back(), /*isBehind=*/true));
-  if (!gated)
-    return nullptr;
-  Value gate = pair.ops[0].getInto().front();
-  Value up = pair.ops[1].getInto().front();
-  return gated.getGate() == gate && gated.getUp() == up &&
-                 gated.getUnitColumns() == kWarpRows &&
-                 gated.getUnitsPerToken() == pair.countTiles() &&
-                 !isReadBehind(gated, gate) && !isReadBehind(gated, up)
-             ? gated
-             : nullptr;
-}
-
-/// The first of `rest`, and those behind it that may run with it.
-static LinearGroup findGroup(ArrayRef<PackedLinearOp> rest) {
-  PackedLinearOp first = rest.front();
-  LinearGroup alone{{first}}, group = alone;
-  LayoutAttr layout = getLayout(first);
-  int64_t tokens = cast<MemRefType>(first.getInput().getType()).getDimSize(0);
-  if (layout.isFloat() || layout.getSalient() || tokens > 1)
-    return alone;
-  for (PackedLinearOp op : rest.drop_front()) {
-    if (skipPure(group.ops.back(), /*isBehind=*/true) != op ||
-        !areAlike(first, op))
-      break;
-    group.ops.push_back(op);
-  }
-  if (group.ops.size() == 1)
-    return alone;
-  group.inPairs = group.ops.size() == 2 &&
-                  first.getRange() == group.ops[1].getRange() &&
-                  DigitLinear::takesIntegers(first);
-  if (group.inPairs)
-    group.gated = findGated(group);
-  return group.inPairs || canDivideAnew(group.ops) ? group : alone;
-}
-
 namespace {
 struct LowerLinearToGPUPass
     : tbq::impl::LowerLinearToGPUPassBase<LowerLinearToGPUPass> {
@@ -325,7 +242,7 @@ struct LowerLinearToGPUPass
     getOperation()->walk([&](PackedLinearOp op) { ops.push_back(op); });
     DenseMap<Operation *, int64_t> loaded;
     for (ArrayRef<PackedLinearOp> rest = ops; !rest.empty();) {
-      LinearGroup group = findGroup(rest);
+      LinearGroup group = findLinearGroup(rest);
       rest = rest.drop_front(group.ops.size());
       // All that they read stands before the last one.
       PackedLinearOp op = group.ops.back();
@@ -347,7 +264,7 @@ struct LowerLinearToGPUPass
       // The next op of this block may read what its other threads have written,
       // which a barrier sees to by itself.
       Operation *last = group.gated ? group.gated.getOperation() : op;
-      if (!isa_and_nonnull<BarrierOp>(skipPure(last, /*isBehind=*/true)))
+      if (!isa_and_nonnull<BarrierOp>(findEffect(last, /*isBehind=*/true)))
         ThreadBuilder(b, op.getLoc()).synchronize();
       for (PackedLinearOp each : group.ops)
         each.erase();

@@ -10,6 +10,7 @@
 #ifndef TBQ_GPU_WARPLINEAR_H
 #define TBQ_GPU_WARPLINEAR_H
 
+#include "LinearGroup.h"
 #include "ThreadBuilder.h"
 
 namespace mlir::tbq {
@@ -22,18 +23,6 @@ namespace mlir::tbq {
 struct LaneSum {
   Value sum, row, token, stores, residual = Value();
   int64_t number = 0;
-};
-
-/// Linears of one input that run as one.
-struct LinearGroup {
-  SmallVector<PackedLinearOp> ops;
-  /// Of two that have as many tiles a warp has one of each at once; else the
-  /// tiles stand one linear's behind the other's, and blocks divide them all.
-  bool inPairs = false;
-  /// Of a pair: what alone reads the two, tile by tile; null: nothing.
-  GatedActivationOp gated = nullptr;
-
-  int64_t countTiles() const; // that blocks divide
 };
 
 class WarpLinear {
