@@ -56,7 +56,13 @@ static int64_t getTilesAtOnce(const LinearGroup &group, int64_t blocks) {
              : 1;
 }
 
-DigitLinear::DigitLinear(LinearGroup linears, OpBuilder &b, int64_t blocks)
+int64_t DigitLinear::countUnits(const LinearGroup &alike, int64_t blocks) {
+  int64_t tiles = alike.inPairs ? 1 : getTilesAtOnce(alike, blocks);
+  return llvm::divideCeil(alike.countTiles(), tiles);
+}
+
+DigitLinear::DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units,
+                         int64_t blocks)
     : WarpLinear(linears, b,
                  PieceGeometry(getLayout(linears.ops.front())).pieces,
                  getTilesAtOnce(linears, blocks),
@@ -64,7 +70,7 @@ DigitLinear::DigitLinear(LinearGroup linears, OpBuilder &b, int64_t blocks)
                          !getLayout(linears.ops.front()).getSalient()
                      ? kTokens
                      : kFewTokens,
-                 blocks),
+                 units, blocks),
       geometry(layout), low(op.getLow()), integer(takesIntegers(op)) {}
 
 SmallVector<LaneSum> DigitLinear::sumPieces(Value tile, Value end, Value active,

@@ -33,7 +33,11 @@ struct PieceGeometry {
 
 class DigitLinear : public WarpLinear {
 public:
-  DigitLinear(LinearGroup linears, OpBuilder &b, int64_t blocks);
+  /// units: countUnits of all that are like these.
+  DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units, int64_t blocks);
+
+  /// Of tiles that a warp has at once.
+  static int64_t countUnits(const LinearGroup &alike, int64_t blocks);
 
   static bool takesIntegers(PackedLinearOp op);
 

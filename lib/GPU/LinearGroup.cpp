@@ -37,6 +37,30 @@ static bool areAlike(PackedLinearOp one, PackedLinearOp other) {
          !other.getResidual() && forget(one) == forget(other);
 }
 
+static bool writes(Operation *op, Value rows) {
+  auto step = dyn_cast<StepOp>(op);
+  return step && llvm::is_contained(step.getInto(), rows);
+}
+
+LinearGroup mlir::tbq::findAlike(PackedLinearOp op) {
+  if (getLayout(op).isFloat() || getLayout(op).getSalient())
+    return {{op}};
+  Value rows = op.getInput();
+  Operation *first = op;
+  while (first->getPrevNode() && !writes(first->getPrevNode(), rows))
+    first = first->getPrevNode();
+  LinearGroup group;
+  for (Operation *each = first; each && !writes(each, rows);
+       each = each->getNextNode())
+    if (auto linear = dyn_cast<PackedLinearOp>(each);
+        linear && (linear == op || areAlike(op, linear)))
+      group.ops.push_back(linear);
+  group.inPairs = group.ops.size() == 2 && DigitLinear::takesIntegers(op) &&
+                  getLayout(group.ops[0]).getNumTiles() ==
+                      getLayout(group.ops[1]).getNumTiles();
+  return group;
+}
+
 Operation *mlir::tbq::findEffect(Operation *op, bool isBehind) {
   do
     op = isBehind ? op->getNextNode() : op->getPrevNode();

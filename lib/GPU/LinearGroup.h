@@ -22,6 +22,11 @@ struct LinearGroup {
   int64_t countTiles() const; // that blocks divide
 };
 
+/// All linears that are like `op` and read the same rows, in a step of one
+/// token or of many, whether or not they run as one. Before any of them is
+/// lowered.
+LinearGroup findAlike(PackedLinearOp op);
+
 /// The first of `rest`, and those behind it that may run with it.
 LinearGroup findLinearGroup(ArrayRef<PackedLinearOp> rest);
 

@@ -27,29 +27,41 @@ static LayoutAttr getLayout(PackedLinearOp op) {
 }
 
 WarpLinear::WarpLinear(LinearGroup linears, OpBuilder &b, int64_t pieces,
-                       int64_t tiles, int64_t tokens, int64_t blocks)
+                       int64_t tiles, int64_t tokens, int64_t units,
+                       int64_t blocks)
     : group(linears), op(group.ops.front()), t(b, op.getLoc()),
       layout(getLayout(op)), input(op.getInput()), pieces(pieces), shares(1),
-      tiles(tiles) {
+      tiles(tiles), tokenSlots(1) {
   int64_t rows = cast<MemRefType>(input.getType()).getDimSize(0);
   this->tokens = std::min(rows, tokens);
   // So that warps have work, if the tile has pieces for them, and none has to
-  // come round again.
-  int64_t units = llvm::divideCeil(group.countTiles(), getStep());
+  // come round again. Shares are sums of their own, so there are as many in a
+  // step of one token as of many.
   while (shares < kWarps && 2 * units * shares <= blocks * kWarps &&
          pieces >= 2 * shares)
     shares *= 2;
+  // Warps that a block has no tile for take other tokens of those it has.
+  int64_t ofBlock = llvm::divideCeil(group.countTiles(), blocks);
+  int64_t used = llvm::divideCeil(ofBlock, getStep()) * shares;
+  while (2 * used * tokenSlots <= kWarps && tokenSlots * this->tokens < rows)
+    tokenSlots *= 2;
 }
 
 void WarpLinear::run() {
   bytes = getBytes(t, op.getWeight());
   Value begin = op.getRange()[0], end = op.getRange()[1];
-  int64_t slots = kWarps / shares; // warps of a share
-  Value slot = t.div(t.warp(), shares), share = t.rem(t.warp(), shares);
+  int64_t slots = kWarps / shares / tokenSlots; // of tiles
+  Value share = t.rem(t.warp(), shares), slot = t.div(t.warp(), shares);
+  Value ofTokens = t.rem(slot, tokenSlots), ofTiles = t.div(slot, tokenSlots);
   t.loop(begin, end, t.index(slots * tiles), [&](Value first) {
-    Value tile = t.add(first, t.mul(slot, tiles));
-    t.loop(t.index(0), op.getCount(), t.index(tokens),
-           [&](Value token) { generateTile(tile, end, share, token); });
+    Value tile = t.add(first, t.mul(ofTiles, tiles));
+    // All warps as often: they meet.
+    t.loop(t.index(0), op.getCount(), t.index(tokens * tokenSlots),
+           [&](Value from) {
+             Value token =
+                 tokenSlots == 1 ? from : t.add(from, t.mul(ofTokens, tokens));
+             generateTile(tile, end, share, token);
+           });
   });
 }
 
@@ -105,6 +117,8 @@ std::pair<Value, Value> WarpLinear::getNumber(const Rounds &rounds, Value share,
 
 void WarpLinear::generateTile(Value tile, Value end, Value share, Value token) {
   Value active = t.less(tile, end);
+  if (tokenSlots > 1)
+    active = t.both(active, t.less(token, op.getCount()));
   SmallVector<LaneSum> sums = sumPieces(tile, end, active, share, token);
   finishTile(sums, tile, active, share, token);
 }
@@ -240,7 +254,9 @@ struct LowerLinearToGPUPass
   void runOnOperation() override {
     SmallVector<PackedLinearOp> ops;
     getOperation()->walk([&](PackedLinearOp op) { ops.push_back(op); });
-    DenseMap<Operation *, int64_t> loaded;
+    DenseMap<Operation *, int64_t> units, loaded;
+    for (PackedLinearOp op : ops)
+      units[op] = DigitLinear::countUnits(findAlike(op), blocks);
     for (ArrayRef<PackedLinearOp> rest = ops; !rest.empty();) {
       LinearGroup group = findLinearGroup(rest);
       rest = rest.drop_front(group.ops.size());
@@ -255,7 +271,7 @@ struct LowerLinearToGPUPass
       if (layout.isFloat()) {
         FloatLinear(op, b, blocks).run();
       } else {
-        DigitLinear linear(group, b, blocks);
+        DigitLinear linear(group, b, units[op], blocks);
         if (linear.canLoadAhead())
           linear.runAhead(findEarly(op, linear.countLoaded(), loaded));
         else

@@ -28,10 +28,11 @@ struct LaneSum {
 class WarpLinear {
 public:
   /// pieces: of a tile, what its warps divide; tiles: that a warp has at once;
-  /// tokens: that a tile meets at once, at most; blocks: as many as the step is
-  /// expected to run on.
+  /// tokens: that a tile meets at once, at most; units: of as many tiles as a
+  /// warp has at once, that a step of one token divides, of all linears that
+  /// are alike; blocks: as many as the step is expected to run on.
   WarpLinear(LinearGroup group, OpBuilder &b, int64_t pieces, int64_t tiles,
-             int64_t tokens, int64_t blocks);
+             int64_t tokens, int64_t units, int64_t blocks);
   virtual ~WarpLinear() = default;
 
   void run();
@@ -90,6 +91,7 @@ protected:
   int64_t pieces, shares;     // warps that divide one tile's pieces
   int64_t tiles;              // that a warp has at once
   int64_t tokens;             // that a tile meets at once
+  int64_t tokenSlots;         // warps of a share that divide a tile's tokens
 
 private:
   void generateTile(Value tile, Value end, Value share, Value token);

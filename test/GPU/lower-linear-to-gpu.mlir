@@ -253,7 +253,11 @@ func.func @decode_float(%x: memref<1x64xf32>, %y: memref<1x16xf32>, %section: me
 // CHECK-LABEL: func.func @prefill_i8(
 func.func @prefill_i8(%x: memref<64x16xi8>, %sums: memref<64x16xi32>, %scale: memref<64x16xf32>, %y: memref<64x16xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
-  // CHECK: scf.for %{{.*}} = %c0 to %arg5 step %c32 {
+  // Of 64 tokens a second warp takes the other half, and has none where there are
+  // fewer.
+  // CHECK: scf.for %[[FROM:.*]] = %c0 to %arg5 step %c64 {
+  // CHECK: %[[TOKEN:.*]] = arith.addi %[[FROM]],
+  // CHECK: arith.cmpi slt, %[[TOKEN]], %arg5
   // CHECK: %[[STORED:.*]] = arith.cmpi slt, %{{.*}}, %c1
   // CHECK: arith.select %[[STORED]], %{{.*}} : index
   // CHECK: arith.select %[[STORED]], %{{.*}} : i32
@@ -265,6 +269,42 @@ func.func @prefill_i8(%x: memref<64x16xi8>, %sums: memref<64x16xi32>, %scale: me
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<64x16xi8>, !ternary, memref<64x16xi32>, memref<64x16xf32>, memref<64x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// Four warps share a tile, as in a step of one token, whose blocks divide two
+// linears' tiles: one's alone would be eight's. A sum of one warp's pieces is one
+// of floats, so its bits depend on that.
+!up = !tbq.packed<2816x1024, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+// CHECK-LABEL: func.func @prefill_as_decode(
+func.func @prefill_as_decode(%x: memref<64x1024xi8>, %sums: memref<64x16xi32>, %scale: memref<64x16xf32>, %a: memref<64x2816xf32>,
+    %b: memref<64x2816xf32>, %section: memref<2097152xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: %[[WARP:.*]] = arith.divui %{{.*}}, %c32 : index
+  // CHECK: arith.remui %[[WARP]], %c4 : index
+  %one = tbq.placed_weight [0] in %section : memref<2097152xi8> : !up
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) into(%a) count(%count) range(%begin, %end)
+    : (memref<64x1024xi8>, !up, memref<64x16xi32>, memref<64x16xf32>, memref<64x2816xf32>, index, index, index) -> ()
+  // CHECK: tbq.packed_bytes
+  // CHECK-NOT: arith.remui %[[WARP]], %c8 : index
+  // CHECK: return
+  %other = tbq.placed_weight [1048576] in %section : memref<2097152xi8> : !up
+  tbq.packed_linear %x, %other sums(%sums) activation_scale(%scale) into(%b) count(%count) range(%begin, %end)
+    : (memref<64x1024xi8>, !up, memref<64x16xi32>, memref<64x16xf32>, memref<64x2816xf32>, index, index, index) -> ()
+  return
+}
+// CHECK-LABEL: func.func @decode_as_prefill(
+func.func @decode_as_prefill(%x: memref<1x1024xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %a: memref<1x2816xf32>,
+    %b: memref<1x2816xf32>, %section: memref<2097152xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: %[[WARP:.*]] = arith.divui %{{.*}}, %c32 : index
+  // CHECK: arith.remui %[[WARP]], %c4 : index
+  %one = tbq.placed_weight [0] in %section : memref<2097152xi8> : !up
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) into(%a) count(%count) range(%begin, %end)
+    : (memref<1x1024xi8>, !up, memref<1x16xi32>, memref<1x16xf32>, memref<1x2816xf32>, index, index, index) -> ()
+  %other = tbq.placed_weight [1048576] in %section : memref<2097152xi8> : !up
+  tbq.packed_linear %x, %other sums(%sums) activation_scale(%scale) into(%b) count(%count) range(%begin, %end)
+    : (memref<1x1024xi8>, !up, memref<1x16xi32>, memref<1x16xf32>, memref<1x2816xf32>, index, index, index) -> ()
   return
 }
 
