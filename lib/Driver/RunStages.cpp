@@ -44,6 +44,17 @@ void Compilation::recordGraph() {
            b.getNamedAttr("embedding", b.getStringAttr(options.embedding))}));
 }
 
+/// What a block's buffers may take, of an entry point and of a layer, on the
+/// oldest GPU of a target: since sm_90 a block may have 227 KiB.
+static int64_t getSharedBytes(const CodeTarget &device) {
+  StringRef name = device.cpu;
+  unsigned generation = 0;
+  return name.consume_front("sm_") && !name.consumeInteger(10, generation) &&
+                 generation >= 90
+             ? 192 << 10
+             : kSharedBytes;
+}
+
 Status Compilation::runStage(Stage stage) {
   PassManager manager(&context);
   switch (stage) {
@@ -81,7 +92,7 @@ Status Compilation::runStage(Stage stage) {
     lower.observe = options.observe;
     lower.timePhases = options.timePhases;
     if (device) {
-      lower.workerBytes = kSharedBytes / 2;
+      lower.workerBytes = getSharedBytes(*device) / 2;
       lower.ownKey = true;
     }
     buildLowerPipeline(manager, lower);

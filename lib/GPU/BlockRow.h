@@ -14,6 +14,9 @@ class BlockRow {
 public:
   BlockRow(ThreadBuilder &t, int64_t columns);
 
+  /// Vectors that a thread has.
+  int64_t countVectors() const { return vectors; }
+
   /// This thread's elements of row `token` of a buffer of f32.
   SmallVector<Value> load(Value rows, Value token);
   /// The same of f32 in packed bytes.

@@ -42,31 +42,41 @@ static LayoutAttr getLayout(PackedLinearOp op) {
   return op.getWeight().getType().getLayout();
 }
 
-static bool takesIntegers(PackedLinearOp op) {
+bool DigitLinear::takesIntegers(PackedLinearOp op) {
   return !cast<MemRefType>(op.getInput().getType()).getElementType().isF32();
 }
 
 /// A product has room for two, which all blocks should have.
-static int64_t getTilesAtOnce(PackedLinearOp op, int64_t blocks) {
-  LayoutAttr layout = getLayout(op);
-  return takesIntegers(op) && !layout.getSalient() &&
-                 layout.getNumTiles() >= 2 * blocks
+static int64_t getTilesAtOnce(const LinearGroup &group, int64_t blocks) {
+  PackedLinearOp op = group.ops.front();
+  return group.inPairs || (DigitLinear::takesIntegers(op) &&
+                           !getLayout(op).getSalient() &&
+                           group.countTiles() >= 2 * blocks)
              ? 2
              : 1;
 }
 
-DigitLinear::DigitLinear(PackedLinearOp op, OpBuilder &b, int64_t blocks)
-    : WarpLinear(op, b, PieceGeometry(getLayout(op)).pieces,
-                 getTilesAtOnce(op, blocks),
-                 takesIntegers(op) && !getLayout(op).getSalient() ? kTokens
-                                                                  : kFewTokens,
-                 blocks),
+int64_t DigitLinear::countUnits(const LinearGroup &alike, int64_t blocks) {
+  int64_t tiles = alike.inPairs ? 1 : getTilesAtOnce(alike, blocks);
+  return llvm::divideCeil(alike.countTiles(), tiles);
+}
+
+DigitLinear::DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units,
+                         int64_t blocks)
+    : WarpLinear(linears, b,
+                 PieceGeometry(getLayout(linears.ops.front())).pieces,
+                 getTilesAtOnce(linears, blocks),
+                 takesIntegers(linears.ops.front()) &&
+                         !getLayout(linears.ops.front()).getSalient()
+                     ? kTokens
+                     : kFewTokens,
+                 units, blocks),
       geometry(layout), low(op.getLow()), integer(takesIntegers(op)) {}
 
 SmallVector<LaneSum> DigitLinear::sumPieces(Value tile, Value end, Value active,
                                             Value share, Value token) {
   Value other = hasOther(tile, end);
-  SmallVector<Value> starts = getStarts(tile, other);
+  SmallVector<Start> starts = getStarts(tile, other);
   SmallVector<Value> none(countSums(), t.constant(0.0f));
   SmallVector<Value> sums = loopOverPieces<Piece>(
       active, share, none, getAhead(),
@@ -93,14 +103,19 @@ int64_t DigitLinear::countSums() const {
 }
 
 Value DigitLinear::hasOther(Value tile, Value end) {
-  return tiles == 1 ? Value() : t.less(t.add(tile, 1), end);
+  return getStep() == 1 ? Value() : t.less(t.add(tile, 1), end);
 }
 
-SmallVector<Value> DigitLinear::getStarts(Value tile, Value other) {
-  SmallVector<Value> starts;
-  for (int64_t i = 0; i < tiles; ++i) {
-    Value own = i == 0 ? tile : t.select(other, t.add(tile, 1), tile);
-    starts.push_back(t.add(getTileOffset(own), layout.getGroupOffset(0)));
+SmallVector<DigitLinear::Start> DigitLinear::getStarts(Value tile,
+                                                       Value other) {
+  SmallVector<Start> starts;
+  for (int64_t number = 0; number < tiles; ++number) {
+    auto [bytes, own] =
+        number > 0 && other
+            ? findTile(t.select(other, t.add(tile, number), tile), 0)
+            : findTile(tile, number);
+    starts.push_back(
+        {bytes, t.add(getTileOffset(own), layout.getGroupOffset(0))});
   }
   return starts;
 }
@@ -117,17 +132,16 @@ SmallVector<LaneSum> DigitLinear::getLaneSums(ArrayRef<Value> sums,
       continue;
     }
     int64_t number = i / ofTile % tiles;
-    Value inTile = t.add(row(), number * kRows);
     Value stores = number == 0 ? Value() : other;
     if (tokens == 1) {
       Value one = t.equal(quarter(), 0);
       stores = stores ? t.both(stores, one) : one;
-      results.push_back({sum, inTile, t.index(0), stores});
+      results.push_back({sum, row(), t.index(0), stores, Value(), number});
       continue;
     }
     Value own = t.add(t.mul(quarter(), 2),
                       i / (ofTile * tiles) * kProductTokens + i % ofTile);
-    results.push_back({sum, inTile, own, stores});
+    results.push_back({sum, row(), own, stores, Value(), number});
   }
   return results;
 }
@@ -145,8 +159,9 @@ Value DigitLinear::getStepOffset(int64_t plane, Value step) {
 
 /// This lane's digits of a plane. inGroup: the piece's first column; columns:
 /// that the group has.
-SmallVector<Value> DigitLinear::loadWords(int64_t plane, Value groupOffset,
-                                          Value inGroup, Value columns) {
+SmallVector<Value> DigitLinear::loadWords(Value bytes, int64_t plane,
+                                          Value groupOffset, Value inGroup,
+                                          Value columns) {
   int64_t bits = layout.getDigits()[plane], covers = 32 / bits;
   int64_t run = geometry.run;
   SmallVector<Value> words;
@@ -195,15 +210,16 @@ DigitLinear::Piece DigitLinear::getPiece(Value number) {
   return piece;
 }
 
-DigitLinear::Piece DigitLinear::loadPiece(ArrayRef<Value> starts,
+DigitLinear::Piece DigitLinear::loadPiece(ArrayRef<Start> starts,
                                           Value number) {
   Piece piece = getPiece(number);
-  for (Value start : starts)
+  for (const Start &start : starts)
     piece.tiles.push_back(loadTile(piece, start));
   return piece;
 }
 
-DigitLinear::TilePiece DigitLinear::loadTile(const Piece &piece, Value start) {
+DigitLinear::TilePiece DigitLinear::loadTile(const Piece &piece,
+                                             const Start &start) {
   int64_t group = layout.getGroup(), rest = layout.getColumns() % group;
   auto ofGroup = [&](int64_t inWhole, int64_t inRest) {
     return piece.isWhole
@@ -211,17 +227,18 @@ DigitLinear::TilePiece DigitLinear::loadTile(const Piece &piece, Value start) {
                : t.index(inWhole);
   };
   TilePiece tile;
-  Value offset = t.add(start, t.mul(piece.group, layout.getGroupBytes(group)));
+  Value offset =
+      t.add(start.offset, t.mul(piece.group, layout.getGroupBytes(group)));
   for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
-    tile.words.push_back(
-        loadWords(plane, offset, piece.inGroup, ofGroup(group, rest)));
+    tile.words.push_back(loadWords(start.bytes, plane, offset, piece.inGroup,
+                                   ofGroup(group, rest)));
   for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
     Value at = ofGroup(layout.getCoefficientOffset(term, group),
                        rest ? layout.getCoefficientOffset(term, rest) : 0);
-    tile.coefficients.push_back(
-        t.extract(t.loadBytes(bytes, t.add(t.add(offset, at), t.mul(row(), 2)),
-                              VectorType::get({1}, t.b.getF16Type())),
-                  0));
+    tile.coefficients.push_back(t.extract(
+        t.loadBytes(start.bytes, t.add(t.add(offset, at), t.mul(row(), 2)),
+                    VectorType::get({1}, t.b.getF16Type())),
+        0));
   }
   return tile;
 }

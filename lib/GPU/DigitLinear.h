@@ -33,7 +33,13 @@ struct PieceGeometry {
 
 class DigitLinear : public WarpLinear {
 public:
-  DigitLinear(PackedLinearOp op, OpBuilder &b, int64_t blocks);
+  /// units: countUnits of all that are like these.
+  DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units, int64_t blocks);
+
+  /// Of tiles that a warp has at once.
+  static int64_t countUnits(const LinearGroup &alike, int64_t blocks);
+
+  static bool takesIntegers(PackedLinearOp op);
 
   /// Whether it can be run by runAhead, and the registers that takes of a lane
   /// from where it begins to load: a step of one token, no salient weights.
@@ -46,6 +52,10 @@ public:
 private:
   /// What a lane has loaded of a piece of a tile: words of digits by plane, in
   /// the order of columns, and a coefficient (f16) of each term.
+  /// Where a tile's groups begin: the bytes, and how far in them.
+  struct Start {
+    Value bytes, offset;
+  };
   struct TilePiece {
     SmallVector<SmallVector<Value>> words;
     SmallVector<Value> coefficients;
@@ -64,20 +74,24 @@ private:
 
   // Loading.
   Piece getPiece(Value number); // not loaded
-  Piece loadPiece(ArrayRef<Value> starts, Value number);
-  TilePiece loadTile(const Piece &piece, Value start);
-  SmallVector<Value> loadWords(int64_t plane, Value groupOffset, Value inGroup,
-                               Value columns);
+  Piece loadPiece(ArrayRef<Start> starts, Value number);
+  TilePiece loadTile(const Piece &piece, const Start &start);
+  SmallVector<Value> loadWords(Value bytes, int64_t plane, Value groupOffset,
+                               Value inGroup, Value columns);
   Value getStepOffset(int64_t plane, Value step);
   /// Where the groups of `tile` begin, and of a second one, or of the first
   /// again where `other` says that there is none.
-  SmallVector<Value> getStarts(Value tile, Value other);
+  SmallVector<Start> getStarts(Value tile, Value other);
   /// Whether a warp has a second tile; null if it never has.
   Value hasOther(Value tile, Value end);
   /// Who has which of the sums that sumPieces or a stream has added up.
   SmallVector<LaneSum> getLaneSums(ArrayRef<Value> sums, Value other);
 
   // Loading ahead.
+  /// The tiles that are the block's, and where the weights lie, where `t`
+  /// stands.
+  std::pair<Value, Value> getRange(IRMapping &copies);
+  void setBytes(IRMapping &copies);
   SmallVector<Value> loadRound(Value tile, Value end, Value share, Value round);
   SmallVector<Piece> getRound(ArrayRef<Value> loaded, Value share, Value round);
   void addRound(ArrayRef<Value> loaded, Value share, Value round, Value token,

@@ -27,7 +27,7 @@ SmallVector<Value> DigitLinear::loadRound(Value tile, Value end, Value share,
                                           Value round) {
   Rounds rounds = getRounds(getAhead());
   auto load = [&] {
-    SmallVector<Value> starts = getStarts(tile, hasOther(tile, end));
+    SmallVector<Start> starts = getStarts(tile, hasOther(tile, end));
     SmallVector<Value> loaded;
     for (int64_t i = 0; i < rounds.pieces; ++i) {
       Value number = getNumber(rounds, share, round, i).first;
@@ -67,26 +67,59 @@ DigitLinear::getRound(ArrayRef<Value> loaded, Value share, Value round) {
   return pieces;
 }
 
+void DigitLinear::setBytes(IRMapping &copies) {
+  SmallVector<Value> all;
+  for (PackedLinearOp each : group.ops)
+    all.push_back(getBytes(t, getAt(t.b, each.getWeight(), copies)));
+  bytes = all.front();
+  if (all.size() == 1 || group.inPairs) {
+    bytesOf = all;
+    return;
+  }
+  // Of one type, to choose from.
+  auto type = MemRefType::get({ShapedType::kDynamic}, t.b.getI8Type());
+  bytesOf.clear();
+  for (Value each : all)
+    bytesOf.push_back(memref::CastOp::create(t.b, t.loc, type, each));
+}
+
+std::pair<Value, Value> DigitLinear::getRange(IRMapping &copies) {
+  if (group.ops.size() == 1 || group.inPairs)
+    return {getAt(t.b, op.getRange()[0], copies),
+            getAt(t.b, op.getRange()[1], copies)};
+  // The shares of workers in all the tiles (tbq-distribute).
+  Value team = cast<BarrierOp>(findBarrier(op)).getTeam();
+  Value worker = WorkerOp::create(t.b, t.loc, t.b.getIndexType(), team);
+  Value workers = WorkersOp::create(t.b, t.loc, t.b.getIndexType(), team);
+  auto share = [&](Value number) -> Value {
+    return arith::DivUIOp::create(t.b, t.loc, t.mul(number, group.countTiles()),
+                                  workers);
+  };
+  return {share(worker), share(t.add(worker, 1))};
+}
+
 void DigitLinear::runAhead(Operation *early) {
   Operation *own = &*t.b.getInsertionPoint();
   Rounds rounds = getRounds(getAhead());
   Value token = t.index(0), share, begin, end, place;
   int64_t slots = kWarps / shares;
   SmallVector<Value> loaded;
-  {
-    t.b.setInsertionPoint(early);
+  auto set = [&] {
     IRMapping copies;
-    begin = getAt(t.b, op.getRange()[0], copies);
-    end = getAt(t.b, op.getRange()[1], copies);
-    bytes = getBytes(t, getAt(t.b, op.getWeight(), copies));
+    std::tie(begin, end) = getRange(copies);
+    setBytes(copies);
     share = t.rem(t.warp(), shares);
-    place = t.mul(t.div(t.warp(), shares), tiles);
-    loaded = loadRound(t.add(begin, place), end, share, t.index(0));
-    t.b.setInsertionPoint(own);
-  }
+    place = t.mul(t.div(t.warp(), shares), getStep());
+  };
+  t.b.setInsertionPoint(early);
+  set();
+  loaded = loadRound(t.add(begin, place), end, share, t.index(0));
+  t.b.setInsertionPoint(own);
+  // Computed again: what goes past the barrier in registers are weights.
+  set();
   // Without a token there is nothing to do.
   Value last = t.select(t.less(t.index(0), op.getCount()), end, begin);
-  int64_t stride = slots * tiles;
+  int64_t stride = slots * getStep();
   t.loop(begin, last, t.index(stride), loaded,
          [&](Value from, ValueRange before) {
            Value tile = t.add(from, place), active = t.less(tile, end);

@@ -25,8 +25,9 @@ static int64_t countPieces(LayoutAttr layout) {
 }
 
 FloatLinear::FloatLinear(PackedLinearOp op, OpBuilder &b, int64_t blocks)
-    : WarpLinear(op, b, countPieces(op.getWeight().getType().getLayout()),
-                 /*tiles=*/1, kTokens, blocks),
+    : WarpLinear({{op}}, b, countPieces(op.getWeight().getType().getLayout()),
+                 /*tiles=*/1, kTokens,
+                 op.getWeight().getType().getLayout().getNumTiles(), blocks),
       columns(getLaneColumns(layout)) {}
 
 FloatLinear::Weights FloatLinear::load(Value start, Value piece) {

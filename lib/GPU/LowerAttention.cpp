@@ -55,9 +55,37 @@ void mlir::tbq::lowerAppendCache(ThreadBuilder &t, AppendCacheOp op) {
   });
 }
 
+/// The rope that alone makes a row for `reader`, in the block's own memory.
+static RopeOp findRope(AttentionOp reader, Value row, Operation *last) {
+  Operation *op = reader->getPrevNode();
+  while (op && (isMemoryEffectFree(op) || isa<RopeOp>(op)) &&
+         !(isa<RopeOp>(op) && cast<RopeOp>(op).getInto().front() == row))
+    op = op->getPrevNode();
+  auto rope = dyn_cast_or_null<RopeOp>(op);
+  return rope && isOwn(row) && !isReadBehind(last, row) ? rope : nullptr;
+}
+
+AttentionNeighbours mlir::tbq::findNeighbours(AttentionOp op) {
+  AttentionNeighbours around;
+  if (!op.getKey())
+    return around;
+  Operation *next = op->getNextNode();
+  while (next && isMemoryEffectFree(next))
+    next = next->getNextNode();
+  auto append = dyn_cast_or_null<AppendCacheOp>(next);
+  if (!append || append.getKey() != op.getKey() ||
+      append.getValue() != op.getValue())
+    return around;
+  around.append = append;
+  around.query = findRope(op, op.getQuery(), append);
+  around.key = findRope(op, op.getKey(), append);
+  return around;
+}
+
 /// The first keys and values of a block's first head, before the barrier that
 /// its query waits for, where the op reads none that this step stores.
-static SmallVector<Value> loadAhead(ThreadBuilder &t, AttentionOp op) {
+static SmallVector<Value> loadAhead(ThreadBuilder &t, AttentionOp op,
+                                    AttentionNeighbours around) {
   Operation *barrier = findBarrier(op);
   if (!op.getKey() || !barrier)
     return {};
@@ -68,19 +96,46 @@ static SmallVector<Value> loadAhead(ThreadBuilder &t, AttentionOp op) {
   Value end = getAt(t.b, op.getRange()[1], copies);
   AttentionPlace place = {getAt(t.b, op.getLayer(), copies),
                           getAt(t.b, op.getPosition(), copies)};
-  return WarpAttention(t, op, place, t.div(unit, op.getHeads()),
+  return WarpAttention(t, op, around, place, t.div(unit, op.getHeads()),
                        t.rem(unit, op.getHeads()))
       .loadFirst(t.less(unit, end));
 }
 
-void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op) {
+/// What the block's warps found, put together in their order, in row `token` of
+/// `into`. Each lane has a warp's share to tell to the others.
+static void combineWarps(ThreadBuilder &t, Value shared, CacheType type,
+                         Value into, Value token, Value firstColumn) {
+  int64_t stateFloats = WarpAttention::getStateFloats(type);
+  Value own = t.mul(t.rem(t.lane(), kWarps), stateFloats);
+  Value largest = t.load(shared, {own});
+  Value decay =
+      t.exp(t.subf(largest, t.reduceWarp(Reduction::Maximum, largest, kWarps)));
+  Value total = t.reduceWarp(
+      Reduction::Sum, t.mulf(decay, t.load(shared, {t.add(own, 1)})), kWarps);
+  SmallVector<Value> decays;
+  for (int64_t w = 0; w < kWarps; ++w)
+    decays.push_back(t.getFromLane(decay, t.index(w)));
+  t.loop(t.thread(), t.index(type.getHeadDim()), t.index(kThreads),
+         [&](Value feature) {
+           Value sum = t.constant(0.0f);
+           for (auto [w, decay] : llvm::enumerate(decays))
+             sum = t.fma(decay,
+                         t.load(shared, {t.add(feature, 2 + w * stateFloats)}),
+                         sum);
+           t.store(t.divf(sum, total), into,
+                   {token, t.add(firstColumn, feature)});
+         });
+}
+
+void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
+                               AttentionNeighbours around) {
   CacheType type = op.getCacheType();
   int64_t headDim = type.getHeadDim();
   int64_t stateFloats = WarpAttention::getStateFloats(type);
   Value shared = t.getShared("attention", kWarps * stateFloats);
   Value into = op.getInto().front();
   auto getHead = [&](Value unit) {
-    return WarpAttention(t, op, {op.getLayer(), op.getPosition()},
+    return WarpAttention(t, op, around, {op.getLayer(), op.getPosition()},
                          t.div(unit, op.getHeads()),
                          t.rem(unit, op.getHeads()));
   };
@@ -94,22 +149,7 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op) {
       next = getHead(behind).loadFirst(t.less(behind, op.getRange()[1]));
     }
     t.synchronize();
-    t.loop(t.thread(), t.index(headDim), t.index(kThreads), [&](Value feature) {
-      auto load = [&](int64_t warp, Value place) {
-        return t.load(shared, {t.add(place, warp * stateFloats)});
-      };
-      Value largest = load(0, t.index(0));
-      for (int64_t w = 1; w < kWarps; ++w)
-        largest = t.maxf(largest, load(w, t.index(0)));
-      Value total = t.constant(0.0f), sum = t.constant(0.0f);
-      for (int64_t w = 0; w < kWarps; ++w) {
-        Value decay = t.exp(t.subf(load(w, t.index(0)), largest));
-        total = t.fma(decay, load(w, t.index(1)), total);
-        sum = t.fma(decay, load(w, t.add(feature, 2)), sum);
-      }
-      t.store(t.divf(sum, total), into,
-              {token, t.add(t.mul(head, headDim), feature)});
-    });
+    combineWarps(t, shared, type, into, token, t.mul(head, headDim));
     // What pads the row is read by whoever sums over it; one head writes it.
     int64_t columns = op.getHeads() * headDim;
     int64_t width = cast<MemRefType>(into.getType()).getShape().back();
@@ -121,6 +161,6 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op) {
     t.synchronize();
     return next;
   };
-  t.loop(op.getRange()[0], op.getRange()[1], t.index(1), loadAhead(t, op),
-         attend);
+  t.loop(op.getRange()[0], op.getRange()[1], t.index(1),
+         loadAhead(t, op, around), attend);
 }

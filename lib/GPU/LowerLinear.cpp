@@ -5,6 +5,7 @@
 
 #include "DigitLinear.h"
 #include "FloatLinear.h"
+#include "LowerStep.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -21,29 +22,46 @@ static constexpr int64_t kExchanged = 2;
 /// Registers of a lane, of 128, for weights that are loaded before a barrier.
 static constexpr int64_t kMostLoaded = 48;
 
-WarpLinear::WarpLinear(PackedLinearOp op, OpBuilder &b, int64_t pieces,
-                       int64_t tiles, int64_t tokens, int64_t blocks)
-    : op(op), t(b, op.getLoc()), layout(op.getWeight().getType().getLayout()),
-      input(op.getInput()), pieces(pieces), shares(1), tiles(tiles) {
+static LayoutAttr getLayout(PackedLinearOp op) {
+  return op.getWeight().getType().getLayout();
+}
+
+WarpLinear::WarpLinear(LinearGroup linears, OpBuilder &b, int64_t pieces,
+                       int64_t tiles, int64_t tokens, int64_t units,
+                       int64_t blocks)
+    : group(linears), op(group.ops.front()), t(b, op.getLoc()),
+      layout(getLayout(op)), input(op.getInput()), pieces(pieces), shares(1),
+      tiles(tiles), tokenSlots(1) {
   int64_t rows = cast<MemRefType>(input.getType()).getDimSize(0);
   this->tokens = std::min(rows, tokens);
   // So that warps have work, if the tile has pieces for them, and none has to
-  // come round again.
-  int64_t units = llvm::divideCeil(layout.getNumTiles(), tiles);
+  // come round again. Shares are sums of their own, so there are as many in a
+  // step of one token as of many.
   while (shares < kWarps && 2 * units * shares <= blocks * kWarps &&
          pieces >= 2 * shares)
     shares *= 2;
+  // Warps that a block has no tile for take other tokens of those it has.
+  int64_t ofBlock = llvm::divideCeil(group.countTiles(), blocks);
+  int64_t used = llvm::divideCeil(ofBlock, getStep()) * shares;
+  while (2 * used * tokenSlots <= kWarps && tokenSlots * this->tokens < rows)
+    tokenSlots *= 2;
 }
 
 void WarpLinear::run() {
   bytes = getBytes(t, op.getWeight());
   Value begin = op.getRange()[0], end = op.getRange()[1];
-  int64_t slots = kWarps / shares; // warps of a share
-  Value slot = t.div(t.warp(), shares), share = t.rem(t.warp(), shares);
+  int64_t slots = kWarps / shares / tokenSlots; // of tiles
+  Value share = t.rem(t.warp(), shares), slot = t.div(t.warp(), shares);
+  Value ofTokens = t.rem(slot, tokenSlots), ofTiles = t.div(slot, tokenSlots);
   t.loop(begin, end, t.index(slots * tiles), [&](Value first) {
-    Value tile = t.add(first, t.mul(slot, tiles));
-    t.loop(t.index(0), op.getCount(), t.index(tokens),
-           [&](Value token) { generateTile(tile, end, share, token); });
+    Value tile = t.add(first, t.mul(ofTiles, tiles));
+    // All warps as often: they meet.
+    t.loop(t.index(0), op.getCount(), t.index(tokens * tokenSlots),
+           [&](Value from) {
+             Value token =
+                 tokenSlots == 1 ? from : t.add(from, t.mul(ofTokens, tokens));
+             generateTile(tile, end, share, token);
+           });
   });
 }
 
@@ -59,6 +77,24 @@ Value WarpLinear::getToken(Value token, Value number, bool isMet) {
     return token;
   Value at = t.add(token, number);
   return rows % tokens == 0 && isMet ? at : t.min(at, t.index(rows - 1));
+}
+
+std::pair<Value, Value> WarpLinear::findTile(Value tile, int64_t number) {
+  if (group.inPairs)
+    return {bytesOf[number], tile};
+  if (number > 0)
+    tile = t.add(tile, number);
+  if (group.ops.size() == 1)
+    return {bytes, tile};
+  Value found = bytesOf.front(), first = t.index(0);
+  int64_t before = 0;
+  for (size_t i = 1; i < group.ops.size(); ++i) {
+    before += getLayout(group.ops[i - 1]).getNumTiles();
+    Value isBefore = t.less(tile, t.index(before));
+    found = t.select(isBefore, found, bytesOf[i]);
+    first = t.select(isBefore, first, t.index(before));
+  }
+  return {found, t.sub(tile, first)};
 }
 
 WarpLinear::Rounds WarpLinear::getRounds(int64_t ahead) const {
@@ -81,6 +117,8 @@ std::pair<Value, Value> WarpLinear::getNumber(const Rounds &rounds, Value share,
 
 void WarpLinear::generateTile(Value tile, Value end, Value share, Value token) {
   Value active = t.less(tile, end);
+  if (tokenSlots > 1)
+    active = t.both(active, t.less(token, op.getCount()));
   SmallVector<LaneSum> sums = sumPieces(tile, end, active, share, token);
   finishTile(sums, tile, active, share, token);
 }
@@ -92,6 +130,8 @@ void WarpLinear::finishTile(MutableArrayRef<LaneSum> sums, Value tile,
     active = t.both(active, t.equal(share, 0));
   }
   t.ifThen(active, [&] {
+    if (group.gated)
+      return storeGated(sums, tile, token);
     for (const LaneSum &sum : sums)
       store(sum, tile, token);
   });
@@ -119,29 +159,78 @@ void WarpLinear::combineWarps(MutableArrayRef<LaneSum> sums, Value share) {
   }
 }
 
-/// Activation scale, bias, residual, where row and token exist.
 void WarpLinear::store(const LaneSum &result, Value tile, Value token) {
-  Value at = t.add(token, result.token);
+  Value stored = result.stores;
+  if (group.inPairs)
+    return storeIn(group.ops[result.number], bytesOf[result.number], result,
+                   tile, token, stored);
+  if (result.number > 0)
+    tile = t.add(tile, result.number);
+  if (group.ops.size() == 1)
+    return storeIn(op, bytes, result, tile, token, stored);
+  int64_t first = 0;
+  for (auto [part, bytes] : llvm::zip_equal(group.ops, bytesOf)) {
+    // What is before the first is past the last, of numbers without a sign.
+    Value inPart = t.sub(tile, t.index(first));
+    Value isHere =
+        arith::CmpIOp::create(t.b, t.loc, arith::CmpIPredicate::ult, inPart,
+                              t.index(getLayout(part).getNumTiles()));
+    storeIn(part, bytes, result, inPart, token,
+            stored ? t.both(stored, isHere) : isHere);
+    first += getLayout(part).getNumTiles();
+  }
+}
+
+Value WarpLinear::exists(const LaneSum &result, PackedLinearOp part, Value tile,
+                         Value token, Value stores) {
   Value column = t.add(t.mul(tile, kRows), result.row);
-  Value stored = t.both(t.less(result.token, t.index(tokens)),
-                        t.both(t.less(at, op.getCount()),
-                               t.less(column, t.index(layout.getRows()))));
-  if (result.stores)
-    stored = t.both(stored, result.stores);
-  t.ifThen(stored, [&] {
-    Value y = result.sum;
-    if (Value scale = op.getActivationScale())
-      y = t.mulf(y, t.load(scale, {at, t.index(0)}));
-    if (layout.getBias()) {
-      Value offset = t.add(getTileOffset(tile),
-                           t.add(t.mul(result.row, 4), layout.getBiasOffset()));
-      y = t.addf(y, t.loadAsF32(bytes, offset, t.b.getF32Type()));
-    }
-    if (result.residual)
-      y = t.addf(y, result.residual);
-    else if (Value residual = op.getResidual())
-      y = t.addf(y, t.load(residual, {at, column}));
-    t.store(y, op.getInto().front(), {at, column});
+  Value found =
+      t.both(t.less(result.token, t.index(tokens)),
+             t.both(t.less(t.add(token, result.token), part.getCount()),
+                    t.less(column, t.index(getLayout(part).getRows()))));
+  return stores ? t.both(found, stores) : found;
+}
+
+/// Activation scale, bias, residual.
+Value WarpLinear::getResult(const LaneSum &result, PackedLinearOp part,
+                            Value bytes, Value tile, Value token) {
+  Value at = t.add(token, result.token), y = result.sum;
+  if (Value scale = part.getActivationScale())
+    y = t.mulf(y, t.load(scale, {at, t.index(0)}));
+  if (layout.getBias()) {
+    int64_t first = getLayout(part).getBiasOffset();
+    Value offset =
+        t.add(getTileOffset(tile), t.add(t.mul(result.row, 4), first));
+    y = t.addf(y, t.loadAsF32(bytes, offset, t.b.getF32Type()));
+  }
+  if (result.residual)
+    return t.addf(y, result.residual);
+  Value column = t.add(t.mul(tile, kRows), result.row);
+  if (Value residual = part.getResidual())
+    return t.addf(y, t.load(residual, {at, column}));
+  return y;
+}
+
+void WarpLinear::storeIn(PackedLinearOp part, Value bytes,
+                         const LaneSum &result, Value tile, Value token,
+                         Value stores) {
+  t.ifThen(exists(result, part, tile, token, stores), [&] {
+    Value column = t.add(t.mul(tile, kRows), result.row);
+    t.store(getResult(result, part, bytes, tile, token), part.getInto().front(),
+            {t.add(token, result.token), column});
+  });
+}
+
+/// Of one token: the lane has a row of both.
+void WarpLinear::storeGated(ArrayRef<LaneSum> results, Value tile,
+                            Value token) {
+  const LaneSum &gate = results[0], &up = results[1];
+  t.ifThen(exists(gate, op, tile, token, gate.stores), [&] {
+    Value y =
+        getGated(t, getResult(gate, group.ops[0], bytesOf[0], tile, token),
+                 getResult(up, group.ops[1], bytesOf[1], tile, token));
+    t.store(y, group.gated.getInto().front(),
+            {token, t.add(t.mul(tile, kRows), gate.row)});
   });
 }
 
@@ -165,9 +254,15 @@ struct LowerLinearToGPUPass
   void runOnOperation() override {
     SmallVector<PackedLinearOp> ops;
     getOperation()->walk([&](PackedLinearOp op) { ops.push_back(op); });
-    DenseMap<Operation *, int64_t> loaded;
-    for (PackedLinearOp op : ops) {
-      LayoutAttr layout = op.getWeight().getType().getLayout();
+    DenseMap<Operation *, int64_t> units, loaded;
+    for (PackedLinearOp op : ops)
+      units[op] = DigitLinear::countUnits(findAlike(op), blocks);
+    for (ArrayRef<PackedLinearOp> rest = ops; !rest.empty();) {
+      LinearGroup group = findLinearGroup(rest);
+      rest = rest.drop_front(group.ops.size());
+      // All that they read stands before the last one.
+      PackedLinearOp op = group.ops.back();
+      LayoutAttr layout = getLayout(op);
       if (layout.getTile() != kWarpRows) {
         op.emitOpError("on a GPU needs tiles of eight rows, not ") << layout;
         return signalPassFailure();
@@ -176,15 +271,21 @@ struct LowerLinearToGPUPass
       if (layout.isFloat()) {
         FloatLinear(op, b, blocks).run();
       } else {
-        DigitLinear linear(op, b, blocks);
+        DigitLinear linear(group, b, units[op], blocks);
         if (linear.canLoadAhead())
           linear.runAhead(findEarly(op, linear.countLoaded(), loaded));
         else
           linear.run();
       }
-      // The next op of this block may read what its other threads have written.
-      ThreadBuilder(b, op.getLoc()).synchronize();
-      op.erase();
+      // The next op of this block may read what its other threads have written,
+      // which a barrier sees to by itself.
+      Operation *last = group.gated ? group.gated.getOperation() : op;
+      if (!isa_and_nonnull<BarrierOp>(findEffect(last, /*isBehind=*/true)))
+        ThreadBuilder(b, op.getLoc()).synchronize();
+      for (PackedLinearOp each : group.ops)
+        each.erase();
+      if (group.gated)
+        group.gated.erase();
     }
   }
 };

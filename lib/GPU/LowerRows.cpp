@@ -11,6 +11,10 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
+/// Vectors of a thread that may be loaded before a barrier: what registers are
+/// left beside a linear's.
+static constexpr int64_t kMostAhead = 2;
+
 static void forEachRow(ThreadBuilder &t, StepOp op,
                        llvm::function_ref<void(Value token)> body) {
   forEachToken(t, op, [&](Value token) {
@@ -36,11 +40,38 @@ static Value sumSquares(ThreadBuilder &t, BlockRow &row,
   return row.reduce(Reduction::Sum, part, turn);
 }
 
+/// What a norm multiplies its row with and adds to it.
+struct NormWeights {
+  SmallVector<Value> weights, biases;
+};
+
+static NormWeights loadWeights(ThreadBuilder &t, RmsNormOp op, BlockRow &row,
+                               IRMapping &copies) {
+  return {row.load(getBytes(t, getAt(t.b, op.getWeight(), copies))), {}};
+}
+static NormWeights loadWeights(ThreadBuilder &t, LayerNormOp op, BlockRow &row,
+                               IRMapping &copies) {
+  return {row.load(getBytes(t, getAt(t.b, op.getWeight(), copies))),
+          row.load(getBytes(t, getAt(t.b, op.getBias(), copies)))};
+}
+
+/// The same, if they are few, before the barrier that the row waits for.
+template <typename NormOp>
+static NormWeights loadWeights(ThreadBuilder &t, NormOp op, BlockRow &row) {
+  OpBuilder::InsertionGuard guard(t.b);
+  if (row.countVectors() <= kMostAhead)
+    if (Operation *barrier = findBarrier(op))
+      t.b.setInsertionPoint(barrier);
+  IRMapping copies;
+  return loadWeights(t, op, row, copies);
+}
+
 /// The row's norm; counts the turns that its sums take.
 static SmallVector<Value> getNorm(ThreadBuilder &t, RmsNormOp op, BlockRow &row,
-                                  Value token, int64_t &turn) {
+                                  const NormWeights &with, Value token,
+                                  int64_t &turn) {
   SmallVector<Value> elements = row.load(op.getInput(), token);
-  SmallVector<Value> weights = row.load(getBytes(t, op.getWeight()));
+  const SmallVector<Value> &weights = with.weights;
   Value squares = sumSquares(t, row, elements, turn++);
   Value factor = getNormFactor(t, squares, op.getFeatures(), op.getEpsilon());
   for (auto [x, weight] : llvm::zip_equal(elements, weights))
@@ -49,10 +80,9 @@ static SmallVector<Value> getNorm(ThreadBuilder &t, RmsNormOp op, BlockRow &row,
 }
 
 static SmallVector<Value> getNorm(ThreadBuilder &t, LayerNormOp op,
-                                  BlockRow &row, Value token, int64_t &turn) {
+                                  BlockRow &row, const NormWeights &with,
+                                  Value token, int64_t &turn) {
   SmallVector<Value> elements = row.load(op.getInput(), token);
-  SmallVector<Value> weights = row.load(getBytes(t, op.getWeight()));
-  SmallVector<Value> biases = row.load(getBytes(t, op.getBias()));
   Value mean = t.divf(row.reduce(Reduction::Sum, elements, turn++),
                       t.constant(float(op.getFeatures())));
   for (Value &x : elements)
@@ -60,16 +90,19 @@ static SmallVector<Value> getNorm(ThreadBuilder &t, LayerNormOp op,
   elements = row.mask(elements);
   Value squares = sumSquares(t, row, elements, turn++);
   Value factor = getNormFactor(t, squares, op.getFeatures(), op.getEpsilon());
-  for (auto [x, weight, bias] : llvm::zip_equal(elements, weights, biases))
+  for (auto [x, weight, bias] :
+       llvm::zip_equal(elements, with.weights, with.biases))
     x = t.fma(weight, t.mulf(x, factor), bias);
   return row.mask(elements);
 }
 
 template <typename NormOp> static void lower(ThreadBuilder &t, NormOp op) {
   BlockRow row(t, op.getFeatures());
+  NormWeights with = loadWeights(t, op, row);
   forEachRow(t, op, [&](Value token) {
     int64_t turn = 0;
-    row.store(getNorm(t, op, row, token, turn), op.getInto().front(), token);
+    row.store(getNorm(t, op, row, with, token, turn), op.getInto().front(),
+              token);
   });
 }
 
@@ -126,7 +159,8 @@ static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
   });
   Value largest =
       t.maxf(row.reduce(Reduction::Maximum, sizes, turn), t.constant(1e-5f));
-  t.ifThen(t.equal(t.thread(), 0), [&] {
+  // The last thread has the fewest columns.
+  t.ifThen(t.equal(t.thread(), kThreads - 1), [&] {
     t.store(t.divf(largest, steps), scales, {token, t.index(0)});
   });
   Value factor = t.divf(steps, largest);
@@ -149,9 +183,10 @@ void mlir::tbq::lowerQuantizeActivations(ThreadBuilder &t,
 template <typename NormOp>
 static void lower(ThreadBuilder &t, NormOp norm, QuantizeActivationsOp op) {
   BlockRow row(t, norm.getFeatures());
+  NormWeights with = loadWeights(t, norm, row);
   forEachRow(t, op, [&](Value token) {
     int64_t turn = 0;
-    SmallVector<Value> elements = getNorm(t, norm, row, token, turn);
+    SmallVector<Value> elements = getNorm(t, norm, row, with, token, turn);
     quantize(t, op, row, elements, token, turn);
   });
 }
@@ -164,17 +199,14 @@ void mlir::tbq::lowerNormAndQuantize(ThreadBuilder &t, StepOp norm,
     lower(t, cast<LayerNormOp>(norm.getOperation()), op);
 }
 
-/// Whether the buffer is the worker's own, for the time of the function.
-static bool isOwn(Value buffer) {
+bool mlir::tbq::isOwn(Value buffer) {
   while (auto view = buffer.getDefiningOp<ViewLikeOpInterface>())
     buffer = view.getViewSource();
   return buffer.getDefiningOp<memref::AllocaOp>() ||
          buffer.getDefiningOp<memref::GetGlobalOp>();
 }
 
-/// Whether anything behind `op` reads the row, before one of the step's ops
-/// writes it anew: bytes of the worker's own may be used again.
-static bool isReadBehind(Operation *op, Value row) {
+bool mlir::tbq::isReadBehind(Operation *op, Value row) {
   auto uses = [&](Operation *user) {
     return llvm::is_contained(user->getOperands(), row);
   };

@@ -34,13 +34,17 @@ void mlir::tbq::lowerAdd(ThreadBuilder &t, AddOp op) {
   });
 }
 
+Value mlir::tbq::getGated(ThreadBuilder &t, Value gate, Value up) {
+  Value exp = t.exp(arith::NegFOp::create(t.b, t.loc, gate));
+  Value silu = t.divf(gate, t.addf(t.constant(1.0f), exp));
+  return t.mulf(silu, up);
+}
+
 void mlir::tbq::lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op) {
   forEachElement(t, op, op.getUnitColumns(), [&](Value token, Value column) {
     Value at[] = {token, column};
-    Value gate = t.load(op.getGate(), at);
-    Value exp = t.exp(arith::NegFOp::create(t.b, t.loc, gate));
-    Value silu = t.divf(gate, t.addf(t.constant(1.0f), exp));
-    t.store(t.mulf(silu, t.load(op.getUp(), at)), op.getInto().front(), at);
+    t.store(getGated(t, t.load(op.getGate(), at), t.load(op.getUp(), at)),
+            op.getInto().front(), at);
   });
 }
 
@@ -76,7 +80,9 @@ static bool lowerWithMeetings(ThreadBuilder &t, StepOp step) {
       .Case([&](QuantizeActivationsOp op) {
         return lowerQuantizeActivations(t, op), true;
       })
-      .Case([&](AttentionOp op) { return lowerAttention(t, op), true; })
+      .Case([&](AttentionOp op) {
+        return lowerAttention(t, op, findNeighbours(op)), true;
+      })
       .Default([](Operation *) { return false; });
 }
 
@@ -92,6 +98,32 @@ static void lowerElements(ThreadBuilder &t, StepOp step) {
       .Case([&](AppendCacheOp op) { lowerAppendCache(t, op); });
 }
 
+/// The thread's number, in a function of layers, anew for each phase, by a
+/// shuffle that nobody looks through: else all that is computed of it, most of
+/// it addresses, would be computed once, before the first layer, and held in
+/// registers that there are not.
+static void hideThread(func::FuncOp function) {
+  Location loc = function.getLoc();
+  OpBuilder b = OpBuilder::atBlockBegin(&function.front());
+  Value number = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
+  // The lane's own number, from the lane itself.
+  auto hide = [&]() -> Value {
+    ThreadBuilder t(b, loc);
+    Value lane = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), number);
+    return t.getFromLane(number, t.rem(lane, kWarpLanes));
+  };
+  Value hidden = hide();
+  for (Operation *op = &*b.getInsertionPoint(); op; op = op->getNextNode()) {
+    if (isa<BarrierOp>(op) && !op->hasAttr(kArrivesOnly)) {
+      b.setInsertionPoint(op);
+      hidden = hide();
+    }
+    op->walk([&](NVVM::ThreadIdXOp thread) {
+      thread.getResult().replaceAllUsesWith(hidden);
+    });
+  }
+}
+
 namespace {
 struct LowerStepToGPUPass
     : tbq::impl::LowerStepToGPUPassBase<LowerStepToGPUPass> {
@@ -101,6 +133,14 @@ struct LowerStepToGPUPass
     SmallVector<StepOp> ops;
     getOperation()->walk([&](StepOp op) { ops.push_back(op); });
     DenseSet<Operation *> lowered;
+    for (StepOp op : ops)
+      if (auto attention = dyn_cast<AttentionOp>(op.getOperation())) {
+        AttentionNeighbours around = findNeighbours(attention);
+        for (Operation *with :
+             {around.query.getOperation(), around.key.getOperation(),
+              around.append.getOperation()})
+          lowered.insert(with);
+      }
     for (StepOp op : ops) {
       if (QuantizeActivationsOp quantize = findQuantize(op)) {
         OpBuilder b(quantize);
@@ -118,8 +158,13 @@ struct LowerStepToGPUPass
           t.synchronize();
         }
       }
-      op->erase();
     }
+    for (StepOp op : ops)
+      op->erase();
+    getOperation()->walk([](func::FuncOp function) {
+      if (function.isPrivate())
+        hideThread(function);
+    });
   }
 };
 } // namespace

@@ -5,7 +5,7 @@
 #ifndef TBQ_GPU_LOWERSTEP_H
 #define TBQ_GPU_LOWERSTEP_H
 
-#include "ThreadBuilder.h"
+#include "WarpAttention.h"
 
 namespace mlir::tbq {
 
@@ -15,6 +15,8 @@ void lowerAddPositions(ThreadBuilder &t, AddPositionsOp op);
 void lowerSelectRows(ThreadBuilder &t, SelectRowsOp op);
 void lowerAdd(ThreadBuilder &t, AddOp op);
 void lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op);
+/// silu(gate) * up
+Value getGated(ThreadBuilder &t, Value gate, Value up);
 void lowerActivation(ThreadBuilder &t, ActivationOp op);
 void lowerRope(ThreadBuilder &t, RopeOp op);
 void lowerAppendCache(ThreadBuilder &t, AppendCacheOp op);
@@ -24,7 +26,16 @@ void lowerRmsNorm(ThreadBuilder &t, RmsNormOp op);
 void lowerLayerNorm(ThreadBuilder &t, LayerNormOp op);
 void lowerGroupSums(ThreadBuilder &t, GroupSumsOp op);
 void lowerQuantizeActivations(ThreadBuilder &t, QuantizeActivationsOp op);
-void lowerAttention(ThreadBuilder &t, AttentionOp op);
+/// And what `around` it is done with it.
+void lowerAttention(ThreadBuilder &t, AttentionOp op,
+                    AttentionNeighbours around);
+AttentionNeighbours findNeighbours(AttentionOp op);
+
+/// Whether the buffer is the block's own, for the time of the function.
+bool isOwn(Value buffer);
+/// Whether anything behind `op` reads the row, before one of the step's ops
+/// writes it anew: bytes of the block's own may be used again.
+bool isReadBehind(Operation *op, Value row);
 
 /// What alone reads the row that a norm makes, of a step of one token, and can
 /// be lowered together with it; else null.

@@ -19,6 +19,8 @@ using namespace mlir;
 using namespace mlir::tbq;
 using LLVM::AtomicOrdering;
 
+static constexpr const char *kArrive = "tbq_barrier_arrive";
+static constexpr const char *kWait = "tbq_barrier_wait";
 /// All blocks of the launch, and no more.
 static constexpr const char *kScope = "device";
 /// More than any GPU has processors. Known, divisions by it take 32 bits.
@@ -74,42 +76,59 @@ static Value getTimes(OpBuilder &b, Location loc, Value barrier, Value number) {
                              ArrayRef<LLVM::GEPArg>{own});
 }
 
-/// void tbq_barrier_wait(tbq_device_barrier *barrier)
+/// A function of one barrier, with a block to begin in; `more`: arguments
+/// behind the barrier and before the number of the times to note, if any.
+static LLVM::LLVMFuncOp addFunction(OpBuilder &b, ModuleOp module,
+                                    StringRef name, Type result,
+                                    ArrayRef<Type> more) {
+  b.setInsertionPointToEnd(module.getBody());
+  SmallVector<Type> types = {LLVM::LLVMPointerType::get(b.getContext())};
+  types.append(more.begin(), more.end());
+  if (countPhases(module) > 0)
+    types.push_back(b.getI64Type());
+  auto function = LLVM::LLVMFuncOp::create(
+      b, module.getLoc(), name, LLVM::LLVMFunctionType::get(result, types),
+      LLVM::Linkage::Internal);
+  b.setInsertionPointToEnd(function.addEntryBlock(b));
+  return function;
+}
+
+/// Whether this is the block's first thread.
+static Value isFirstThread(OpBuilder &b, Location loc) {
+  Value thread = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
+  return LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::eq, thread,
+                              constant(b, loc, 0));
+}
+
+/// int32 tbq_barrier_arrive(tbq_device_barrier *barrier)
 /// Each block adds to one counter, the first of them what the others leave of
 /// 2^31: the highest bit changes when all have arrived. Thread 0 has looked at
-/// it before, so that nothing waits for the addition. Before that stands a
-/// fence, since NVPTX drops the addition's order without a word; who looks out
-/// acquires: a second fence would wait for the addition's way and back.
-/// A second argument is the number of the times to note.
-static void buildBarrier(ModuleOp module) {
-  OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
+/// it before, so that nothing waits for the addition, and gets what it saw.
+/// Before that stands a fence, since NVPTX drops the addition's order without a
+/// word.
+static void buildArrival(ModuleOp module) {
+  OpBuilder b(module.getContext());
   Location loc = module.getLoc();
   Type i32 = b.getI32Type();
-  const bool isTimed = countPhases(module) > 0;
-  LLVM::LLVMFuncOp function =
-      isTimed ? createBarrier(module, {b.getI64Type()}) : createBarrier(module);
-  Block *entry = function.addEntryBlock(b);
+  LLVM::LLVMFuncOp function = addFunction(b, module, kArrive, i32, {});
   auto addBlock = [&] {
-    return b.createBlock(&function.getBody(), function.getBody().end());
+    return OpBuilder(module.getContext())
+        .createBlock(&function.getBody(), function.getBody().end());
   };
   Block *look = addBlock(), *meet = addBlock(), *arrive = addBlock(),
-        *wait = addBlock(), *arrived = addBlock(), *done = addBlock();
+        *done = addBlock();
   Value seen = meet->addArgument(i32, loc);
-  Value barrier = entry->getArgument(0), zero;
-  auto load = [&](AtomicOrdering ordering) {
-    return loadCounter(b, loc, barrier, ordering, kScope);
-  };
+  Value barrier = function.getArgument(0);
 
-  b.setInsertionPointToEnd(entry);
-  zero = constant(b, loc, 0);
-  Value thread = NVVM::ThreadIdXOp::create(b, loc, i32);
-  Value first =
-      LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::eq, thread, zero);
+  Value first = isFirstThread(b, loc);
+  Value zero = constant(b, loc, 0);
   LLVM::CondBrOp::create(b, loc, first, look, ValueRange(), meet,
                          ValueRange{zero});
 
   b.setInsertionPointToEnd(look);
-  LLVM::BrOp::create(b, loc, ValueRange{load(AtomicOrdering::monotonic)}, meet);
+  Value looked =
+      loadCounter(b, loc, barrier, AtomicOrdering::monotonic, kScope);
+  LLVM::BrOp::create(b, loc, ValueRange{looked}, meet);
 
   b.setInsertionPointToEnd(meet);
   NVVM::Barrier0Op::create(b, loc);
@@ -117,7 +136,9 @@ static void buildBarrier(ModuleOp module) {
                          ValueRange());
 
   b.setInsertionPointToEnd(arrive);
-  Value came = isTimed ? readClock(b, loc) : Value();
+  if (countPhases(module) > 0)
+    LLVM::StoreOp::create(b, loc, readClock(b, loc),
+                          getTimes(b, loc, barrier, function.getArgument(1)));
   Value others =
       LLVM::SubOp::create(b, loc, countBlocks(b, loc), constant(b, loc, 1));
   Value rest =
@@ -129,26 +150,52 @@ static void buildBarrier(ModuleOp module) {
   LLVM::FenceOp::create(b, loc, AtomicOrdering::acq_rel, kScope);
   LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add, barrier, amount,
                             AtomicOrdering::monotonic, kScope);
+  LLVM::BrOp::create(b, loc, ValueRange(), done);
+
+  b.setInsertionPointToEnd(done);
+  LLVM::ReturnOp::create(b, loc, seen);
+}
+
+/// void tbq_barrier_wait(tbq_device_barrier *barrier, int32 seen)
+/// Thread 0 waits for the highest bit to change. Who looks out acquires: a
+/// second fence would wait for the addition's way and back.
+static void buildWait(ModuleOp module) {
+  OpBuilder b(module.getContext());
+  Location loc = module.getLoc();
+  const bool isTimed = countPhases(module) > 0;
+  LLVM::LLVMFuncOp function =
+      addFunction(b, module, kWait, LLVM::LLVMVoidType::get(b.getContext()),
+                  {b.getI32Type()});
+  auto addBlock = [&] {
+    return OpBuilder(module.getContext())
+        .createBlock(&function.getBody(), function.getBody().end());
+  };
+  Block *begin = addBlock(), *wait = addBlock(), *arrived = addBlock(),
+        *done = addBlock();
+  Value barrier = function.getArgument(0), seen = function.getArgument(1);
+  LLVM::CondBrOp::create(b, loc, isFirstThread(b, loc), begin, ValueRange(),
+                         done, ValueRange());
+
+  b.setInsertionPointToEnd(begin);
   // Asked for while others are waited for.
   Value times =
-      isTimed ? getTimes(b, loc, barrier, entry->getArgument(1)) : Value();
+      isTimed ? getTimes(b, loc, barrier, function.getArgument(2)) : Value();
   LLVM::BrOp::create(b, loc, ValueRange(), wait);
 
   b.setInsertionPointToEnd(wait);
-  Value changed =
-      LLVM::XOrOp::create(b, loc, load(AtomicOrdering::acquire), seen);
-  Value all =
-      LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::slt, changed, zero);
+  Value changed = LLVM::XOrOp::create(
+      b, loc, loadCounter(b, loc, barrier, AtomicOrdering::acquire, kScope),
+      seen);
+  Value all = LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::slt, changed,
+                                   constant(b, loc, 0));
   LLVM::CondBrOp::create(b, loc, all, arrived, ValueRange(), wait,
                          ValueRange());
 
   b.setInsertionPointToEnd(arrived);
-  if (isTimed) {
-    LLVM::StoreOp::create(b, loc, came, times);
+  if (isTimed)
     LLVM::StoreOp::create(
         b, loc, readClock(b, loc),
         getFieldAddress(b, loc, times, offsetof(tbq_device_time, left)));
-  }
   LLVM::BrOp::create(b, loc, ValueRange(), done);
 
   b.setInsertionPointToEnd(done);
@@ -156,13 +203,30 @@ static void buildBarrier(ModuleOp module) {
   LLVM::ReturnOp::create(b, loc, ValueRange());
 }
 
-static void lowerTimedBarrier(BarrierOp op, int64_t phases) {
+/// Calls one of the two, behind what `more` says of the barrier's times.
+static LLVM::CallOp call(BarrierOp op, StringRef name, TypeRange results,
+                         ValueRange more, int64_t phases) {
   OpBuilder b(op);
-  ThreadBuilder t(b, op.getLoc());
-  Value number = t.add(t.mul(op.getLayer(), phases), int64_t(*op.getPhase()));
-  lowerBarrier(
-      op, arith::IndexCastOp::create(b, op.getLoc(), b.getI64Type(), number)
-              .getResult());
+  SmallVector<Value> arguments = {op.getTeam()};
+  arguments.append(more.begin(), more.end());
+  if (op.getPhase()) {
+    ThreadBuilder t(b, op.getLoc());
+    Value number = t.add(t.mul(op.getLayer(), phases), int64_t(*op.getPhase()));
+    arguments.push_back(
+        arith::IndexCastOp::create(b, op.getLoc(), b.getI64Type(), number));
+  }
+  return LLVM::CallOp::create(b, op.getLoc(), results, name, arguments);
+}
+
+/// Arrives, and waits, at once or, where the two stand apart, in two places:
+/// `seen` goes from one to the other.
+static void lowerBarrier(BarrierOp op, int64_t phases, Value &seen) {
+  if (!op->hasAttr(kWaitsOnly))
+    seen = call(op, kArrive, IntegerType::get(op.getContext(), 32), {}, phases)
+               .getResult();
+  if (!op->hasAttr(kArrivesOnly))
+    call(op, kWait, {}, seen, phases);
+  op.erase();
 }
 
 static void lowerOps(func::FuncOp function, int64_t phases) {
@@ -172,6 +236,7 @@ static void lowerOps(func::FuncOp function, int64_t phases) {
         b, op->getLoc(), b.getIndexType(), number)});
     op->erase();
   };
+  Value seen;
   function.walk([&](Operation *op) {
     OpBuilder b(op);
     if (isa<WorkerOp>(op)) {
@@ -179,37 +244,12 @@ static void lowerOps(func::FuncOp function, int64_t phases) {
     } else if (isa<WorkersOp>(op)) {
       replace(op, countBlocks(b, op->getLoc()));
     } else if (auto barrier = dyn_cast<BarrierOp>(op)) {
-      if (barrier.getPhase())
-        lowerTimedBarrier(barrier, phases);
-      else
-        lowerBarrier(barrier);
+      lowerBarrier(barrier, phases, seen);
     } else if (auto observe = dyn_cast<ObserveOp>(op)) {
       ThreadBuilder t(b, op->getLoc());
       lowerObserve(t, observe);
     }
   });
-}
-
-/// The thread's number, in a function of layers, as if each might have another:
-/// else all that is computed of it, most of it addresses, would be computed
-/// once before the first layer and held in registers that there are not.
-static void hideThread(func::FuncOp function) {
-  SmallVector<NVVM::ThreadIdXOp> numbers;
-  function.walk([&](NVVM::ThreadIdXOp op) { numbers.push_back(op); });
-  OpBuilder b = OpBuilder::atBlockBegin(&function.front());
-  Type i32 = b.getI32Type();
-  Value number = NVVM::ThreadIdXOp::create(b, function.getLoc(), i32);
-  Value hidden = LLVM::InlineAsmOp::create(
-                     b, function.getLoc(), i32, number, /*asm_string=*/"",
-                     /*constraints=*/"=r,0", /*has_side_effects=*/true,
-                     /*is_align_stack=*/false, LLVM::TailCallKind::None,
-                     /*asm_dialect=*/LLVM::AsmDialectAttr(),
-                     /*operand_attrs=*/ArrayAttr())
-                     .getResult(0);
-  for (NVVM::ThreadIdXOp op : numbers) {
-    op.getResult().replaceAllUsesWith(hidden);
-    op.erase();
-  }
 }
 
 namespace {
@@ -220,11 +260,10 @@ struct LowerTeamToGPUPass
     const int64_t phases = countPhases(module);
     for (auto function : module.getOps<func::FuncOp>()) {
       convertTeamToPointer(function);
-      if (function.isPrivate())
-        hideThread(function);
       lowerOps(function, phases);
     }
-    buildBarrier(module);
+    buildArrival(module);
+    buildWait(module);
     buildWindowObserve(module);
   }
 };

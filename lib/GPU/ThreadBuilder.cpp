@@ -225,6 +225,11 @@ Value mlir::tbq::getAt(OpBuilder &b, Value value, IRMapping &copies) {
 Operation *mlir::tbq::findBarrier(Operation *op) {
   while (op && !isa<BarrierOp>(op))
     op = op->getPrevNode();
+  if (op && !op->hasAttr(kWaitsOnly)) {
+    UnitAttr half = UnitAttr::get(op->getContext());
+    OpBuilder(op).clone(*op)->setAttr(kArrivesOnly, half);
+    op->setAttr(kWaitsOnly, half);
+  }
   return op;
 }
 
@@ -327,7 +332,14 @@ Value ThreadBuilder::combine(Reduction reduction, Value x, Value y) {
   return getElementTypeOrSelf(x).isF32() ? addf(x, y) : add(x, y);
 }
 
+Value ThreadBuilder::reduceAllLanes(Value x, NVVM::ReduxKind kind) {
+  return NVVM::ReduxOp::create(b, loc, b.getI32Type(), x, kind,
+                               constantI32(-1));
+}
+
 Value ThreadBuilder::reduceWarp(Reduction reduction, Value x, int64_t lanes) {
+  if (lanes == kWarpLanes && x.getType().isInteger(32))
+    return reduceAllLanes(x, NVVM::ReduxKind::ADD);
   for (int64_t distance = lanes / 2; distance; distance /= 2)
     x = combine(reduction, x, shuffle(x, distance));
   return x;
@@ -335,7 +347,12 @@ Value ThreadBuilder::reduceWarp(Reduction reduction, Value x, int64_t lanes) {
 
 Value ThreadBuilder::reduceBlock(Reduction reduction, Value x, int64_t turn) {
   Value shared = getShared("reduction", 2 * kWarps);
-  Value part = reduceWarp(reduction, x);
+  // Floats without a sign are in the order of their bits.
+  Value part = reduction == Reduction::Maximum
+                   ? bitcast(reduceAllLanes(bitcast(x, b.getI32Type()),
+                                            NVVM::ReduxKind::UMAX),
+                             b.getF32Type())
+                   : reduceWarp(reduction, x);
   // What the reduction before the last left has been read when all have met
   // at the last.
   int64_t first = turn % 2 * kWarps;

@@ -123,8 +123,11 @@ public:
   Value shuffle(Value x, int64_t distance); // of the lane at lane ^ distance
   Value getFromLane(Value x, Value lane);
   Value reduceWarp(Reduction reduction, Value x, int64_t lanes = kWarpLanes);
-  /// The same over the block's warps, of f32. Its threads meet once: of two
-  /// reductions behind one another, one takes an even turn and one an odd one.
+  /// The same of i32 by one instruction.
+  Value reduceAllLanes(Value x, NVVM::ReduxKind kind);
+  /// The same over the block's warps, of f32, for a maximum none less than 0.
+  /// Its threads meet once: of two reductions behind one another, one takes an
+  /// even turn and one an odd one.
   Value reduceBlock(Reduction reduction, Value x, int64_t turn);
   Value combine(Reduction reduction, Value x, Value y);
   /// A buffer of `floats` that the block's threads share, one for each name.
@@ -147,7 +150,13 @@ void forEachToken(ThreadBuilder &t, StepOp op,
 /// `value` where `b` stands: itself, or computed again from what is there.
 Value getAt(OpBuilder &b, Value value, IRMapping &copies);
 
-/// The barrier that stands before `op` in its block; null: none does.
+/// Attributes of a barrier of which another op is the other half.
+inline constexpr const char *kArrivesOnly = "tbq.arrives",
+                            *kWaitsOnly = "tbq.waits";
+
+/// The barrier that stands before `op` in its block; null: none does. It only
+/// waits: what is put before it runs when the block has arrived, behind all
+/// that it has written, while others are waited for.
 Operation *findBarrier(Operation *op);
 
 /// The bytes of a packed weight.

@@ -11,40 +11,95 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
+static constexpr int64_t kFewKeys = 8; // of a block
+
 WarpAttention::WarpAttention(ThreadBuilder &t, AttentionOp op,
-                             AttentionPlace place, Value token, Value head)
-    : t(t), op(op), type(op.getCacheType()),
+                             AttentionNeighbours around, AttentionPlace place,
+                             Value token, Value head)
+    : t(t), op(op), around(around), type(op.getCacheType()),
       cache(t.b, t.loc, type, place.layer,
             t.div(head, op.getHeads() / type.getKvHeads())),
       token(token), head(head),
       kvHead(t.div(head, op.getHeads() / type.getKvHeads())),
       position(t.add(place.position, token)),
-      perLoad(16 / type.getElementBytes()), keyLanes(kBlock / perLoad),
-      keyLoads(llvm::divideCeil(type.getHeadDim() * keyLanes, kWarpLanes)),
+      perLoad(16 / type.getElementBytes()),
       valueVectors(type.getPaddedHeadDim() / perLoad),
       valueLanes(
           std::min<int64_t>(llvm::PowerOf2Ceil(valueVectors), kWarpLanes)),
       valuePieces(llvm::divideCeil(valueVectors, valueLanes)),
-      valueLoads(kBlock * valueLanes / kWarpLanes) {}
+      // So few that many warps have some, if all lanes have a value to load.
+      keys(std::clamp<int64_t>(kWarpLanes / valueLanes, kFewKeys,
+                               CacheType::kBlock)),
+      valueLoads(keys * valueLanes / kWarpLanes), keyLanes(keys / perLoad),
+      keyLoads(llvm::divideCeil(type.getHeadDim() * keyLanes, kWarpLanes)) {}
 
-void WarpAttention::loadOwnRows() {
-  int64_t headDim = type.getHeadDim();
-  for (int64_t load = 0; load < keyLoads; ++load) {
-    auto [feature, exists] = getKeyFeature(load);
-    Value column = t.add(t.mul(head, headDim), feature);
-    Value q = t.load(op.getQuery(), {token, column});
-    query.push_back(exists ? t.select(exists, q, t.constant(0.0f)) : q);
-    if (op.getKey())
-      ownKey.push_back(loadOwn(op.getKey(), feature));
+SmallVector<Value> WarpAttention::loadKeyFeatures(Value rows, RopeOp rope,
+                                                  Value head) {
+  int64_t headDim = type.getHeadDim(), half = headDim / 2;
+  Value input = rope ? rope.getInput() : rows;
+  auto load = [&](Value feature) {
+    return t.load(input, {token, t.add(t.mul(head, headDim), feature)});
+  };
+  SmallVector<Value> features, values;
+  for (int64_t number = 0; number < keyLoads; ++number) {
+    features.push_back(getKeyFeature(number).first);
+    values.push_back(load(features.back()));
   }
-  if (!op.getValue())
-    return;
+  if (!rope)
+    return values;
+  LayoutAttr layout = cast<PackedType>(rope.getTable().getType()).getLayout();
+  Value table = getBytes(t, rope.getTable());
+  Value angles = t.mul(t.add(rope.getPosition(), token), layout.getTileBytes());
+  // A pair's other feature is the lane's too, where halves have as many loads.
+  const bool hasPairs = half % (kWarpLanes / keyLanes) == 0;
+  SmallVector<Value> rotated;
+  for (int64_t number = 0; number < keyLoads; ++number) {
+    Value feature = features[number];
+    Value isLow = t.less(feature, t.index(half));
+    Value pair = t.select(isLow, feature, t.sub(feature, t.index(half)));
+    Value other = hasPairs ? values[(number + keyLoads / 2) % keyLoads]
+                           : load(t.select(isLow, t.add(feature, half), pair));
+    Value at = t.add(angles, t.mul(pair, 4));
+    Value cosine = t.loadAsF32(table, at, t.b.getF32Type());
+    Value sine = t.loadAsF32(table, t.add(at, 4 * half), t.b.getF32Type());
+    Value part = t.mulf(other, sine);
+    Value negative = arith::NegFOp::create(t.b, t.loc, part);
+    rotated.push_back(t.addf(t.mulf(values[number], cosine),
+                             t.select(isLow, negative, part)));
+  }
+  return rotated;
+}
+
+void WarpAttention::loadOwnValue() {
+  // As many as stand side by side whatever the head.
+  int64_t headDim = type.getHeadDim(), most = headDim % 4 ? 1 : 4;
+  auto vector = VectorType::get({most}, t.b.getF32Type());
+  Value head = t.mul(kvHead, headDim);
   for (int64_t piece = 0; piece < valuePieces; ++piece) {
     Value first = t.mul(getValueVector(piece).first, perLoad);
-    for (int64_t i = 0; i < perLoad; ++i)
-      ownValue.push_back(
-          loadOwn(op.getValue(), t.min(t.add(first, i), t.index(headDim - 1))));
+    for (int64_t i = 0; i < perLoad; i += most) {
+      Value feature = t.min(t.add(first, i), t.index(headDim - most));
+      Value four =
+          t.loadVector(op.getValue(), {token, t.add(head, feature)}, vector);
+      for (int64_t part = 0; part < most; ++part)
+        ownValue.push_back(t.extract(four, part));
+    }
   }
+  for (Value &value : ownValue)
+    value = roundToCache(value);
+}
+
+void WarpAttention::loadOwnRows() {
+  query = loadKeyFeatures(op.getQuery(), around.query, head);
+  for (int64_t number = 0; number < keyLoads; ++number)
+    if (Value exists = getKeyFeature(number).second)
+      query[number] = t.select(exists, query[number], t.constant(0.0f));
+  if (!op.getKey())
+    return;
+  ownKey = loadKeyFeatures(op.getKey(), around.key, kvHead);
+  for (Value &key : ownKey)
+    key = roundToCache(key);
+  loadOwnValue();
 }
 
 Value WarpAttention::roundToCache(Value x) {
@@ -52,11 +107,6 @@ Value WarpAttention::roundToCache(Value x) {
   return element.isF32()
              ? x
              : t.toF32(arith::TruncFOp::create(t.b, t.loc, element, x));
-}
-
-Value WarpAttention::loadOwn(Value rows, Value feature) {
-  Value column = t.add(t.mul(kvHead, type.getHeadDim()), feature);
-  return roundToCache(t.load(rows, {token, column}));
 }
 
 std::pair<Value, Value> WarpAttention::getKeyFeature(int64_t load) {
@@ -83,13 +133,17 @@ Value WarpAttention::getValueKey(int64_t load) {
 WarpAttention::Block WarpAttention::load(Value block) {
   auto vector = VectorType::get({perLoad}, type.getElementType());
   Block loaded;
+  int64_t inCache = CacheType::kBlock / keys;
   for (int64_t load = 0; load < keyLoads; ++load) {
-    Value row = cache.getKeyOffset(block, getKeyFeature(load).first);
-    Value offset = t.add(row, t.mul(t.rem(t.lane(), keyLanes), 16));
+    Value row =
+        cache.getKeyOffset(t.div(block, inCache), getKeyFeature(load).first);
+    Value vectors = t.add(t.mul(t.rem(block, inCache), keyLanes),
+                          t.rem(t.lane(), keyLanes));
+    Value offset = t.add(row, t.mul(vectors, 16));
     loaded.keys.push_back(t.loadBytes(op.getCache(), offset, vector));
   }
   for (int64_t load = 0; load < valueLoads; ++load) {
-    Value at = t.add(t.mul(block, kBlock), getValueKey(load));
+    Value at = t.add(t.mul(block, keys), getValueKey(load));
     for (int64_t piece = 0; piece < valuePieces; ++piece) {
       Value first = t.mul(getValueVector(piece).first, perLoad);
       loaded.values.push_back(
@@ -123,16 +177,20 @@ SmallVector<Value> WarpAttention::addLanes(SmallVector<Value> sums,
 Value WarpAttention::getScore(Value block, const Block &loaded) {
   SmallVector<Value> dots(perLoad, t.constant(0.0f));
   Value first =
-      t.add(t.mul(block, kBlock), t.mul(t.rem(t.lane(), keyLanes), perLoad));
+      t.add(t.mul(block, keys), t.mul(t.rem(t.lane(), keyLanes), perLoad));
   for (int64_t load = 0; load < keyLoads; ++load)
-    for (int64_t i = 0; i < perLoad; ++i) {
-      Value key = t.toF32(t.extract(loaded.keys[load], i));
-      if (op.getKey())
-        key = t.select(t.same(t.add(first, i), position), ownKey[load], key);
-      dots[i] = t.fma(query[load], key, dots[i]);
-    }
+    for (int64_t i = 0; i < perLoad; ++i)
+      dots[i] =
+          t.fma(query[load], t.toF32(t.extract(loaded.keys[load], i)), dots[i]);
+  if (op.getKey()) {
+    Value own = t.constant(0.0f);
+    for (auto [q, key] : llvm::zip_equal(query, ownKey))
+      own = t.fma(q, key, own);
+    for (int64_t i = 0; i < perLoad; ++i)
+      dots[i] = t.select(t.same(t.add(first, i), position), own, dots[i]);
+  }
   Value dot = addLanes(dots, keyLanes)[0];
-  Value key = t.add(first, t.div(t.rem(t.lane(), kBlock), keyLanes));
+  Value key = t.add(first, t.div(t.rem(t.lane(), keys), keyLanes));
   return t.select(t.less(key, t.add(position, 1)),
                   t.mulf(dot, t.constant(op.getScale().convertToFloat())),
                   t.constant(-INFINITY));
@@ -144,12 +202,12 @@ SmallVector<Value> WarpAttention::addBlock(Value block, const Block &loaded,
                                            ValueRange state) {
   Value score = getScore(block, loaded);
   Value largest =
-      t.maxf(state[0], t.reduceWarp(Reduction::Maximum, score, kBlock));
+      t.maxf(state[0], t.reduceWarp(Reduction::Maximum, score, keys));
   Value weight = t.exp(t.subf(score, largest));
   Value decay = t.exp(t.subf(state[0], largest));
   SmallVector<Value> next = {
       largest,
-      t.fma(state[1], decay, t.reduceWarp(Reduction::Sum, weight, kBlock))};
+      t.fma(state[1], decay, t.reduceWarp(Reduction::Sum, weight, keys))};
   for (Value sum : state.drop_front(2))
     next.push_back(t.mulf(sum, decay));
   // Keys past the token weigh 0; the cache holds zeros or older values there.
@@ -158,7 +216,7 @@ SmallVector<Value> WarpAttention::addBlock(Value block, const Block &loaded,
     Value lane = t.add(t.mul(t.rem(key, perLoad), keyLanes),
                        t.div(key, perLoad)); // that has its score
     Value own = t.getFromLane(weight, lane);
-    Value isOwn = t.same(t.add(t.mul(block, kBlock), key), position);
+    Value isOwn = t.same(t.add(t.mul(block, keys), key), position);
     for (int64_t i = 0; i < valuePieces * perLoad; ++i) {
       Value vector = loaded.values[load * valuePieces + i / perLoad];
       Value value = t.toF32(t.extract(vector, i % perLoad));
@@ -187,6 +245,8 @@ SmallVector<Value> WarpAttention::loadFirst(Value exists) {
 
 void WarpAttention::run(Value shared, Value base, ValueRange loaded) {
   loadOwnRows();
+  if (around.append)
+    append();
   SmallVector<Value> none(2 + valuePieces * perLoad, t.constant(0.0f));
   none[0] = t.constant(-1e30f);
   Value blocks = countBlocks();
@@ -227,4 +287,35 @@ void WarpAttention::run(Value shared, Value base, ValueRange loaded) {
     else
       store();
   }
+}
+
+void WarpAttention::append() {
+  int64_t headDim = type.getHeadDim(),
+          group = op.getHeads() / type.getKvHeads();
+  Type element = type.getElementType();
+  Value stores =
+      t.both(t.equal(t.rem(head, group), 0), t.equal(t.warp(), kWarps - 1));
+  t.ifThen(stores, [&] {
+    Value block = t.div(position, CacheType::kBlock);
+    Value place =
+        t.mul(t.rem(position, CacheType::kBlock), type.getElementBytes());
+    // A feature's lanes have the same.
+    for (int64_t load = 0; load < keyLoads; ++load) {
+      Value feature = getKeyFeature(load).first;
+      t.storeF32As(ownKey[load], op.getCache(),
+                   t.add(cache.getKeyOffset(block, feature), place), element);
+    }
+    for (int64_t i = 0; i < valuePieces * perLoad; ++i) {
+      Value vector = getValueVector(i / perLoad).first;
+      Value feature = t.add(t.mul(vector, perLoad), i % perLoad);
+      auto store = [&] {
+        t.storeF32As(ownValue[i], op.getCache(),
+                     cache.getValueOffset(position, feature), element);
+      };
+      if (headDim % perLoad)
+        t.ifThen(t.less(feature, t.index(headDim)), store);
+      else
+        store();
+    }
+  });
 }

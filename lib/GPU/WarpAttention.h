@@ -19,11 +19,18 @@ struct AttentionPlace {
   Value layer, position;
 };
 
+/// What stands around an attention that takes the token's key as it is, and is
+/// done with it, head by head; each null if it is not there.
+struct AttentionNeighbours {
+  RopeOp query, key; // rotate rows that nothing else reads
+  AppendCacheOp append;
+};
+
 class WarpAttention {
 public:
   /// For a query head of a token, where `t` stands.
-  WarpAttention(ThreadBuilder &t, AttentionOp op, AttentionPlace place,
-                Value token, Value head);
+  WarpAttention(ThreadBuilder &t, AttentionOp op, AttentionNeighbours around,
+                AttentionPlace place, Value token, Value head);
 
   /// What run takes as `loaded`: the warp's first block, if the head `exists`.
   /// An op that has the token's own key may have it loaded before the barrier
@@ -42,17 +49,21 @@ public:
   }
 
 private:
-  static constexpr int64_t kBlock = CacheType::kBlock;
-
   /// A block's keys and values as they were loaded: vectors of elements.
   struct Block {
     SmallVector<Value> keys, values;
   };
 
   void loadOwnRows();
+  /// The lane's features of a head of a row, rotated if by `rope`.
+  SmallVector<Value> loadKeyFeatures(Value rows, RopeOp rope, Value head);
+  void loadOwnValue();
+  /// Of the first query head that reads a kv head, the last warp stores the
+  /// token's key and value in the cache: it is the last to have keys to read.
+  void append();
   Block load(Value block);
   SmallVector<Value> loadIf(Value exists, Value block);
-  Value countBlocks() { return t.add(t.div(position, kBlock), 1); }
+  Value countBlocks() { return t.add(t.div(position, keys), 1); }
   Value getScore(Value block, const Block &loaded);
   SmallVector<Value> addBlock(Value block, const Block &loaded,
                               ValueRange state);
@@ -67,7 +78,6 @@ private:
 
   /// As the cache holds it.
   Value roundToCache(Value x);
-  Value loadOwn(Value rows, Value feature);
   /// Adds up over the lanes that are `first`, 2 `first` .. 16 apart, to all of
   /// them. They divide the sums they have, as far as these go: a lane keeps
   /// each n-th, of n lanes the one in whose place it stands.
@@ -75,16 +85,18 @@ private:
 
   ThreadBuilder &t;
   AttentionOp op;
+  AttentionNeighbours around;
   CacheType type;
   CacheHead cache;
   Value token, head, kvHead, position;
   int64_t perLoad;          // elements of 16 bytes
-  int64_t keyLanes;         // that share a feature of a block's keys
-  int64_t keyLoads;         // of a block's keys, by a lane
   int64_t valueVectors;     // of a key's value
   int64_t valueLanes;       // that have a key's value, or a piece of it
   int64_t valuePieces;      // of a key's value
+  int64_t keys;             // of a block
   int64_t valueLoads;       // of a block's values, by a lane, each a piece
+  int64_t keyLanes;         // that share a feature of a block's keys
+  int64_t keyLoads;         // of a block's keys, by a lane
   SmallVector<Value> query; // of the lane's features of keys
   SmallVector<Value> ownKey, ownValue; // the token's, if the op has them
 };

@@ -10,6 +10,7 @@
 #ifndef TBQ_GPU_WARPLINEAR_H
 #define TBQ_GPU_WARPLINEAR_H
 
+#include "LinearGroup.h"
 #include "ThreadBuilder.h"
 
 namespace mlir::tbq {
@@ -17,18 +18,21 @@ namespace mlir::tbq {
 /// One of a tile's sums that a lane holds, of a row counted from the tile's
 /// first and a token from the first of those that the tile meets at once. Lanes
 /// may hold the same: `stores` says which one writes it (null: this one).
-/// `residual`: what is added to it, where it has been loaded.
+/// `residual`: what is added to it, where it has been loaded. `number`: of the
+/// tile, of those that a warp has at once.
 struct LaneSum {
   Value sum, row, token, stores, residual = Value();
+  int64_t number = 0;
 };
 
 class WarpLinear {
 public:
   /// pieces: of a tile, what its warps divide; tiles: that a warp has at once;
-  /// tokens: that a tile meets at once, at most; blocks: as many as the step is
-  /// expected to run on.
-  WarpLinear(PackedLinearOp op, OpBuilder &b, int64_t pieces, int64_t tiles,
-             int64_t tokens, int64_t blocks);
+  /// tokens: that a tile meets at once, at most; units: of as many tiles as a
+  /// warp has at once, that a step of one token divides, of all linears that
+  /// are alike; blocks: as many as the step is expected to run on.
+  WarpLinear(LinearGroup group, OpBuilder &b, int64_t pieces, int64_t tiles,
+             int64_t tokens, int64_t units, int64_t blocks);
   virtual ~WarpLinear() = default;
 
   void run();
@@ -59,6 +63,11 @@ protected:
 
   /// Byte offset of a tile.
   Value getTileOffset(Value tile);
+  /// The bytes that a tile lies in, and its number there. `number`: of those
+  /// that a warp has at once.
+  std::pair<Value, Value> findTile(Value tile, int64_t number);
+  /// Numbers of tiles from a warp's tile to its next one's place in the block.
+  int64_t getStep() const { return group.inPairs ? 1 : tiles; }
   /// Token `number` of those met at once, the last one where there are fewer.
   /// `isMet`: `number` is less than `tokens`.
   Value getToken(Value token, Value number, bool isMet);
@@ -73,18 +82,30 @@ protected:
       llvm::function_ref<Piece(Value)> load,
       llvm::function_ref<void(const Piece &, MutableArrayRef<Value>)> add);
 
-  PackedLinearOp op;
+  LinearGroup group;
+  PackedLinearOp op; // the first
   ThreadBuilder t;
-  LayoutAttr layout;
+  LayoutAttr layout; // of each but for the rows
   Value input, bytes;
-  int64_t pieces, shares; // warps that divide one tile's pieces
-  int64_t tiles;          // that a warp has at once
-  int64_t tokens;         // that a tile meets at once
+  SmallVector<Value> bytesOf; // of each of several
+  int64_t pieces, shares;     // warps that divide one tile's pieces
+  int64_t tiles;              // that a warp has at once
+  int64_t tokens;             // that a tile meets at once
+  int64_t tokenSlots;         // warps of a share that divide a tile's tokens
 
 private:
   void generateTile(Value tile, Value end, Value share, Value token);
   void combineWarps(MutableArrayRef<LaneSum> sums, Value share);
   void store(const LaneSum &result, Value tile, Value token);
+  void storeIn(PackedLinearOp part, Value bytes, const LaneSum &result,
+               Value tile, Value token, Value stores);
+  void storeGated(ArrayRef<LaneSum> results, Value tile, Value token);
+  /// Whether the result's row and token exist; `stores`: and this, if not null.
+  Value exists(const LaneSum &result, PackedLinearOp part, Value tile,
+               Value token, Value stores);
+  /// The sum with all that comes to it.
+  Value getResult(const LaneSum &result, PackedLinearOp part, Value bytes,
+                  Value tile, Value token);
 };
 
 template <typename Piece>

@@ -133,6 +133,101 @@ func.func @decode_residual(%x: memref<1x64xi8>, %sums: memref<1x16xi32>, %scale:
 
 // -----
 
+// Linears of one input, of which others read behind a barrier, are one: blocks
+// divide the tiles of all, and a tile is found in one of them.
+!wide = !tbq.packed<32x128, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+!narrow = !tbq.packed<16x128, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+// CHECK-LABEL: func.func @decode_as_one(
+func.func @decode_as_one(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %q: memref<1x32xf32>,
+    %k: memref<1x16xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  // CHECK: tbq.barrier %arg9 {tbq.arrives}
+  // CHECK: %[[WORKER:.*]] = tbq.worker %arg9
+  // CHECK: %[[WORKERS:.*]] = tbq.workers %arg9
+  // CHECK: %[[UNITS:.*]] = arith.muli %[[WORKER]], %c6
+  // CHECK: arith.divui %[[UNITS]], %[[WORKERS]]
+  // CHECK: %[[ISFIRST:.*]] = arith.cmpi slt, %{{.*}}, %c4
+  // CHECK: arith.select %[[ISFIRST]], %{{.*}}, %{{.*}} : memref<?xi8>
+  // CHECK: arith.select %[[ISFIRST]], %c0, %c4
+  // CHECK: tbq.barrier %arg9 {tbq.waits}
+  // CHECK: nvvm.mma.sync
+  // CHECK: memref.store %{{.*}}, %arg3
+  // CHECK: %[[OF:.*]] = arith.subi %{{.*}}, %c4
+  // CHECK: arith.cmpi ult, %[[OF]], %c2
+  // CHECK: memref.store %{{.*}}, %arg4
+  // What a barrier sees to, the block need not.
+  // CHECK-NOT: nvvm.barrier0
+  // CHECK: tbq.barrier
+  tbq.barrier %team
+  %one = tbq.placed_weight [0] in %section : memref<65536xi8> : !wide
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) into(%q) count(%count) range(%begin, %end)
+    : (memref<1x128xi8>, !wide, memref<1x16xi32>, memref<1x16xf32>, memref<1x32xf32>, index, index, index) -> ()
+  %other = tbq.placed_weight [4096] in %section : memref<65536xi8> : !narrow
+  tbq.packed_linear %x, %other sums(%sums) activation_scale(%scale) into(%k) count(%count) range(%begin, %count)
+    : (memref<1x128xi8>, !narrow, memref<1x16xi32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  tbq.barrier %team
+  return
+}
+
+// -----
+
+// Not if the block goes on with what it has written.
+!wide = !tbq.packed<32x128, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+!narrow = !tbq.packed<16x128, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+// CHECK-LABEL: func.func @decode_apart(
+func.func @decode_apart(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %q: memref<1x32xf32>,
+    %k: memref<1x16xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  // CHECK-NOT: tbq.worker
+  // CHECK: memref.store %{{.*}}, %arg3
+  // CHECK: nvvm.barrier0
+  // CHECK: memref.store %{{.*}}, %arg4
+  // CHECK: nvvm.barrier0
+  tbq.barrier %team
+  %one = tbq.placed_weight [0] in %section : memref<65536xi8> : !wide
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) into(%q) count(%count) range(%begin, %end)
+    : (memref<1x128xi8>, !wide, memref<1x16xi32>, memref<1x16xf32>, memref<1x32xf32>, index, index, index) -> ()
+  %other = tbq.placed_weight [4096] in %section : memref<65536xi8> : !narrow
+  tbq.packed_linear %x, %other sums(%sums) activation_scale(%scale) into(%k) count(%count) range(%begin, %count)
+    : (memref<1x128xi8>, !narrow, memref<1x16xi32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  tbq.add %k, %k into(%k) count(%count) range(%begin, %end)
+    : (memref<1x16xf32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// Of two with as many tiles a warp has one of each at once, and makes of both
+// what alone reads them.
+!packed = !tbq.packed<32x128, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+// CHECK-LABEL: func.func @decode_gated(
+func.func @decode_gated(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %gate: memref<1x32xf32>,
+    %up: memref<1x32xf32>, %y: memref<1x32xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: %[[GATE:.*]] = tbq.packed_bytes
+  // CHECK: %[[UP:.*]] = tbq.packed_bytes
+  // CHECK: vector.load %[[GATE]]
+  // CHECK: vector.load %[[UP]]
+  // CHECK: scf.for %{{.*}} = %arg8 to
+  // CHECK: nvvm.mma.sync
+  // CHECK-NOT: memref.store %{{.*}}, %arg3
+  // CHECK-NOT: memref.store %{{.*}}, %arg4
+  // CHECK: math.exp
+  // CHECK: arith.divf
+  // CHECK: memref.store %{{.*}}, %arg5
+  // CHECK-NOT: memref.store
+  // CHECK: nvvm.barrier0
+  // CHECK-NEXT: return
+  %one = tbq.placed_weight [0] in %section : memref<65536xi8> : !packed
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) into(%gate) count(%count) range(%begin, %end)
+    : (memref<1x128xi8>, !packed, memref<1x16xi32>, memref<1x16xf32>, memref<1x32xf32>, index, index, index) -> ()
+  %other = tbq.placed_weight [4096] in %section : memref<65536xi8> : !packed
+  tbq.packed_linear %x, %other sums(%sums) activation_scale(%scale) into(%up) count(%count) range(%begin, %end)
+    : (memref<1x128xi8>, !packed, memref<1x16xi32>, memref<1x16xf32>, memref<1x32xf32>, index, index, index) -> ()
+  tbq.gated_activation %gate, %up unit 8 into(%y) count(%count) range(%begin, %end)
+    : (memref<1x32xf32>, memref<1x32xf32>, memref<1x32xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
 // A float matrix: 16 bytes are a column of eight rows of bf16.
 !float = !tbq.packed<8x64, bf16, tile 8>
 // CHECK-LABEL: func.func @decode_float(
@@ -158,7 +253,11 @@ func.func @decode_float(%x: memref<1x64xf32>, %y: memref<1x16xf32>, %section: me
 // CHECK-LABEL: func.func @prefill_i8(
 func.func @prefill_i8(%x: memref<64x16xi8>, %sums: memref<64x16xi32>, %scale: memref<64x16xf32>, %y: memref<64x16xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
-  // CHECK: scf.for %{{.*}} = %c0 to %arg5 step %c32 {
+  // Of 64 tokens a second warp takes the other half, and has none where there are
+  // fewer.
+  // CHECK: scf.for %[[FROM:.*]] = %c0 to %arg5 step %c64 {
+  // CHECK: %[[TOKEN:.*]] = arith.addi %[[FROM]],
+  // CHECK: arith.cmpi slt, %[[TOKEN]], %arg5
   // CHECK: %[[STORED:.*]] = arith.cmpi slt, %{{.*}}, %c1
   // CHECK: arith.select %[[STORED]], %{{.*}} : index
   // CHECK: arith.select %[[STORED]], %{{.*}} : i32
@@ -170,6 +269,42 @@ func.func @prefill_i8(%x: memref<64x16xi8>, %sums: memref<64x16xi32>, %scale: me
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<64x16xi8>, !ternary, memref<64x16xi32>, memref<64x16xf32>, memref<64x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// Four warps share a tile, as in a step of one token, whose blocks divide two
+// linears' tiles: one's alone would be eight's. A sum of one warp's pieces is one
+// of floats, so its bits depend on that.
+!up = !tbq.packed<2816x1024, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+// CHECK-LABEL: func.func @prefill_as_decode(
+func.func @prefill_as_decode(%x: memref<64x1024xi8>, %sums: memref<64x16xi32>, %scale: memref<64x16xf32>, %a: memref<64x2816xf32>,
+    %b: memref<64x2816xf32>, %section: memref<2097152xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: %[[WARP:.*]] = arith.divui %{{.*}}, %c32 : index
+  // CHECK: arith.remui %[[WARP]], %c4 : index
+  %one = tbq.placed_weight [0] in %section : memref<2097152xi8> : !up
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) into(%a) count(%count) range(%begin, %end)
+    : (memref<64x1024xi8>, !up, memref<64x16xi32>, memref<64x16xf32>, memref<64x2816xf32>, index, index, index) -> ()
+  // CHECK: tbq.packed_bytes
+  // CHECK-NOT: arith.remui %[[WARP]], %c8 : index
+  // CHECK: return
+  %other = tbq.placed_weight [1048576] in %section : memref<2097152xi8> : !up
+  tbq.packed_linear %x, %other sums(%sums) activation_scale(%scale) into(%b) count(%count) range(%begin, %end)
+    : (memref<64x1024xi8>, !up, memref<64x16xi32>, memref<64x16xf32>, memref<64x2816xf32>, index, index, index) -> ()
+  return
+}
+// CHECK-LABEL: func.func @decode_as_prefill(
+func.func @decode_as_prefill(%x: memref<1x1024xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %a: memref<1x2816xf32>,
+    %b: memref<1x2816xf32>, %section: memref<2097152xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: %[[WARP:.*]] = arith.divui %{{.*}}, %c32 : index
+  // CHECK: arith.remui %[[WARP]], %c4 : index
+  %one = tbq.placed_weight [0] in %section : memref<2097152xi8> : !up
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) into(%a) count(%count) range(%begin, %end)
+    : (memref<1x1024xi8>, !up, memref<1x16xi32>, memref<1x16xf32>, memref<1x2816xf32>, index, index, index) -> ()
+  %other = tbq.placed_weight [1048576] in %section : memref<2097152xi8> : !up
+  tbq.packed_linear %x, %other sums(%sums) activation_scale(%scale) into(%b) count(%count) range(%begin, %end)
+    : (memref<1x1024xi8>, !up, memref<1x16xi32>, memref<1x16xf32>, memref<1x2816xf32>, index, index, index) -> ()
   return
 }
 

@@ -42,14 +42,13 @@ func.func @gate(%a: memref<1x64xf32>, %b: memref<1x64xf32>, %c: memref<1x64xf32>
 // CHECK: memref.global "private" @tbq_shared_reduction : memref<32xf32, 3>
 // CHECK-LABEL: func.func @norm(
 func.func @norm(%x: memref<1x48xf32>, %y: memref<1x48xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
-  // CHECK: scf.for %[[TOKEN:.*]] = %arg4 to %arg5 step %c1 {
   // CHECK: %[[MINE:.*]] = arith.muli %{{.*}}, %c4
   // CHECK: %[[COLUMN:.*]] = arith.minsi %[[MINE]], %c44
+  // CHECK: vector.load %{{.*}} : memref<192xi8>, vector<16xi8>
+  // CHECK: scf.for %[[TOKEN:.*]] = %arg4 to %arg5 step %c1 {
   // CHECK: vector.load %arg0[%[[TOKEN]], %[[COLUMN]]] {alignment = 16 : i64} : memref<1x48xf32>, vector<4xf32>
   // CHECK: %[[EXISTS:.*]] = arith.cmpi slt, %[[MINE]], %c40
   // CHECK-COUNT-4: arith.select %[[EXISTS]], %{{.*}}, %cst{{.*}} : f32
-  // The weights are on their way before the sum is known.
-  // CHECK: vector.load %{{.*}} : memref<192xi8>, vector<16xi8>
   // CHECK: arith.mulf
   // CHECK-COUNT-3: math.fma
   // CHECK-COUNT-5: nvvm.shfl.sync bfly
@@ -73,13 +72,16 @@ func.func @norm(%x: memref<1x48xf32>, %y: memref<1x48xf32>, %section: memref<655
 
 // -----
 
-// The largest activation by the block; four digits a word; the sum of a group of
-// 32 columns by the eight lanes that have them.
+// The largest activation by the block, in a warp as an integer, which the bits of
+// a float without a sign are ordered like; four digits a word; the sum of a group
+// of 32 columns by the eight lanes that have them.
 // CHECK-LABEL: func.func @quantize(
 func.func @quantize(%x: memref<1x64xf32>, %high: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref<1x16xf32>,
     %sums: memref<1x16xi32>, %count: index, %begin: index, %end: index) {
   // CHECK: math.absf
   // CHECK: arith.maxnumf
+  // CHECK: nvvm.redux.sync umax %{{.*}}, %c-1_i32 : i32 -> i32
+  // CHECK-NOT: nvvm.shfl
   // CHECK: nvvm.barrier0
   // CHECK: memref.store %{{.*}}, %arg3
   // By a conversion: ptxas mistakes a byte of a float sum's bits for one.
@@ -110,7 +112,7 @@ func.func @quantize(%x: memref<1x64xf32>, %high: memref<1x64xi8>, %low: memref<1
 func.func @parts(%x: memref<1x768xf32>, %q: memref<1x768xi8>, %scale: memref<1x16xf32>, %sums: memref<1x16xi32>,
     %count: index, %begin: index, %end: index) {
   // CHECK: vector.store %{{.*}}, %arg1
-  // CHECK-COUNT-5: nvvm.shfl.sync bfly {{.*}} : i32
+  // CHECK: nvvm.redux.sync add %{{.*}}, %c-1_i32 : i32 -> i32
   // CHECK: memref.store %{{.*}}, %{{.*}} : memref<16xf32, 3>
   // CHECK: nvvm.barrier0
   // CHECK: scf.for %[[GROUP:.*]] = %{{.*}} to %c2 step %c512 {
@@ -253,34 +255,43 @@ func.func @apart(%x: memref<1x64xf32>, %q: memref<1x64xi8>, %scale: memref<1x16x
 
 // -----
 
-// A query head is the block's, sixteen keys a warp's at a time. Of f16, a lane
-// loads eight keys of a feature, twice 16 of these, and eight features of a
-// value, twice eight of these.
+// A query head is the block's, eight keys a warp's at a time. Of f16, a lane
+// loads all of a feature of these, and eight features of a value.
 !cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16>
 // CHECK: memref.global "private" @tbq_shared_attention : memref<544xf32, 3>
 // CHECK-LABEL: func.func @attention(
 func.func @attention(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<1x64xf32>,
     %count: index, %begin: index, %end: index) {
   // CHECK: scf.for %{{.*}} = %arg6 to %arg7 step %c1 {
-  // CHECK-COUNT-2: memref.load %arg0
+  // CHECK: memref.load %arg0
   // CHECK: scf.for %[[BLOCK:.*]] = %{{.*}} to %{{.*}} step %c16 iter_args
+  // Eight of sixteen keys that lie side by side.
+  // CHECK: arith.divui %[[BLOCK]], %c2
+  // CHECK: arith.remui %[[BLOCK]], %c2
   // All of a block's bytes, before any is used.
-  // CHECK-COUNT-4: vector.load %arg1[%{{.*}}] {alignment = 16 : i64} : memref<32768xi8>, vector<16xi8>
+  // CHECK-COUNT-2: vector.load %arg1[%{{.*}}] {alignment = 16 : i64} : memref<32768xi8>, vector<16xi8>
   // CHECK-NOT: vector.load
   // CHECK: arith.extf %{{.*}} : f16 to f32
   // CHECK-NOT: arith.select
-  // CHECK-COUNT-16: math.fma
-  // Lanes 2, 4 and 8 apart divide eight keys' sums; lanes 16 apart have the same.
-  // CHECK-COUNT-8: nvvm.shfl.sync bfly
+  // CHECK-COUNT-8: math.fma
+  // Lanes 1, 2 and 4 apart divide eight keys' sums; those 8 and 16 apart have the
+  // same.
+  // CHECK-COUNT-9: nvvm.shfl.sync bfly
   // CHECK: arith.cmpi slt
   // CHECK: arith.select
   // CHECK: math.exp
-  // CHECK-COUNT-2: nvvm.shfl.sync idx
+  // CHECK: nvvm.shfl.sync idx
+  // CHECK-NOT: nvvm.shfl.sync idx
   // CHECK: scf.yield
   // The eight lanes that have the same features.
   // CHECK-COUNT-7: nvvm.shfl.sync bfly
   // CHECK: memref.store %{{.*}} : memref<544xf32, 3>
   // CHECK: nvvm.barrier0
+  // Each lane has a warp's share to tell.
+  // CHECK: math.exp
+  // CHECK-NOT: math.exp
+  // CHECK-COUNT-16: nvvm.shfl.sync idx
+  // CHECK-COUNT-16: math.fma
   // CHECK: arith.divf
   // CHECK: memref.store %{{.*}}, %arg4
   // CHECK: nvvm.barrier0
@@ -302,12 +313,14 @@ func.func @own_key(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index
   // CHECK: %[[KEY:.*]] = memref.load %arg5
   // CHECK: %[[HALF:.*]] = arith.truncf %[[KEY]] : f32 to f16
   // CHECK: %[[ROUNDED:.*]] = arith.extf %[[HALF]] : f16 to f32
-  // CHECK: memref.load %arg5
-  // CHECK-COUNT-8: memref.load %arg6
+  // CHECK-COUNT-2: vector.load %arg6[%{{.*}}] {alignment = 16 : i64} : memref<1x32xf32>, vector<4xf32>
   // CHECK: scf.for
+  // One product for all the lane's keys.
+  // CHECK-COUNT-8: math.fma
+  // CHECK: %[[OWN:.*]] = math.fma %{{.*}}, %[[ROUNDED]], %{{.*}} : f32
   // CHECK: %[[IS:.*]] = arith.cmpi eq, %{{.*}}, %[[POSITION:.*]] : index
-  // CHECK: arith.select %[[IS]], %[[ROUNDED]], %{{.*}} : f32
-  // CHECK-COUNT-15: arith.select
+  // CHECK: arith.select %[[IS]], %[[OWN]], %{{.*}} : f32
+  // CHECK-COUNT-7: arith.select %{{.*}}, %[[OWN]],
   // CHECK: nvvm.shfl.sync idx
   // CHECK: %[[IS:.*]] = arith.cmpi eq, %{{.*}}, %[[POSITION]] : index
   // CHECK-COUNT-8: arith.select %[[IS]], %{{.*}}, %{{.*}} : f32
@@ -324,25 +337,107 @@ func.func @own_key(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index
 // CHECK-LABEL: func.func @loaded_before_a_barrier(
 func.func @loaded_before_a_barrier(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<1x64xf32>,
     %key: memref<1x32xf32>, %value: memref<1x32xf32>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  // CHECK: tbq.barrier %arg10 {tbq.arrives}
   // CHECK: %[[ANY:.*]] = arith.cmpi slt, %arg8, %arg9
   // CHECK: arith.andi %[[ANY]],
-  // CHECK: %[[LOADED:.*]]:4 = scf.if %{{.*}} -> (vector<8xf16>, vector<8xf16>, vector<8xf16>, vector<8xf16>)
-  // CHECK-COUNT-4: vector.load %arg1
+  // CHECK: %[[LOADED:.*]]:2 = scf.if %{{.*}} -> (vector<8xf16>, vector<8xf16>)
+  // CHECK-COUNT-2: vector.load %arg1
   // CHECK-NOT: vector.load
-  // CHECK: tbq.barrier
-  // CHECK-NOT: vector.load
+  // CHECK: tbq.barrier %arg10 {tbq.waits}
+  // CHECK-NOT: vector.load %arg1
   // CHECK: scf.for %{{.*}} = %arg8 to %arg9 step %c1 iter_args(%[[KEY:[a-z0-9]+]] = %[[LOADED]]#0,
   // CHECK: scf.for {{.*}} = %[[KEY]],
   // CHECK: vector.extract
-  // CHECK-COUNT-4: vector.load %arg1
+  // CHECK-COUNT-2: vector.load %arg1
   // CHECK-NOT: vector.load
   // The next head's.
   // CHECK: scf.if
-  // CHECK-COUNT-4: vector.load %arg1
+  // CHECK-COUNT-2: vector.load %arg1
   // CHECK: nvvm.barrier0
   tbq.barrier %team
   tbq.attention %q, %cache[%layer] at %position key(%key) value(%value) heads 2 scale 0.176776692 !cache into(%y) count(%count) range(%begin, %end)
     : (memref<1x64xf32>, memref<32768xi8>, index, index, memref<1x32xf32>, memref<1x32xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// Rope that makes rows for attention alone goes into it, pair by pair, and so
+// does what stores the token's key and value: the last warp of the first head
+// that reads them.
+!cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16>
+!table = !tbq.packed<64x32, f32, tile 1>
+// CHECK-LABEL: func.func @rotated(
+func.func @rotated(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<1x64xf32>,
+    %key: memref<1x32xf32>, %value: memref<1x32xf32>, %count: index, %begin: index, %end: index, %section: memref<65536xi8>) {
+  %angles = tbq.placed_weight [0] in %section : memref<65536xi8> : !table
+  %qs = memref.alloca() : memref<1x64xf32>
+  %ks = memref.alloca() : memref<1x32xf32>
+  // CHECK: scf.for %[[UNIT:.*]] = %arg8 to %arg9 step %c1 {
+  // CHECK: memref.load %arg0
+  // The other of the pair is another lane's.
+  // CHECK: memref.load %arg0
+  // CHECK: %[[PRODUCT:.*]] = arith.mulf
+  // CHECK: %[[NEGATIVE:.*]] = arith.negf %[[PRODUCT]] : f32
+  // CHECK: arith.select %{{.*}}, %[[NEGATIVE]], %[[PRODUCT]] : f32
+  // CHECK: memref.load %arg5
+  // CHECK: vector.load %arg6
+  // CHECK: arith.cmpi eq, %{{.*}}, %c15 : index
+  // CHECK: scf.if
+  // CHECK-COUNT-9: vector.store %{{.*}}, %arg1[%{{.*}}] {alignment = 2 : i64} : memref<32768xi8>, vector<2xi8>
+  // CHECK-NOT: vector.store
+  // CHECK: scf.for
+  // CHECK: arith.divf
+  // CHECK: memref.store %{{.*}}, %arg4
+  // CHECK: nvvm.barrier0
+  // CHECK-NEXT: }
+  // CHECK-NEXT: return
+  tbq.rope %q, %angles at %position heads 2 x 32 into(%qs) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, !table, index, memref<1x64xf32>, index, index, index) -> ()
+  tbq.rope %key, %angles at %position heads 1 x 32 into(%ks) count(%count) range(%begin, %end)
+    : (memref<1x32xf32>, !table, index, memref<1x32xf32>, index, index, index) -> ()
+  tbq.attention %qs, %cache[%layer] at %position key(%ks) value(%value) heads 2 scale 0.176776692 !cache into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<32768xi8>, index, index, memref<1x32xf32>, memref<1x32xf32>, memref<1x64xf32>, index, index, index) -> ()
+  tbq.append_cache %ks, %value, %cache[%layer] at %position tokens %count !cache count(%count) range(%begin, %end)
+    : (memref<1x32xf32>, memref<1x32xf32>, memref<32768xi8>, index, index, index, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// Not rows that something else reads, or of memory that all blocks have; each
+// phase of a function of layers asks anew for its thread, which may not be known
+// before.
+!cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16>
+!table = !tbq.packed<64x32, f32, tile 1>
+// CHECK-LABEL: func.func private @rotated_apart(
+func.func private @rotated_apart(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<1x64xf32>,
+    %key: memref<1x32xf32>, %value: memref<1x32xf32>, %count: index, %begin: index, %end: index, %section: memref<65536xi8>,
+    %ks: memref<1x32xf32>, %team: !tbq.team) {
+  %angles = tbq.placed_weight [0] in %section : memref<65536xi8> : !table
+  // CHECK: %[[NUMBER:.*]] = nvvm.read.ptx.sreg.tid.x
+  // CHECK: nvvm.shfl.sync idx %{{.*}}, %[[NUMBER]],
+  // CHECK: %[[QS:.*]] = memref.alloca() : memref<1x64xf32>
+  %qs = memref.alloca() : memref<1x64xf32>
+  // CHECK: memref.store %{{.*}}, %[[QS]]
+  // CHECK: memref.store %{{.*}}, %arg11
+  // CHECK: scf.for
+  // CHECK: vector.store %{{.*}}, %arg1
+  // CHECK: nvvm.shfl.sync idx %{{.*}}, %[[NUMBER]],
+  // CHECK-NEXT: tbq.barrier
+  // CHECK-NOT: nvvm.read.ptx.sreg.tid.x
+  // CHECK: return
+  tbq.rope %q, %angles at %position heads 2 x 32 into(%qs) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, !table, index, memref<1x64xf32>, index, index, index) -> ()
+  tbq.rope %key, %angles at %position heads 1 x 32 into(%ks) count(%count) range(%begin, %end)
+    : (memref<1x32xf32>, !table, index, memref<1x32xf32>, index, index, index) -> ()
+  tbq.attention %qs, %cache[%layer] at %position key(%ks) value(%value) heads 2 scale 0.176776692 !cache into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<32768xi8>, index, index, memref<1x32xf32>, memref<1x32xf32>, memref<1x64xf32>, index, index, index) -> ()
+  tbq.append_cache %ks, %value, %cache[%layer] at %position tokens %count !cache count(%count) range(%begin, %end)
+    : (memref<1x32xf32>, memref<1x32xf32>, memref<32768xi8>, index, index, index, index, index, index) -> ()
+  tbq.barrier %team
+  tbq.add %qs, %qs into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xf32>, memref<1x64xf32>, index, index, index) -> ()
   return
 }
 

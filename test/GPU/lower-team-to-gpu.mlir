@@ -9,25 +9,31 @@ func.func @numbers(%team: !tbq.team) -> (index, index) {
   %0 = tbq.worker %team
   // CHECK: nvvm.read.ptx.sreg.nctaid.x range <i32, 1, 65537>
   %1 = tbq.workers %team
-  // CHECK: llvm.call @tbq_barrier_wait(%[[TEAM]]) : (!llvm.ptr) -> ()
+  // CHECK: %[[SEEN:.*]] = llvm.call @tbq_barrier_arrive(%[[TEAM]]) : (!llvm.ptr) -> i32
+  // CHECK-NEXT: llvm.call @tbq_barrier_wait(%[[TEAM]], %[[SEEN]]) : (!llvm.ptr, i32) -> ()
   tbq.barrier %team
   return %0, %1 : index, index
 }
 
-// A function of layers asks anew for its thread, which may not be known before.
-// CHECK-LABEL: func.func private @layer(
-func.func private @layer() -> i32 {
-  // CHECK: %[[NUMBER:.*]] = nvvm.read.ptx.sreg.tid.x
-  // CHECK-NEXT: %[[HIDDEN:.*]] = llvm.inline_asm has_side_effects "", "=r,0" %[[NUMBER]] : (i32) -> i32
-  // CHECK-NEXT: return %[[HIDDEN]]
-  %0 = nvvm.read.ptx.sreg.tid.x : i32
-  return %0 : i32
+// Halves of a barrier stand apart.
+// CHECK-LABEL: func.func @apart(
+// CHECK-SAME: %[[TEAM:.*]]: !llvm.ptr)
+func.func @apart(%team: !tbq.team) -> index {
+  // CHECK: %[[SEEN:.*]] = llvm.call @tbq_barrier_arrive(%[[TEAM]])
+  // CHECK: nvvm.read.ptx.sreg.ctaid.x
+  // CHECK: llvm.call @tbq_barrier_wait(%[[TEAM]], %[[SEEN]])
+  // CHECK-NOT: llvm.call
+  // CHECK: return
+  tbq.barrier %team {tbq.arrives}
+  %0 = tbq.worker %team
+  tbq.barrier %team {tbq.waits}
+  return %0 : index
 }
 
 // Thread 0 looks at the counter; the block's threads meet; thread 0 adds behind
-// a fence and waits for the highest bit to change; the threads meet again.
-// CHECK-LABEL: llvm.func internal @tbq_barrier_wait(
-// CHECK-SAME: %[[BARRIER:.*]]: !llvm.ptr)
+// a fence.
+// CHECK-LABEL: llvm.func internal @tbq_barrier_arrive(
+// CHECK-SAME: %[[BARRIER:.*]]: !llvm.ptr) -> i32
 // CHECK-DAG: %[[ONE:.*]] = llvm.mlir.constant(1 : i32) : i32
 // CHECK-DAG: %[[ZERO:.*]] = llvm.mlir.constant(0 : i32) : i32
 // CHECK-DAG: %[[ALL:.*]] = llvm.mlir.constant(-2147483648 : i32) : i32
@@ -45,7 +51,16 @@ func.func private @layer() -> i32 {
 // CHECK: %[[AMOUNT:.*]] = llvm.select %{{.*}}, %[[REST]], %[[ONE]]
 // CHECK: llvm.fence syncscope("device") acq_rel
 // CHECK: llvm.atomicrmw add %[[BARRIER]], %[[AMOUNT]] syncscope("device") monotonic
-// CHECK: llvm.br ^[[WAIT:bb[0-9]+]]
+// CHECK: ^[[DONE]]:
+// CHECK-NEXT: llvm.return %[[SEEN]]
+
+// It waits for the highest bit to change; the threads meet again.
+// CHECK-LABEL: llvm.func internal @tbq_barrier_wait(
+// CHECK-SAME: %[[BARRIER:.*]]: !llvm.ptr, %[[SEEN:.*]]: i32)
+// CHECK: %[[ZERO:.*]] = llvm.mlir.constant(0 : i32) : i32
+// CHECK: llvm.cond_br %{{.*}}, ^[[BEGIN:bb[0-9]+]], ^[[DONE:bb[0-9]+]]
+// CHECK: ^[[BEGIN]]:
+// CHECK-NEXT: llvm.br ^[[WAIT:bb[0-9]+]]
 // CHECK: ^[[WAIT]]:
 // CHECK: %[[NOW:.*]] = llvm.load %[[BARRIER]] atomic syncscope("device") acquire
 // CHECK: %[[CHANGED:.*]] = llvm.xor %[[NOW]], %[[SEEN]]

@@ -11,18 +11,17 @@ func.func @layer(%team: !tbq.team, %layer: index) {
   // CHECK: %[[BEFORE:.*]] = arith.muli %[[LAYER]], %[[THREE]]
   // CHECK: %[[NUMBER:.*]] = arith.addi %[[BEFORE]], %[[ONE]]
   // CHECK: %[[WORD:.*]] = arith.index_cast %[[NUMBER]] : index to i64
-  // CHECK: llvm.call @tbq_barrier_wait(%[[TEAM]], %[[WORD]]) : (!llvm.ptr, i64) -> ()
+  // CHECK: %[[SEEN:.*]] = llvm.call @tbq_barrier_arrive(%[[TEAM]], %[[WORD]]) : (!llvm.ptr, i64) -> i32
+  // CHECK: llvm.call @tbq_barrier_wait(%[[TEAM]], %[[SEEN]], %{{.*}}) : (!llvm.ptr, i32, i64) -> ()
   tbq.barrier %team phase 1 layer %layer
   return
 }
 }
 
-// CHECK-LABEL: llvm.func internal @tbq_barrier_wait(
-// CHECK-SAME: %[[BARRIER:.*]]: !llvm.ptr, %[[NUMBER:.*]]: i64)
+// CHECK-LABEL: llvm.func internal @tbq_barrier_arrive(
+// CHECK-SAME: %[[BARRIER:.*]]: !llvm.ptr, %[[NUMBER:.*]]: i64) -> i32
 // CHECK: nvvm.barrier0
 // CHECK: %[[CAME:.*]] = nvvm.read.ptx.sreg.clock64
-// CHECK: llvm.fence
-// CHECK: llvm.atomicrmw
 // CHECK: %[[BLOCKS:.*]] = llvm.zext
 // CHECK: %[[BLOCK:.*]] = llvm.zext
 // CHECK: %[[FIRST:.*]] = llvm.mul %[[NUMBER]], %[[BLOCKS]]
@@ -30,8 +29,15 @@ func.func @layer(%team: !tbq.team, %layer: index) {
 // CHECK: %[[FIELD:.*]] = llvm.getelementptr %[[BARRIER]][136] : (!llvm.ptr) -> !llvm.ptr, i8
 // CHECK: %[[TIMES:.*]] = llvm.load %[[FIELD]]
 // CHECK: %[[TIME:.*]] = llvm.getelementptr %[[TIMES]][%[[OWN]]] : (!llvm.ptr, i64) -> !llvm.ptr, !llvm.array<2 x i64>
-// CHECK: llvm.load %[[BARRIER]] atomic syncscope("device") acquire
 // CHECK: llvm.store %[[CAME]], %[[TIME]]
+// CHECK: llvm.fence
+// CHECK: llvm.atomicrmw
+
+// CHECK-LABEL: llvm.func internal @tbq_barrier_wait(
+// CHECK-SAME: %[[BARRIER:.*]]: !llvm.ptr, %{{.*}}: i32, %[[NUMBER:.*]]: i64)
+// CHECK: llvm.mul %[[NUMBER]],
+// CHECK: %[[TIME:.*]] = llvm.getelementptr %{{.*}}[%{{.*}}] : (!llvm.ptr, i64) -> !llvm.ptr, !llvm.array<2 x i64>
+// CHECK: llvm.load %[[BARRIER]] atomic syncscope("device") acquire
 // CHECK: %[[LEFT:.*]] = nvvm.read.ptx.sreg.clock64
 // CHECK: %[[SECOND:.*]] = llvm.getelementptr %[[TIME]][8]
 // CHECK: llvm.store %[[LEFT]], %[[SECOND]]

@@ -141,9 +141,17 @@ WIDE = {
     "wide-tied": {"hidden_size": 272, "intermediate_size": 520, "num_hidden_layers": 2},
     "wide-untied": {"hidden_size": 272, "num_hidden_layers": 1, "tie_word_embeddings": False},
 }
+# Linears whose tiles a GPU's warps share by four alone and by two together, of heads whose pairs of
+# features a lane has both of.
+MANY_TILES = {
+    "stored-many-tiles": {
+        "hidden_size": 512, "intermediate_size": 4256, "num_hidden_layers": 1,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "stored": TERNARY,
+    },
+}  # fmt: skip
 FLOAT |= OPT
 STORED |= SALIENT | OPT_STORED
-VARIANTS = {**FLOAT, **STORED, **EMBEDDED, **WIDE}
+VARIANTS = {**FLOAT, **STORED, **EMBEDDED, **WIDE, **MANY_TILES}
 
 
 def makeTokenizer(vocabulary, leading=False):

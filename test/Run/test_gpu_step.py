@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="fibers o
 IDS = [(7 * i) % 60 + 1 for i in range(19)]  # more than a block of 16 keys
 # The head of tinytales has enough tiles for two at once.
 CASES = [("stored-ternary-g128", "i8"), ("stored-odd-binary-row", "i16"), ("stored-odd-salient-g64", "i8"),
-         ("tinytales", "i8")]
+         ("tinytales", "i8"), ("stored-many-tiles", "i8")]
 SLOW = [(name, mode) for name in gpu_steps.NAMES for mode in gpu_steps.BOUNDS]
 
 

@@ -9,7 +9,7 @@ import os
 import pytest
 
 import emulator
-from conftest import runGood, runTool
+from conftest import REPOSITORY, runGood, runTool
 
 SHAPES = "--shape-only"
 FAST = ("-p", "8", "-n", "8", "-r", "1", "-t", "1", "--limit-seconds", "0.01", "-o", "json")
@@ -42,6 +42,25 @@ def test_on_a_gpu(model_directory, compile_model, tmp_path):
     rows = bench(artifact, "--random-weights", env={**os.environ, "TBQ_LIBCUDA": str(driver)})
     assert rows.keys() == {"pp8", "tg8"}
     assert rows["tg8"]["limit_gb_per_second"] == 0
+
+
+def test_a_wide_row_is_a_block_s_own(monkeypatch, compile_model, tmp_path):
+    """Of 8,192 columns, and so norm and projections one phase, where blocks may have that much memory."""
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    import make_model
+
+    monkeypatch.setitem(make_model.SIZES, "70B", {**make_model.SIZES["70B"], "layers": 1})
+    make_model.makeModel("70B", tmp_path / "model", holes=True, vocabulary=512)
+    flags = (SHAPES, "--target=cuda", "--time-phases", "--quantize=ternary:g128", "--activations=i8", "--context=64")
+
+    def phases(architecture):
+        artifact = compile_model(tmp_path / "model", *flags, f"--gpu-arch={architecture}")
+        return json.loads(runGood("tbq-inspect", "--json", artifact).stdout)["phases"]
+
+    first = "rms_norm, quantize_activations"
+    assert phases("sm_80")[0] == first
+    assert phases("sm_90a")[0] == f"{first}, q_proj, k_proj, v_proj"
+    assert phases("sm_80,sm_90a")[0] == first
 
 
 def test_what_is_refused(model_directory, compile_model, tmp_path):

@@ -8,6 +8,7 @@
 // at every barrier; a lane that is missing there ends the program.
 #include "format/DeviceAbi.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csetjmp>
@@ -205,8 +206,23 @@ float nvvm_shfl_sync_bfly_f32(int32_t mask, float value, int32_t distance,
   return bits<float>(
       shuffle(mask, bits<uint32_t>(value), (current % lanes) ^ distance));
 }
+int32_t nvvm_shfl_sync_idx_i32(int32_t mask, int32_t value, int32_t lane,
+                               int32_t) {
+  return int32_t(shuffle(mask, uint32_t(value), lane));
+}
 float nvvm_shfl_sync_idx_f32(int32_t mask, float value, int32_t lane, int32_t) {
   return bits<float>(shuffle(mask, bits<uint32_t>(value), lane));
+}
+int32_t nvvm_redux_sync_add(int32_t value, int32_t mask) {
+  for (int distance = 1; distance < lanes; distance *= 2)
+    value +=
+        int32_t(shuffle(mask, uint32_t(value), (current % lanes) ^ distance));
+  return value;
+}
+uint32_t nvvm_redux_sync_umax(uint32_t value, int32_t mask) {
+  for (int distance = 1; distance < lanes; distance *= 2)
+    value = std::max(value, shuffle(mask, value, (current % lanes) ^ distance));
+  return value;
 }
 /// Returns four words, in memory that the caller names first: that is how LLVM
 /// calls it.

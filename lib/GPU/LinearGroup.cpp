@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// See LinearGroup.h. Only linears of one token are put together: with more,
+// each has work for all blocks.
+
+#include "DigitLinear.h"
+#include "LowerStep.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+static LayoutAttr getLayout(PackedLinearOp op) {
+  return op.getWeight().getType().getLayout();
+}
+
+int64_t LinearGroup::countTiles() const {
+  int64_t tiles = 0;
+  for (PackedLinearOp op : ArrayRef(ops).drop_back(inPairs ? 1 : 0))
+    tiles += getLayout(op).getNumTiles();
+  return tiles;
+}
+
+/// Whether two linears of one token differ in nothing but weights and rows.
+static bool areAlike(PackedLinearOp one, PackedLinearOp other) {
+  auto forget = [](PackedLinearOp op) {
+    LayoutAttr layout = getLayout(op);
+    return LayoutAttr::get(op.getContext(), /*rows=*/1, layout.getColumns(),
+                           layout.getElementType(), layout.getDigits(),
+                           layout.getTerms(), layout.getGroup(),
+                           layout.getTile(), layout.getBias(),
+                           layout.getSalient());
+  };
+  return one.getInput() == other.getInput() && one.getLow() == other.getLow() &&
+         one.getSums() == other.getSums() &&
+         one.getActivationScale() == other.getActivationScale() &&
+         one.getCount() == other.getCount() && !one.getResidual() &&
+         !other.getResidual() && forget(one) == forget(other);
+}
+
+static bool writes(Operation *op, Value rows) {
+  auto step = dyn_cast<StepOp>(op);
+  return step && llvm::is_contained(step.getInto(), rows);
+}
+
+LinearGroup mlir::tbq::findAlike(PackedLinearOp op) {
+  if (getLayout(op).isFloat() || getLayout(op).getSalient())
+    return {{op}};
+  Value rows = op.getInput();
+  Operation *first = op;
+  while (first->getPrevNode() && !writes(first->getPrevNode(), rows))
+    first = first->getPrevNode();
+  LinearGroup group;
+  for (Operation *each = first; each && !writes(each, rows);
+       each = each->getNextNode())
+    if (auto linear = dyn_cast<PackedLinearOp>(each);
+        linear && (linear == op || areAlike(op, linear)))
+      group.ops.push_back(linear);
+  group.inPairs = group.ops.size() == 2 && DigitLinear::takesIntegers(op) &&
+                  getLayout(group.ops[0]).getNumTiles() ==
+                      getLayout(group.ops[1]).getNumTiles();
+  return group;
+}
+
+Operation *mlir::tbq::findEffect(Operation *op, bool isBehind) {
+  do
+    op = isBehind ? op->getNextNode() : op->getPrevNode();
+  while (op && isMemoryEffectFree(op));
+  return op;
+}
+
+/// Whether blocks may divide what the linears write as they like: others read
+/// it behind a barrier, and behind the one before nothing has been divided.
+static bool canDivideAnew(ArrayRef<PackedLinearOp> ops) {
+  Operation *behind = findEffect(ops.back(), /*isBehind=*/true);
+  Operation *before = findEffect(ops.front(), /*isBehind=*/false);
+  while (before && isa<RmsNormOp, LayerNormOp, QuantizeActivationsOp>(before) &&
+         isOwn(cast<StepOp>(before).getInto().front()))
+    before = findEffect(before, /*isBehind=*/false);
+  return behind && isa<BarrierOp>(behind) && before && isa<BarrierOp>(before);
+}
+
+/// What makes of each two rows one, by the same tiles, if none else reads them.
+static GatedActivationOp findGated(LinearGroup &pair) {
+  auto gated = dyn_cast_or_null<GatedActivationOp>(
+      findEffect(pair.ops.back(), /*isBehind=*/true));
+  if (!gated)
+    return nullptr;
+  Value gate = pair.ops[0].getInto().front();
+  Value up = pair.ops[1].getInto().front();
+  return gated.getGate() == gate && gated.getUp() == up &&
+                 gated.getUnitColumns() == kWarpRows &&
+                 gated.getUnitsPerToken() == pair.countTiles() &&
+                 !isReadBehind(gated, gate) && !isReadBehind(gated, up)
+             ? gated
+             : nullptr;
+}
+
+LinearGroup mlir::tbq::findLinearGroup(ArrayRef<PackedLinearOp> rest) {
+  PackedLinearOp first = rest.front();
+  LinearGroup alone{{first}}, group = alone;
+  LayoutAttr layout = getLayout(first);
+  int64_t tokens = cast<MemRefType>(first.getInput().getType()).getDimSize(0);
+  if (layout.isFloat() || layout.getSalient() || tokens > 1)
+    return alone;
+  for (PackedLinearOp op : rest.drop_front()) {
+    if (findEffect(group.ops.back(), /*isBehind=*/true) != op ||
+        !areAlike(first, op))
+      break;
+    group.ops.push_back(op);
+  }
+  if (group.ops.size() == 1)
+    return alone;
+  group.inPairs = group.ops.size() == 2 &&
+                  first.getRange() == group.ops[1].getRange() &&
+                  DigitLinear::takesIntegers(first);
+  if (group.inPairs)
+    group.gated = findGated(group);
+  return group.inPairs || canDivideAnew(group.ops) ? group : alone;
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Which packed linears a GPU runs as one: those of one token that read one
+// input, as query, key and value do, or gate and up. Invariant: each block
+// writes what it would have written, or a barrier stands before whoever reads.
+#ifndef TBQ_GPU_LINEARGROUP_H
+#define TBQ_GPU_LINEARGROUP_H
+
+#include "tbq/IR/Tbq.h"
+
+namespace mlir::tbq {
+
+/// Linears of one input that run as one.
+struct LinearGroup {
+  SmallVector<PackedLinearOp> ops;
+  /// Of two that have as many tiles a warp has one of each at once; else the
+  /// tiles stand one linear's behind the other's, and blocks divide them all.
+  bool inPairs = false;
+  /// Of a pair: what alone reads the two, tile by tile; null: nothing.
+  GatedActivationOp gated = nullptr;
+
+  int64_t countTiles() const; // that blocks divide
+};
+
+/// All linears that are like `op` and read the same rows, in a step of one
+/// token or of many, whether or not they run as one. Before any of them is
+/// lowered.
+LinearGroup findAlike(PackedLinearOp op);
+
+/// The first of `rest`, and those behind it that may run with it.
+LinearGroup findLinearGroup(ArrayRef<PackedLinearOp> rest);
+
+/// What comes before (or behind) an op and touches memory; null: nothing does.
+Operation *findEffect(Operation *op, bool isBehind);
+
+} // namespace mlir::tbq
+
+#endif // TBQ_GPU_LINEARGROUP_H
