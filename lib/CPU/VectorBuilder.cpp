@@ -8,30 +8,6 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-Value VectorBuilder::index(int64_t value) {
-  return arith::ConstantIndexOp::create(b, loc, value);
-}
-Value VectorBuilder::constant(float value) {
-  return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value));
-}
-Value VectorBuilder::constantI32(int64_t value) {
-  return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(value));
-}
-Value VectorBuilder::add(Value x, Value y) {
-  return arith::AddIOp::create(b, loc, x, y);
-}
-Value VectorBuilder::sub(Value x, Value y) {
-  return arith::SubIOp::create(b, loc, x, y);
-}
-Value VectorBuilder::mul(Value x, Value y) {
-  return arith::MulIOp::create(b, loc, x, y);
-}
-Value VectorBuilder::div(Value x, int64_t y) {
-  return y == 1 ? x : Value(arith::DivUIOp::create(b, loc, x, index(y)));
-}
-Value VectorBuilder::rem(Value x, int64_t y) {
-  return y == 1 ? index(0) : Value(arith::RemUIOp::create(b, loc, x, index(y)));
-}
 Value VectorBuilder::min(Value x, Value y) {
   return arith::MinUIOp::create(b, loc, x, y);
 }

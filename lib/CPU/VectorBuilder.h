@@ -7,16 +7,15 @@
 #define TBQ_CPU_VECTORBUILDER_H
 
 #include "tbq/Passes.h"
+#include "tbq/Target/ScalarBuilder.h"
 
 namespace mlir::tbq {
 
-class VectorBuilder {
+class VectorBuilder : public ScalarBuilder {
 public:
   VectorBuilder(OpBuilder &b, Location loc, bool fused)
-      : b(b), loc(loc), fused(fused) {}
+      : ScalarBuilder(b, loc), fused(fused) {}
 
-  OpBuilder &b;
-  Location loc;
   const bool fused; // multiply-adds round once
 
   // Types.
@@ -30,18 +29,7 @@ public:
     return VectorType::get({lanes}, b.getI8Type());
   }
 
-  // Scalars and indices.
-  Value index(int64_t value);
-  Value constant(float value);
-  Value constantI32(int64_t value);
-  Value add(Value a, Value b);
-  Value add(Value a, int64_t b) { return b ? add(a, index(b)) : a; }
-  Value sub(Value a, Value b);
-  Value sub(Value a, int64_t b) { return b ? sub(a, index(b)) : a; }
-  Value mul(Value a, Value b);
-  Value mul(Value a, int64_t b) { return b == 1 ? a : mul(a, index(b)); }
-  Value div(Value a, int64_t b);
-  Value rem(Value a, int64_t b);
+  // Indices.
   Value min(Value a, Value b);
   Value max(Value a, Value b);
 
@@ -51,18 +39,6 @@ public:
   Value splatI32(int64_t value, int64_t lanes = kLanes);
   Value bitcast(Value vector, VectorType type);
   Value fma(Value a, Value b, Value c); // a * b + c
-  Value addf(Value a, Value b) {
-    return arith::AddFOp::create(this->b, loc, a, b);
-  }
-  Value subf(Value a, Value b) {
-    return arith::SubFOp::create(this->b, loc, a, b);
-  }
-  Value mulf(Value a, Value b) {
-    return arith::MulFOp::create(this->b, loc, a, b);
-  }
-  Value divf(Value a, Value b) {
-    return arith::DivFOp::create(this->b, loc, a, b);
-  }
   /// An instruction by the name of its intrinsic, where no dialect of vectors
   /// has it; without a type the result is of the first argument's.
   Value callIntrinsic(StringRef name, ValueRange arguments, Type type = {});

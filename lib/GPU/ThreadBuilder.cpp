@@ -9,30 +9,6 @@ using namespace mlir::tbq;
 // Scalars
 //===----------------------------------------------------------------------===//
 
-Value ThreadBuilder::index(int64_t value) {
-  return arith::ConstantIndexOp::create(b, loc, value);
-}
-Value ThreadBuilder::constant(float value) {
-  return arith::ConstantOp::create(b, loc, b.getF32FloatAttr(value));
-}
-Value ThreadBuilder::constantI32(int64_t value) {
-  return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(value));
-}
-Value ThreadBuilder::add(Value x, Value y) {
-  return arith::AddIOp::create(b, loc, x, y);
-}
-Value ThreadBuilder::sub(Value x, Value y) {
-  return arith::SubIOp::create(b, loc, x, y);
-}
-Value ThreadBuilder::mul(Value x, Value y) {
-  return arith::MulIOp::create(b, loc, x, y);
-}
-Value ThreadBuilder::div(Value x, int64_t y) {
-  return y == 1 ? x : arith::DivUIOp::create(b, loc, x, index(y)).getResult();
-}
-Value ThreadBuilder::rem(Value x, int64_t y) {
-  return arith::RemUIOp::create(b, loc, x, index(y));
-}
 Value ThreadBuilder::min(Value x, Value y) {
   return arith::MinSIOp::create(b, loc, x, y);
 }
@@ -60,18 +36,6 @@ Value ThreadBuilder::bitcast(Value x, Type type) {
 
 Value ThreadBuilder::fma(Value x, Value y, Value z) {
   return math::FmaOp::create(b, loc, x, y, z);
-}
-Value ThreadBuilder::addf(Value x, Value y) {
-  return arith::AddFOp::create(b, loc, x, y);
-}
-Value ThreadBuilder::subf(Value x, Value y) {
-  return arith::SubFOp::create(b, loc, x, y);
-}
-Value ThreadBuilder::mulf(Value x, Value y) {
-  return arith::MulFOp::create(b, loc, x, y);
-}
-Value ThreadBuilder::divf(Value x, Value y) {
-  return arith::DivFOp::create(b, loc, x, y);
 }
 Value ThreadBuilder::maxf(Value x, Value y) {
   return arith::MaxNumFOp::create(b, loc, x, y);

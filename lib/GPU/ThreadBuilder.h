@@ -7,6 +7,7 @@
 #define TBQ_GPU_THREADBUILDER_H
 
 #include "tbq/Passes.h"
+#include "tbq/Target/ScalarBuilder.h"
 
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 
@@ -24,29 +25,16 @@ inline constexpr const char *kWorkerMemory = "tbq_shared_worker";
 
 enum class Reduction { Sum, Maximum };
 
-class ThreadBuilder {
+class ThreadBuilder : public ScalarBuilder {
 public:
   /// For code where `b` stands, in a function.
   ThreadBuilder(OpBuilder &b, Location loc)
-      : b(b), loc(loc),
+      : ScalarBuilder(b, loc),
         module(
             b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>()) {
   }
 
-  OpBuilder &b;
-  Location loc;
-
-  // Scalars and indices.
-  Value index(int64_t value);
-  Value constant(float value);
-  Value constantI32(int64_t value);
-  Value add(Value x, Value y); // of indices or i32
-  Value add(Value x, int64_t y) { return y ? add(x, index(y)) : x; }
-  Value sub(Value x, Value y);
-  Value mul(Value x, Value y);
-  Value mul(Value x, int64_t y) { return y == 1 ? x : mul(x, index(y)); }
-  Value div(Value x, int64_t y); // unsigned
-  Value rem(Value x, int64_t y);
+  // Scalars.
   Value min(Value x, Value y);
   Value less(Value x, Value y); // signed
   Value equal(Value x, int64_t y) { return same(x, index(y)); }
@@ -57,10 +45,6 @@ public:
   Value bitcast(Value x, Type type);
 
   Value fma(Value x, Value y, Value z); // x * y + z, rounded once
-  Value addf(Value x, Value y);
-  Value subf(Value x, Value y);
-  Value mulf(Value x, Value y);
-  Value divf(Value x, Value y);
   Value maxf(Value x, Value y);
   /// Which tbq-expand-math spells out.
   Value exp(Value x);
