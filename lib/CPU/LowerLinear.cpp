@@ -309,12 +309,45 @@ struct LowerLinearToCPUPass
       if (inBlocks && dot == "amx" && !inTiles)
         roofline = Roofline();
       remarkKernel(op, {product, inBlocks, inTiles}, tuning, roofline);
-      if (inBlocks)
+      auto generateBlocks = [&] {
         LinearBlock(op, b, dot == "amx", fma, tuning, scratch).run();
-      else
+      };
+      if (!inBlocks)
         LinearGenerator(op, b, product, permute, fma, tuning).run();
+      else if (isa<BlockArgument>(op.getCount()))
+        generateBlocks();
+      else
+        forOneOrMore(
+            op, b,
+            [&] {
+              LinearGenerator(op, b, product, permute, fma, tuning,
+                              /*one=*/true)
+                  .run();
+            },
+            generateBlocks);
       op.erase();
     }
+  }
+
+  /// Of the rows that a step selects there is mostly one, for which nothing is
+  /// worth spreading.
+  void forOneOrMore(PackedLinearOp op, OpBuilder &b,
+                    llvm::function_ref<void()> generateOne,
+                    llvm::function_ref<void()> generateBlocks) {
+    VectorBuilder v(b, op.getLoc(), fma);
+    Value isOne = arith::CmpIOp::create(
+        b, op.getLoc(), arith::CmpIPredicate::eq, op.getCount(), v.index(1));
+    auto generate = [&](llvm::function_ref<void()> branch) {
+      return [&b, branch](OpBuilder &inner, Location loc) {
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPoint(inner.getInsertionBlock(),
+                            inner.getInsertionPoint());
+        branch();
+        scf::YieldOp::create(b, loc);
+      };
+    };
+    scf::IfOp::create(b, op.getLoc(), isOne, generate(generateOne),
+                      generate(generateBlocks));
   }
 
   Tuning getTuning() const {
