@@ -7,6 +7,7 @@
 
 #include "LinearBlock.h"
 #include "RemarkKernel.h"
+#include "TermTiles.h"
 
 #include "tbq/Passes.h"
 
@@ -280,7 +281,12 @@ struct LowerLinearToCPUPass
     SmallVector<PackedLinearOp> ops;
     int64_t scratchBytes = 0;
     const Tuning common = getTuning();
+    auto hasTermTiles = [&](PackedLinearOp op) {
+      return dot == "amx" && TermTiles::getScratchBytes(op, common) != 0;
+    };
     auto getScratchBytes = [&](PackedLinearOp op) {
+      if (hasTermTiles(op))
+        return TermTiles::getScratchBytes(op, common);
       return product == DotProduct::vnni
                  ? LinearBlock::getScratchBytes(op, dot == "amx",
                                                 LinearBlock::fit(op, common))
@@ -302,15 +308,21 @@ struct LowerLinearToCPUPass
       }
       OpBuilder b(op);
       bool inBlocks = getScratchBytes(op) != 0;
-      const Tuning tuning = LinearBlock::fit(op, common);
+      const bool inTerms = hasTermTiles(op);
+      Tuning tuning = LinearBlock::fit(op, common);
+      if (inTerms)
+        tuning.rowTiles = 1;
       bool inTiles = inBlocks && dot == "amx" && LinearBlock::fillsTiles(op);
       // The figures of a machine with AMX are of tiles, where there are blocks.
       Roofline roofline{readRate, peakRate, decodeRate, prefillRate};
       if (inBlocks && dot == "amx" && !inTiles)
         roofline = Roofline();
-      remarkKernel(op, {product, inBlocks, inTiles}, tuning, roofline);
+      remarkKernel(op, {product, inBlocks, inTiles, inTerms}, tuning, roofline);
       auto generateBlocks = [&] {
-        LinearBlock(op, b, dot == "amx", fma, tuning, scratch).run();
+        if (inTerms)
+          TermTiles(op, b, fma, tuning, scratch).run();
+        else
+          LinearBlock(op, b, dot == "amx", fma, tuning, scratch).run();
       };
       if (!inBlocks)
         LinearGenerator(op, b, product, permute, fma, tuning).run();
