@@ -10,6 +10,7 @@
 #ifndef TBQ_CPU_LINEARBLOCK_H
 #define TBQ_CPU_LINEARBLOCK_H
 
+#include "AmxTiles.h"
 #include "LinearGenerator.h"
 
 namespace mlir::tbq {
@@ -39,12 +40,6 @@ private:
   /// Strides of a group that are written out, not looped over, where digits are
   /// spread: once a block.
   static constexpr int64_t kUnrolledStrides = 2;
-  /// Rows of an AMX tile, which are tokens or quads, and its columns of bytes.
-  static constexpr int64_t kTileRows = 16;
-  static constexpr int64_t kTileColumns = 64;
-  /// The same as above, of the tiles of columns of a group: as few as most
-  /// groups have.
-  static constexpr int64_t kUnrolledTiles = 8;
 
   /// Rows of scratch memory of a layout's digits and of a block's sums.
   static int64_t getQuads(int64_t columns) { return (columns + 3) / 4; }

@@ -20,14 +20,15 @@ enum class DotProduct { plain, vnni, avx2, dotprod };
 /// Lowers one packed linear.
 class LinearGenerator {
 public:
+  /// `one`: whatever rows there are, only one token is computed.
   LinearGenerator(PackedLinearOp op, OpBuilder &b, DotProduct dot, bool permute,
-                  bool fused, const Tuning &tuning)
+                  bool fused, const Tuning &tuning, bool one = false)
       : op(op), v(b, op.getLoc(), fused), tuning(tuning),
         layout(op.getWeight().getType().getLayout()), input(op.getInput()),
         low(op.getLow()), integer(!isF32(input)),
         dot(integer ? dot : DotProduct::plain), permute(permute) {
     int64_t rows = cast<MemRefType>(input.getType()).getDimSize(0);
-    tokens = rows < kTokenTile ? rows : tuning.tokenTile;
+    tokens = one ? 1 : rows < kTokenTile ? rows : tuning.tokenTile;
   }
 
   void run();

@@ -7,6 +7,7 @@
 
 #include "LinearBlock.h"
 #include "RemarkKernel.h"
+#include "TermTiles.h"
 
 #include "tbq/Passes.h"
 
@@ -280,7 +281,12 @@ struct LowerLinearToCPUPass
     SmallVector<PackedLinearOp> ops;
     int64_t scratchBytes = 0;
     const Tuning common = getTuning();
+    auto hasTermTiles = [&](PackedLinearOp op) {
+      return dot == "amx" && TermTiles::getScratchBytes(op, common) != 0;
+    };
     auto getScratchBytes = [&](PackedLinearOp op) {
+      if (hasTermTiles(op))
+        return TermTiles::getScratchBytes(op, common);
       return product == DotProduct::vnni
                  ? LinearBlock::getScratchBytes(op, dot == "amx",
                                                 LinearBlock::fit(op, common))
@@ -302,19 +308,58 @@ struct LowerLinearToCPUPass
       }
       OpBuilder b(op);
       bool inBlocks = getScratchBytes(op) != 0;
-      const Tuning tuning = LinearBlock::fit(op, common);
+      const bool inTerms = hasTermTiles(op);
+      Tuning tuning = LinearBlock::fit(op, common);
+      if (inTerms)
+        tuning.rowTiles = 1;
       bool inTiles = inBlocks && dot == "amx" && LinearBlock::fillsTiles(op);
       // The figures of a machine with AMX are of tiles, where there are blocks.
       Roofline roofline{readRate, peakRate, decodeRate, prefillRate};
       if (inBlocks && dot == "amx" && !inTiles)
         roofline = Roofline();
-      remarkKernel(op, {product, inBlocks, inTiles}, tuning, roofline);
-      if (inBlocks)
-        LinearBlock(op, b, dot == "amx", fma, tuning, scratch).run();
-      else
+      remarkKernel(op, {product, inBlocks, inTiles, inTerms}, tuning, roofline);
+      auto generateBlocks = [&] {
+        if (inTerms)
+          TermTiles(op, b, fma, tuning, scratch).run();
+        else
+          LinearBlock(op, b, dot == "amx", fma, tuning, scratch).run();
+      };
+      if (!inBlocks)
         LinearGenerator(op, b, product, permute, fma, tuning).run();
+      else if (isa<BlockArgument>(op.getCount()))
+        generateBlocks();
+      else
+        forOneOrMore(
+            op, b,
+            [&] {
+              LinearGenerator(op, b, product, permute, fma, tuning,
+                              /*one=*/true)
+                  .run();
+            },
+            generateBlocks);
       op.erase();
     }
+  }
+
+  /// Of the rows that a step selects there is mostly one, for which nothing is
+  /// worth spreading.
+  void forOneOrMore(PackedLinearOp op, OpBuilder &b,
+                    llvm::function_ref<void()> generateOne,
+                    llvm::function_ref<void()> generateBlocks) {
+    VectorBuilder v(b, op.getLoc(), fma);
+    Value isOne = arith::CmpIOp::create(
+        b, op.getLoc(), arith::CmpIPredicate::eq, op.getCount(), v.index(1));
+    auto generate = [&](llvm::function_ref<void()> branch) {
+      return [&b, branch](OpBuilder &inner, Location loc) {
+        OpBuilder::InsertionGuard guard(b);
+        b.setInsertionPoint(inner.getInsertionBlock(),
+                            inner.getInsertionPoint());
+        branch();
+        scf::YieldOp::create(b, loc);
+      };
+    };
+    scf::IfOp::create(b, op.getLoc(), isOne, generate(generateOne),
+                      generate(generateBlocks));
   }
 
   Tuning getTuning() const {

@@ -52,6 +52,8 @@ std::optional<Prediction> mlir::tbq::predict(PackedLinearOp op,
 static StringRef getInstructions(const Kernel &kernel, bool isFloat) {
   if (isFloat)
     return "float multiplications and additions";
+  if (kernel.terms)
+    return "tdpbssd";
   if (kernel.amx)
     return "tdpbsud where it fills tiles, else vpdpbusd";
   switch (kernel.dot) {

@@ -14,6 +14,7 @@ struct Kernel {
   DotProduct dot;
   bool inBlocks; // of tokens, whose digits are spread once
   bool amx;      // in blocks, by tiles where they fill them
+  bool terms;    // by tiles, each term's digits as signed bytes
 };
 
 /// Limits are the roofline's: what reads the weight's information from memory,

@@ -139,6 +139,7 @@ int64_t GatedActivationOp::getUnitsPerToken() {
   return llvm::divideCeil(getColumns(getGate()), getUnitColumns());
 }
 int64_t GatedActivationOp::getUnitColumns() { return getElements(*this); }
+bool GatedActivationOp::mayOverwrite(Value) { return true; }
 LogicalResult GatedActivationOp::verify() {
   if (failed(verifyElements(*this)))
     return failure();

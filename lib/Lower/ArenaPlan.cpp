@@ -84,7 +84,29 @@ void ArenaPlan::touchOperands(Operation &op, int64_t index) {
   }
 }
 
+/// The operand of a step of many tokens whose buffer the op's first result
+/// takes over, or null: it is read here for the last time.
+static Value getOverwritten(Value tensor) {
+  auto op = dyn_cast<StepOp>(tensor.getDefiningOp());
+  auto type = cast<RankedTensorType>(tensor.getType());
+  if (!op || type.getDimSize(0) == 1 || tensor != op->getResult(0))
+    return Value();
+  for (Value operand : op->getOperands())
+    if (operand.getType() == type && op.mayOverwrite(operand) &&
+        llvm::none_of(operand.getUsers(), [&](Operation *user) {
+          return op->isBeforeInBlock(user);
+        }))
+      return operand;
+  return Value();
+}
+
 void ArenaPlan::add(Value tensor, int64_t index) {
+  if (auto buffer = bufferOf.find(getOverwritten(tensor));
+      buffer != bufferOf.end()) {
+    int64_t number = buffer->second;
+    bufferOf[tensor] = number;
+    return;
+  }
   auto type = cast<RankedTensorType>(tensor.getType());
   bufferOf[tensor] = buffers.size();
   buffers.push_back({getBufferBytes(getBufferType(type)), index, index});

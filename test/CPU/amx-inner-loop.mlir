@@ -4,27 +4,28 @@
 // RUN: tbq-opt %s --tbq-cpu="dot=amx fma f16 floor" | mlir-translate --mlir-to-llvmir | opt -O3 -mtriple=x86_64-linux-gnu -mcpu=sapphirerapids | llc -O3 -mtriple=x86_64-linux-gnu -mcpu=sapphirerapids -o %t.s
 // RUN: FileCheck %s < %t.s
 
-// Ternary by groups of 128: four products of tiles, of six loads. The tiles are
-// set up outside of the loop over groups, and not kept beyond the function.
+// Ternary by groups of 128: a product of two tiles of columns, four loads, and 16
+// tokens' sums in registers: a conversion and two multiply-adds each. The tiles
+// are set up outside of all loops, and not kept beyond the function.
 // CHECK-LABEL: {{^}}prefill:
 // CHECK: ldtilecfg
-// CHECK: Loop Header: Depth=3
 // CHECK-NOT: ldtilecfg
-// CHECK: Loop Header: Depth=4
-// CHECK-COUNT-2: tilezero
+// CHECK: Inner Loop Header: Depth=5
+// CHECK: tilezero
 // CHECK: tileloadd
 // CHECK: tileloadd
-// CHECK: tdpbsud
-// CHECK: tileloadd
-// CHECK: tdpbsud
+// CHECK: tdpbssd
 // CHECK: tileloadd
 // CHECK: tileloadd
-// CHECK: tdpbsud
-// CHECK: tileloadd
-// CHECK: tdpbsud
-// CHECK-NOT: {{tdpbsud|tileloadd}}
-// CHECK-COUNT-2: tilestored
-// CHECK-NOT: {{vpdpbusd|tile[a-z]*d}}
+// CHECK: tdpbssd
+// CHECK-NOT: {{tdpb|tileloadd}}
+// CHECK: tilestored
+// CHECK-NOT: {{vpsub|tile[a-z]*d}}
+// CHECK-COUNT-16: vcvtdq2ps
+// CHECK-NOT: vcvtdq2ps
+// CHECK-COUNT-32: vfmadd
+// CHECK-NOT: {{vfmadd|vcvtdq2ps}}
+// CHECK: jne
 // CHECK: tilerelease
 !groups = !tbq.packed<64x2048, digits [2], terms [[1, -1], [0, 1]], group 128, tile 16>
 func.func @prefill(%x: memref<64x2048xi8>, %sums: memref<64x16xi32>, %scale: memref<64x16xf32>, %y: memref<64x64xf32>,

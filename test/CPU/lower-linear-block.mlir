@@ -183,3 +183,26 @@ func.func @long_group(%x: memref<16x8448xi8>, %sums: memref<16x16xi32>, %scale: 
     : (memref<16x8448xi8>, !long, memref<16x16xi32>, memref<16x16xf32>, memref<16x16xf32>, index, index, index) -> ()
   return
 }
+
+// -----
+
+// Of selected rows there is mostly one, for which nothing is spread.
+!head = !tbq.packed<16x64, digits [8], terms [[1, -128]], group 64, tile 16>
+// CHECK-LABEL: func.func @selected(
+func.func @selected(%x: memref<16x64xi8>, %sums: memref<16x16xi32>, %scale: memref<16x16xf32>, %y: memref<16x16xf32>,
+    %section: memref<65536xi8>, %count: index, %first: index, %begin: index, %end: index) {
+  // CHECK: %[[ROWS:.*]] = arith.subi %arg5, %arg6
+  // CHECK: %[[ONE:.*]] = arith.cmpi eq, %[[ROWS]], %c1
+  // CHECK: scf.if %[[ONE]] {
+  // CHECK-NOT: vector.store %{{.*}}, %{{.*}} : memref<{{.*}}xi8>
+  // CHECK-COUNT-16: vpdpbusd
+  // CHECK-NOT: vpdpbusd
+  // CHECK: } else {
+  // CHECK: vector.store %{{.*}} : memref<32x64xi8>, vector<64xi8>
+  // CHECK: vpdpbusd
+  %rows = arith.subi %count, %first : index
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !head
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%rows) range(%begin, %end)
+    : (memref<16x64xi8>, !head, memref<16x16xi32>, memref<16x16xf32>, memref<16x16xf32>, index, index, index) -> ()
+  return
+}

@@ -1,9 +1,11 @@
 // RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=amx fma" --canonicalize --cse --split-input-file | FileCheck %s
 // Blocks whose groups are whole AMX tiles: 16 tokens x 64 columns x 16 rows.
+// Their terms are none of signed bytes (lower-term-tiles.mlir): no byte holds
+// three times any digit less a sum, or so it is taken.
 
 // Ternary by groups of 128: two tiles of columns. What was spread is a tile as
 // it stands; its digits are unsigned, activations signed.
-!ternary = !tbq.packed<32x128, digits [2], terms [[1, -1]], group 128, tile 16>
+!ternary = !tbq.packed<32x128, digits [2], terms [[3, -1]], group 128, tile 16>
 // CHECK-LABEL: func.func @prefill_i8(
 // Scratch memory: 2 x 32 rows of digits, 2 x 64 of sums, 2 x 16 of products.
 // CHECK: %[[SCRATCH:.*]] = memref.alloca() {alignment = 64 : i64} : memref<14336xi8>
@@ -31,7 +33,8 @@ func.func @prefill_i8(%x: memref<64x128xi8>, %sums: memref<64x16xi32>, %scale: m
   // Then each token's brackets, as ever.
   // CHECK: scf.for %[[T:.*]] = %c0 to %c16 step %c4 {
   // CHECK: %[[DOT:.*]] = vector.load %[[PRODUCTS]][%[[T]], %c0] : memref<32x16xi32>, vector<16xi32>
-  // CHECK: arith.subi %[[DOT]],
+  // CHECK: %[[THRICE:.*]] = arith.muli %[[DOT]],
+  // CHECK: arith.subi %[[THRICE]],
   // CHECK-NOT: {{amx.tile_|vpdpbusd}}
   // CHECK: return
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
@@ -44,7 +47,7 @@ func.func @prefill_i8(%x: memref<64x128xi8>, %sums: memref<64x16xi32>, %scale: m
 
 // Two planes and two digits of i16: four products each of two tiles of rows;
 // the high digits' count 256 times.
-!dual = !tbq.packed<32x64, digits [1, 1], terms [[1, 0, 0], [0, 1, 0]], group 64, tile 16>
+!dual = !tbq.packed<32x64, digits [1, 1], terms [[3, 0, 0], [0, 1, 0]], group 64, tile 16>
 // CHECK-LABEL: func.func @dual_i16(
 func.func @dual_i16(%h: memref<16x64xi8>, %l: memref<16x64xi8>, %scale: memref<16x16xf32>, %y: memref<16x32xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
@@ -66,7 +69,7 @@ func.func @dual_i16(%h: memref<16x64xi8>, %l: memref<16x64xi8>, %scale: memref<1
 
 // A long group: what does not fill a round first, then rounds of eight tiles,
 // which load what the ones before have left.
-!row = !tbq.packed<16x1088, digits [2], terms [[1, -1]], group 1088, tile 16>
+!row = !tbq.packed<16x1088, digits [2], terms [[3, -1]], group 1088, tile 16>
 // CHECK-LABEL: func.func @row(
 func.func @row(%x: memref<16x1088xi8>, %sums: memref<16x16xi32>, %scale: memref<16x16xf32>, %y: memref<16x16xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {

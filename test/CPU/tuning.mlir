@@ -39,7 +39,8 @@ func.func @decode(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: memref<
 // -----
 
 // A block: tokens of it, tiles of rows and tokens at a time, columns written out.
-!ternary = !tbq.packed<48x128, digits [2], terms [[1, -1]], group 128, tile 16>
+// Its term is none that AMX takes as signed bytes, one tile of rows at a time.
+!ternary = !tbq.packed<48x128, digits [2], terms [[3, -1]], group 128, tile 16>
 // USUAL-LABEL: func.func @prefill(
 // USUAL: scf.for %{{.*}} = %c0 to %arg5 step %c64 {
 // USUAL: scf.for %{{.*}} = %arg6 to %arg7 step %c2 {

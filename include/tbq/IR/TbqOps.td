@@ -340,7 +340,7 @@ defvar Unit = "(`unit` $unit^)?";
 
 def Tbq_GatedActivationOp : Tbq_StepOp<"gated_activation",
     (ins Tbq_Rows:$gate, Tbq_Rows:$up, OptionalAttr<I64Attr>:$unit),
-    ["getUnitColumns"]> {
+    ["getUnitColumns", "mayOverwrite"]> {
   let summary = "silu(gate) * up, element by element";
   let assemblyFormat = !strconcat("$gate `,` $up", Unit, BufferForm);
 }

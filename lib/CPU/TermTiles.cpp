@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// See TermTiles.h.
+
+#include "TermTiles.h"
+
+#include "AmxTiles.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+static int64_t getQuads(int64_t columns) { return (columns + 3) / 4; }
+
+/// Whether a term's digits are made of a plane's, and fit signed bytes.
+static bool fitsBytes(int64_t factor, int64_t summand, int64_t bits) {
+  int64_t largest = factor * ((1 << bits) - 1) + summand;
+  return (factor == 1 || factor == 2) && summand >= INT8_MIN &&
+         largest <= INT8_MAX;
+}
+
+std::optional<int64_t> TermTiles::getPlane(LayoutAttr layout, int64_t term) {
+  for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
+    if (layout.getTerm(term, plane))
+      return plane;
+  return std::nullopt;
+}
+
+/// Tiles of products that a group has for each digit of the activations.
+int64_t TermTiles::countProducts(LayoutAttr layout) {
+  return llvm::count_if(
+      llvm::seq<int64_t>(0, layout.getNumTerms()),
+      [&](int64_t term) { return getPlane(layout, term).has_value(); });
+}
+
+/// Rows of scratch memory of a group's digits.
+int64_t TermTiles::getGroupRows(LayoutAttr layout) {
+  return countProducts(layout) * getQuads(layout.getGroup());
+}
+
+/// Of a block of tokens, which each tile of rows reads.
+static int64_t getInputBytes(PackedLinearOp op, const Tuning &tuning) {
+  auto rows = cast<MemRefType>(op.getInput().getType());
+  return std::min(rows.getDimSize(0), tuning.blockTokens) * rows.getDimSize(1) *
+         (op.getLow() ? 2 : 1);
+}
+
+TermTiles::Plan TermTiles::getPlan(PackedLinearOp op, const Tuning &tuning) {
+  LayoutAttr layout = op.getWeight().getType().getLayout();
+  int64_t groupRows = getGroupRows(layout);
+  int64_t tokens = cast<MemRefType>(op.getInput().getType()).getDimSize(0);
+  Plan plan;
+  int64_t most =
+      std::max<int64_t>(kMostDigitBytes / (groupRows * kRowBytes), 1);
+  // Blocks of about as many groups each.
+  int64_t blocks = llvm::divideCeil(layout.getNumGroups(), most);
+  plan.groupsAtOnce = llvm::divideCeil(layout.getNumGroups(), blocks);
+  plan.blockTokens = std::min(tokens, tuning.blockTokens);
+  plan.coefficients = plan.groupsAtOnce * groupRows;
+  plan.rowSums =
+      plan.coefficients + plan.groupsAtOnce * layout.getNumGroupTerms();
+  plan.floatSums = plan.rowSums;
+  if (blocks > 1)
+    plan.floatSums += plan.blockTokens;
+  plan.products = plan.floatSums;
+  if (countProducts(layout) < layout.getNumTerms())
+    plan.products +=
+        plan.blockTokens * llvm::divideCeil(layout.getNumGroups(), kLanes);
+  plan.end = plan.products +
+             2 * (op.getLow() ? 2 : 1) * countProducts(layout) * kTileRows;
+  return plan;
+}
+
+int64_t TermTiles::getScratchBytes(PackedLinearOp op, const Tuning &tuning) {
+  LayoutAttr layout = op.getWeight().getType().getLayout();
+  auto rows = cast<MemRefType>(op.getInput().getType());
+  if (layout.isFloat() || rows.getElementType().isF32() ||
+      layout.getSalient() || rows.getDimSize(0) % kTileRows ||
+      layout.getGroup() % kTileColumns ||
+      layout.getColumns() % layout.getGroup() ||
+      countProducts(layout) + 1 < layout.getNumTerms() ||
+      getInputBytes(op, tuning) > kMostInputBytes ||
+      getGroupRows(layout) * kRowBytes > kMostGroupBytes)
+    return 0;
+  int64_t planes = layout.getNumPlanes();
+  for (int64_t term = 0; term < layout.getNumTerms(); ++term) {
+    auto factors =
+        llvm::map_range(llvm::seq<int64_t>(0, planes), [&](int64_t plane) {
+          return layout.getTerm(term, plane);
+        });
+    std::optional<int64_t> plane = getPlane(layout, term);
+    if (plane &&
+        (llvm::count_if(factors, [](int64_t f) { return f; }) > 1 ||
+         !fitsBytes(layout.getTerm(term, *plane), layout.getTerm(term, planes),
+                    layout.getDigits()[*plane])))
+      return 0;
+  }
+  return getPlan(op, tuning).end * kRowBytes;
+}
+
+TermTiles::TermTiles(PackedLinearOp op, OpBuilder &b, bool fused,
+                     const Tuning &tuning, Value scratch)
+    : LinearGenerator(op, b, DotProduct::vnni, /*permute=*/false, fused,
+                      tuning),
+      plan(getPlan(op, tuning)) {
+  tokens = kTileRows;
+  digits = view(scratch, 0, plan.coefficients, v.b.getI8Type());
+  coefficients =
+      view(scratch, plan.coefficients, plan.rowSums, v.b.getF32Type());
+  rowSums = view(scratch, plan.rowSums, plan.floatSums, v.b.getF32Type());
+  floatSums = view(scratch, plan.floatSums, plan.products, v.b.getF32Type());
+  products = view(scratch, plan.products, plan.end, v.b.getI32Type());
+}
+
+/// Rows of scratch memory as elements of a type.
+Value TermTiles::view(Value scratch, int64_t first, int64_t end, Type element) {
+  int64_t elements = kRowBytes * 8 / element.getIntOrFloatBitWidth();
+  return memref::ViewOp::create(
+      v.b, v.loc, MemRefType::get({end - first, elements}, element), scratch,
+      v.index(first * kRowBytes), ValueRange());
+}
+
+void TermTiles::run() {
+  loadBytes();
+  v.loop(v.index(0), op.getCount(), plan.blockTokens, ValueRange(),
+         [&](Value token, ValueRange) {
+           firstToken = token;
+           endToken = v.min(v.add(token, plan.blockTokens), op.getCount());
+           convertSums();
+           v.loop(op.getRange()[0], op.getRange()[1], [&](Value number) {
+             tile.number = number;
+             tile.offset = getTileOffset(number);
+             generateTile();
+           });
+           return SmallVector<Value>();
+         });
+}
+
+/// The sums of activations that terms without a plane have, as floats: once for
+/// all tiles of rows.
+void TermTiles::convertSums() {
+  for (int64_t term = 0; term < layout.getNumTerms(); ++term) {
+    if (getPlane(layout, term))
+      continue;
+    int64_t rows = llvm::divideCeil(layout.getNumGroups(), kLanes);
+    v.loop(firstToken, endToken, [&](Value token) {
+      for (int64_t row = 0; row < rows; ++row) {
+        Value sum =
+            v.load(op.getSums(), {token, v.index(row * kLanes)}, v.i32Vector());
+        Value at = v.add(v.mul(v.sub(token, firstToken), rows), row);
+        v.store(
+            getBracket(term, SmallVector<Value>(layout.getNumPlanes()), sum),
+            floatSums, {at, v.index(0)});
+      }
+    });
+  }
+}
+
+/// All groups of a tile of rows, in blocks of as many as are spread at once.
+void TermTiles::generateTile() {
+  int64_t groups = layout.getNumGroups();
+  v.loop(v.index(0), v.index(groups), plan.groupsAtOnce, ValueRange(),
+         [&](Value first, ValueRange) {
+           firstGroup = first;
+           endGroup = v.min(v.add(first, plan.groupsAtOnce), v.index(groups));
+           v.loop(firstGroup, endGroup, [&](Value group) { spread(group); });
+           v.loop(firstToken, endToken, kTileRows, ValueRange(),
+                  [&](Value token, ValueRange) {
+                    addGroups(token);
+                    return SmallVector<Value>();
+                  });
+           return SmallVector<Value>();
+         });
+}
+
+/// A block of groups of a tile: their part of the sums of 16 tokens.
+void TermTiles::addGroups(Value token) {
+  Value row = v.sub(token, firstToken);
+  SmallVector<Value> sums(kTileRows, v.splat(0.0f));
+  if (!isOneBlock()) {
+    Value isFirst = v.less(firstGroup, v.index(1));
+    for (auto [t, sum] : llvm::enumerate(sums))
+      sum = arith::SelectOp::create(
+          v.b, v.loc, isFirst, sum,
+          v.load(rowSums, {v.add(row, t), v.index(0)}, v.f32Vector()));
+  }
+  sums = v.loop(firstGroup, endGroup, 1, sums,
+                [&](Value group, ValueRange carried) {
+                  return addGroup(token, group, carried);
+                });
+  if (isOneBlock())
+    return finish(token, sums);
+  for (auto [t, sum] : llvm::enumerate(sums))
+    v.store(sum, rowSums, {v.add(row, t), v.index(0)});
+  v.ifThen(v.less(v.index(layout.getNumGroups() - 1), endGroup),
+           [&] { finish(token, sums); });
+}
+
+/// The digits of a group's terms, each four columns a row of scratch memory,
+/// and its coefficients.
+void TermTiles::spread(Value group) {
+  int64_t columns = layout.getGroup(), stride = layout.getStepColumns();
+  int64_t groupBytes = layout.getGroupBytes(columns);
+  Value offset = v.add(v.add(tile.offset, layout.getGroupOffset(0)),
+                       v.mul(group, groupBytes));
+  Value number = v.sub(group, firstGroup);
+  Value firstRow = v.mul(number, getGroupRows(layout));
+  v.loop(v.index(0), v.index(columns / stride), [&](Value at) {
+    Value from = v.add(offset, v.mul(at, layout.getStrideBytes()));
+    int64_t product = 0;
+    for (int64_t term = 0; term < layout.getNumTerms(); ++term) {
+      std::optional<int64_t> plane = getPlane(layout, term);
+      if (!plane)
+        continue;
+      int64_t bits = layout.getDigits()[*plane], slots = 8 / bits;
+      Value row = v.add(v.add(firstRow, product++ * getQuads(columns)),
+                        v.mul(at, stride / 4));
+      Value codes;
+      for (int64_t place = 0; 4 * place < stride; ++place) {
+        if (place % slots == 0) {
+          Value step = v.add(from, layout.getStepOffset(*plane, place / slots));
+          codes = v.loadBytes(bytes, step, v.i32Vector());
+          prefetchLine(v.add(step, plan.groupsAtOnce * groupBytes),
+                       kSecondCache);
+        }
+        v.store(getTermDigits(codes, bits, place % slots, term), digits,
+                {v.add(row, place), v.index(0)});
+      }
+    }
+  });
+  for (auto [term, coefficient] :
+       llvm::enumerate(loadCoefficients(offset, columns)))
+    v.store(
+        coefficient, coefficients,
+        {v.add(v.mul(number, layout.getNumGroupTerms()), term), v.index(0)});
+}
+
+/// A slot's digits, one a byte, as a term has them.
+Value TermTiles::getTermDigits(Value codes, int64_t bits, int64_t slot,
+                               int64_t term) {
+  int64_t plane = *getPlane(layout, term);
+  Value four = v.bitcast(getDigits(codes, bits, slot, /*place=*/0),
+                         v.i8Vector(kRowBytes));
+  if (layout.getTerm(term, plane) == 2)
+    four = v.add(four, four);
+  if (int64_t summand = layout.getTerm(term, layout.getNumPlanes()))
+    four = v.add(four, splatByte(summand));
+  return four;
+}
+
+/// The sums of 16 tokens, and what a group adds to them.
+SmallVector<Value> TermTiles::addGroup(Value token, Value group,
+                                       ValueRange sums) {
+  Value number = v.sub(group, firstGroup);
+  Value column = v.mul(group, layout.getGroup());
+  int64_t count = countProducts(layout), inputs = getInputs().size();
+  // Two groups' products are apart: one's are read while the next are made.
+  Value firstPlace = v.mul(v.rem(group, 2), inputs * count * kTileRows);
+  Value firstRow = v.mul(number, getGroupRows(layout));
+  SmallVector<Value> quads, places;
+  for (int64_t i = 0; i < count; ++i)
+    quads.push_back(v.add(firstRow, i * getQuads(layout.getGroup())));
+  for (int64_t i = 0; i < inputs * count; ++i)
+    places.push_back(v.add(firstPlace, i * kTileRows));
+  multiplyTiles(v, {getInputs(), token, column, layout.getGroup(), digits,
+                    /*isSigned=*/true, quads, products, places});
+  auto load = [&](int64_t input, int64_t product, int64_t t) {
+    Value at = v.add(firstPlace, (input * count + product) * kTileRows + t);
+    return v.load(products, {at, v.index(0)}, v.i32Vector());
+  };
+  SmallVector<Value> factors;
+  for (int64_t term = 0; term < layout.getNumTerms(); ++term)
+    factors.push_back(v.load(
+        coefficients,
+        {v.add(v.mul(number, layout.getNumGroupTerms()), term), v.index(0)},
+        v.f32Vector()));
+  int64_t sumRows = llvm::divideCeil(layout.getNumGroups(), kLanes);
+  SmallVector<Value> next;
+  for (int64_t t = 0; t < kTileRows; ++t) {
+    Value y = sums[t];
+    int64_t product = 0;
+    for (int64_t term = 0; term < layout.getNumTerms(); ++term) {
+      Value bracket;
+      if (getPlane(layout, term)) {
+        Value dot = load(0, product, t);
+        if (low)
+          dot = v.add(arith::ShLIOp::create(v.b, v.loc, dot, v.splatI32(8)),
+                      load(1, product, t));
+        bracket = arith::SIToFPOp::create(v.b, v.loc, v.f32Vector(), dot);
+        ++product;
+      } else {
+        Value row = v.mul(v.add(v.sub(token, firstToken), t), sumRows);
+        bracket = v.splat(v.load(floatSums, {v.add(row, v.div(group, kLanes)),
+                                             v.rem(group, kLanes)}));
+      }
+      y = v.fma(bracket, factors[term], y);
+    }
+    next.push_back(y);
+  }
+  return next;
+}
