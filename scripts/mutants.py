@@ -172,9 +172,18 @@ SITES = {
     ],
     "lib/CPU/LinearTiles.cpp": [
         ("tiles-high-digit", "dot, v.splatI32(8)", "dot, v.splatI32(7)", "weight of the high digit of i16"),
-        ("tiles-column", "v.add(column, v.mul(at, kTileColumns))", "v.mul(at, kTileColumns)",
+    ],
+    "lib/CPU/AmxTiles.cpp": [
+        ("tiles-column", "v.add(of.column, v.mul(at, kTileColumns))", "v.mul(at, kTileColumns)",
          "every group takes the first one's activations"),
         ("tiles-unsigned", "/*isZextLhs=*/false", "/*isZextLhs=*/true", "activations without a sign"),
+    ],
+    "lib/CPU/TermTiles.cpp": [
+        ("terms-high-digit", "dot, v.splatI32(8)", "dot, v.splatI32(7)", "weight of the high digit of i16"),
+        ("terms-summand", "v.add(four, splatByte(summand))", "four", "digits of a term without its summand"),
+        ("terms-factor", "v.add(four, four)", "four", "digits of a term without its factor"),
+        ("terms-blocks", "v.add(v.mul(number, layout.getNumGroupTerms()), term), v.index(0)});",
+         "v.add(v.mul(number, 0), term), v.index(0)});", "coefficients of all groups in one place"),
     ],
     "lib/Target/Activation.cpp": [
         ("gelu-side", "e.isNegative(x), above,", "e.isNegative(u), above,", "gelu takes x for positive"),
