@@ -107,7 +107,9 @@ Status Compilation::runStage(Stage stage) {
     // then, and finds none for many tiles.
     if (target.optimization == 0 && cpu.dot == "amx")
       cpu.dot = "vnni";
-    cpu.roofline = table.roofline;
+    // Its figures are of its instructions.
+    if (cpu.dot == table.instructions)
+      cpu.roofline = table.roofline;
     buildCPUPipeline(manager, cpu);
     break;
   }

@@ -5,6 +5,7 @@
 // holds them so), by position alone, and what they found is put together in
 // the order of the warps: the same whatever the number of blocks or tokens.
 
+#include "LinearGroup.h"
 #include "LowerStep.h"
 #include "WarpAttention.h"
 
@@ -69,10 +70,8 @@ AttentionNeighbours mlir::tbq::findNeighbours(AttentionOp op) {
   AttentionNeighbours around;
   if (!op.getKey())
     return around;
-  Operation *next = op->getNextNode();
-  while (next && isMemoryEffectFree(next))
-    next = next->getNextNode();
-  auto append = dyn_cast_or_null<AppendCacheOp>(next);
+  auto append =
+      dyn_cast_or_null<AppendCacheOp>(findEffect(op, /*isBehind=*/true));
   if (!append || append.getKey() != op.getKey() ||
       append.getValue() != op.getValue())
     return around;

@@ -154,6 +154,17 @@ TEST(Sampler, MinP) {
   EXPECT_EQ(keys(drawMany(logits, options)), Tokens({1}));
 }
 
+// What min-p drops counts in the mass that top-p keeps a share of.
+TEST(Sampler, TopPIsOfAllThatTopKKept) {
+  std::vector<float> logits;
+  for (double p : {0.5, 0.3, 0.04, 0.04, 0.04, 0.04, 0.04})
+    logits.push_back(float(std::log(p)));
+  tbq_sampler_options options = plain;
+  options.top_p = 0.6f;
+  options.min_p = 0.2f; // of 0.5: the first two stay, with a mass of 0.8
+  EXPECT_EQ(keys(drawMany(logits, options)), Tokens({0, 1}));
+}
+
 TEST(Sampler, FiltersSeeProbabilitiesBeforeTemperature) {
   // With temperature first, 0.1 would make the second token negligible.
   std::vector<float> logits = {1, 0.9f, -5};
