@@ -108,11 +108,13 @@ WarpLinear::Rounds WarpLinear::getRounds(int64_t ahead) const {
 
 std::pair<Value, Value> WarpLinear::getNumber(const Rounds &rounds, Value share,
                                               Value round, int64_t i) {
-  Value number =
-      t.add(t.add(share, t.mul(round, rounds.pieces * shares)), i * shares);
+  int64_t most = llvm::divideCeil(pieces, shares);
+  Value first = t.mul(share, most);
+  Value number = t.add(t.add(first, t.mul(round, rounds.pieces)), i);
   if (rounds.even)
     return {number, Value()};
-  return {t.min(number, t.index(pieces - 1)), t.less(number, t.index(pieces))};
+  Value end = t.min(t.add(first, most), t.index(pieces));
+  return {t.min(number, t.index(pieces - 1)), t.less(number, end)};
 }
 
 void WarpLinear::generateTile(Value tile, Value end, Value share, Value token) {

@@ -45,12 +45,11 @@ protected:
   virtual SmallVector<LaneSum> sumPieces(Value tile, Value end, Value active,
                                          Value share, Value token) = 0;
 
-  /// How the pieces of a share, of which one is `shares` behind the other, are
-  /// divided: in as few rounds as may be, since each waits for memory, and as
-  /// even ones.
+  /// How the pieces of a share, neighbours of a tile, are divided: in as few
+  /// rounds as may be, since each waits for memory, and as even ones.
   struct Rounds {
     int64_t count, pieces;
-    bool even; // whether none has more pieces than there are
+    bool even; // whether all pieces of all shares' rounds exist
   };
   Rounds getRounds(int64_t ahead) const;
   /// Piece i of a share's round, the last one where there are fewer, and
