@@ -74,6 +74,17 @@ def PackWeightsPass : Pass<"tbq-pack-weights"> {
   let dependentDialects = ["::mlir::tbq::TbqDialect"];
 }
 
+def TileCachePass : Pass<"tbq-tile-cache", "::mlir::ModuleOp"> {
+  let summary = "hold f16 keys and values as a GPU's products read them";
+  let description = [{
+    ```mlir
+    !tbq.cache<30 layers, 3 by 64, 2048 tokens, f16>
+    // becomes
+    !tbq.cache<30 layers, 3 by 64, 2048 tokens, f16, tiled>
+    ```
+  }];
+}
+
 def PlaceWeightsPass : Pass<"tbq-place-weights", "::mlir::ModuleOp"> {
   let summary = "give every packed weight its place in the weights section";
   let description = [{

@@ -45,6 +45,10 @@ struct PackOptions : PassPipelineOptions<PackOptions> {
   Option<int64_t> tileRows{*this, "tile-rows",
                            llvm::cl::desc("rows of a packed tile"),
                            llvm::cl::init(kLanes)};
+  /// What the target's attention reads, where the cache is of f16: on a GPU.
+  Option<bool> tileCache{*this, "tile-cache",
+                         llvm::cl::desc("keys and values lie in tiles"),
+                         llvm::cl::init(false)};
 };
 
 struct LowerOptions : PassPipelineOptions<LowerOptions> {
@@ -111,7 +115,8 @@ void buildGraphPipeline(OpPassManager &manager, const GraphOptions &options);
 void buildPackPipeline(OpPassManager &manager, const PackOptions &options);
 /// The first part of pack: every linear in the one form, its weights still by
 /// name in @forward. What the interpreter replays a step's ops with.
-void buildPackedFormPipeline(OpPassManager &manager, int64_t tileRows = kLanes);
+void buildPackedFormPipeline(OpPassManager &manager,
+                             const PackOptions &options);
 void buildLowerPipeline(OpPassManager &manager, const LowerOptions &options);
 void buildCPUPipeline(OpPassManager &manager, const CPUOptions &options);
 void buildGPUPipeline(OpPassManager &manager, const GPUOptions &options);

@@ -41,10 +41,12 @@ void mlir::tbq::buildGraphPipeline(OpPassManager &manager,
 }
 
 void mlir::tbq::buildPackedFormPipeline(OpPassManager &manager,
-                                        int64_t tileRows) {
+                                        const PackOptions &options) {
   PackWeightsPassOptions pack;
-  pack.tileRows = tileRows;
+  pack.tileRows = options.tileRows;
   manager.addPass(createPackWeightsPass(pack));
+  if (options.tileCache)
+    manager.addPass(createTileCachePass());
   manager.addPass(createCSEPass());
 }
 
@@ -54,7 +56,7 @@ void mlir::tbq::buildPackedFormPipeline(OpPassManager &manager,
 //        on tensors of static shape and packed weights; one tbq.weights
 void mlir::tbq::buildPackPipeline(OpPassManager &manager,
                                   const PackOptions &options) {
-  buildPackedFormPipeline(manager, options.tileRows);
+  buildPackedFormPipeline(manager, options);
   manager.addPass(createPlaceWeightsPass());
   SpecializeEntriesPassOptions entries;
   entries.prefillTokens = options.prefillTokens;

@@ -84,6 +84,7 @@ Status Compilation::runStage(Stage stage) {
     if (options.prefillTokens)
       pack.prefillTokens = options.prefillTokens;
     pack.tileRows = device ? kWarpRows : kLanes;
+    pack.tileCache = bool(device);
     buildPackPipeline(manager, pack);
     break;
   }

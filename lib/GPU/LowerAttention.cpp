@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Rotary embedding, the KV cache and attention on a GPU. A block has a query
-// head of a token; its warps divide the keys, sixteen at a time (the cache
-// holds them so), by position alone, and what they found is put together in
-// the order of the warps: the same whatever the number of blocks or tokens.
+// head of a token, or of neighbouring ones; its warps divide the keys by
+// position alone, and what they found is put together in the order of the
+// warps: the same whatever the number of blocks or tokens.
 
 #include "LinearGroup.h"
 #include "LowerStep.h"
-#include "WarpAttention.h"
+#include "TileAttention.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
@@ -32,15 +32,6 @@ void mlir::tbq::lowerRope(ThreadBuilder &t, RopeOp op) {
   });
 }
 
-/// Of a feature of one key.
-static Value getKeyOffset(ThreadBuilder &t, CacheHead &cache, Value position,
-                          Value feature) {
-  Value block = t.div(position, CacheType::kBlock);
-  Value lane = t.rem(position, CacheType::kBlock);
-  return t.add(cache.getKeyOffset(block, feature),
-               t.mul(lane, cache.type.getElementBytes()));
-}
-
 void mlir::tbq::lowerAppendCache(ThreadBuilder &t, AppendCacheOp op) {
   CacheType type = op.getCacheType();
   Type element = type.getElementType();
@@ -50,9 +41,9 @@ void mlir::tbq::lowerAppendCache(ThreadBuilder &t, AppendCacheOp op) {
     CacheHead cache(t.b, t.loc, type, op.getLayer(), t.div(column, headDim));
     Value position = t.add(op.getPosition(), token);
     t.storeF32As(t.load(op.getKey(), {token, column}), op.getCache(),
-                 getKeyOffset(t, cache, position, feature), element);
+                 cache.getKeyElement(position, feature), element);
     t.storeF32As(t.load(op.getValue(), {token, column}), op.getCache(),
-                 cache.getValueOffset(position, feature), element);
+                 cache.getValueElement(position, feature), element);
   });
 }
 
@@ -83,8 +74,10 @@ AttentionNeighbours mlir::tbq::findNeighbours(AttentionOp op) {
 
 /// The first keys and values of a block's first head, before the barrier that
 /// its query waits for, where the op reads none that this step stores.
-static SmallVector<Value> loadAhead(ThreadBuilder &t, AttentionOp op,
-                                    AttentionNeighbours around) {
+template <class Attention>
+static SmallVector<Value>
+loadAhead(ThreadBuilder &t, AttentionOp op,
+          llvm::function_ref<Attention(AttentionPlace, Value)> getHead) {
   Operation *barrier = findBarrier(op);
   if (!op.getKey() || !barrier)
     return {};
@@ -95,71 +88,90 @@ static SmallVector<Value> loadAhead(ThreadBuilder &t, AttentionOp op,
   Value end = getAt(t.b, op.getRange()[1], copies);
   AttentionPlace place = {getAt(t.b, op.getLayer(), copies),
                           getAt(t.b, op.getPosition(), copies)};
-  return WarpAttention(t, op, around, place, t.div(unit, op.getHeads()),
-                       t.rem(unit, op.getHeads()))
-      .loadFirst(t.less(unit, end));
+  return getHead(place, unit).loadFirst(t.less(unit, end));
 }
 
-/// What the block's warps found, put together in their order, in row `token` of
-/// `into`. Each lane has a warp's share to tell to the others.
-static void combineWarps(ThreadBuilder &t, Value shared, CacheType type,
-                         Value into, Value token, Value firstColumn) {
-  int64_t stateFloats = WarpAttention::getStateFloats(type);
-  Value own = t.mul(t.rem(t.lane(), kWarps), stateFloats);
-  Value largest = t.load(shared, {own});
-  Value decay =
-      t.exp(t.subf(largest, t.reduceWarp(Reduction::Maximum, largest, kWarps)));
-  Value total = t.reduceWarp(
-      Reduction::Sum, t.mulf(decay, t.load(shared, {t.add(own, 1)})), kWarps);
-  SmallVector<Value> decays;
-  for (int64_t w = 0; w < kWarps; ++w)
-    decays.push_back(t.getFromLane(decay, t.index(w)));
-  t.loop(t.thread(), t.index(type.getHeadDim()), t.index(kThreads),
-         [&](Value feature) {
-           Value sum = t.constant(0.0f);
-           for (auto [w, decay] : llvm::enumerate(decays))
-             sum = t.fma(decay,
-                         t.load(shared, {t.add(feature, 2 + w * stateFloats)}),
-                         sum);
-           t.store(t.divf(sum, total), into,
-                   {token, t.add(firstColumn, feature)});
-         });
-}
-
-void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
-                               AttentionNeighbours around) {
-  CacheType type = op.getCacheType();
-  int64_t headDim = type.getHeadDim();
-  int64_t stateFloats = WarpAttention::getStateFloats(type);
-  Value shared = t.getShared("attention", kWarps * stateFloats);
+/// What pads the rows of tokens `first` to `first` + `tokens` is read by
+/// whoever sums over them; one head's block writes it.
+static void padRows(ThreadBuilder &t, AttentionOp op, Value first, Value head,
+                    int64_t tokens) {
   Value into = op.getInto().front();
-  auto getHead = [&](Value unit) {
-    return WarpAttention(t, op, around, {op.getLayer(), op.getPosition()},
-                         t.div(unit, op.getHeads()),
-                         t.rem(unit, op.getHeads()));
-  };
+  int64_t columns = op.getHeads() * op.getCacheType().getHeadDim();
+  int64_t width = cast<MemRefType>(into.getType()).getShape().back();
+  if (columns == width)
+    return;
+  Value token = t.add(first, t.thread());
+  Value pads = t.both(t.equal(head, 0), t.less(t.thread(), t.index(tokens)));
+  if (tokens > 1)
+    pads = t.both(pads, t.less(token, op.getCount()));
+  t.ifThen(pads, [&] {
+    for (int64_t pad = columns; pad < width; ++pad)
+      t.store(t.constant(0.0f), into, {token, t.index(pad)});
+  });
+}
+
+/// The heads of the block's range, each of a token.
+template <class Attention>
+static void
+lowerHeads(ThreadBuilder &t, AttentionOp op,
+           llvm::function_ref<Attention(AttentionPlace, Value)> getHead) {
+  AttentionPlace place = {op.getLayer(), op.getPosition()};
   auto attend = [&](Value unit, ValueRange loaded) {
-    Value token = t.div(unit, op.getHeads()), head = t.rem(unit, op.getHeads());
-    // Each warp's state, and then each feature's sum over them.
-    getHead(unit).run(shared, t.mul(t.warp(), stateFloats), loaded);
+    Attention attention = getHead(place, unit);
+    attention.run(loaded);
     SmallVector<Value> next;
     if (!loaded.empty()) {
       Value behind = t.add(unit, 1);
-      next = getHead(behind).loadFirst(t.less(behind, op.getRange()[1]));
+      next = getHead(place, behind).loadFirst(t.less(behind, op.getRange()[1]));
     }
-    t.synchronize();
-    combineWarps(t, shared, type, into, token, t.mul(head, headDim));
-    // What pads the row is read by whoever sums over it; one head writes it.
-    int64_t columns = op.getHeads() * headDim;
-    int64_t width = cast<MemRefType>(into.getType()).getShape().back();
-    if (columns < width)
-      t.ifThen(t.both(t.equal(head, 0), t.equal(t.thread(), 0)), [&] {
-        for (int64_t pad = columns; pad < width; ++pad)
-          t.store(t.constant(0.0f), into, {token, t.index(pad)});
-      });
+    attention.combine();
+    padRows(t, op, t.div(unit, op.getHeads()), t.rem(unit, op.getHeads()), 1);
     t.synchronize();
     return next;
   };
   t.loop(op.getRange()[0], op.getRange()[1], t.index(1),
-         loadAhead(t, op, around), attend);
+         loadAhead(t, op, getHead), attend);
+}
+
+/// All tokens by tiles, whose heads are dealt to the blocks in turn, those with
+/// the most keys first: what the op reads and writes is behind barriers.
+static void lowerTiles(ThreadBuilder &t, AttentionOp op, BarrierOp barrier,
+                       int64_t tokens) {
+  Type index = t.b.getIndexType();
+  Value team = barrier.getTeam();
+  Value block = WorkerOp::create(t.b, t.loc, index, team);
+  Value blocks = WorkersOp::create(t.b, t.loc, index, team);
+  Value tiles = t.div(t.add(op.getCount(), tokens - 1), tokens);
+  Value units = t.mul(tiles, op.getHeads());
+  t.loop(block, units, blocks, [&](Value number) {
+    Value unit = t.sub(t.sub(units, number), 1);
+    Value first = t.mul(t.div(unit, op.getHeads()), tokens);
+    Value head = t.rem(unit, op.getHeads());
+    TileAttention attention(t, op, {}, {op.getLayer(), op.getPosition()}, first,
+                            head, tokens);
+    attention.run({});
+    attention.combine();
+    padRows(t, op, first, head, tokens);
+    t.synchronize();
+  });
+}
+
+void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
+                               AttentionNeighbours around) {
+  auto getWarpHead = [&](AttentionPlace place, Value unit) {
+    return WarpAttention(t, op, around, place, t.div(unit, op.getHeads()),
+                         t.rem(unit, op.getHeads()));
+  };
+  auto getTileHead = [&](AttentionPlace place, Value unit) {
+    return TileAttention(t, op, around, place, t.div(unit, op.getHeads()),
+                         t.rem(unit, op.getHeads()), /*tokens=*/1);
+  };
+  if (!op.getCacheType().getTiled())
+    return lowerHeads<WarpAttention>(t, op, getWarpHead);
+  int64_t rows = cast<MemRefType>(op.getQuery().getType()).getDimSize(0);
+  auto before = dyn_cast_or_null<BarrierOp>(findEffect(op, /*isBehind=*/false));
+  Operation *behind = findEffect(op, /*isBehind=*/true);
+  if (rows > 1 && before && isa_and_nonnull<BarrierOp>(behind))
+    return lowerTiles(t, op, before, rows > 8 ? 16 : 8);
+  lowerHeads<TileAttention>(t, op, getTileHead);
 }

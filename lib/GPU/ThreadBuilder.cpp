@@ -24,6 +24,9 @@ Value ThreadBuilder::both(Value x, Value y) {
 Value ThreadBuilder::select(Value condition, Value x, Value y) {
   return arith::SelectOp::create(b, loc, condition, x, y);
 }
+Value ThreadBuilder::exclusiveOr(Value x, Value y) {
+  return arith::XOrIOp::create(b, loc, x, y);
+}
 Value ThreadBuilder::toI32(Value index) {
   return arith::IndexCastOp::create(b, loc, b.getI32Type(), index);
 }
@@ -66,6 +69,12 @@ Value ThreadBuilder::shiftLeft(Value word, int64_t bits) {
                     .getResult()
               : word;
 }
+Value ThreadBuilder::shiftRight(Value word, Value bits) {
+  return arith::ShRUIOp::create(b, loc, word, bits);
+}
+Value ThreadBuilder::shiftLeft(Value word, Value bits) {
+  return arith::ShLIOp::create(b, loc, word, bits);
+}
 Value ThreadBuilder::andBits(Value word, uint32_t mask) {
   return mask == ~0u
              ? word
@@ -88,6 +97,54 @@ SmallVector<Value> ThreadBuilder::multiplyBytes(ArrayRef<Value> digits,
   for (int64_t i = 0; i < 4; ++i)
     results.push_back(LLVM::ExtractValueOp::create(b, loc, products, i));
   return results;
+}
+
+SmallVector<Value> ThreadBuilder::multiplyHalves(ArrayRef<Value> rows,
+                                                 ArrayRef<Value> columns,
+                                                 ArrayRef<Value> sums) {
+  auto two = VectorType::get({2}, b.getF16Type());
+  auto toHalves = [&](Value word) -> Value {
+    return LLVM::BitcastOp::create(b, loc, two, word);
+  };
+  SmallVector<Value> left = llvm::map_to_vector(rows, toHalves);
+  SmallVector<Value> right = llvm::map_to_vector(columns, toHalves);
+  auto type = LLVM::LLVMStructType::getLiteral(
+      b.getContext(), SmallVector<Type>(4, b.getF32Type()));
+  Value products = NVVM::MmaOp::create(
+      b, loc, type, left, right, sums, {16, 8, 16}, std::nullopt, std::nullopt,
+      std::array{NVVM::MMATypes::f16, NVVM::MMATypes::f16},
+      std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
+  SmallVector<Value> results;
+  for (int64_t i = 0; i < 4; ++i)
+    results.push_back(LLVM::ExtractValueOp::create(b, loc, products, i));
+  return results;
+}
+
+Value ThreadBuilder::packHalves(Value x, Value y) {
+  Type half = b.getF16Type();
+  SmallVector<Value> halves;
+  for (Value each : {x, y})
+    halves.push_back(each.getType() == half
+                         ? each
+                         : arith::TruncFOp::create(b, loc, half, each));
+  Value two = vector::FromElementsOp::create(b, loc, VectorType::get({2}, half),
+                                             halves);
+  return LLVM::BitcastOp::create(b, loc, b.getI32Type(), two);
+}
+
+std::pair<Value, Value> ThreadBuilder::splitHalves(Value x, Value y) {
+  auto round = [&](Value each) -> Value {
+    return arith::TruncFOp::create(b, loc, b.getF16Type(), each);
+  };
+  Value low = round(x), high = round(y);
+  return {packHalves(low, high),
+          packHalves(subf(x, toF32(low)), subf(y, toF32(high)))};
+}
+
+Value ThreadBuilder::choose(Value mask, Value x, Value y) {
+  Value different = arith::XOrIOp::create(b, loc, x, y);
+  return arith::XOrIOp::create(
+      b, loc, arith::AndIOp::create(b, loc, different, mask), y);
 }
 
 //===----------------------------------------------------------------------===//

@@ -41,6 +41,7 @@ public:
   Value same(Value x, Value y);
   Value both(Value x, Value y);
   Value select(Value condition, Value x, Value y);
+  Value exclusiveOr(Value x, Value y);
   Value toI32(Value index);
   Value bitcast(Value x, Type type);
 
@@ -56,6 +57,8 @@ public:
   // The four bytes of a word are four digits.
   Value shiftRight(Value word, int64_t bits);
   Value shiftLeft(Value word, int64_t bits);
+  Value shiftRight(Value word, Value bits);
+  Value shiftLeft(Value word, Value bits);
   Value andBits(Value word, uint32_t mask);
   /// A product of the tensor cores, m16n8k32, by a whole warp: sums + unsigned
   /// digits (16 rows of 32) times signed activations (32 by 8 tokens). Lane
@@ -65,6 +68,16 @@ public:
   SmallVector<Value> multiplyBytes(ArrayRef<Value> digits,
                                    ArrayRef<Value> activations,
                                    ArrayRef<Value> sums);
+  /// The same of f16, m16n8k16, in words of two: rows r and r + 8, quarter q of
+  /// the first 8 of 16, then of the others; sums are f32.
+  SmallVector<Value> multiplyHalves(ArrayRef<Value> rows,
+                                    ArrayRef<Value> columns,
+                                    ArrayRef<Value> sums);
+  /// Two f16 as a word, and what they leave of x and y as another.
+  std::pair<Value, Value> splitHalves(Value x, Value y);
+  Value packHalves(Value x, Value y);
+  /// The bits of `x` under the mask, of `y` elsewhere.
+  Value choose(Value mask, Value x, Value y);
 
   // Memory.
   Value load(Value memref, ValueRange indices);

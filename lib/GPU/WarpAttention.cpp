@@ -243,7 +243,8 @@ SmallVector<Value> WarpAttention::loadFirst(Value exists) {
   return loadIf(t.both(exists, t.less(t.warp(), countBlocks())), t.warp());
 }
 
-void WarpAttention::run(Value shared, Value base, ValueRange loaded) {
+void WarpAttention::run(ValueRange loaded) {
+  Value shared = getShared(), base = t.mul(t.warp(), getStateFloats());
   loadOwnRows();
   if (around.append)
     append();
@@ -318,4 +319,31 @@ void WarpAttention::append() {
         store();
     }
   });
+}
+
+/// Each lane has a warp's share to tell to the others.
+void WarpAttention::combine() {
+  t.synchronize();
+  Value shared = getShared();
+  int64_t stateFloats = getStateFloats();
+  Value own = t.mul(t.rem(t.lane(), kWarps), stateFloats);
+  Value largest = t.load(shared, {own});
+  Value decay =
+      t.exp(t.subf(largest, t.reduceWarp(Reduction::Maximum, largest, kWarps)));
+  Value total = t.reduceWarp(
+      Reduction::Sum, t.mulf(decay, t.load(shared, {t.add(own, 1)})), kWarps);
+  SmallVector<Value> decays;
+  for (int64_t w = 0; w < kWarps; ++w)
+    decays.push_back(t.getFromLane(decay, t.index(w)));
+  Value first = t.mul(head, type.getHeadDim());
+  t.loop(t.thread(), t.index(type.getHeadDim()), t.index(kThreads),
+         [&](Value feature) {
+           Value sum = t.constant(0.0f);
+           for (auto [w, decay] : llvm::enumerate(decays))
+             sum = t.fma(decay,
+                         t.load(shared, {t.add(feature, 2 + w * stateFloats)}),
+                         sum);
+           t.store(t.divf(sum, total), op.getInto().front(),
+                   {token, t.add(first, feature)});
+         });
 }

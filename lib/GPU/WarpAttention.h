@@ -38,21 +38,25 @@ public:
   SmallVector<Value> loadFirst(Value exists);
 
   /// Visits the warp's blocks and stores what they come to, relative to their
-  /// largest score, at `base` of shared memory: that score, the sum of weights,
-  /// the weighted sum of values by features.
+  /// largest score, in shared memory: that score, the sum of weights, the
+  /// weighted sum of values by features.
   /// `loaded`: the first block, and every other is loaded behind the one
   /// before; empty: each is when it is its turn.
-  void run(Value shared, Value base, ValueRange loaded);
-  /// How many floats that is.
-  static int64_t getStateFloats(CacheType type) {
-    return 2 + type.getPaddedHeadDim();
-  }
+  void run(ValueRange loaded);
+  /// What the block's warps found, put together in their order and stored.
+  void combine();
 
 private:
   /// A block's keys and values as they were loaded: vectors of elements.
   struct Block {
     SmallVector<Value> keys, values;
   };
+
+  /// What the warps found, one behind the other.
+  Value getShared() {
+    return t.getShared("attention", kWarps * getStateFloats());
+  }
+  int64_t getStateFloats() { return 2 + type.getPaddedHeadDim(); }
 
   void loadOwnRows();
   /// The lane's features of a head of a row, rotated if by `rope`.

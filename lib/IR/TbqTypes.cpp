@@ -53,7 +53,7 @@ LogicalResult DigitsType::verify(function_ref<InFlightDiagnostic()> emitError,
 void CacheType::print(AsmPrinter &printer) const {
   printer << "<" << getLayers() << " layers, " << getKvHeads() << " by "
           << getHeadDim() << ", " << getPositions() << " tokens, "
-          << getElementType() << ">";
+          << getElementType() << (getTiled() ? ", tiled>" : ">");
 }
 
 Type CacheType::parse(AsmParser &parser) {
@@ -65,23 +65,27 @@ Type CacheType::parse(AsmParser &parser) {
       parser.parseInteger(kvHeads) || parser.parseKeyword("by") ||
       parser.parseInteger(headDim) || parser.parseComma() ||
       parser.parseInteger(positions) || parser.parseKeyword("tokens") ||
-      parser.parseComma() || parser.parseType(elementType) ||
-      parser.parseGreater())
+      parser.parseComma() || parser.parseType(elementType))
+    return {};
+  const bool tiled = succeeded(parser.parseOptionalComma());
+  if ((tiled && parser.parseKeyword("tiled")) || parser.parseGreater())
     return {};
   return parser.getChecked<CacheType>(loc, parser.getContext(), layers, kvHeads,
-                                      headDim, positions, elementType);
+                                      headDim, positions, elementType, tiled);
 }
 
 LogicalResult CacheType::verify(function_ref<InFlightDiagnostic()> emitError,
                                 int64_t layers, int64_t kvHeads,
                                 int64_t headDim, int64_t positions,
-                                Type elementType) {
+                                Type elementType, bool tiled) {
   if (layers < 1 || kvHeads < 1 || headDim < 1 || positions < 1)
     return emitError() << "a cache has at least one layer, head, feature and "
                           "token";
   if (!elementType.isF32() && !elementType.isF16())
     return emitError() << "cache elements must be f32 or f16, not "
                        << elementType;
+  if (tiled && !elementType.isF16())
+    return emitError() << "a tiled cache has f16 elements, not " << elementType;
   return success();
 }
 
@@ -94,7 +98,12 @@ int64_t CacheType::getPaddedHeadDim() const {
 int64_t CacheType::getElementBytes() const {
   return getElementType().getIntOrFloatBitWidth() / 8;
 }
+int64_t CacheType::getTileBytes() const {
+  return kBlock * kLanes * getElementBytes();
+}
 int64_t CacheType::getKeyHeadBytes() const {
+  if (getTiled())
+    return getValueHeadBytes();
   return getPaddedPositions() / kBlock * getHeadDim() * getKeyRowBytes();
 }
 int64_t CacheType::getValueHeadBytes() const {

@@ -199,7 +199,8 @@ func::FuncOp ModelBuilder::buildFunction() {
                      : Type(builder.getF16Type());
   cacheType =
       CacheType::get(builder.getContext(), config.layers, config.kvHeads,
-                     config.headDim, settings.context, element);
+                     config.headDim, settings.context, element,
+                     /*tiled=*/false);
   Type index = builder.getIndexType();
   auto function = func::FuncOp::create(
       builder, "forward",

@@ -43,15 +43,26 @@ void KeyValues::load(int64_t layer, int64_t positions, const uint8_t *cache) {
   into.keys.resize(positions * heads * headDim);
   into.values.resize(positions * heads * headDim);
   constexpr int64_t kBlock = CacheType::kBlock;
+  const int64_t padded = type.getPaddedHeadDim();
+  // Of a head's keys, and of its values.
+  auto getKey = [&](int64_t p, int64_t i) {
+    if (!type.getTiled())
+      return (p / kBlock * headDim + i) * kBlock + p % kBlock;
+    const int64_t tile = p / kBlock * (padded / kLanes) + i / kLanes;
+    return (tile * kBlock + p % kBlock) * kLanes + i % kLanes;
+  };
+  auto getValue = [&](int64_t p, int64_t i) {
+    return type.getTiled() ? (p / kBlock * padded + i) * kBlock + p % kBlock
+                           : p * padded + i;
+  };
   for (int64_t p = 0, next = 0; p < positions; ++p)
     for (int64_t head = 0; head < heads; ++head) {
       const int64_t keys = head * type.getKeyHeadBytes() / size;
       const int64_t values =
           (type.getValuesOffset() + head * type.getValueHeadBytes()) / size;
       for (int64_t i = 0; i < headDim; ++i, ++next) {
-        into.keys[next] =
-            element(keys + (p / kBlock * headDim + i) * kBlock + p % kBlock);
-        into.values[next] = element(values + p * type.getPaddedHeadDim() + i);
+        into.keys[next] = element(keys + getKey(p, i));
+        into.values[next] = element(values + getValue(p, i));
       }
     }
 }

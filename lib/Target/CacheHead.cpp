@@ -32,6 +32,35 @@ Value CacheHead::getValueOffset(Value position, int64_t feature) {
   return getValueOffset(position, index(feature));
 }
 
+Value CacheHead::getKeyElement(Value position, Value feature) {
+  constexpr int64_t kBlock = CacheType::kBlock;
+  Value block = div(position, kBlock), lane = rem(position, kBlock);
+  if (!type.getTiled())
+    return add(getKeyOffset(block, feature), mul(lane, type.getElementBytes()));
+  Value own = add(mul(lane, kLanes), rem(feature, kLanes));
+  return add(getKeyTile(block, div(feature, kLanes)),
+             mul(own, type.getElementBytes()));
+}
+
+Value CacheHead::getValueElement(Value position, Value feature) {
+  constexpr int64_t kBlock = CacheType::kBlock;
+  if (!type.getTiled())
+    return getValueOffset(position, feature);
+  Value own = add(mul(rem(feature, kLanes), kBlock), rem(position, kBlock));
+  return add(getValueTile(div(position, kBlock), div(feature, kLanes)),
+             mul(own, type.getElementBytes()));
+}
+
+Value CacheHead::getKeyTile(Value block, Value tile) {
+  Value number = add(mul(block, type.getPaddedHeadDim() / kLanes), tile);
+  return add(keys, mul(number, type.getTileBytes()));
+}
+
+Value CacheHead::getValueTile(Value block, Value tile) {
+  Value number = add(mul(block, type.getPaddedHeadDim() / kLanes), tile);
+  return add(values, mul(number, type.getTileBytes()));
+}
+
 Value CacheHead::index(int64_t value) {
   return arith::ConstantIndexOp::create(b, loc, value);
 }
@@ -40,4 +69,10 @@ Value CacheHead::add(Value x, Value y) {
 }
 Value CacheHead::mul(Value x, int64_t y) {
   return arith::MulIOp::create(b, loc, x, index(y));
+}
+Value CacheHead::div(Value x, int64_t y) {
+  return arith::DivUIOp::create(b, loc, x, index(y));
+}
+Value CacheHead::rem(Value x, int64_t y) {
+  return arith::RemUIOp::create(b, loc, x, index(y));
 }

@@ -91,9 +91,13 @@ Result<ReferenceModel> ReferenceModel::build(const VerifyOptions &options,
       !status)
     return status.error();
   model.packed = model.graph->clone();
+  PackOptions pack;
+  pack.tileCache = manifest.target.device.has_value();
   if (Status status = run(
           *model.packed,
-          [](OpPassManager &manager) { buildPackedFormPipeline(manager); },
+          [&](OpPassManager &manager) {
+            buildPackedFormPipeline(manager, pack);
+          },
           options.model);
       !status)
     return status.error();

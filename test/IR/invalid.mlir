@@ -110,6 +110,11 @@ func.func private @f(!tbq.cache<1 layers, 1 by 64, 16 tokens, bf16>)
 
 // -----
 
+// expected-error @below {{a tiled cache has f16 elements, not 'f32'}}
+func.func private @f(!tbq.cache<1 layers, 1 by 64, 16 tokens, f32, tiled>)
+
+// -----
+
 //===- Weights -===//
 
 func.func @f(%w: tensor<40xf32>) {

@@ -4,6 +4,7 @@
 
 // CHECK-DAG: ![[CACHE:cache[0-9]*]] = !tbq.cache<30 layers, 3 by 64, 2048 tokens, f32>
 // CHECK-DAG: ![[HALF:cache[0-9]*]] = !tbq.cache<1 layers, 1 by 1, 1 tokens, f16>
+// CHECK-DAG: ![[TILED:cache[0-9]*]] = !tbq.cache<1 layers, 1 by 1, 1 tokens, f16, tiled>
 // CHECK-DAG: ![[TERNARY:packed[0-9]*]] = !tbq.packed<576x1536, digits [2], terms {{\[}}[1, -1], [0, 1]], group 128, tile 16>
 // CHECK-DAG: ![[ROW:packed[0-9]*]] = !tbq.packed<576x20, digits [2], terms {{\[}}[1, -1]], group 20, tile 16, bias>
 // CHECK-DAG: ![[MIXED:packed[0-9]*]] = !tbq.packed<64x64, digits [1, 4, 8], terms {{\[}}[2, 0, 0, -1], [0, 16, 1, 0]], group 32, tile 16>
@@ -19,9 +20,10 @@
 func.func private @digits(!tbq.digits<576x1536, ternary>, !tbq.digits<1x1, binary>,
                           !tbq.digits<4x8, dual_binary>, !tbq.digits<4x8, salient_mask>)
 
-// CHECK: @caches(![[CACHE]], ![[HALF]])
+// CHECK: @caches(![[CACHE]], ![[HALF]], ![[TILED]])
 func.func private @caches(!tbq.cache<30 layers, 3 by 64, 2048 tokens, f32>,
-                          !tbq.cache<1 layers, 1 by 1, 1 tokens, f16>)
+                          !tbq.cache<1 layers, 1 by 1, 1 tokens, f16>,
+                          !tbq.cache<1 layers, 1 by 1, 1 tokens, f16, tiled>)
 
 // CHECK: @digit_planes(![[TERNARY]], ![[ROW]], ![[MIXED]])
 func.func private @digit_planes(

@@ -36,6 +36,25 @@ def withoutCasts(text):
     return text
 
 
+def withVectors(text):
+    """Functions that give four floats as functions of a vector: only that is something of C's, too."""
+    four = "{ float, float, float, float }"
+
+    def rewrite(match):
+        name, call = match.groups()
+        own = f"%four.{name}"
+        lines, whole = [f"{own} = {call.replace(four, '<4 x float>')}"], "poison"
+        for i in range(4):
+            lines.append(f"{own}.{i} = extractelement <4 x float> {own}, i32 {i}")
+            to = f"%{name}" if i == 3 else f"{own}.to.{i}"
+            lines.append(f"{to} = insertvalue {four} {whole}, float {own}.{i}, {i}")
+            whole = to
+        return "\n".join(lines)
+
+    text = re.sub(rf"^ *%([\w.]+) = ((?:tail )?call {four} @nvvm_.*)$", rewrite, text, flags=re.M)
+    return text.replace(f"declare {four} @nvvm_", "declare <4 x float> @nvvm_")
+
+
 def forThisMachine(text):
     """The kernels as functions of any processor, NVVM's intrinsics as functions of the emulator."""
     text = re.sub(r"^target (triple|datalayout).*\n", "", text, flags=re.M)
@@ -49,7 +68,7 @@ def forThisMachine(text):
     # What a launch brings: as much as any kernel may ask for.
     text = re.sub(r"@tbq_shared_worker = external (local_unnamed_addr )?global \[0 x i8\]",
                   "@tbq_shared_worker = internal global [101376 x i8] zeroinitializer", text)
-    return withoutCasts(text)
+    return withVectors(withoutCasts(text))
 
 
 def compileStep(directory, flags, driver, step):

@@ -40,10 +40,17 @@ def Tbq_CacheType : Tbq_Type<"Cache", "cache"> {
     positions, transposed ([layer][kv head][position / 16][feature][16]), so
     that sixteen scores are one vector; values lie row by row
     ([layer][kv head][position][feature, padded to 16]).
+
+    `!tbq.cache<30 layers, 3 by 64, 2048 tokens, f16, tiled>` is for the
+    products of a GPU's tensor cores: what a product adds up lies side by side,
+    16 of it, features of a key ([layer][kv head][position / 16][feature / 16]
+    [16 positions][16 features]) and positions of a feature of values ([layer]
+    [kv head][position / 16][feature][16 positions]). Features are padded to 16
+    in both.
   }];
   let parameters = (ins "int64_t":$layers, "int64_t":$kvHeads,
                     "int64_t":$headDim, "int64_t":$positions,
-                    "::mlir::Type":$elementType);
+                    "::mlir::Type":$elementType, "bool":$tiled);
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
@@ -54,7 +61,9 @@ def Tbq_CacheType : Tbq_Type<"Cache", "cache"> {
     /// Bytes of the keys (or values) of one kv head of one layer.
     int64_t getKeyHeadBytes() const;
     int64_t getValueHeadBytes() const;
-    /// Bytes of one feature of a block's keys, and of a position's values.
+    /// Bytes of a tile: 16 positions by 16 features.
+    int64_t getTileBytes() const;
+    /// Without tiles: of one feature of a block's keys, of a position's values.
     int64_t getKeyRowBytes() const;
     int64_t getValueRowBytes() const;
     /// Byte offset of the keys and of the values of a layer.

@@ -18,6 +18,12 @@ public:
   Value getKeyOffset(Value block, Value feature);
   Value getValueOffset(Value position, Value feature);
   Value getValueOffset(Value position, int64_t feature);
+  /// Of one element, in any order of the cache.
+  Value getKeyElement(Value position, Value feature);
+  Value getValueElement(Value position, Value feature);
+  /// Of the first element of a tile: 16 positions by 16 features.
+  Value getKeyTile(Value block, Value tile);
+  Value getValueTile(Value block, Value tile);
 
   CacheType type;
 
@@ -25,6 +31,8 @@ private:
   Value index(int64_t value);
   Value add(Value x, Value y);
   Value mul(Value x, int64_t y);
+  Value div(Value x, int64_t y);
+  Value rem(Value x, int64_t y);
 
   OpBuilder &b;
   Location loc;

@@ -7,6 +7,7 @@
 // Holds: a warp's lanes meet at every shuffle and product and a block's threads
 // at every barrier; a lane that is missing there ends the program.
 #include "format/DeviceAbi.h"
+#include "format/Float16.h"
 
 #include <algorithm>
 #include <atomic>
@@ -16,6 +17,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
+#include <emmintrin.h>
 #include <thread>
 #include <ucontext.h>
 #include <vector>
@@ -25,12 +27,25 @@ constexpr int threads = 512, lanes = 32;
 using Kernel = void (*)(uint8_t *, const uint8_t *, uint8_t *, const int32_t *,
                         float *, int64_t, int64_t, int64_t,
                         tbq_device_barrier *);
-enum class State { Ready, Shuffling, Multiplying, AtBarrier, Done };
+enum class State {
+  Ready,
+  Shuffling,
+  Multiplying,
+  MultiplyingHalves,
+  AtBarrier,
+  Done
+};
 
 /// What a lane gives to m16n8k32, and gets: its words of the three matrices.
 struct Product {
   uint32_t digits[4], activations[2];
   int32_t sums[4];
+};
+
+/// The same of m16n8k16: words of two f16.
+struct HalfProduct {
+  uint32_t rows[4], columns[2];
+  float sums[4];
 };
 
 struct Fiber {
@@ -42,6 +57,7 @@ struct Fiber {
   uint32_t given, taken; // of a shuffle
   int source;
   Product product;
+  HalfProduct halves;
 };
 
 Fiber fibers[threads];
@@ -132,6 +148,38 @@ bool finishProduct(int warp) {
   return true;
 }
 
+float toFloat(uint32_t word, int half) {
+  return ::tbq::f16ToFloat(uint16_t(word >> 16 * half));
+}
+
+/// 16 x 16 times 16 x 8, of f16. The order of its additions is the same for all
+/// rows and columns, as far as is known of a GPU's.
+bool finishHalves(int warp) {
+  Fiber *first = fibers + warp * lanes;
+  if (!allLanes(first, State::MultiplyingHalves))
+    return false;
+  float rows[16][16], columns[8][16];
+  for (int lane = 0; lane < lanes; ++lane)
+    for (int k = 0; k < 4; ++k) {
+      const HalfProduct &own = first[lane].halves;
+      int at = lane % 4 * 2 + k / 2 * 8 + k % 2, row = lane / 4;
+      rows[row][at] = toFloat(own.rows[k / 2 * 2], k % 2);
+      rows[row + 8][at] = toFloat(own.rows[k / 2 * 2 + 1], k % 2);
+      columns[row][at] = toFloat(own.columns[k / 2], k % 2);
+    }
+  for (int lane = 0; lane < lanes; ++lane) {
+    for (int i = 0; i < 4; ++i) {
+      float &sum = first[lane].halves.sums[i];
+      const float *row = rows[lane / 4 + i / 2 * 8];
+      const float *column = columns[2 * (lane % 4) + i % 2];
+      for (int k = 0; k < 16; ++k)
+        sum += row[k] * column[k];
+    }
+    first[lane].state = State::Ready;
+  }
+  return true;
+}
+
 bool finishBarrier() {
   for (const Fiber &fiber : fibers)
     if (fiber.state != State::AtBarrier)
@@ -165,7 +213,7 @@ void runBlock() {
     if (!left)
       return;
     for (int warp = 0; warp < threads / lanes; ++warp)
-      moved |= finishShuffle(warp) || finishProduct(warp);
+      moved |= finishShuffle(warp) || finishProduct(warp) || finishHalves(warp);
     moved |= finishBarrier();
     if (!moved)
       fail("threads wait for each other at different places");
@@ -234,6 +282,20 @@ void nvvm_mma_m16n8k32_row_col_u8_s8(int32_t *result, uint32_t a0, uint32_t a1,
   product = {{a0, a1, a2, a3}, {b0, b1}, {c0, c1, c2, c3}};
   leave(State::Multiplying);
   std::memcpy(result, product.sums, sizeof product.sums);
+}
+/// The same of f16: two of them come in the lowest bytes of a vector register,
+/// and emulator.py makes the result a vector.
+__m128 nvvm_mma_m16n8k16_row_col_f32_f32(__m128i a0, __m128i a1, __m128i a2,
+                                         __m128i a3, __m128i b0, __m128i b1,
+                                         float c0, float c1, float c2,
+                                         float c3) {
+  auto word = [](__m128i x) { return uint32_t(_mm_cvtsi128_si32(x)); };
+  HalfProduct &product = fibers[current].halves;
+  product = {{word(a0), word(a1), word(a2), word(a3)},
+             {word(b0), word(b1)},
+             {c0, c1, c2, c3}};
+  leave(State::MultiplyingHalves);
+  return _mm_loadu_ps(product.sums);
 }
 }
 

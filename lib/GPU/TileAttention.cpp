@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// From queries to each warp's part; see TileAttention.h. A token's own key and
+// value, where the op has them, take the place of what is loaded at its
+// position, so all that follows is the same, to the bit, as when they are read
+// from the cache.
+
+#include "TileAttention.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+/// Bytes of what a lane reads of a tile's row, and of that row.
+static constexpr int64_t kLaneBytes = 8, kTileRowBytes = 32;
+
+TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
+                             AttentionNeighbours around, AttentionPlace place,
+                             Value token, Value head, int64_t tokens)
+    : t(t), op(op), around(around), type(op.getCacheType()),
+      cache(t.b, t.loc, type, place.layer,
+            t.div(head, op.getHeads() / type.getKvHeads())),
+      token(token), head(head),
+      kvHead(t.div(head, op.getHeads() / type.getKvHeads())),
+      position(t.add(place.position, token)), tokens(tokens),
+      groups(llvm::divideCeil(tokens, kTokens)),
+      padded(type.getPaddedHeadDim()), tiles(padded / kTile),
+      // Four tokens' rows begin in different banks of the memory.
+      rowWords(tokens == 1 ? padded : llvm::alignTo(padded, 32) + 8) {}
+
+//===----------------------------------------------------------------------===//
+// What threads write for all warps
+//===----------------------------------------------------------------------===//
+
+Value TileAttention::getShared() {
+  if (tokens == 1)
+    return t.getShared("attention_token", getStatistics() + 2 * kWarps);
+  return t.getShared("attention_tile",
+                     getStatistics() + (2 + 1) * kWarps * tokens);
+}
+
+SmallVector<Value> TileAttention::loadShared(Value at) {
+  auto type = VectorType::get({2}, t.b.getI32Type());
+  Value words = t.loadVector(getShared(), {at}, type);
+  return {t.extract(words, 0), t.extract(words, 1)};
+}
+
+void TileAttention::storeShared(Value word, Value at) {
+  t.store(t.bitcast(word, t.b.getF32Type()), getShared(), {at});
+}
+
+void TileAttention::forEach(int64_t first, int64_t count,
+                            llvm::function_ref<void(Value)> body) {
+  Value begin = t.rem(t.add(t.thread(), kThreads - first % kThreads), kThreads);
+  t.loop(begin, t.index(count), t.index(kThreads), body);
+}
+
+Value TileAttention::loadFeature(Value rows, RopeOp rope, Value row, Value head,
+                                 Value feature) {
+  int64_t headDim = type.getHeadDim(), half = headDim / 2;
+  Value exists;
+  if (padded > headDim) {
+    exists = t.less(feature, t.index(headDim));
+    feature = t.min(feature, t.index(headDim - 1));
+  }
+  Value input = rope ? rope.getInput() : rows;
+  auto load = [&](Value feature) {
+    return t.load(input, {row, t.add(t.mul(head, headDim), feature)});
+  };
+  Value x = load(feature);
+  if (rope) {
+    LayoutAttr layout = cast<PackedType>(rope.getTable().getType()).getLayout();
+    Value isLow = t.less(feature, t.index(half));
+    Value pair = t.select(isLow, feature, t.sub(feature, half));
+    Value other = load(t.select(isLow, t.add(feature, half), pair));
+    Value angles =
+        t.mul(t.add(rope.getPosition(), token), layout.getTileBytes());
+    Value at = t.add(angles, t.mul(pair, 4)),
+          table = getBytes(t, rope.getTable());
+    Value cosine = t.loadAsF32(table, at, t.b.getF32Type());
+    Value sine = t.loadAsF32(table, t.add(at, 4 * half), t.b.getF32Type());
+    Value part = t.mulf(other, sine);
+    Value negative = arith::NegFOp::create(t.b, t.loc, part);
+    x = t.addf(t.mulf(x, cosine), t.select(isLow, negative, part));
+  }
+  return exists ? t.select(exists, x, t.constant(0.0f)) : x;
+}
+
+void TileAttention::stageQueries() {
+  int64_t words = padded / 2;
+  forEach(0, tokens * words, [&](Value item) {
+    Value number = t.div(item, words), word = t.rem(item, words), row = token;
+    if (tokens > 1)
+      row = t.min(t.add(token, number), t.sub(op.getCount(), 1));
+    Value feature = t.mul(word, 2);
+    Value low = loadFeature(op.getQuery(), around.query, row, head, feature);
+    Value high =
+        loadFeature(op.getQuery(), around.query, row, head, t.add(feature, 1));
+    auto [two, rest] = t.splitHalves(low, high);
+    Value at = t.add(t.mul(number, rowWords), word);
+    storeShared(two, at);
+    storeShared(rest, t.add(at, words));
+  });
+}
+
+/// Those of the first query head that reads a kv head store them in the cache.
+void TileAttention::stageOwnRows() {
+  int64_t words = padded / 2, group = op.getHeads() / type.getKvHeads();
+  Value stores = t.equal(t.rem(head, group), 0);
+  for (bool isKey : {true, false}) {
+    int64_t first = isKey ? getOwnKey() : getOwnValue();
+    forEach(isKey ? words : 2 * words, words, [&](Value word) {
+      Value features[] = {t.mul(word, 2), t.add(t.mul(word, 2), 1)}, found[2];
+      for (auto [x, feature] : llvm::zip(found, features))
+        x = loadFeature(isKey ? op.getKey() : op.getValue(),
+                        isKey ? around.key : nullptr, token, kvHead, feature);
+      storeShared(t.packHalves(found[0], found[1]), t.add(word, first));
+      if (!around.append)
+        return;
+      t.ifThen(stores, [&] {
+        for (auto [x, feature] : llvm::zip(found, features))
+          t.storeF32As(x, op.getCache(),
+                       isKey ? cache.getKeyElement(position, feature)
+                             : cache.getValueElement(position, feature),
+                       type.getElementType());
+      });
+    });
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Keys and values
+//===----------------------------------------------------------------------===//
+
+/// Words of the lane's part of two rows of each tile of a block.
+SmallVector<Value> TileAttention::loadTiles(Value first, Value row,
+                                            int64_t other) {
+  auto vector = VectorType::get({2}, t.b.getI32Type());
+  Value at = t.add(
+      first, t.add(t.mul(row, kTileRowBytes), t.mul(quarter(), kLaneBytes)));
+  SmallVector<Value> words;
+  for (int64_t tile = 0; tile < tiles; ++tile)
+    for (int64_t i = 0; i < 2; ++i) {
+      int64_t offset = tile * type.getTileBytes() + i * other * kTileRowBytes;
+      Value two = t.loadBytes(op.getCache(), t.add(at, offset), vector);
+      for (int64_t part = 0; part < 2; ++part)
+        words.push_back(t.extract(two, part));
+    }
+  return words;
+}
+
+SmallVector<Value> TileAttention::loadKeys(Value block) {
+  return loadTiles(cache.getKeyTile(block, t.index(0)), keyRow(), 2);
+}
+
+SmallVector<Value> TileAttention::loadValues(Value block) {
+  return loadTiles(cache.getValueTile(block, t.index(0)), row(), kTokens);
+}
+
+SmallVector<Value> TileAttention::loadIf(Value exists, Value block) {
+  auto loadAll = [&] {
+    SmallVector<Value> words = loadKeys(block);
+    words.append(loadValues(block));
+    return words;
+  };
+  return t.ifElse(exists, loadAll, [&](Type) { return t.constantI32(0); });
+}
+
+SmallVector<Value> TileAttention::loadFirst(Value exists) {
+  return loadIf(t.both(exists, t.less(t.warp(), countBlocks())), t.warp());
+}
+
+Value TileAttention::countBlocks() {
+  Value last = position;
+  if (tokens > 1) {
+    Value behind = t.sub(t.sub(op.getCount(), 1), token);
+    last = t.add(position, t.min(behind, t.index(tokens - 1)));
+  }
+  return t.add(t.div(last, CacheType::kBlock), 1);
+}
+
+SmallVector<Value> TileAttention::putOwn(Value block, ValueRange loaded) {
+  Value place = t.rem(position, CacheType::kBlock);
+  SmallVector<Value> all(loaded);
+  MutableArrayRef<Value> keys = MutableArrayRef(all).take_front(4 * tiles);
+  MutableArrayRef<Value> values = MutableArrayRef(all).drop_front(4 * tiles);
+  auto put = [&] {
+    for (int64_t i = 0; i < 2; ++i) {
+      Value isOwn = t.same(t.add(keyRow(), 2 * i), place);
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        Value at = t.add(t.mul(quarter(), 2), getOwnKey() + 8 * tile);
+        SmallVector<Value> own = loadShared(at);
+        for (int64_t part = 0; part < 2; ++part) {
+          Value &word = keys[4 * tile + 2 * i + part];
+          word = t.select(isOwn, own[part], word);
+        }
+      }
+    }
+    // Of the lane's words of a feature one has the position, in one half.
+    Value half = t.mul(t.rem(place, 2), 16), masks[2];
+    for (int64_t part = 0; part < 2; ++part) {
+      Value word = t.add(t.mul(quarter(), 2), part);
+      masks[part] = t.select(t.same(t.div(place, 2), word),
+                             t.shiftLeft(t.constantI32(0xffff), t.toI32(half)),
+                             t.constantI32(0));
+    }
+    for (int64_t tile = 0; tile < tiles; ++tile)
+      for (int64_t i = 0; i < 2; ++i) {
+        Value at = t.add(t.div(row(), 2), getOwnValue() + 8 * tile + 4 * i);
+        Value two = t.bitcast(t.load(getShared(), {at}), t.b.getI32Type());
+        Value own = t.shiftRight(two, t.toI32(t.mul(t.rem(row(), 2), 16)));
+        own = t.shiftLeft(t.andBits(own, 0xffff), t.toI32(half));
+        for (int64_t part = 0; part < 2; ++part) {
+          Value &word = values[4 * tile + 2 * i + part];
+          word = t.choose(masks[part], own, word);
+        }
+      }
+    return all;
+  };
+  Value isIn = t.same(t.div(position, CacheType::kBlock), block);
+  size_t next = 0;
+  return t.ifElse(isIn, put, [&](Type) { return loaded[next++]; });
+}
+
+//===----------------------------------------------------------------------===//
+// A block of keys
+//===----------------------------------------------------------------------===//
+
+SmallVector<SmallVector<Value>> TileAttention::getScores(Value block,
+                                                         ArrayRef<Value> keys) {
+  SmallVector<SmallVector<Value>> sums(2 * groups,
+                                       SmallVector<Value>(4, t.constant(0.0f)));
+  for (int64_t tile = 0; tile < tiles; ++tile)
+    for (int64_t group = 0; group < groups; ++group) {
+      Value at = t.add(t.mul(quarter(), 2), 8 * tile);
+      if (tokens > 1)
+        at = t.add(at, t.mul(t.add(row(), group * kTokens), rowWords));
+      SmallVector<Value> query = loadShared(at);
+      SmallVector<Value> rest = loadShared(t.add(at, padded / 2));
+      for (int64_t i = 0; i < 2; ++i) {
+        SmallVector<Value> &sum = sums[2 * group + i];
+        sum = t.multiplyHalves({query[0], rest[0], query[1], rest[1]},
+                               keys.slice(4 * tile + 2 * i, 2), sum);
+      }
+    }
+  SmallVector<SmallVector<Value>> scores;
+  Value first = t.add(t.mul(block, CacheType::kBlock), t.mul(quarter(), 4));
+  Value scale = t.constant(op.getScale().convertToFloat());
+  for (int64_t group = 0; group < groups; ++group) {
+    Value own = position;
+    if (tokens > 1)
+      own = t.add(own, t.add(row(), group * kTokens));
+    // Of four keys, those up to this one are not later than the token.
+    Value last = t.toI32(t.sub(own, first));
+    SmallVector<Value> &four = scores.emplace_back();
+    for (int64_t i = 0; i < 4; ++i) {
+      ArrayRef<Value> sum = sums[2 * group + i / 2];
+      Value score = t.mulf(t.addf(sum[i % 2], sum[2 + i % 2]), scale);
+      four.push_back(t.select(t.less(last, t.constantI32(i)),
+                              t.constant(-INFINITY), score));
+    }
+  }
+  return scores;
+}
+
+void TileAttention::addBlock(Value block, ArrayRef<Value> keys,
+                             llvm::function_ref<SmallVector<Value>()> getValues,
+                             MutableArrayRef<State> states) {
+  SmallVector<SmallVector<Value>> scores = getScores(block, keys);
+  SmallVector<Value> values = getValues();
+  SmallVector<SmallVector<Value>> weights; // two f16 a word, then their rests
+  for (auto [state, four] : llvm::zip_equal(states, scores)) {
+    Value largest = t.maxf(t.maxf(four[0], four[1]), t.maxf(four[2], four[3]));
+    largest = t.maxf(state.largest,
+                     t.reduceWarp(Reduction::Maximum, largest, kTileLanes));
+    Value decay = t.exp(t.subf(state.largest, largest));
+    for (Value &score : four)
+      score = t.exp(t.subf(score, largest));
+    // Keys past the token weigh 0; the cache holds zeros or older values there.
+    Value sum = t.addf(t.addf(four[0], four[1]), t.addf(four[2], four[3]));
+    state.total = t.fma(state.total, decay, sum);
+    state.largest = largest;
+    auto [low, lowRest] = t.splitHalves(four[0], four[1]);
+    auto [high, highRest] = t.splitHalves(four[2], four[3]);
+    weights.push_back({low, high, lowRest, highRest});
+    // Alone, a token stands in all columns.
+    Value decays[] = {decay, decay};
+    if (tokens > 1)
+      for (int64_t i = 0; i < 2; ++i)
+        decays[i] = t.getFromLane(
+            decay, t.add(t.mul(quarter(), 2 * kTileLanes), i * kTileLanes));
+    for (auto [i, sum] : llvm::enumerate(state.sums))
+      sum = t.mulf(sum, decays[i % 2]);
+  }
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    ArrayRef<Value> own = ArrayRef(values).slice(4 * tile, 4);
+    Value features[] = {own[0], own[2], own[1], own[3]};
+    for (auto [state, weight] : llvm::zip_equal(states, weights)) {
+      MutableArrayRef<Value> sums(state.sums.data() + 4 * tile, 4);
+      for (int64_t part = 0; part < 2; ++part)
+        llvm::copy(t.multiplyHalves(features,
+                                    ArrayRef(weight).slice(2 * part, 2), sums),
+                   sums.begin());
+    }
+  }
+}
+
+SmallVector<Value> TileAttention::flatten(ArrayRef<State> states) {
+  SmallVector<Value> values;
+  for (const State &state : states) {
+    values.append({state.largest, state.total});
+    values.append(state.sums);
+  }
+  return values;
+}
+
+SmallVector<TileAttention::State> TileAttention::unflatten(ValueRange values) {
+  SmallVector<State> states;
+  int64_t size = values.size() / groups;
+  for (int64_t group = 0; group < groups; ++group) {
+    ValueRange own = values.slice(group * size, size);
+    states.push_back({own[0], own[1], SmallVector<Value>(own.drop_front(2))});
+  }
+  return states;
+}
+
+void TileAttention::run(ValueRange loaded) {
+  stageQueries();
+  if (op.getKey())
+    stageOwnRows();
+  t.synchronize();
+  State none{t.constant(-1e30f), t.constant(0.0f),
+             SmallVector<Value>(4 * tiles, t.constant(0.0f))};
+  SmallVector<Value> carried = flatten(SmallVector<State>(groups, none));
+  const size_t size = carried.size();
+  carried.append(loaded.begin(), loaded.end());
+  Value blocks = countBlocks();
+  SmallVector<Value> last = t.loop(
+      t.warp(), blocks, t.index(kWarps), carried,
+      [&](Value block, ValueRange seen) {
+        SmallVector<State> states = unflatten(seen.take_front(size));
+        if (loaded.empty()) {
+          addBlock(
+              block, loadKeys(block), [&] { return loadValues(block); },
+              states);
+          return flatten(states);
+        }
+        SmallVector<Value> held = putOwn(block, seen.drop_front(size));
+        addBlock(
+            block, ArrayRef(held).take_front(4 * tiles),
+            [&] {
+              return SmallVector<Value>(ArrayRef(held).drop_front(4 * tiles));
+            },
+            states);
+        SmallVector<Value> next = flatten(states);
+        Value behind = t.add(block, kWarps);
+        next.append(loadIf(t.less(behind, blocks), behind));
+        return next;
+      });
+  found = unflatten(ValueRange(last).take_front(size));
+  storeStatistics();
+  if (tokens == 1)
+    storeTokenSums();
+}

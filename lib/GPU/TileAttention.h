@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Attention of one head by the tensor cores, on a cache in tiles: of a token,
+// or of up to sixteen neighbouring ones. The block's warps take every kWarps-th
+// block of 16 keys, by position alone, and what they found is put together in
+// the order of the warps. A product's rows and columns do not depend on each
+// other, so a token's bits are the same alone and among others.
+//
+// Queries and weights are two f16 each, the second what the first leaves. Of a
+// product m16n8k16, lane 4 g + q has row g and column 2 q, 2 q + 1. Scores:
+// rows are eight tokens' queries and then what they leave, columns keys, so
+// lane has the scores of token g and of keys 4 q to 4 q + 3 (getKey). Outputs:
+// rows are features, columns the tokens; the weights of a lane are where that
+// product wants them. What a product adds up may stand in any order: a lane
+// takes four neighbours of each sixteen.
+#ifndef TBQ_GPU_TILEATTENTION_H
+#define TBQ_GPU_TILEATTENTION_H
+
+#include "WarpAttention.h"
+
+namespace mlir::tbq {
+
+class TileAttention {
+public:
+  /// For `head` of `tokens` tokens from `token` on, as many as there are: of
+  /// one, or of 8 or 16. Where `t` stands.
+  TileAttention(ThreadBuilder &t, AttentionOp op, AttentionNeighbours around,
+                AttentionPlace place, Value token, Value head, int64_t tokens);
+
+  /// What run takes as `loaded`: the warp's first block, if the head `exists`.
+  /// See WarpAttention.
+  SmallVector<Value> loadFirst(Value exists);
+  /// The warp's part. `loaded`: the first block, and every other is loaded
+  /// behind the one before; empty: each is when it is its turn.
+  void run(ValueRange loaded);
+  /// What the block's warps found, put together and stored.
+  void combine();
+
+private:
+  /// Columns of a product; lanes that have a row; features of a tile.
+  static constexpr int64_t kTokens = 8, kTileLanes = 4, kTile = 16;
+
+  /// Of eight tokens: the largest score and the sum of weights of the lane's
+  /// keys, of token g; the weighted sum of values, of features g and g + 8 of
+  /// each tile, of columns 2 q and 2 q + 1. Relative to the largest score.
+  struct State {
+    Value largest, total;
+    SmallVector<Value> sums;
+  };
+
+  // Words that threads write and all warps read: queries, of one token also its
+  // key and value; later what warps found, instead of a tile's queries.
+  Value getShared();
+  int64_t getOwnKey() const { return padded; }
+  int64_t getOwnValue() const { return padded + padded / 2; }
+  int64_t getSums() const { return tokens == 1 ? 2 * padded : 0; }
+  int64_t getStatistics() const;
+  SmallVector<Value> loadShared(Value at); // two words
+  void storeShared(Value word, Value at);
+  void stageQueries();
+  void stageOwnRows();
+  /// A feature of a head of a row, rotated if by `rope`, 0 past its end.
+  Value loadFeature(Value rows, RopeOp rope, Value row, Value head,
+                    Value feature);
+  /// Runs `body` for each of `count`, each by a thread, from number `first` on.
+  void forEach(int64_t first, int64_t count,
+               llvm::function_ref<void(Value)> body);
+
+  SmallVector<Value> loadTiles(Value first, Value row, int64_t other);
+  SmallVector<Value> loadKeys(Value block);
+  SmallVector<Value> loadValues(Value block);
+  SmallVector<Value> loadIf(Value exists, Value block);
+  /// Puts the token's own key and value in their place, in its block.
+  SmallVector<Value> putOwn(Value block, ValueRange loaded);
+  Value countBlocks();
+
+  /// Of each eight tokens, those of the lane's token and keys 4 q to 4 q + 3.
+  SmallVector<SmallVector<Value>> getScores(Value block, ArrayRef<Value> keys);
+  void addBlock(Value block, ArrayRef<Value> keys,
+                llvm::function_ref<SmallVector<Value>()> getValues,
+                MutableArrayRef<State> states);
+  SmallVector<Value> flatten(ArrayRef<State> states);
+  SmallVector<State> unflatten(ValueRange values);
+
+  /// Of a warp's share of an output, from its largest score and sum of weights,
+  /// by sixteen lanes that have the warps'.
+  Value getFactor(Value token, Value warp);
+  void storeStatistics();
+  void storeTokenSums();
+  void combineToken();
+  void combineTile();
+  void storeOutput(Value sum, Value number, Value feature);
+
+  Value row() { return t.div(t.lane(), kTileLanes); }       // g
+  Value quarter() { return t.rem(t.thread(), kTileLanes); } // q
+  /// The lane's first key of a block, of which it loads features; the other is
+  /// two behind it.
+  Value keyRow() { return t.add(t.mul(t.div(row(), 2), 4), t.rem(row(), 2)); }
+
+  ThreadBuilder &t;
+  AttentionOp op;
+  AttentionNeighbours around;
+  CacheType type;
+  CacheHead cache;
+  Value token, head, kvHead, position;
+  int64_t tokens;
+  int64_t groups;           // of eight tokens
+  int64_t padded;           // features
+  int64_t tiles;            // of 16 features
+  int64_t rowWords;         // of a token's query
+  SmallVector<State> found; // by the warp
+};
+
+} // namespace mlir::tbq
+
+#endif // TBQ_GPU_TILEATTENTION_H

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What a block's warps found of a head, put together in their order: each
+// warp's sums times its factor, which makes them relative to the largest score
+// of all and divides by the sum of all weights. See TileAttention.h.
+
+#include "TileAttention.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+/// Words of a product's sums, of a warp.
+static constexpr int64_t kProductWords = 128;
+
+int64_t TileAttention::getStatistics() const {
+  return tokens == 1 ? getSums() + kWarps * padded
+                     : std::max(kThreads * kWarps, tokens * rowWords);
+}
+
+/// Largest score and sum of weights, of each token by the lane that has it.
+void TileAttention::storeStatistics() {
+  SmallVector<Value> totals;
+  for (const State &state : found)
+    totals.push_back(t.reduceWarp(Reduction::Sum, state.total, kTileLanes));
+  Value stores = t.equal(tokens == 1 ? t.lane() : quarter(), 0);
+  t.ifThen(stores, [&] {
+    for (auto [group, state] : llvm::enumerate(found)) {
+      Value number = t.mul(t.warp(), tokens);
+      if (tokens > 1)
+        number = t.add(number, t.add(row(), group * kTokens));
+      Value at = t.add(t.mul(number, 2), getStatistics());
+      t.storeVector({state.largest, totals[group]}, getShared(), {at});
+    }
+  });
+}
+
+Value TileAttention::getFactor(Value token, Value warp) {
+  auto type = VectorType::get({2}, t.b.getF32Type());
+  Value number = t.add(t.mul(warp, tokens), token);
+  Value both = t.loadVector(getShared(),
+                            {t.add(t.mul(number, 2), getStatistics())}, type);
+  Value largest = t.extract(both, 0);
+  Value decay =
+      t.exp(t.subf(largest, t.reduceWarp(Reduction::Maximum, largest, kWarps)));
+  Value total =
+      t.reduceWarp(Reduction::Sum, t.mulf(decay, t.extract(both, 1)), kWarps);
+  return t.divf(decay, total);
+}
+
+/// Token number `number`, where there is such.
+void TileAttention::storeOutput(Value sum, Value number, Value feature) {
+  int64_t headDim = type.getHeadDim();
+  Value at = t.add(token, number), exists;
+  if (tokens > 1)
+    exists = t.less(at, op.getCount());
+  if (padded > headDim) {
+    Value isOfHead = t.less(feature, t.index(headDim));
+    exists = exists ? t.both(exists, isOfHead) : isOfHead;
+  }
+  auto store = [&] {
+    t.store(sum, op.getInto().front(),
+            {at, t.add(t.mul(head, headDim), feature)});
+  };
+  if (exists)
+    t.ifThen(exists, store);
+  else
+    store();
+}
+
+/// A lane has what all lanes of its row have. It stands where the threads that
+/// add it up find it side by side.
+void TileAttention::storeTokenSums() {
+  int64_t most = padded % 32 ? 2 : 4;
+  SmallVector<Value> sums; // feature 8 i + g of the head
+  for (int64_t i = 0; i < 4 * tiles; i += 2)
+    sums.push_back(found[0].sums[i]);
+  Value first =
+      t.add(t.add(t.mul(t.warp(), padded), getSums()), t.mul(row(), most));
+  t.ifThen(t.equal(quarter(), 0), [&] {
+    for (size_t i = 0; i < sums.size(); i += most)
+      t.storeVector(ArrayRef(sums).slice(i, most), getShared(),
+                    {t.add(first, 8 * i)});
+  });
+}
+
+void TileAttention::combineToken() {
+  int64_t most = padded % 32 ? 2 : 4;
+  t.synchronize();
+  Value factor = getFactor(t.index(0), t.rem(t.lane(), kWarps));
+  SmallVector<Value> factors;
+  for (int64_t w = 0; w < kWarps; ++w)
+    factors.push_back(t.getFromLane(factor, t.index(w)));
+  t.loop(t.thread(), t.index(padded), t.index(kThreads), [&](Value place) {
+    Value sum = t.constant(0.0f), at = t.add(place, getSums());
+    for (auto [w, factor] : llvm::enumerate(factors))
+      sum = t.fma(factor, t.load(getShared(), {t.add(at, w * padded)}), sum);
+    Value eight =
+        t.add(t.mul(t.div(place, 8 * most), most), t.rem(place, most));
+    Value row = t.rem(t.div(place, most), 8);
+    storeOutput(sum, t.index(0), t.add(t.mul(eight, 8), row));
+  });
+}
+
+/// As many products' sums at a time as threads can add up, one each.
+void TileAttention::combineTile() {
+  const int64_t ofTile = tokens * kTile, atOnce = kThreads / ofTile;
+  const int64_t factorsAt = getStatistics() + 2 * kWarps * tokens;
+  t.synchronize();
+  t.ifThen(t.less(t.thread(), t.index(kWarps * tokens)), [&] {
+    Value factor =
+        getFactor(t.div(t.thread(), kWarps), t.rem(t.thread(), kWarps));
+    t.store(factor, getShared(), {t.add(t.thread(), factorsAt)});
+  });
+  t.synchronize();
+  // Where a lane writes four sums, and a thread finds one: so that neither the
+  // lanes of a row nor features of a token lie in the same banks.
+  auto getPlace = [&](Value row, Value quarter) {
+    Value turned = t.exclusiveOr(quarter, t.div(row, 2));
+    return t.add(t.mul(row, kTile), t.mul(turned, 4));
+  };
+  Value written =
+      t.add(t.mul(t.warp(), kProductWords), getPlace(row(), quarter()));
+  Value feature = t.rem(t.thread(), kTile);
+  Value column = t.rem(t.div(t.thread(), kTile), kTokens);
+  Value product = t.div(t.thread(), kProductWords);
+  Value number = t.add(t.mul(t.rem(product, groups), kTokens), column);
+  Value corner = t.add(t.mul(t.div(feature, 8), 2), t.rem(column, 2));
+  Value read =
+      t.add(t.mul(product, kWarps * kProductWords),
+            t.add(getPlace(t.rem(feature, 8), t.div(column, 2)), corner));
+  SmallVector<Value> factors;
+  auto type = VectorType::get({4}, t.b.getF32Type());
+  for (int64_t w = 0; w < kWarps; w += 4) {
+    Value at = t.add(t.mul(number, kWarps), factorsAt + w);
+    Value four = t.loadVector(getShared(), {at}, type);
+    for (int64_t i = 0; i < 4; ++i)
+      factors.push_back(t.extract(four, i));
+  }
+  for (int64_t first = 0; first < tiles; first += atOnce) {
+    int64_t count = std::min(atOnce, tiles - first);
+    for (int64_t i = 0; i < count * groups; ++i) {
+      ArrayRef<Value> sums = found[i % groups].sums;
+      t.storeVector(sums.slice(4 * (first + i / groups), 4), getShared(),
+                    {t.add(written, i * kWarps * kProductWords)});
+    }
+    t.synchronize();
+    Value sum = t.constant(0.0f);
+    for (auto [w, factor] : llvm::enumerate(factors))
+      sum = t.fma(factor, t.load(getShared(), {t.add(read, w * kProductWords)}),
+                  sum);
+    Value tile = t.add(t.div(product, groups), first);
+    auto store = [&] {
+      storeOutput(sum, number, t.add(t.mul(tile, kTile), feature));
+    };
+    if (count < atOnce)
+      t.ifThen(t.less(tile, t.index(tiles)), store);
+    else
+      store();
+    t.synchronize();
+  }
+}
+
+void TileAttention::combine() {
+  if (tokens == 1)
+    combineToken();
+  else
+    combineTile();
+}
