@@ -110,27 +110,27 @@ static void padRows(ThreadBuilder &t, AttentionOp op, Value first, Value head,
   });
 }
 
-/// The heads of the block's range, each of a token.
+/// The heads of the block's range, each of a token. The first stands by itself:
+/// what is loaded for it would else be held from one head to the next.
 template <class Attention>
 static void
 lowerHeads(ThreadBuilder &t, AttentionOp op,
            llvm::function_ref<Attention(AttentionPlace, Value)> getHead) {
   AttentionPlace place = {op.getLayer(), op.getPosition()};
+  Value first = op.getRange()[0], end = op.getRange()[1];
   auto attend = [&](Value unit, ValueRange loaded) {
     Attention attention = getHead(place, unit);
     attention.run(loaded);
-    SmallVector<Value> next;
-    if (!loaded.empty()) {
-      Value behind = t.add(unit, 1);
-      next = getHead(place, behind).loadFirst(t.less(behind, op.getRange()[1]));
-    }
     attention.combine();
     padRows(t, op, t.div(unit, op.getHeads()), t.rem(unit, op.getHeads()), 1);
     t.synchronize();
-    return next;
   };
-  t.loop(op.getRange()[0], op.getRange()[1], t.index(1),
-         loadAhead(t, op, getHead), attend);
+  SmallVector<Value> loaded = loadAhead(t, op, getHead);
+  if (!loaded.empty()) {
+    t.ifThen(t.less(first, end), [&] { attend(first, loaded); });
+    first = t.add(first, 1);
+  }
+  t.loop(first, end, t.index(1), [&](Value unit) { attend(unit, {}); });
 }
 
 /// All tokens by tiles, whose heads are dealt to the blocks in turn, those with

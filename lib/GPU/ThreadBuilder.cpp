@@ -272,8 +272,20 @@ Value ThreadBuilder::getShared(StringRef name, int64_t floats) {
 //===----------------------------------------------------------------------===//
 
 Value ThreadBuilder::thread() {
+  if (renewed)
+    return renewed;
   Value id = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
   return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), id);
+}
+
+void ThreadBuilder::renewThread() {
+  Value number = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
+  // The lane's own number, from the lane itself.
+  Value lane =
+      rem(arith::IndexCastUIOp::create(b, loc, b.getIndexType(), number),
+          kWarpLanes);
+  renewed = arith::IndexCastUIOp::create(b, loc, b.getIndexType(),
+                                         getFromLane(number, lane));
 }
 
 void ThreadBuilder::synchronize() { NVVM::Barrier0Op::create(b, loc); }

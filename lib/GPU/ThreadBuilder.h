@@ -101,6 +101,11 @@ public:
   Value thread(); // 0 .. kThreads - 1 of its block
   Value lane() { return rem(thread(), kWarpLanes); }
   Value warp() { return div(thread(), kWarpLanes); }
+  /// From here on the thread's number is one that the compilers cannot know to
+  /// be the same, by a shuffle that nobody looks through: else all that is
+  /// computed of it, most of it addresses, would be computed before a loop that
+  /// this stands in, and held in registers that there are not.
+  void renewThread();
   /// Threads of a block wait for each other, and see what each has written.
   void synchronize();
 
@@ -133,6 +138,7 @@ public:
 private:
   /// A loop that is being built has no parent to ask.
   ModuleOp module;
+  Value renewed; // the thread's number; null: it may be asked for
 };
 
 /// Runs `body` with the token and column of every element that the op's range

@@ -12,8 +12,8 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Bytes of what a lane reads of a tile's row, and of that row.
-static constexpr int64_t kLaneBytes = 8, kTileRowBytes = 32;
+/// Words of a tile that a lane has.
+static constexpr int64_t kLaneWords = 4;
 
 TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
                              AttentionNeighbours around, AttentionPlace place,
@@ -26,8 +26,8 @@ TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
       position(t.add(place.position, token)), tokens(tokens),
       groups(llvm::divideCeil(tokens, kTokens)),
       padded(type.getPaddedHeadDim()), tiles(padded / kTile),
-      // Four tokens' rows begin in different banks of the memory.
-      rowWords(tokens == 1 ? padded : llvm::alignTo(padded, 32) + 8) {}
+      // Two tokens' rows begin in different banks of the memory.
+      rowWords(tokens == 1 ? padded : llvm::alignTo(padded, 32) + 16) {}
 
 //===----------------------------------------------------------------------===//
 // What threads write for all warps
@@ -40,10 +40,12 @@ Value TileAttention::getShared() {
                      getStatistics() + (2 + 1) * kWarps * tokens);
 }
 
-SmallVector<Value> TileAttention::loadShared(Value at) {
-  auto type = VectorType::get({2}, t.b.getI32Type());
-  Value words = t.loadVector(getShared(), {at}, type);
-  return {t.extract(words, 0), t.extract(words, 1)};
+SmallVector<Value> TileAttention::loadWords(Value memory, Value at,
+                                            int64_t count) {
+  auto type = VectorType::get({count}, t.b.getI32Type());
+  Value words = t.loadVector(memory, {at}, type);
+  return llvm::map_to_vector(llvm::seq(count),
+                             [&](int64_t i) { return t.extract(words, i); });
 }
 
 void TileAttention::storeShared(Value word, Value at) {
@@ -98,9 +100,10 @@ void TileAttention::stageQueries() {
     Value high =
         loadFeature(op.getQuery(), around.query, row, head, t.add(feature, 1));
     auto [two, rest] = t.splitHalves(low, high);
-    Value at = t.add(t.mul(number, rowWords), word);
-    storeShared(two, at);
-    storeShared(rest, t.add(at, words));
+    Value at = t.add(t.mul(number, rowWords), t.mul(word, 2));
+    t.storeVector(
+        {t.bitcast(two, t.b.getF32Type()), t.bitcast(rest, t.b.getF32Type())},
+        getShared(), {at});
   });
 }
 
@@ -133,29 +136,22 @@ void TileAttention::stageOwnRows() {
 // Keys and values
 //===----------------------------------------------------------------------===//
 
-/// Words of the lane's part of two rows of each tile of a block.
-SmallVector<Value> TileAttention::loadTiles(Value first, Value row,
-                                            int64_t other) {
-  auto vector = VectorType::get({2}, t.b.getI32Type());
-  Value at = t.add(
-      first, t.add(t.mul(row, kTileRowBytes), t.mul(quarter(), kLaneBytes)));
+/// The lane's words of each tile of a block.
+SmallVector<Value> TileAttention::loadTiles(Value first) {
+  Value at = t.add(first, t.mul(t.lane(), 4 * kLaneWords));
   SmallVector<Value> words;
   for (int64_t tile = 0; tile < tiles; ++tile)
-    for (int64_t i = 0; i < 2; ++i) {
-      int64_t offset = tile * type.getTileBytes() + i * other * kTileRowBytes;
-      Value two = t.loadBytes(op.getCache(), t.add(at, offset), vector);
-      for (int64_t part = 0; part < 2; ++part)
-        words.push_back(t.extract(two, part));
-    }
+    words.append(loadWords(op.getCache(), t.add(at, tile * type.getTileBytes()),
+                           kLaneWords));
   return words;
 }
 
 SmallVector<Value> TileAttention::loadKeys(Value block) {
-  return loadTiles(cache.getKeyTile(block, t.index(0)), keyRow(), 2);
+  return loadTiles(cache.getKeyTile(block, t.index(0)));
 }
 
 SmallVector<Value> TileAttention::loadValues(Value block) {
-  return loadTiles(cache.getValueTile(block, t.index(0)), row(), kTokens);
+  return loadTiles(cache.getValueTile(block, t.index(0)));
 }
 
 SmallVector<Value> TileAttention::loadIf(Value exists, Value block) {
@@ -180,47 +176,66 @@ Value TileAttention::countBlocks() {
   return t.add(t.div(last, CacheType::kBlock), 1);
 }
 
-SmallVector<Value> TileAttention::putOwn(Value block, ValueRange loaded) {
-  Value place = t.rem(position, CacheType::kBlock);
-  SmallVector<Value> all(loaded);
-  MutableArrayRef<Value> keys = MutableArrayRef(all).take_front(4 * tiles);
-  MutableArrayRef<Value> values = MutableArrayRef(all).drop_front(4 * tiles);
-  auto put = [&] {
-    for (int64_t i = 0; i < 2; ++i) {
-      Value isOwn = t.same(t.add(keyRow(), 2 * i), place);
-      for (int64_t tile = 0; tile < tiles; ++tile) {
-        Value at = t.add(t.mul(quarter(), 2), getOwnKey() + 8 * tile);
-        SmallVector<Value> own = loadShared(at);
-        for (int64_t part = 0; part < 2; ++part) {
-          Value &word = keys[4 * tile + 2 * i + part];
-          word = t.select(isOwn, own[part], word);
-        }
-      }
-    }
-    // Of the lane's words of a feature one has the position, in one half.
-    Value half = t.mul(t.rem(place, 2), 16), masks[2];
-    for (int64_t part = 0; part < 2; ++part) {
-      Value word = t.add(t.mul(quarter(), 2), part);
-      masks[part] = t.select(t.same(t.div(place, 2), word),
-                             t.shiftLeft(t.constantI32(0xffff), t.toI32(half)),
-                             t.constantI32(0));
-    }
+/// What `put` makes of words of the token's own block, of others the same.
+static SmallVector<Value> putIf(ThreadBuilder &t, Value isOwn, ValueRange words,
+                                llvm::function_ref<SmallVector<Value>()> put) {
+  size_t next = 0;
+  return t.ifElse(isOwn, put, [&](Type) { return words[next++]; });
+}
+
+/// A lane that has the key, one of two, loads it into the registers of what it
+/// takes the place of.
+SmallVector<Value> TileAttention::putOwnKey(Value block, ValueRange keys) {
+  Value place = t.sub(position, t.mul(block, CacheType::kBlock));
+  SmallVector<Value> all(keys);
+  for (int64_t i = 0; i < 2; ++i) {
+    SmallVector<Value> words;
     for (int64_t tile = 0; tile < tiles; ++tile)
-      for (int64_t i = 0; i < 2; ++i) {
-        Value at = t.add(t.div(row(), 2), getOwnValue() + 8 * tile + 4 * i);
-        Value two = t.bitcast(t.load(getShared(), {at}), t.b.getI32Type());
-        Value own = t.shiftRight(two, t.toI32(t.mul(t.rem(row(), 2), 16)));
-        own = t.shiftLeft(t.andBits(own, 0xffff), t.toI32(half));
-        for (int64_t part = 0; part < 2; ++part) {
-          Value &word = values[4 * tile + 2 * i + part];
-          word = t.choose(masks[part], own, word);
+      words.append({all[4 * tile + 2 * i], all[4 * tile + 2 * i + 1]});
+    auto put = [&] {
+      SmallVector<Value> own;
+      for (int64_t tile = 0; tile < tiles; ++tile)
+        own.append(loadWords(getShared(),
+                             t.add(t.mul(quarter(), 2), getOwnKey() + 8 * tile),
+                             2));
+      return own;
+    };
+    words = putIf(t, t.same(t.add(t.mul(row(), 2), i), place), words, put);
+    for (int64_t tile = 0; tile < tiles; ++tile)
+      for (int64_t part = 0; part < 2; ++part)
+        all[4 * tile + 2 * i + part] = words[2 * tile + part];
+  }
+  return all;
+}
+
+/// A lane that has the position's values has them of two features in the one or
+/// the other two words of each tile, in the one or the other half.
+SmallVector<Value> TileAttention::putOwnValue(Value block, ValueRange values) {
+  Value place = t.sub(position, t.mul(block, CacheType::kBlock));
+  auto put = [&] {
+    SmallVector<Value> all(values);
+    Value isHigh = t.equal(t.rem(place, 2), 1), none = t.constantI32(0);
+    Value half =
+        t.select(isHigh, t.constantI32(0xffff0000), t.constantI32(0xffff));
+    Value isSecond = t.equal(t.rem(t.div(place, 2), 2), 1);
+    Value masks[] = {t.select(isSecond, none, half),
+                     t.select(isSecond, half, none)};
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      Value at = t.add(row(), getOwnValue() + 8 * tile);
+      Value two = loadWords(getShared(), at, 1)[0];
+      for (int64_t feature = 0; feature < 2; ++feature) {
+        // Both halves of a word, of which the mask takes one.
+        Value own = feature ? t.shiftRight(two, 16) : t.andBits(two, 0xffff);
+        own = arith::OrIOp::create(t.b, t.loc, own, t.shiftLeft(own, 16));
+        for (int64_t pair = 0; pair < 2; ++pair) {
+          Value &word = all[4 * tile + 2 * pair + feature];
+          word = t.choose(masks[pair], own, word);
         }
       }
+    }
     return all;
   };
-  Value isIn = t.same(t.div(position, CacheType::kBlock), block);
-  size_t next = 0;
-  return t.ifElse(isIn, put, [&](Type) { return loaded[next++]; });
+  return putIf(t, t.same(t.div(place, 4), quarter()), values, put);
 }
 
 //===----------------------------------------------------------------------===//
@@ -233,15 +248,13 @@ SmallVector<SmallVector<Value>> TileAttention::getScores(Value block,
                                        SmallVector<Value>(4, t.constant(0.0f)));
   for (int64_t tile = 0; tile < tiles; ++tile)
     for (int64_t group = 0; group < groups; ++group) {
-      Value at = t.add(t.mul(quarter(), 2), 8 * tile);
+      Value at = t.add(t.mul(quarter(), 4), 16 * tile);
       if (tokens > 1)
         at = t.add(at, t.mul(t.add(row(), group * kTokens), rowWords));
-      SmallVector<Value> query = loadShared(at);
-      SmallVector<Value> rest = loadShared(t.add(at, padded / 2));
+      SmallVector<Value> query = loadWords(getShared(), at, kLaneWords);
       for (int64_t i = 0; i < 2; ++i) {
         SmallVector<Value> &sum = sums[2 * group + i];
-        sum = t.multiplyHalves({query[0], rest[0], query[1], rest[1]},
-                               keys.slice(4 * tile + 2 * i, 2), sum);
+        sum = t.multiplyHalves(query, keys.slice(4 * tile + 2 * i, 2), sum);
       }
     }
   SmallVector<SmallVector<Value>> scores;
@@ -255,8 +268,8 @@ SmallVector<SmallVector<Value>> TileAttention::getScores(Value block,
     Value last = t.toI32(t.sub(own, first));
     SmallVector<Value> &four = scores.emplace_back();
     for (int64_t i = 0; i < 4; ++i) {
-      ArrayRef<Value> sum = sums[2 * group + i / 2];
-      Value score = t.mulf(t.addf(sum[i % 2], sum[2 + i % 2]), scale);
+      ArrayRef<Value> sum = sums[2 * group + i % 2];
+      Value score = t.mulf(t.addf(sum[i / 2], sum[2 + i / 2]), scale);
       four.push_back(t.select(t.less(last, t.constantI32(i)),
                               t.constant(-INFINITY), score));
     }
@@ -264,11 +277,15 @@ SmallVector<SmallVector<Value>> TileAttention::getScores(Value block,
   return scores;
 }
 
-void TileAttention::addBlock(Value block, ArrayRef<Value> keys,
+void TileAttention::addBlock(Value block, SmallVector<Value> keys,
                              llvm::function_ref<SmallVector<Value>()> getValues,
                              MutableArrayRef<State> states) {
+  if (op.getKey())
+    keys = putOwnKey(block, keys);
   SmallVector<SmallVector<Value>> scores = getScores(block, keys);
   SmallVector<Value> values = getValues();
+  if (op.getKey())
+    values = putOwnValue(block, values);
   SmallVector<SmallVector<Value>> weights; // two f16 a word, then their rests
   for (auto [state, four] : llvm::zip_equal(states, scores)) {
     Value largest = t.maxf(t.maxf(four[0], four[1]), t.maxf(four[2], four[3]));
@@ -294,8 +311,7 @@ void TileAttention::addBlock(Value block, ArrayRef<Value> keys,
       sum = t.mulf(sum, decays[i % 2]);
   }
   for (int64_t tile = 0; tile < tiles; ++tile) {
-    ArrayRef<Value> own = ArrayRef(values).slice(4 * tile, 4);
-    Value features[] = {own[0], own[2], own[1], own[3]};
+    ArrayRef<Value> features = ArrayRef(values).slice(4 * tile, 4);
     for (auto [state, weight] : llvm::zip_equal(states, weights)) {
       MutableArrayRef<Value> sums(state.sums.data() + 4 * tile, 4);
       for (int64_t part = 0; part < 2; ++part)
@@ -325,40 +341,46 @@ SmallVector<TileAttention::State> TileAttention::unflatten(ValueRange values) {
   return states;
 }
 
+/// The blocks from `first` on, each loaded when it is its turn.
+SmallVector<Value> TileAttention::addBlocks(Value first, ValueRange states) {
+  return t.loop(first, countBlocks(), t.index(kWarps), states,
+                [&](Value block, ValueRange seen) {
+                  SmallVector<State> own = unflatten(seen);
+                  addBlock(
+                      block, loadKeys(block), [&] { return loadValues(block); },
+                      own);
+                  return flatten(own);
+                });
+}
+
 void TileAttention::run(ValueRange loaded) {
+  t.renewThread();
   stageQueries();
   if (op.getKey())
     stageOwnRows();
   t.synchronize();
+  t.renewThread();
   State none{t.constant(-1e30f), t.constant(0.0f),
              SmallVector<Value>(4 * tiles, t.constant(0.0f))};
-  SmallVector<Value> carried = flatten(SmallVector<State>(groups, none));
-  const size_t size = carried.size();
-  carried.append(loaded.begin(), loaded.end());
-  Value blocks = countBlocks();
-  SmallVector<Value> last = t.loop(
-      t.warp(), blocks, t.index(kWarps), carried,
-      [&](Value block, ValueRange seen) {
-        SmallVector<State> states = unflatten(seen.take_front(size));
-        if (loaded.empty()) {
-          addBlock(
-              block, loadKeys(block), [&] { return loadValues(block); },
-              states);
-          return flatten(states);
-        }
-        SmallVector<Value> held = putOwn(block, seen.drop_front(size));
-        addBlock(
-            block, ArrayRef(held).take_front(4 * tiles),
-            [&] {
-              return SmallVector<Value>(ArrayRef(held).drop_front(4 * tiles));
-            },
-            states);
-        SmallVector<Value> next = flatten(states);
-        Value behind = t.add(block, kWarps);
-        next.append(loadIf(t.less(behind, blocks), behind));
-        return next;
-      });
-  found = unflatten(ValueRange(last).take_front(size));
+  SmallVector<State> states(groups, none);
+  SmallVector<Value> last;
+  if (loaded.empty()) {
+    last = addBlocks(t.warp(), flatten(states));
+  } else {
+    // By itself, so that sums take no registers while it waits.
+    auto visit = [&] {
+      SmallVector<Value> keys(loaded.take_front(4 * tiles));
+      SmallVector<Value> values(loaded.drop_front(4 * tiles));
+      addBlock(t.warp(), keys, [&] { return values; }, states);
+      return addBlocks(t.add(t.warp(), kWarps), flatten(states));
+    };
+    SmallVector<Value> nothing = flatten(states);
+    size_t next = 0;
+    last = t.ifElse(t.less(t.warp(), countBlocks()), visit,
+                    [&](Type) { return nothing[next++]; });
+  }
+  found = unflatten(last);
+  t.renewThread();
   storeStatistics();
   if (tokens == 1)
     storeTokenSums();

@@ -30,8 +30,8 @@ public:
   /// What run takes as `loaded`: the warp's first block, if the head `exists`.
   /// See WarpAttention.
   SmallVector<Value> loadFirst(Value exists);
-  /// The warp's part. `loaded`: the first block, and every other is loaded
-  /// behind the one before; empty: each is when it is its turn.
+  /// The warp's part. `loaded`: the first block; the others, and of none all,
+  /// are loaded each when it is its turn.
   void run(ValueRange loaded);
   /// What the block's warps found, put together and stored.
   void combine();
@@ -55,7 +55,7 @@ private:
   int64_t getOwnValue() const { return padded + padded / 2; }
   int64_t getSums() const { return tokens == 1 ? 2 * padded : 0; }
   int64_t getStatistics() const;
-  SmallVector<Value> loadShared(Value at); // two words
+  SmallVector<Value> loadWords(Value memory, Value at, int64_t count);
   void storeShared(Value word, Value at);
   void stageQueries();
   void stageOwnRows();
@@ -66,19 +66,21 @@ private:
   void forEach(int64_t first, int64_t count,
                llvm::function_ref<void(Value)> body);
 
-  SmallVector<Value> loadTiles(Value first, Value row, int64_t other);
+  SmallVector<Value> loadTiles(Value first);
   SmallVector<Value> loadKeys(Value block);
   SmallVector<Value> loadValues(Value block);
   SmallVector<Value> loadIf(Value exists, Value block);
-  /// Puts the token's own key and value in their place, in its block.
-  SmallVector<Value> putOwn(Value block, ValueRange loaded);
+  /// Put the token's own key and value in their place, in its block.
+  SmallVector<Value> putOwnKey(Value block, ValueRange keys);
+  SmallVector<Value> putOwnValue(Value block, ValueRange values);
   Value countBlocks();
 
   /// Of each eight tokens, those of the lane's token and keys 4 q to 4 q + 3.
   SmallVector<SmallVector<Value>> getScores(Value block, ArrayRef<Value> keys);
-  void addBlock(Value block, ArrayRef<Value> keys,
+  void addBlock(Value block, SmallVector<Value> keys,
                 llvm::function_ref<SmallVector<Value>()> getValues,
                 MutableArrayRef<State> states);
+  SmallVector<Value> addBlocks(Value first, ValueRange states);
   SmallVector<Value> flatten(ArrayRef<State> states);
   SmallVector<State> unflatten(ValueRange values);
 
@@ -93,11 +95,7 @@ private:
 
   Value row() { return t.div(t.lane(), kTileLanes); }       // g
   Value quarter() { return t.rem(t.thread(), kTileLanes); } // q
-  /// The lane's first key of a block, of which it loads features; the other is
-  /// two behind it.
-  Value keyRow() { return t.add(t.mul(t.div(row(), 2), 4), t.rem(row(), 2)); }
-
-  ThreadBuilder &t;
+  ThreadBuilder t; // whose thread is renewed
   AttentionOp op;
   AttentionNeighbours around;
   CacheType type;

@@ -71,7 +71,7 @@ void TileAttention::storeOutput(Value sum, Value number, Value feature) {
 /// add it up find it side by side.
 void TileAttention::storeTokenSums() {
   int64_t most = padded % 32 ? 2 : 4;
-  SmallVector<Value> sums; // feature 8 i + g of the head
+  SmallVector<Value> sums; // in turn features 2 g and 2 g + 1 of a tile
   for (int64_t i = 0; i < 4 * tiles; i += 2)
     sums.push_back(found[0].sums[i]);
   Value first =
@@ -94,10 +94,12 @@ void TileAttention::combineToken() {
     Value sum = t.constant(0.0f), at = t.add(place, getSums());
     for (auto [w, factor] : llvm::enumerate(factors))
       sum = t.fma(factor, t.load(getShared(), {t.add(at, w * padded)}), sum);
-    Value eight =
+    Value number =
         t.add(t.mul(t.div(place, 8 * most), most), t.rem(place, most));
     Value row = t.rem(t.div(place, most), 8);
-    storeOutput(sum, t.index(0), t.add(t.mul(eight, 8), row));
+    Value feature = t.add(t.add(t.mul(t.div(number, 2), kTile), t.mul(row, 2)),
+                          t.rem(number, 2));
+    storeOutput(sum, t.index(0), feature);
   });
 }
 
@@ -124,10 +126,10 @@ void TileAttention::combineTile() {
   Value column = t.rem(t.div(t.thread(), kTile), kTokens);
   Value product = t.div(t.thread(), kProductWords);
   Value number = t.add(t.mul(t.rem(product, groups), kTokens), column);
-  Value corner = t.add(t.mul(t.div(feature, 8), 2), t.rem(column, 2));
+  Value corner = t.add(t.mul(t.rem(feature, 2), 2), t.rem(column, 2));
   Value read =
       t.add(t.mul(product, kWarps * kProductWords),
-            t.add(getPlace(t.rem(feature, 8), t.div(column, 2)), corner));
+            t.add(getPlace(t.div(feature, 2), t.div(column, 2)), corner));
   SmallVector<Value> factors;
   auto type = VectorType::get({4}, t.b.getF32Type());
   for (int64_t w = 0; w < kWarps; w += 4) {
@@ -161,6 +163,7 @@ void TileAttention::combineTile() {
 }
 
 void TileAttention::combine() {
+  t.renewThread();
   if (tokens == 1)
     combineToken();
   else

@@ -44,16 +44,21 @@ void KeyValues::load(int64_t layer, int64_t positions, const uint8_t *cache) {
   into.values.resize(positions * heads * headDim);
   constexpr int64_t kBlock = CacheType::kBlock;
   const int64_t padded = type.getPaddedHeadDim();
+  auto getTile = [&](int64_t p, int64_t i) {
+    return (p / kBlock * (padded / kLanes) + i / kLanes) * kBlock * kLanes;
+  };
   // Of a head's keys, and of its values.
   auto getKey = [&](int64_t p, int64_t i) {
     if (!type.getTiled())
       return (p / kBlock * headDim + i) * kBlock + p % kBlock;
-    const int64_t tile = p / kBlock * (padded / kLanes) + i / kLanes;
-    return (tile * kBlock + p % kBlock) * kLanes + i % kLanes;
+    const int64_t lane = p % kBlock / 2 * 4 + i % kLanes / 4;
+    return getTile(p, i) + lane * 8 + p % 2 * 4 + i % 4;
   };
   auto getValue = [&](int64_t p, int64_t i) {
-    return type.getTiled() ? (p / kBlock * padded + i) * kBlock + p % kBlock
-                           : p * padded + i;
+    if (!type.getTiled())
+      return p * padded + i;
+    const int64_t four = i % kLanes / 2 * 8 + p % kBlock / 2;
+    return getTile(p, i) + four * 4 + i % 2 * 2 + p % 2;
   };
   for (int64_t p = 0, next = 0; p < positions; ++p)
     for (int64_t head = 0; head < heads; ++head) {

@@ -34,21 +34,24 @@ Value CacheHead::getValueOffset(Value position, int64_t feature) {
 
 Value CacheHead::getKeyElement(Value position, Value feature) {
   constexpr int64_t kBlock = CacheType::kBlock;
-  Value block = div(position, kBlock), lane = rem(position, kBlock);
+  Value block = div(position, kBlock), row = rem(position, kBlock);
   if (!type.getTiled())
-    return add(getKeyOffset(block, feature), mul(lane, type.getElementBytes()));
-  Value own = add(mul(lane, kLanes), rem(feature, kLanes));
+    return add(getKeyOffset(block, feature), mul(row, type.getElementBytes()));
+  Value lane = add(mul(div(row, 2), 4), div(rem(feature, kLanes), 4));
+  Value own = add(mul(rem(row, 2), 4), rem(feature, 4));
   return add(getKeyTile(block, div(feature, kLanes)),
-             mul(own, type.getElementBytes()));
+             mul(add(mul(lane, 8), own), type.getElementBytes()));
 }
 
 Value CacheHead::getValueElement(Value position, Value feature) {
   constexpr int64_t kBlock = CacheType::kBlock;
   if (!type.getTiled())
     return getValueOffset(position, feature);
-  Value own = add(mul(rem(feature, kLanes), kBlock), rem(position, kBlock));
-  return add(getValueTile(div(position, kBlock), div(feature, kLanes)),
-             mul(own, type.getElementBytes()));
+  Value block = div(position, kBlock), row = rem(position, kBlock);
+  Value four = add(mul(div(rem(feature, kLanes), 2), 8), div(row, 2));
+  Value own = add(mul(rem(feature, 2), 2), rem(row, 2));
+  return add(getValueTile(block, div(feature, kLanes)),
+             mul(add(mul(four, 4), own), type.getElementBytes()));
 }
 
 Value CacheHead::getKeyTile(Value block, Value tile) {

@@ -42,11 +42,11 @@ def Tbq_CacheType : Tbq_Type<"Cache", "cache"> {
     ([layer][kv head][position][feature, padded to 16]).
 
     `!tbq.cache<30 layers, 3 by 64, 2048 tokens, f16, tiled>` is for the
-    products of a GPU's tensor cores: what a product adds up lies side by side,
-    16 of it, features of a key ([layer][kv head][position / 16][feature / 16]
-    [16 positions][16 features]) and positions of a feature of values ([layer]
-    [kv head][position / 16][feature][16 positions]). Features are padded to 16
-    in both.
+    products of a GPU's tensor cores. Both lie in tiles of 16 positions by 16
+    features ([layer][kv head][position / 16][feature / 16], features padded to
+    16), of whose 512 bytes each of 32 lanes takes 16 in turn. A tile of keys is
+    [position / 2][feature / 4][2 positions][4 features], one of values
+    [feature / 2][position / 2][2 features][2 positions].
   }];
   let parameters = (ins "int64_t":$layers, "int64_t":$kvHeads,
                     "int64_t":$headDim, "int64_t":$positions,
