@@ -106,12 +106,7 @@ static void hideThread(func::FuncOp function) {
   Location loc = function.getLoc();
   OpBuilder b = OpBuilder::atBlockBegin(&function.front());
   Value number = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
-  // The lane's own number, from the lane itself.
-  auto hide = [&]() -> Value {
-    ThreadBuilder t(b, loc);
-    Value lane = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), number);
-    return t.getFromLane(number, t.rem(lane, kWarpLanes));
-  };
+  auto hide = [&] { return ThreadBuilder(b, loc).hideNumber(number); };
   Value hidden = hide();
   for (Operation *op = &*b.getInsertionPoint(); op; op = op->getNextNode()) {
     if (isa<BarrierOp>(op) && !op->hasAttr(kArrivesOnly)) {

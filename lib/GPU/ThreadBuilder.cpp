@@ -278,14 +278,16 @@ Value ThreadBuilder::thread() {
   return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), id);
 }
 
+Value ThreadBuilder::hideNumber(Value number) {
+  // The lane's own number, from the lane itself.
+  Value index = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), number);
+  return getFromLane(number, rem(index, kWarpLanes));
+}
+
 void ThreadBuilder::renewThread() {
   Value number = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
-  // The lane's own number, from the lane itself.
-  Value lane =
-      rem(arith::IndexCastUIOp::create(b, loc, b.getIndexType(), number),
-          kWarpLanes);
   renewed = arith::IndexCastUIOp::create(b, loc, b.getIndexType(),
-                                         getFromLane(number, lane));
+                                         hideNumber(number));
 }
 
 void ThreadBuilder::synchronize() { NVVM::Barrier0Op::create(b, loc); }

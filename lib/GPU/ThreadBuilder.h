@@ -101,8 +101,9 @@ public:
   Value thread(); // 0 .. kThreads - 1 of its block
   Value lane() { return rem(thread(), kWarpLanes); }
   Value warp() { return div(thread(), kWarpLanes); }
-  /// From here on the thread's number is one that the compilers cannot know to
-  /// be the same, by a shuffle that nobody looks through: else all that is
+  /// The same number, by a shuffle that nobody looks through.
+  Value hideNumber(Value number);
+  /// From here on the thread's number is a hidden one: else all that is
   /// computed of it, most of it addresses, would be computed before a loop that
   /// this stands in, and held in registers that there are not.
   void renewThread();

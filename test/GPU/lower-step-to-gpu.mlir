@@ -332,7 +332,8 @@ func.func @own_key(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index
 // -----
 
 // The warp's first keys and values of the block's first head are loaded before
-// the barrier that the query waits for, the next ones behind those before them.
+// the barrier that the query waits for, the next ones behind those before them;
+// those of other heads when it is their turn.
 !cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16>
 // CHECK-LABEL: func.func @loaded_before_a_barrier(
 func.func @loaded_before_a_barrier(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<1x64xf32>,
@@ -345,15 +346,16 @@ func.func @loaded_before_a_barrier(%q: memref<1x64xf32>, %cache: memref<32768xi8
   // CHECK-NOT: vector.load
   // CHECK: tbq.barrier %arg10 {tbq.waits}
   // CHECK-NOT: vector.load %arg1
-  // CHECK: scf.for %{{.*}} = %arg8 to %arg9 step %c1 iter_args(%[[KEY:[a-z0-9]+]] = %[[LOADED]]#0,
-  // CHECK: scf.for {{.*}} = %[[KEY]],
+  // CHECK: scf.if %[[ANY]] {
+  // CHECK: scf.for {{.*}}iter_args({{.*}} = %[[LOADED]]#0, %{{.*}} = %[[LOADED]]#1)
   // CHECK: vector.extract
   // CHECK-COUNT-2: vector.load %arg1
   // CHECK-NOT: vector.load
-  // The next head's.
-  // CHECK: scf.if
-  // CHECK-COUNT-2: vector.load %arg1
   // CHECK: nvvm.barrier0
+  // The other heads.
+  // CHECK: %[[NEXT:.*]] = arith.addi %arg8, %c1
+  // CHECK: scf.for %{{.*}} = %[[NEXT]] to %arg9 step %c1 {
+  // CHECK-COUNT-2: vector.load %arg1
   tbq.barrier %team
   tbq.attention %q, %cache[%layer] at %position key(%key) value(%value) heads 2 scale 0.176776692 !cache into(%y) count(%count) range(%begin, %end)
     : (memref<1x64xf32>, memref<32768xi8>, index, index, memref<1x32xf32>, memref<1x32xf32>, memref<1x64xf32>, index, index, index) -> ()

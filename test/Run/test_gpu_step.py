@@ -11,6 +11,7 @@ import pytest
 
 import emulator
 import gpu_steps
+import synthetic
 from conftest import LONG, runGood
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="fibers of x86-64 here")
@@ -46,8 +47,38 @@ def test_computes_what_the_cpu_does(name, activations, model_directory, compile_
     expected = logits_of(compile_model(directory, flag), IDS)
     artifact = emulated(directory, flag)
     found = logits_of(artifact, IDS)
-    assert logits_of(artifact, IDS, chunk=1).tobytes() == found.tobytes()
+    for chunk in (1, 7):
+        assert logits_of(artifact, IDS, chunk=chunk).tobytes() == found.tobytes()
     gpu_steps.check(found, expected, activations, measure)
+
+
+def test_many_keys(tmp_path, compile_model, logits_of, emulated, measure):
+    """More than one block of 16 keys for each of 16 warps."""
+    synthetic.makeCheckpoint(tmp_path / "model", hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+                             num_attention_heads=2, num_key_value_heads=1, head_dim=16)  # fmt: skip
+    ids = [(7 * i) % 60 + 1 for i in range(16 * 16 + 12)]
+    flag = "--activations=i16"
+    expected = logits_of(compile_model(tmp_path / "model", flag), ids)
+    artifact = emulated(tmp_path / "model", flag)
+    found = logits_of(artifact, ids)
+    assert logits_of(artifact, ids, chunk=1).tobytes() == found.tobytes()
+    gpu_steps.check(found, expected, "i16", measure)
+
+
+def test_attention_is_of_products(model_directory):
+    """Of each block of 16 keys, in PTX: what a lane loads is what its products take, and no more. Heads
+    of 64 have four tiles of 16 features; there are a token's first block, its others, those of a
+    block's other heads, and the tiles of a prefill, of twice as many tokens as a product."""
+    flags = ("--activations=i8", "--target=cuda", "--gpu-arch=sm_90", "--emit=asm")
+    text = runGood("tbqc", model_directory("stored-many-tiles"), "-o", "-", *flags).stdout
+    decode, prefill = (text[text.index(f"entry {name}(") :] for name in ("decode", "prefill"))
+    decode = decode[: len(decode) - len(prefill)]
+    product = "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
+    assert decode.count(product) == 3 * 4 * (2 + 2)
+    assert prefill.count(product) == 2 * 4 * (2 + 2)
+    for step, blocks in ((decode, 3), (prefill, 1)):
+        loads = [line for line in step.splitlines() if "ld.global.v4.b32" in line]
+        assert len(loads) >= blocks * 4 * (1 + 1)
 
 
 def test_phases_are_timed(model_directory, emulated):
