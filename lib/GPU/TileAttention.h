@@ -7,12 +7,13 @@
 // other, so a token's bits are the same alone and among others.
 //
 // Queries and weights are two f16 each, the second what the first leaves. Of a
-// product m16n8k16, lane 4 g + q has row g and column 2 q, 2 q + 1. Scores:
-// rows are eight tokens' queries and then what they leave, columns keys, so
-// lane has the scores of token g and of keys 4 q to 4 q + 3 (getKey). Outputs:
-// rows are features, columns the tokens; the weights of a lane are where that
-// product wants them. What a product adds up may stand in any order: a lane
-// takes four neighbours of each sixteen.
+// product m16n8k16, lane 4 g + q has row g and g + 8, columns 2 q and 2 q + 1.
+// Scores: rows are eight tokens' queries and below them what these leave,
+// columns are keys, 2 c of the one and 2 c + 1 of the other product, so a lane
+// has token g's scores of keys 4 q to 4 q + 3. Outputs: rows are features, 2 g
+// and 2 g + 1 of a tile, columns the tokens; a lane's weights are those that
+// this product wants of it. A lane takes neighbours, 16 bytes of each tile:
+// what a product adds up may stand in any order.
 #ifndef TBQ_GPU_TILEATTENTION_H
 #define TBQ_GPU_TILEATTENTION_H
 
@@ -41,15 +42,16 @@ private:
   static constexpr int64_t kTokens = 8, kTileLanes = 4, kTile = 16;
 
   /// Of eight tokens: the largest score and the sum of weights of the lane's
-  /// keys, of token g; the weighted sum of values, of features g and g + 8 of
-  /// each tile, of columns 2 q and 2 q + 1. Relative to the largest score.
+  /// keys, of token g; the weighted sum of values, of two features of each
+  /// tile, of columns 2 q and 2 q + 1. Relative to the largest score.
   struct State {
     Value largest, total;
     SmallVector<Value> sums;
   };
 
-  // Words that threads write and all warps read: queries, of one token also its
-  // key and value; later what warps found, instead of a tile's queries.
+  // Words that threads write and all warps read: queries, in turn a pair of
+  // features and what it leaves, of one token also its key and value; later
+  // what warps found, instead of a tile's queries.
   Value getShared();
   int64_t getOwnKey() const { return padded; }
   int64_t getOwnValue() const { return padded + padded / 2; }
