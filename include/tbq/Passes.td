@@ -348,6 +348,16 @@ def LowerStepToGPUPass : Pass<"tbq-lower-step-to-gpu"> {
     "::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::tbq::TbqDialect"];
 }
 
+def DelayBlocksPass : Pass<"tbq-delay-blocks", "::mlir::ModuleOp"> {
+  let summary = "warps come late to barriers and go on late from them, at random";
+  let description = [{
+    To test with only: `nvvm.nanosleep` before and behind each `tbq.barrier`, as
+    long as the clock, the block and the warp say, up to 4 microseconds. Where a
+    barrier is missing, blocks then read what is not there yet.
+  }];
+  let dependentDialects = ["::mlir::NVVM::NVVMDialect", "::mlir::arith::ArithDialect"];
+}
+
 def LowerTeamToGPUPass : Pass<"tbq-lower-team-to-gpu", "::mlir::ModuleOp"> {
   let summary = "workers are blocks of one launch: a barrier is counters in device memory";
   let description = [{

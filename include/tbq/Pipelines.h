@@ -97,6 +97,10 @@ struct GPUOptions : PassPipelineOptions<GPUOptions> {
   Option<int64_t> blocks{
       *this, "blocks", llvm::cl::desc("blocks the step is expected to run on"),
       llvm::cl::init(132)};
+  Option<bool> delayBlocks{
+      *this, "delay-blocks",
+      llvm::cl::desc("warps come late to barriers, at random"),
+      llvm::cl::init(false)};
 };
 
 /// What `dot` may be on a target, the best first.

@@ -168,6 +168,8 @@ void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
   manager.addPass(createCSEPass());
   manager.addPass(createLoopInvariantCodeMotionPass());
   manager.addPass(createResolveWeightsPass());
+  if (options.delayBlocks)
+    manager.addPass(createDelayBlocksPass());
   manager.addPass(createLowerTeamToGPUPass());
   addConversionToLLVM(manager, /*amx=*/false);
   manager.addPass(createMarkKernelsPass());

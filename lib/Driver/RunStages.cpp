@@ -113,9 +113,12 @@ Status Compilation::runStage(Stage stage) {
     buildCPUPipeline(manager, cpu);
     break;
   }
-  case Stage::GPU:
-    buildGPUPipeline(manager, GPUOptions());
+  case Stage::GPU: {
+    GPUOptions gpu;
+    gpu.delayBlocks = options.delayBlocks;
+    buildGPUPipeline(manager, gpu);
     break;
+  }
   }
   FirstError errors(context);
   if (failed(manager.run(*module)))

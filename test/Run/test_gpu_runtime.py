@@ -102,6 +102,19 @@ def test_an_unfit_gpu(artifact, driver, environment, said):
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("blocks", ["1", "2", "3"])
+def test_fewer_blocks(artifact, driver, blocks):
+    result = run(artifact, driver, TBQ_CUDA_BLOCKS=blocks)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("blocks", ["0", "4", "-1", "1.5", "", "one"])
+def test_a_number_of_blocks_that_cannot_be(artifact, driver, blocks):
+    result = run(artifact, driver, TBQ_CUDA_BLOCKS=blocks)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert f"TBQ_CUDA_BLOCKS: must be 1 to the GPU's 3 processors (got '{blocks}')" in result.stderr
+
+
 def test_no_driver(artifact, tmp_path):
     result = run(artifact, tmp_path / "nothing.so")
     assert result.returncode == 1

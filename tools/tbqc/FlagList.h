@@ -162,6 +162,11 @@ struct Flags {
           "with --target=cuda, an artifact that notes when blocks come to "
           "each barrier and go on, for tbq-bench (default: no)"),
       llvm::cl::cat(all)};
+  Switch delayBlocks{
+      "delay-blocks",
+      llvm::cl::desc("with --target=cuda, an artifact whose blocks come late "
+                     "to barriers at random, to test with (default: no)"),
+      llvm::cl::cat(all)};
   Text remarks{
       "remarks", llvm::cl::ValueOptional,
       llvm::cl::desc("say what became of each layer and why: graph, pack, "
