@@ -206,12 +206,13 @@ Outcome CudaWorkers::allocate() {
         !cleared)
       return cleared;
   }
-  auto rows = uint64_t(std::max(table.decode_tokens, table.prefill_tokens));
-  uint64_t logitsBytes =
-      checkedMul(checkedMul(rows, uint64_t(table.logits_stride)), sizeof(float))
-          .value_or(UINT64_MAX);
+  auto most = uint64_t(std::max(table.decode_tokens, table.prefill_tokens));
+  uint64_t logitsBytes = checkedMul(checkedMul(uint64_t(countLogitsRows(table)),
+                                               uint64_t(table.logits_stride)),
+                                    sizeof(float))
+                             .value_or(UINT64_MAX);
   uint64_t pinnedBytes = std::max<uint64_t>(
-      checkedAdd(logitsBytes, rows * sizeof(int32_t)).value_or(UINT64_MAX),
+      checkedAdd(logitsBytes, most * sizeof(int32_t)).value_or(UINT64_MAX),
       2 * uploadBytes);
   if (Outcome made =
           check(driver->cuMemAllocHost(&pinned, pinnedBytes), "cuMemAllocHost",

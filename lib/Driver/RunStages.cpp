@@ -44,6 +44,9 @@ void Compilation::recordGraph() {
            b.getNamedAttr("embedding", b.getStringAttr(options.embedding))}));
 }
 
+/// Tokens of a prefill step on a GPU: enough rows for all its tensor cores.
+static constexpr int64_t kDeviceTokens = 512;
+
 /// What a block's buffers may take, of an entry point and of a layer, on the
 /// oldest GPU of a target: since sm_90 a block may have 227 KiB.
 static int64_t getSharedBytes(const CodeTarget &device) {
@@ -79,8 +82,7 @@ Status Compilation::runStage(Stage stage) {
       if (Status status = resolveSalient(*module, *checkpoint); !status)
         return status;
     PackOptions pack;
-    if (!device)
-      pack.prefillTokens = table.tuning.chunkTokens;
+    pack.prefillTokens = device ? kDeviceTokens : table.tuning.chunkTokens;
     if (options.prefillTokens)
       pack.prefillTokens = options.prefillTokens;
     pack.tileRows = device ? kWarpRows : kLanes;
