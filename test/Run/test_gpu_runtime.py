@@ -3,6 +3,7 @@
 call (gpu/FakeDriver.c): one line that names the call, exit code 1, and nothing left taken.
 """
 
+import json
 import os
 import subprocess
 
@@ -32,6 +33,12 @@ def driver(tmp_path_factory):
 def run(artifact, library, **environment):
     return runTool("tbq-logits", artifact, "--tokens", "5 9 7", "--chunk", "2", "--hash",
                    env={**os.environ, "TBQ_LIBCUDA": str(library), **environment})
+
+
+def test_any_processor_may_run_it(artifact):
+    """The artifact asks its host for what every processor of this architecture has."""
+    manifest = json.loads(runTool("tbq-inspect", artifact, "--json").stdout)
+    assert manifest["target"]["cpu"] in ("x86-64", "generic")
 
 
 def test_runs_with_a_driver(artifact, driver):
