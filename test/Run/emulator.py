@@ -42,6 +42,7 @@ def forThisMachine(text):
     text = text.replace("ptx_kernel ", "")
     text = re.sub(r"@llvm\.nvvm\.([A-Za-z0-9_.]+)",
                   lambda match: "@nvvm_" + match.group(1).replace(".", "_"), text)
+    text = re.sub(r"(@nvvm_\w+\(i32) immarg", r"\1", text)
     text = re.sub(r'"(target-cpu|target-features|nvvm\.[a-z]+)"(="[^"]*")?', "", text)
     text = re.sub(r'syncscope\("[a-z]+"\) ', "", text)
     text = re.sub(r"addrspace\([0-9]\) ?", "", text)

@@ -15,6 +15,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <dlfcn.h>
 #include <thread>
 #include <ucontext.h>
@@ -33,6 +34,13 @@ struct Product {
   int32_t sums[4];
 };
 
+/// What cp.async promises: bytes that are there when the thread has waited.
+struct Copy {
+  uint8_t *to;
+  const uint8_t *from;
+  size_t bytes;
+};
+
 struct Fiber {
   ucontext_t beginning;
   jmp_buf place; // where it waits, once it has begun
@@ -42,6 +50,8 @@ struct Fiber {
   uint32_t given, taken; // of a shuffle
   int source;
   Product product;
+  std::vector<Copy> open;                // since the last group
+  std::deque<std::vector<Copy>> pending; // groups, the oldest first
 };
 
 Fiber fibers[threads];
@@ -141,6 +151,24 @@ bool finishBarrier() {
   return true;
 }
 
+/// Nobody may leave copies behind that would come when others use the memory.
+void checkCopies() {
+  for (const Fiber &fiber : fibers) {
+    bool left = !fiber.open.empty();
+    for (const std::vector<Copy> &group : fiber.pending)
+      left |= !group.empty();
+    if (left)
+      fail("a thread ends with copies that it has not waited for");
+  }
+}
+
+void copyLater(void *to, const void *from, size_t bytes) {
+  if (uintptr_t(to) % bytes || uintptr_t(from) % bytes)
+    fail("a copy at an address that its size does not divide");
+  fibers[current].open.push_back(
+      {static_cast<uint8_t *>(to), static_cast<const uint8_t *>(from), bytes});
+}
+
 void runBlock() {
   for (int i = 0; i < threads; ++i) {
     Fiber &fiber = fibers[i];
@@ -152,6 +180,8 @@ void runBlock() {
     makecontext(&fiber.beginning, enter, 0);
     fiber.state = State::Ready;
     fiber.begun = false;
+    fiber.open.clear();
+    fiber.pending.clear();
   }
   for (;;) {
     bool moved = false, left = false;
@@ -163,7 +193,7 @@ void runBlock() {
       left |= fibers[current].state != State::Done;
     }
     if (!left)
-      return;
+      return checkCopies();
     for (int warp = 0; warp < threads / lanes; ++warp)
       moved |= finishShuffle(warp) || finishProduct(warp);
     moved |= finishBarrier();
@@ -223,6 +253,24 @@ uint32_t nvvm_redux_sync_umax(uint32_t value, int32_t mask) {
   for (int distance = 1; distance < lanes; distance *= 2)
     value = std::max(value, shuffle(mask, value, (current % lanes) ^ distance));
   return value;
+}
+void nvvm_cp_async_cg_shared_global_16(void *to, const void *from) {
+  copyLater(to, from, 16);
+}
+void nvvm_cp_async_ca_shared_global_4(void *to, const void *from) {
+  copyLater(to, from, 4);
+}
+void nvvm_cp_async_commit_group() {
+  Fiber &fiber = fibers[current];
+  fiber.pending.push_back(std::move(fiber.open));
+  fiber.open.clear();
+}
+/// As late as may be, so that a wait too few is seen.
+void nvvm_cp_async_wait_group(int32_t left) {
+  std::deque<std::vector<Copy>> &pending = fibers[current].pending;
+  for (; int32_t(pending.size()) > left; pending.pop_front())
+    for (const Copy &copy : pending.front())
+      std::memcpy(copy.to, copy.from, copy.bytes);
 }
 /// Returns four words, in memory that the caller names first: that is how LLVM
 /// calls it.
