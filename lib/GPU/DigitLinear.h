@@ -49,7 +49,7 @@ public:
   /// there on always a round before it is added: DigitStream.cpp.
   void runAhead(Operation *early);
 
-private:
+protected:
   /// What a lane has loaded of a piece of a tile: words of digits by plane, in
   /// the order of columns, and a coefficient (f16) of each term.
   /// Where a tile's groups begin: the bytes, and how far in them.
@@ -106,8 +106,18 @@ private:
   Value getDigits(const TilePiece &tile, int64_t plane, int64_t four);
   SmallVector<Value> loadActivations(const Piece &piece, Value rows,
                                      Value token, int64_t product);
-  SmallVector<Value> getDots(const Piece &piece, ArrayRef<Value> activations,
-                             int64_t plane);
+  void addProduct(const Piece &piece, ArrayRef<Value> high,
+                  ArrayRef<Value> rest, ArrayRef<Value> ofGroup,
+                  MutableArrayRef<Value> sums);
+  void addDots(const TilePiece &one, const TilePiece &other,
+               ArrayRef<Value> activations, int64_t plane,
+               SmallVector<Value> &sums);
+  /// The only term that a plane's dots are in, if they are its bracket but for
+  /// the sum; else -1.
+  int64_t findTermFrom(int64_t plane) const;
+  /// Whether products begin with such a term's sum, which is then to be had
+  /// before them.
+  bool startsWithSums() const { return tokens > 1; }
   Value getBracket(int64_t term, ArrayRef<Value> dots, Value sum);
 
   // Salient digits: LinearSalient.cpp.

@@ -3,7 +3,7 @@
 // tbq-lower-linear-to-gpu: tiles, tokens and warps of a packed linear, and what
 // follows the last piece of a tile. See WarpLinear.h.
 
-#include "DigitLinear.h"
+#include "BlockLinear.h"
 #include "FloatLinear.h"
 #include "LowerStep.h"
 
@@ -198,7 +198,8 @@ Value WarpLinear::getResult(const LaneSum &result, PackedLinearOp part,
                             Value bytes, Value tile, Value token) {
   Value at = t.add(token, result.token), y = result.sum;
   if (Value scale = part.getActivationScale())
-    y = t.mulf(y, t.load(scale, {at, t.index(0)}));
+    y = t.mulf(y,
+               result.scale ? result.scale : t.load(scale, {at, t.index(0)}));
   if (layout.getBias()) {
     int64_t first = getLayout(part).getBiasOffset();
     Value offset =
@@ -257,6 +258,7 @@ struct LowerLinearToGPUPass
     SmallVector<PackedLinearOp> ops;
     getOperation()->walk([&](PackedLinearOp op) { ops.push_back(op); });
     DenseMap<Operation *, int64_t> units, loaded;
+    DealtTiles dealt;
     for (PackedLinearOp op : ops)
       units[op] = DigitLinear::countUnits(findAlike(op), blocks);
     for (ArrayRef<PackedLinearOp> rest = ops; !rest.empty();) {
@@ -274,7 +276,13 @@ struct LowerLinearToGPUPass
         FloatLinear(op, b, blocks).run();
       } else {
         DigitLinear linear(group, b, units[op], blocks);
-        if (linear.canLoadAhead())
+        BlockLinear ofBlock(group.ops.front(), b, units[op], blocks,
+                            sharedBytes);
+        if (ofBlock.isPossible()) {
+          dealt.meet(op);
+          ofBlock.run(dealt);
+          dealt.add(op, ofBlock.getShape());
+        } else if (linear.canLoadAhead())
           linear.runAhead(findEarly(op, linear.countLoaded(), loaded));
         else
           linear.run();

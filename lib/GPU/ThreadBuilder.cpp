@@ -145,6 +145,15 @@ void ThreadBuilder::storeBytes(ValueRange words, Value memref,
 Value ThreadBuilder::loadBytes(Value bytes, Value offset, VectorType type) {
   return loadVector(bytes, offset, type);
 }
+void ThreadBuilder::storeBytesOf(ValueRange scalars, Value bytes,
+                                 Value offset) {
+  auto type = VectorType::get({int64_t(scalars.size())}, scalars[0].getType());
+  auto raw = VectorType::get({sizeOf(type)}, b.getI8Type());
+  Value vector = vector::FromElementsOp::create(b, loc, type, scalars);
+  vector::StoreOp::create(
+      b, loc, vector::BitCastOp::create(b, loc, raw, vector), bytes, offset,
+      /*nontemporal=*/false, llvm::MaybeAlign(sizeOf(type)));
+}
 Value ThreadBuilder::loadIndex(Value bytes, Value offset) {
   Value word = extract(
       loadBytes(bytes, offset, VectorType::get({1}, b.getI32Type())), 0);
@@ -259,6 +268,34 @@ Value ThreadBuilder::thread() {
 }
 
 void ThreadBuilder::synchronize() { NVVM::Barrier0Op::create(b, loc); }
+
+/// The address of a byte of a buffer, in an address space.
+static Value getAddress(ThreadBuilder &t, Value memref, Value offset,
+                        unsigned space) {
+  Value base =
+      memref::ExtractAlignedPointerAsIndexOp::create(t.b, t.loc, memref);
+  Value address = arith::IndexCastOp::create(t.b, t.loc, t.b.getI64Type(),
+                                             t.add(base, offset));
+  return LLVM::IntToPtrOp::create(
+      t.b, t.loc, LLVM::LLVMPointerType::get(t.b.getContext(), space), address);
+}
+
+void ThreadBuilder::copy(Value from, Value fromOffset, Value to, Value toOffset,
+                         int64_t bytes) {
+  // Sixteen go past the cache of the processor, which four may not.
+  NVVM::CpAsyncOp::create(
+      b, loc, getAddress(*this, to, toOffset, kSharedMemory),
+      getAddress(*this, from, fromOffset, kGlobalMemory), bytes,
+      bytes == 16 ? NVVM::LoadCacheModifierKind::CG
+                  : NVVM::LoadCacheModifierKind::CA,
+      /*cpSize=*/Value());
+}
+void ThreadBuilder::commitCopies() {
+  NVVM::CpAsyncCommitGroupOp::create(b, loc);
+}
+void ThreadBuilder::waitForCopies(int64_t pending) {
+  NVVM::CpAsyncWaitGroupOp::create(b, loc, pending);
+}
 
 SmallVector<Value> ThreadBuilder::loop(Value from, Value to, Value step,
                                        ValueRange init, Body body) {

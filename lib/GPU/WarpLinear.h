@@ -18,11 +18,12 @@ namespace mlir::tbq {
 /// One of a tile's sums that a lane holds, of a row counted from the tile's
 /// first and a token from the first of those that the tile meets at once. Lanes
 /// may hold the same: `stores` says which one writes it (null: this one).
-/// `residual`: what is added to it, where it has been loaded. `number`: of the
-/// tile, of those that a warp has at once.
+/// `residual`, `scale`: what comes to it, where they have been loaded.
+/// `number`: of the tile, of those that a warp has at once.
 struct LaneSum {
   Value sum, row, token, stores, residual = Value();
   int64_t number = 0;
+  Value scale = Value();
 };
 
 class WarpLinear {
@@ -60,6 +61,8 @@ protected:
   void finishTile(MutableArrayRef<LaneSum> sums, Value tile, Value active,
                   Value share, Value token);
 
+  void store(const LaneSum &result, Value tile, Value token);
+
   /// Byte offset of a tile.
   Value getTileOffset(Value tile);
   /// The bytes that a tile lies in, and its number there. `number`: of those
@@ -95,7 +98,6 @@ protected:
 private:
   void generateTile(Value tile, Value end, Value share, Value token);
   void combineWarps(MutableArrayRef<LaneSum> sums, Value share);
-  void store(const LaneSum &result, Value tile, Value token);
   void storeIn(PackedLinearOp part, Value bytes, const LaneSum &result,
                Value tile, Value token, Value stores);
   void storeGated(ArrayRef<LaneSum> results, Value tile, Value token);

@@ -1,4 +1,4 @@
-// RUN: tbq-opt %s --tbq-lower-linear-to-gpu --canonicalize --cse --split-input-file --verify-diagnostics | FileCheck %s
+// RUN: tbq-opt %s --tbq-lower-linear-to-gpu="shared-bytes=232448" --canonicalize --cse --split-input-file --verify-diagnostics | FileCheck %s
 // One generator for every layout: tiles of eight rows, pieces, terms.
 
 // Decode, int8, ternary with a shift. 512 tiles are enough for two at once; eight
@@ -36,12 +36,12 @@ func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: mem
   // The lane's columns: 16 and, 64 further, another 16.
   // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x2048xi8>, vector<16xi8>
   // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x2048xi8>, vector<16xi8>
+  // CHECK: memref.load %arg1
   // CHECK: arith.andi %[[WORD]], %[[MASK]]
   // CHECK: %[[SHIFTED:.*]] = arith.shrui %[[WORD]], %[[TWO]]
   // CHECK: arith.andi %[[SHIFTED]], %[[MASK]]
   // CHECK: nvvm.mma.sync {{.*}} multiplicandAPtxType = #nvvm.mma_type<u8>, multiplicandBPtxType = #nvvm.mma_type<s8>, shape = #nvvm.shape<m = 16, n = 8, k = 32>
   // CHECK-COUNT-3: nvvm.mma.sync
-  // CHECK: memref.load %arg1
   // CHECK-COUNT-4: math.fma
   // CHECK-COUNT-4: nvvm.mma.sync
   // CHECK-NOT: nvvm.mma.sync
@@ -69,7 +69,8 @@ func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: mem
 // -----
 
 // Two planes of bits, 32 columns a word: of groups of 32, a lane has a quarter
-// of a word. i16: two digits of an activation, high and low, a product each.
+// of a word. i16: two digits of an activation, high and low, a product each, of
+// which the second begins with 256 times the first.
 !dual = !tbq.packed<64x64, digits [1, 1], terms [[1, 0, 0], [0, 1, 0]], group 32, tile 8>
 // CHECK-LABEL: func.func @decode_i16(
 func.func @decode_i16(%x: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
@@ -81,9 +82,12 @@ func.func @decode_i16(%x: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref
   // CHECK: vector<4xi8> to vector<1xi32>
   // CHECK: vector.load %arg0{{.*}} vector<8xi8>
   // CHECK: vector.load %arg1{{.*}} vector<8xi8>
-  // CHECK-COUNT-2: nvvm.mma.sync
+  // CHECK: nvvm.mma.sync
   // CHECK: arith.muli %{{.*}}, %[[HIGH]]
-  // CHECK-COUNT-2: nvvm.mma.sync
+  // CHECK: nvvm.mma.sync
+  // CHECK: nvvm.mma.sync
+  // CHECK: arith.muli %{{.*}}, %[[HIGH]]
+  // CHECK: nvvm.mma.sync
   // CHECK-NOT: nvvm.mma.sync
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !dual
   tbq.packed_linear %x, %w low(%low) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
@@ -317,12 +321,63 @@ func.func @prefill_of_four(%x: memref<4x64xi8>, %sums: memref<4x16xi32>, %scale:
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   // CHECK: %[[AT:.*]] = arith.minsi %{{.*}}, %c3
   // CHECK: vector.load %arg0[%[[AT]],
-  // CHECK: nvvm.mma.sync
   // CHECK: %[[OWN:.*]] = arith.minsi %{{.*}}, %c3
   // CHECK: memref.load %arg1[%[[OWN]],
+  // CHECK: nvvm.mma.sync
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<4x64xi8>, !ternary, memref<4x16xi32>, memref<4x16xf32>, memref<4x16xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// Prefill by blocks: of 512 tokens and 4096 rows, 128 of each a tile. Its pieces go
+// into memory that the block shares three ahead of what is multiplied, behind what
+// the function has there.
+!ternary = !tbq.packed<4096x2048, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+// CHECK: memref.global "private" @tbq_shared_worker : memref<232448xi8, 3>
+// CHECK-LABEL: func.func @prefill_by_blocks(
+func.func @prefill_by_blocks(%x: memref<512x2048xi8>, %sums: memref<512x16xi32>, %scale: memref<512x16xf32>, %y: memref<512x4096xf32>,
+    %section: memref<4194304xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) attributes {tbq.worker_end = 1000 : i64} {
+  // CHECK: %[[WORKER:.*]] = tbq.worker %arg8
+  // CHECK: %[[WORKERS:.*]] = tbq.workers %arg8
+  // As many token tiles as there are tokens, 32 times.
+  // CHECK: %[[TOKENS:.*]] = arith.divui %{{.*}}, %c128 : index
+  // CHECK: %[[COUNT:.*]] = arith.muli %[[TOKENS]], %c32 : index
+  // CHECK: memref.view %{{.*}}[%c1152][] : memref<232448xi8, 3> to memref<{{[0-9]+}}xi8, 3>
+  // CHECK: nvvm.cp.async.shared.global {{.*}}, 16, cache = cg
+  // CHECK: nvvm.cp.async.shared.global {{.*}}, 4, cache = ca
+  // CHECK-COUNT-3: nvvm.cp.async.commit.group
+  // CHECK: scf.for %[[TILE:.*]] = %{{.*}} to %[[COUNT]] step %[[WORKERS]] {
+  // Eight shares of two pieces, as of a step of one token.
+  // CHECK: scf.for %{{.*}} = %c0 to %c8 step %c1 {
+  // CHECK: scf.if
+  // CHECK: scf.for
+  // CHECK: nvvm.cp.async.wait.group 2
+  // CHECK-NEXT: nvvm.barrier0
+  // CHECK: nvvm.cp.async.shared.global
+  // CHECK: nvvm.cp.async.commit.group
+  // Lanes read what lies in their own banks.
+  // CHECK: arith.xori
+  // Products begin with the sums.
+  // CHECK: %[[LESS:.*]] = arith.muli %{{.*}}, %c-1_i32
+  // CHECK: nvvm.mma.sync {{.*}} C[%[[LESS]],
+  // CHECK-COUNT-31: nvvm.mma.sync
+  // CHECK-NOT: nvvm.mma.sync
+  // Warps without tokens copy and meet too.
+  // CHECK: nvvm.cp.async.wait.group 2
+  // CHECK: nvvm.barrier0
+  // What the ranges before have left.
+  // CHECK: arith.addf
+  // CHECK: nvvm.barrier0
+  // CHECK: arith.addi %[[TILE]], %[[WORKERS]]
+  // CHECK-COUNT-3: nvvm.cp.async.commit.group
+  // CHECK-COUNT-32: memref.store %{{.*}}, %arg3
+  // CHECK-NOT: memref.store
+  %w = tbq.placed_weight [0] in %section : memref<4194304xi8> : !ternary
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<512x2048xi8>, !ternary, memref<512x16xi32>, memref<512x16xf32>, memref<512x4096xf32>, index, index, index) -> ()
   return
 }
 
