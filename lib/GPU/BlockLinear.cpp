@@ -10,8 +10,9 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Stages that are enough to wait for none.
-static constexpr int64_t kStages = 4;
+/// Stages that are enough to wait for none, a power of two, and pieces of a
+/// round.
+static constexpr int64_t kStages = 4, kOfRound = 2;
 /// Tokens that are worth a block's tile.
 static constexpr int64_t kFewest = 16;
 
@@ -76,7 +77,8 @@ static Value findTeam(Operation *op) {
 BlockLinear::BlockLinear(PackedLinearOp op, OpBuilder &b, int64_t units,
                          int64_t blocks, int64_t sharedBytes)
     : DigitLinear({{op}}, b, units, blocks),
-      rows(cast<MemRefType>(input.getType()).getDimSize(0)) {
+      rows(cast<MemRefType>(input.getType()).getDimSize(0)),
+      ofRound(pieces % (kOfRound * shares) ? 1 : kOfRound) {
   if (integer && !layout.getSalient() && !geometry.masked && rows >= kFewest &&
       findTeam(op))
     chooseShape(blocks, sharedBytes);
@@ -88,8 +90,8 @@ void BlockLinear::chooseShape(int64_t blocks, int64_t sharedBytes) {
   int64_t least = 0;
   for (BlockShape each : kShapes) {
     int64_t room = t.countScratch(sharedBytes) - countKept(each);
-    each.stages = std::min({kStages, room / countStage(each)});
-    if (each.stages < 2)
+    each.rounds = std::min(kStages, room / countStage(each)) / ofRound;
+    if (each.rounds < 2)
       continue;
     int64_t count = llvm::divideCeil(layout.getNumTiles(), each.getTiles()) *
                     llvm::divideCeil(rows, each.getTokens());
@@ -127,7 +129,7 @@ void BlockLinear::run(const DealtTiles &dealt) {
   Value first = rem(t.sub(t.add(worker, workers), rem(dealt.count(t))));
   Value count = DealtTiles::count(t, op, shape);
   bytes = getBytes(t, op.getWeight());
-  ring = t.getScratch(shape.stages * countStage(shape) + countKept(shape));
+  ring = t.getScratch(countStages() * countStage(shape) + countKept(shape));
   t.ifThen(t.less(first, count), [&] { copyFirst(getPlace(first)); });
   t.loop(first, count, workers, [&](Value index) {
     Place place = getPlace(index);
@@ -158,18 +160,19 @@ SmallVector<Value> BlockLinear::addRange(const Place &place, Value from,
       [&](ValueRange init,
           llvm::function_ref<void(Value, SmallVector<Value> &)> add) {
         auto body = [&](Value number, ValueRange old) {
-          t.waitForCopies(shape.stages - 2);
-          // This piece is there for all, and all have read the one before.
+          t.waitForCopies(shape.rounds - 2);
+          // These pieces are there for all, and all have read those before.
           t.synchronize();
-          Value next = t.add(number, shape.stages - 1);
+          Value next = t.add(number, countStages() - ofRound);
           t.ifThen(t.less(next, t.index(pieces)),
-                   [&] { copyPiece(place, next); });
+                   [&] { copyRound(place, next); });
           t.commitCopies();
           SmallVector<Value> sums(old);
-          add(number, sums);
+          for (int64_t i = 0; i < ofRound; ++i)
+            add(t.add(number, i), sums);
           return sums;
         };
-        return t.loop(from, to, t.index(1), init, body);
+        return t.loop(from, to, t.index(ofRound), init, body);
       };
   Value token = t.add(place.token, t.mul(tokenWarp(), shape.tokens));
   SmallVector<Value> none(countWarpSums(), t.constant(0.0f));
@@ -195,7 +198,7 @@ static Value getKeptAt(ThreadBuilder &t, int64_t from, int64_t four) {
 void BlockLinear::keep(Value range, ArrayRef<Value> sums) {
   Value isFirst = t.equal(range, 0);
   SmallVector<Value> before = getKept();
-  int64_t from = shape.stages * countStage(shape);
+  int64_t from = countStages() * countStage(shape);
   for (size_t i = 0; i < sums.size(); i += 4) {
     SmallVector<Value> four;
     for (size_t j = i; j < i + 4; ++j)
@@ -206,7 +209,7 @@ void BlockLinear::keep(Value range, ArrayRef<Value> sums) {
 
 SmallVector<Value> BlockLinear::getKept() {
   auto type = VectorType::get({4}, t.b.getF32Type());
-  int64_t from = shape.stages * countStage(shape);
+  int64_t from = countStages() * countStage(shape);
   SmallVector<Value> sums;
   for (int64_t four = 0; four < countWarpSums() / 4; ++four) {
     Value held = t.loadBytes(ring, getKeptAt(t, from, four), type);

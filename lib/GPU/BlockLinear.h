@@ -20,7 +20,7 @@ namespace mlir::tbq {
 struct BlockShape {
   int64_t tiles, tokens; // of a warp
   int64_t rowWarps;
-  int64_t stages = 0; // pieces that memory has room for
+  int64_t rounds = 0; // of pieces, that memory has room for
 
   int64_t getTokenWarps() const { return kWarps / rowWarps; }
   int64_t getTiles() const { return tiles * rowWarps; }
@@ -54,7 +54,7 @@ public:
 
   /// Whether it can be run, or is for warps alone: of few tokens, of pieces
   /// that end within a slice, with salient digits.
-  bool isPossible() const { return shape.stages > 0; }
+  bool isPossible() const { return shape.rounds > 0; }
   const BlockShape &getShape() const { return shape; }
 
   /// `dealt`: tiles that blocks have had since they met.
@@ -74,6 +74,7 @@ private:
   int64_t countTileBytes() const;  // and its coefficients
   int64_t countStage(const BlockShape &shape) const;
   int64_t countKept(const BlockShape &shape) const;
+  int64_t countStages() const { return shape.rounds * ofRound; }
   int64_t getLowOffset() const { return shape.getTokens() * geometry.width; }
   int64_t getWeightOffset() const;
   int64_t getSumOffset() const;
@@ -84,6 +85,7 @@ private:
 
   // From memory to a stage.
   void copyFirst(const Place &place);
+  void copyRound(const Place &place, Value number);
   void copyPiece(const Place &place, Value number);
   void copyTokens(const Place &place, Value rows, Value column, Value to);
   void copyWeights(const Place &place, const Piece &piece, Value to);
@@ -109,6 +111,7 @@ private:
   BlockShape shape{};
   Value ring;       // of stages, and behind them sums that are kept
   int64_t rows = 0; // of the input: tokens that it has room for
+  int64_t ofRound;  // pieces that the block's threads meet for
 };
 
 } // namespace mlir::tbq

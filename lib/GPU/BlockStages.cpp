@@ -51,7 +51,7 @@ int64_t BlockLinear::getSumOffset() const {
 }
 
 Value BlockLinear::getStage(Value piece) {
-  return t.mul(t.rem(piece, shape.stages), countStage(shape));
+  return t.mul(t.rem(piece, countStages()), countStage(shape));
 }
 
 Value BlockLinear::getChunk(Value token, Value chunk) {
@@ -82,11 +82,16 @@ void BlockLinear::deal(int64_t count, llvm::function_ref<void(Value)> body) {
 }
 
 void BlockLinear::copyFirst(const Place &place) {
-  for (int64_t number = 0; number < shape.stages - 1; ++number) {
-    if (number < pieces)
-      copyPiece(place, t.index(number));
+  for (int64_t round = 0; round < shape.rounds - 1; ++round) {
+    if (round * ofRound < pieces)
+      copyRound(place, t.index(round * ofRound));
     t.commitCopies();
   }
+}
+
+void BlockLinear::copyRound(const Place &place, Value number) {
+  for (int64_t i = 0; i < ofRound; ++i)
+    copyPiece(place, t.add(number, i));
 }
 
 void BlockLinear::copyPiece(const Place &place, Value number) {
