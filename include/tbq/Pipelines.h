@@ -97,6 +97,10 @@ struct GPUOptions : PassPipelineOptions<GPUOptions> {
   Option<int64_t> blocks{
       *this, "blocks", llvm::cl::desc("blocks the step is expected to run on"),
       llvm::cl::init(132)};
+  Option<int64_t> sharedBytes{
+      *this, "shared-bytes",
+      llvm::cl::desc("most bytes that the threads of a block may share"),
+      llvm::cl::init(99 << 10)};
 };
 
 /// What `dot` may be on a target, the best first.

@@ -2,6 +2,8 @@
 
 #include "ThreadBuilder.h"
 
+#include "llvm/Support/MathExtras.h"
+
 using namespace mlir;
 using namespace mlir::tbq;
 
@@ -208,6 +210,43 @@ Value ThreadBuilder::getShared(StringRef name, int64_t floats) {
                              top.getI64IntegerAttr(16));
   }
   return memref::GetGlobalOp::create(b, loc, type, symbol);
+}
+
+Value ThreadBuilder::getWorkerMemory() {
+  // MarkKernels takes the size away, so it may be any that is enough.
+  auto type = MemRefType::get({kMostShared}, b.getI8Type(), AffineMap(),
+                              b.getI64IntegerAttr(kSharedMemory));
+  if (!module.lookupSymbol(kWorkerMemory)) {
+    OpBuilder top = OpBuilder::atBlockBegin(module.getBody());
+    memref::GlobalOp::create(top, module.getLoc(), kWorkerMemory,
+                             top.getStringAttr("private"), type,
+                             top.getUnitAttr(), /*constant=*/false,
+                             top.getI64IntegerAttr(kScratchAlignment));
+  }
+  return memref::GetGlobalOp::create(b, loc, type, kWorkerMemory);
+}
+
+int64_t ThreadBuilder::getScratchOffset() {
+  auto end = function->getAttrOfType<IntegerAttr>(kWorkerEnd);
+  // A load of the own buffers may reach past their end by a vector.
+  return end && end.getInt()
+             ? llvm::alignTo(end.getInt() + kAlignment, kScratchAlignment)
+             : 0;
+}
+
+int64_t ThreadBuilder::countScratch(int64_t most) {
+  return most - kDeclaredShared - getScratchOffset();
+}
+
+Value ThreadBuilder::getScratch(int64_t bytes) {
+  int64_t offset = getScratchOffset(), launched = offset + bytes;
+  if (auto before = module->getAttrOfType<IntegerAttr>(kLaunchedBytes))
+    launched = std::max(launched, before.getInt());
+  module->setAttr(kLaunchedBytes, b.getI64IntegerAttr(launched));
+  auto type = MemRefType::get({bytes}, b.getI8Type(), AffineMap(),
+                              b.getI64IntegerAttr(kSharedMemory));
+  return memref::ViewOp::create(b, loc, type, getWorkerMemory(), index(offset),
+                                ValueRange());
 }
 
 //===----------------------------------------------------------------------===//

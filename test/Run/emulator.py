@@ -48,7 +48,7 @@ def forThisMachine(text):
     text = re.sub(r"= addrspacecast ptr ([@%][\w.]+) to ptr", r"= getelementptr i8, ptr \1, i64 0", text)
     # What a launch brings: as much as any kernel may ask for.
     text = re.sub(r"@tbq_shared_worker = external (local_unnamed_addr )?global \[0 x i8\]",
-                  "@tbq_shared_worker = internal global [101376 x i8] zeroinitializer", text)
+                  "@tbq_shared_worker = internal global [232448 x i8] zeroinitializer", text)
     return withoutCasts(text)
 
 
