@@ -260,6 +260,38 @@ Value ThreadBuilder::thread() {
 
 void ThreadBuilder::synchronize() { NVVM::Barrier0Op::create(b, loc); }
 
+void ThreadBuilder::synchronizeWarp() {
+  NVVM::SyncWarpOp::create(b, loc, constantI32(-1));
+}
+
+/// The address of a byte of a buffer, in an address space.
+static Value getAddress(ThreadBuilder &t, Value memref, Value offset,
+                        unsigned space) {
+  Value base =
+      memref::ExtractAlignedPointerAsIndexOp::create(t.b, t.loc, memref);
+  Value address = arith::IndexCastOp::create(t.b, t.loc, t.b.getI64Type(),
+                                             t.add(base, offset));
+  return LLVM::IntToPtrOp::create(
+      t.b, t.loc, LLVM::LLVMPointerType::get(t.b.getContext(), space), address);
+}
+
+void ThreadBuilder::copy(Value from, Value fromOffset, Value to, Value toOffset,
+                         int64_t bytes) {
+  // Sixteen go past the cache of the processor, which four may not.
+  NVVM::CpAsyncOp::create(
+      b, loc, getAddress(*this, to, toOffset, kSharedMemory),
+      getAddress(*this, from, fromOffset, kGlobalMemory), bytes,
+      bytes == 16 ? NVVM::LoadCacheModifierKind::CG
+                  : NVVM::LoadCacheModifierKind::CA,
+      /*cpSize=*/Value());
+}
+void ThreadBuilder::commitCopies() {
+  NVVM::CpAsyncCommitGroupOp::create(b, loc);
+}
+void ThreadBuilder::waitForCopies(int64_t pending) {
+  NVVM::CpAsyncWaitGroupOp::create(b, loc, pending);
+}
+
 SmallVector<Value> ThreadBuilder::loop(Value from, Value to, Value step,
                                        ValueRange init, Body body) {
   auto loop = scf::ForOp::create(

@@ -19,6 +19,8 @@ inline constexpr int64_t kWarpLanes = 32;
 inline constexpr int64_t kWarps = kThreads / kWarpLanes;
 /// NVVM's address space of memory that a block's threads share.
 inline constexpr int64_t kSharedMemory = 3;
+/// And of what all blocks see.
+inline constexpr int64_t kGlobalMemory = 1;
 
 /// The memory of the worker that a block is, which the launch brings, as a
 /// symbol; how much of it, as the module's attribute; where a function's own
@@ -101,6 +103,16 @@ public:
   Value warp() { return div(thread(), kWarpLanes); }
   /// Threads of a block wait for each other, and see what each has written.
   void synchronize();
+  void synchronizeWarp(); // the same of a warp's lanes
+
+  /// Copies 16 or 4 bytes, at byte offsets that they divide, to memory that the
+  /// block shares, behind the thread's back: they are there when it has waited.
+  void copy(Value from, Value fromOffset, Value to, Value toOffset,
+            int64_t bytes);
+  /// The copies since the last call are a group, be they none.
+  void commitCopies();
+  /// Until all the thread's groups but the last `pending` are there.
+  void waitForCopies(int64_t pending);
 
   // Control flow.
   using Body = llvm::function_ref<SmallVector<Value>(Value, ValueRange)>;
