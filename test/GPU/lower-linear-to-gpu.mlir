@@ -2,37 +2,50 @@
 // One generator for every layout: tiles of eight rows, pieces, terms.
 
 // Decode, int8, ternary with a shift. 512 tiles are enough for two at once; eight
-// warps share them, each with two of their 16 groups, which it has loaded before
-// it multiplies, the first before the barrier that its input waits for: two
-// words of digits and a coefficient a term, of both tiles.
+// warps share them, each with two of their 16 groups, a round of 576 bytes a tile.
+// Its ring has four slots; all are asked for before the barrier that its input
+// waits for, behind the block's arrival.
 !ternary = !tbq.packed<4096x2048, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @decode_i8(
 func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x4096xf32>,
     %section: memref<4194304xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
   // CHECK-DAG: %[[MASK:.*]] = arith.constant 50529027 : i32
   // CHECK-DAG: %[[TWO:.*]] = arith.constant 2 : i32
-  // Of the first tiles, before anything that the input waits for.
+  // CHECK: tbq.barrier %{{.*}} {tbq.arrives}
   // CHECK: tbq.placed_weight
   // CHECK: tbq.packed_bytes
+  // CHECK: memref.view %{{.*}} : memref<232448xi8, 3> to memref<76800xi8, 3>
+  // Of the first tiles, before anything that the input waits for: 36 chunks each.
   // CHECK: %[[FIRST:.*]] = arith.addi %arg6, %{{.*}}
   // CHECK: %[[ANY:.*]] = arith.cmpi slt, %[[FIRST]], %arg7
-  // CHECK: %[[LOADED:.*]]:16 = scf.if %[[ANY]] -> (i32, i32, f16, f16, i32
-  // CHECK: vector.load %{{.*}} {alignment = 4 : i64} : memref<2359296xi8>, vector<4xi8>
-  // CHECK-COUNT-8: vector<4xi8> to vector<1xi32>
-  // CHECK-NOT: vector<4xi8> to vector<1xi32>
-  // CHECK: scf.yield %c0_i32
-  // CHECK: tbq.barrier
-  // CHECK: scf.for %[[FROM:.*]] = %arg6 to %{{.*}} step %c4 iter_args(%{{[a-z0-9]+}} = %[[LOADED]]#0,
+  // CHECK: scf.if %[[ANY]] {
+  // CHECK: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache =  cg
+  // CHECK: arith.cmpi slt, %{{.*}}, %c36
+  // CHECK: scf.if
+  // CHECK: nvvm.cp.async.shared.global
+  // CHECK-COUNT-2: nvvm.cp.async.shared.global
+  // CHECK: nvvm.cp.async.commit.group
+  // CHECK-COUNT-3: nvvm.cp.async.commit.group
+  // CHECK-NOT: nvvm.cp.async
+  // CHECK: tbq.barrier %{{.*}} {tbq.waits}
+  // CHECK: scf.for %[[FROM:.*]] = %arg6 to %{{.*}} step %c4 iter_args(%[[BEGIN:.*]] = %c0)
   // CHECK: %[[TILE:.*]] = arith.addi %[[FROM]], %{{.*}}
   // CHECK: %[[ACTIVE:.*]] = arith.cmpi slt, %[[TILE]], %arg7
   // CHECK: %[[ROUNDS:.*]] = arith.select %[[ACTIVE]], %c1, %c0
-  // CHECK: scf.for %[[ROUND:.*]] = %c0 to %[[ROUNDS]] step %c1 iter_args(%[[WORD:[a-z0-9]+]] = %
-  // The next tile's are asked for while these are added.
-  // CHECK: %[[LAST:.*]] = arith.cmpi eq, %[[ROUND]], %c0
-  // CHECK: arith.select %[[LAST]], %{{.*}}, %[[TILE]]
-  // CHECK: scf.if
-  // CHECK-COUNT-8: vector<4xi8> to vector<1xi32>
+  // CHECK: scf.for %[[ROUND:.*]] = %c0 to %[[ROUNDS]] step %c1 iter_args(%[[SLOT:[a-z0-9]+]] = %[[BEGIN]],
+  // A round has come when three are left; the warp meets before it is read, and
+  // before its slot is another's.
+  // CHECK: nvvm.cp.async.wait.group 3
+  // CHECK: nvvm.bar.warp.sync
+  // CHECK: %[[WORD:.*]] = vector.extract %{{.*}}[0] : i32 from vector<1xi32>
+  // CHECK-COUNT-7: vector<4xi8> to vector<1xi32>
   // CHECK-NOT: vector<4xi8> to vector<1xi32>
+  // CHECK: nvvm.bar.warp.sync
+  // Four tiles of each warp further.
+  // CHECK: %[[LATER:.*]] = arith.addi %[[TILE]], %c16
+  // CHECK: arith.cmpi slt, %[[LATER]], %arg7
+  // CHECK-COUNT-4: nvvm.cp.async.shared.global
+  // CHECK: nvvm.cp.async.commit.group
   // The lane's columns: 16 and, 64 further, another 16.
   // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x2048xi8>, vector<16xi8>
   // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x2048xi8>, vector<16xi8>
@@ -203,8 +216,10 @@ func.func @decode_gated(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: m
     %up: memref<1x32xf32>, %y: memref<1x32xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   // CHECK: %[[GATE:.*]] = tbq.packed_bytes
   // CHECK: %[[UP:.*]] = tbq.packed_bytes
-  // CHECK: vector.load %[[GATE]]
-  // CHECK: vector.load %[[UP]]
+  // CHECK: memref.extract_aligned_pointer_as_index %[[GATE]]
+  // CHECK: nvvm.cp.async.shared.global
+  // CHECK: memref.extract_aligned_pointer_as_index %[[UP]]
+  // CHECK: nvvm.cp.async.shared.global
   // CHECK: scf.for %{{.*}} = %arg8 to
   // CHECK: nvvm.mma.sync
   // CHECK-NOT: memref.store %{{.*}}, %arg3
