@@ -242,6 +242,22 @@ void WarpLinear::storeGated(ArrayRef<LaneSum> results, Value tile,
   });
 }
 
+static bool calls(Operation *op) {
+  return op->walk([](func::CallOp) { return WalkResult::interrupt(); })
+      .wasInterrupted();
+}
+
+/// Before what a linear may ask for what its ring holds: the barrier that its
+/// input waits for, or itself, if none stands behind whoever used the ring
+/// before it, `user` of its function or a function that it calls.
+static Operation *findEarly(Operation *linear, Operation *user) {
+  for (Operation *op = linear->getPrevNode(); op && op != user && !calls(op);
+       op = op->getPrevNode())
+    if (isa<BarrierOp>(op))
+      return findBarrier(op);
+  return linear;
+}
+
 namespace {
 struct LowerLinearToGPUPass
     : tbq::impl::LowerLinearToGPUPassBase<LowerLinearToGPUPass> {
@@ -251,6 +267,7 @@ struct LowerLinearToGPUPass
     SmallVector<PackedLinearOp> ops;
     getOperation()->walk([&](PackedLinearOp op) { ops.push_back(op); });
     DenseMap<Operation *, int64_t> units;
+    Operation *user = nullptr;
     for (PackedLinearOp op : ops)
       units[op] = DigitLinear::countUnits(findAlike(op), blocks);
     for (ArrayRef<PackedLinearOp> rest = ops; !rest.empty();) {
@@ -269,9 +286,8 @@ struct LowerLinearToGPUPass
       } else {
         DigitLinear linear(group, b, units[op], blocks);
         if (linear.makeRing(sharedBytes)) {
-          // The barrier that the input waits for.
-          Operation *barrier = findBarrier(op);
-          linear.runAhead(barrier ? barrier : op.getOperation());
+          linear.runAhead(findEarly(op, user));
+          user = op->getPrevNode();
         } else {
           linear.run();
         }
