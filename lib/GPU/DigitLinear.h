@@ -100,8 +100,13 @@ private:
   /// stands.
   std::pair<Value, Value> getRange(IRMapping &copies);
   void setBytes(IRMapping &copies);
-  void copyNext(Value slot, Value tile, Value end, Value share, Value round,
-                int64_t stride);
+  /// Where a warp's next round to ask for comes from, if there is one: of each
+  /// tile an address, of the groups or, if `isPlain`, of the lane's first
+  /// chunk.
+  struct Target {
+    Value exists;
+    SmallVector<Value> addresses;
+  };
   void addRound(ArrayRef<Piece> read, Value share, Value round, Value token,
                 SmallVector<Value> &sums);
 
@@ -112,7 +117,17 @@ private:
   /// The warp's, where `t` stands.
   void setRing();
   Value findChunk(Value number, Value chunk);
-  void copyRound(Value slot, Value tile, Value end, Value share, Value round);
+  bool isPlain() const;
+  int64_t getRoundBytes() const { return ring.rounds.pieces * getPieceBytes(); }
+  /// The first round of a tile, and the one behind a tile's, or that of another
+  /// tile if it was the last.
+  Target getTarget(Value tile, Value end, Value share);
+  Target moveOn(const Target &target);
+  Target moveOn(const Target &target, Value isLast, const Target &other);
+  /// The number of the round that is so many behind, of its tile.
+  Value getLater(Value round, int64_t rounds);
+  Value getNextSlot(Value slot);
+  void copyRound(Value slot, const Target &target, Value share, Value round);
   SmallVector<Piece> readRound(Value slot, Value share, Value round);
 
   // Multiplying. sums: of each token (floats), or, for each eight tokens, of
@@ -120,8 +135,11 @@ private:
   void addProducts(const Piece &piece, Value token,
                    MutableArrayRef<Value> sums);
   void addFloats(const Piece &piece, Value token, MutableArrayRef<Value> sums);
-  /// Four of a lane's digits: byte i has column i's.
-  Value getDigits(const TilePiece &tile, int64_t plane, int64_t four);
+  /// Four of a lane's digits: byte i has column i's. Of those that are where
+  /// they are stored, the bits below.
+  Value getDigits(const TilePiece &tile, int64_t plane, int64_t four,
+                  int64_t by = 0);
+  int64_t getPosition(int64_t plane, int64_t four) const;
   SmallVector<Value> loadActivations(const Piece &piece, Value rows,
                                      Value token, int64_t product);
   SmallVector<Value> getDots(const Piece &piece, ArrayRef<Value> activations,

@@ -19,9 +19,6 @@ static constexpr int64_t kMostBytes = 7 << 10;
 static constexpr int64_t kFewSlots = 3, kMostSlots = 8, kMostPieces = 4;
 /// Registers of a lane, of 128, for a round's words and coefficients.
 static constexpr int64_t kMostLoaded = 48;
-/// What a round costs beside its pieces, in pieces.
-static constexpr double kRoundCost = 0.5;
-
 int64_t DigitLinear::getDigitBytes() const {
   if (geometry.perGroup == 1)
     return layout.getCoefficientOffset(0, layout.getGroup());
@@ -43,13 +40,14 @@ bool DigitLinear::makeRing(int64_t sharedBytes) {
   int64_t registers = tiles * (layout.getNumDensePlanes() * countWords() +
                                layout.getNumGroupTerms());
   int64_t ofShare = llvm::divideCeil(pieces, shares);
-  double least = 0;
-  // As few pieces that do not exist, and as few rounds, as may be.
+  int64_t least = 0;
+  // As few pieces that do not exist, and as few rounds, as may be: what a round
+  // costs by itself is half a piece, or, if some may not exist, one.
   for (int64_t most = 1; most <= std::min(kMostPieces, ofShare); ++most) {
     Rounds rounds = getRounds(most);
     int64_t slot = tiles * rounds.pieces * getPieceBytes();
     int64_t slots = std::min(bytes / std::max<int64_t>(slot, 1), kMostSlots);
-    double cost = rounds.count * (rounds.pieces + kRoundCost);
+    int64_t cost = rounds.count * (2 * rounds.pieces + (rounds.even ? 1 : 2));
     if (slots < 2 || (most > 1 && (slots < kFewSlots ||
                                    rounds.pieces * registers > kMostLoaded)))
       continue;
@@ -97,34 +95,84 @@ Value DigitLinear::findChunk(Value number, Value chunk) {
   return t.min(offset, t.index(end - kThreadBytes));
 }
 
-/// Asks for a round of a tile, if there is one. slot: its offset.
-void DigitLinear::copyRound(Value slot, Value tile, Value end, Value share,
+/// Whether a share's pieces of a tile are a run of bytes.
+bool DigitLinear::isPlain() const {
+  return geometry.perGroup == 1 && !geometry.masked &&
+         layout.getColumns() % layout.getGroup() == 0;
+}
+
+DigitLinear::Target DigitLinear::getTarget(Value tile, Value end, Value share) {
+  Target target{t.less(tile, end), {}};
+  for (const Start &start : getStarts(tile, hasOther(tile, end))) {
+    Value offset = start.offset;
+    if (isPlain())
+      offset = t.add(
+          offset, findChunk(getNumber(ring.rounds, share, t.index(0), 0).first,
+                            t.lane()));
+    target.addresses.push_back(t.getAddress(start.bytes, offset));
+  }
+  return target;
+}
+
+DigitLinear::Target DigitLinear::moveOn(const Target &target) {
+  Target next = target;
+  for (Value &address : next.addresses)
+    if (isPlain())
+      address = t.add(address, getRoundBytes());
+  return next;
+}
+
+DigitLinear::Target DigitLinear::moveOn(const Target &target, Value isLast,
+                                        const Target &other) {
+  Target next = moveOn(target);
+  next.exists = t.select(isLast, other.exists, next.exists);
+  for (auto [own, first] : llvm::zip_equal(next.addresses, other.addresses))
+    own = t.select(isLast, first, own);
+  return next;
+}
+
+Value DigitLinear::getLater(Value round, int64_t rounds) {
+  if (rounds == 0)
+    return round;
+  Value later = t.add(round, rounds), count = t.index(ring.rounds.count);
+  return t.select(t.less(later, count), later, t.sub(later, count));
+}
+
+Value DigitLinear::getNextSlot(Value slot) {
+  Value next = t.add(slot, t.constantI32(ring.slotBytes));
+  Value end = t.constantI32(ring.slots * ring.slotBytes);
+  return t.select(t.same(next, end), t.constantI32(0), next);
+}
+
+/// Asks for a round, if there is one. slot: its offset.
+void DigitLinear::copyRound(Value slot, const Target &target, Value share,
                             Value round) {
   const Rounds &rounds = ring.rounds;
-  int64_t ofTile = rounds.pieces * getPieceBytes() / kThreadBytes;
-  t.ifThen(t.less(tile, end), [&] {
-    Value number = getNumber(rounds, share, round, 0).first;
+  int64_t chunks = getRoundBytes() / kThreadBytes;
+  t.ifThen(target.exists, [&] {
     Value count; // of chunks, where not all pieces exist
     if (!rounds.even)
       count = t.mul(countExisting(rounds, share, round),
                     getPieceBytes() / kThreadBytes);
     Value to = t.add(ring.first, slot);
-    for (const Start &start : getStarts(tile, hasOther(tile, end))) {
-      for (int64_t from = 0; from < ofTile; from += kWarpLanes) {
+    for (Value address : target.addresses) {
+      for (int64_t from = 0; from < chunks; from += kWarpLanes) {
         Value chunk = t.add(t.lane(), from);
         auto copy = [&] {
-          t.copy(start.bytes, t.add(start.offset, findChunk(number, chunk)),
-                 ring.memory, t.add(to, t.mul(chunk, kThreadBytes)),
+          Value number = getNumber(rounds, share, round, 0).first;
+          Value at = isPlain() ? t.add(address, from * kThreadBytes)
+                               : t.add(address, findChunk(number, chunk));
+          t.copy(at, ring.memory, t.add(to, t.mul(chunk, kThreadBytes)),
                  kThreadBytes);
         };
         if (count)
           t.ifThen(t.less(chunk, count), copy);
-        else if (from + kWarpLanes > ofTile)
-          t.ifThen(t.less(chunk, t.index(ofTile)), copy);
+        else if (from + kWarpLanes > chunks)
+          t.ifThen(t.less(chunk, t.index(chunks)), copy);
         else
           copy();
       }
-      to = t.add(to, ofTile * kThreadBytes);
+      to = t.add(to, getRoundBytes());
     }
   });
   // Also where nothing was: so that as many rounds are behind each.

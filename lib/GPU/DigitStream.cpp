@@ -56,16 +56,31 @@ void DigitLinear::runAhead(Operation *early) {
   };
   t.b.setInsertionPoint(early);
   set();
-  for (int64_t i = 0; i < ring.slots; ++i)
-    copyRound(t.index(i * ring.slotBytes),
-              t.add(t.add(begin, place), i / rounds.count * stride), end, share,
+  Target target;
+  for (int64_t i = 0; i < ring.slots; ++i) {
+    Value first = t.add(t.add(begin, place), i / rounds.count * stride);
+    target = i % rounds.count ? moveOn(target) : getTarget(first, end, share);
+    copyRound(t.index(i * ring.slotBytes), target, share,
               t.index(i % rounds.count));
+  }
   t.b.setInsertionPoint(own);
   // Computed again: nothing goes past the barrier in registers.
   set();
+  // The round to ask for next is of a tile so many further, and this one of it.
+  const int64_t ahead = ring.slots / rounds.count * stride;
+  const int64_t first = ring.slots % rounds.count;
+  target = getTarget(t.add(t.add(begin, place), ahead), end, share);
+  for (int64_t i = 0; i < first; ++i)
+    target = moveOn(target);
+  auto pack = [&](Value slot, const Target &next) {
+    SmallVector<Value> state = {slot, next.exists};
+    state.append(next.addresses);
+    return state;
+  };
+  const int64_t packed = 2 + tiles;
   // Without a token there is nothing to do.
   Value last = t.select(t.less(t.index(0), op.getCount()), end, begin);
-  t.loop(begin, last, t.index(stride), {t.index(0)},
+  t.loop(begin, last, t.index(stride), pack(t.constantI32(0), target),
          [&](Value from, ValueRange before) {
            Value tile = t.add(from, place), active = t.less(tile, end);
            // Asked for before the pieces are added, whoever will store.
@@ -76,46 +91,33 @@ void DigitLinear::runAhead(Operation *early) {
              residuals.push_back(
                  t.load(op.getResidual(), {token, t.min(column, last)}));
            }
+           Target further = getTarget(t.add(tile, ahead + stride), end, share);
            SmallVector<Value> state(before);
            state.append(countSums(), t.constant(0.0f));
            Value count = t.select(active, t.index(rounds.count), t.index(0));
-           state =
-               t.loop(t.index(0), count, t.index(1), state,
-                      [&](Value round, ValueRange old) {
-                        Value slot = old.front();
-                        SmallVector<Value> sums(old.drop_front());
-                        SmallVector<Piece> read = readRound(slot, share, round);
-                        copyNext(slot, tile, end, share, round, stride);
-                        addRound(read, share, round, token, sums);
-                        Value next = t.add(slot, ring.slotBytes);
-                        sums.insert(
-                            sums.begin(),
-                            t.select(t.equal(next, ring.slots * ring.slotBytes),
-                                     t.index(0), next));
-                        return sums;
-                      });
-           SmallVector<LaneSum> sums =
-               getLaneSums(ArrayRef(state).drop_front(), hasOther(tile, end));
+           state = t.loop(
+               t.index(0), count, t.index(1), state,
+               [&](Value round, ValueRange old) {
+                 SmallVector<Value> sums(old.drop_front(packed));
+                 Value slot = t.toIndex(old[0]);
+                 SmallVector<Piece> read = readRound(slot, share, round);
+                 Target next{old[1], old.slice(2, tiles)};
+                 copyRound(slot, next, share, getLater(round, first));
+                 addRound(read, share, round, token, sums);
+                 next = moveOn(next, t.equal(round, rounds.count - 1 - first),
+                               further);
+                 SmallVector<Value> state = pack(getNextSlot(old[0]), next);
+                 state.append(sums);
+                 return state;
+               });
+           SmallVector<LaneSum> sums = getLaneSums(
+               ArrayRef(state).drop_front(packed), hasOther(tile, end));
            for (auto [sum, residual] : llvm::zip(sums, residuals))
              sum.residual = residual;
            finishTile(sums, tile, active, share, token);
-           state.truncate(1);
+           state.truncate(packed);
            return state;
          });
-}
-
-/// Asks for the round that is as many behind this one as the ring has slots.
-void DigitLinear::copyNext(Value slot, Value tile, Value end, Value share,
-                           Value round, int64_t stride) {
-  int64_t count = ring.rounds.count, slots = ring.slots;
-  Value next = t.add(round, slots % count);
-  Value later = t.add(tile, slots / count * stride);
-  if (slots % count) {
-    Value isLater = t.less(next, t.index(count));
-    later = t.select(isLater, later, t.add(later, stride));
-    next = t.select(isLater, next, t.sub(next, count));
-  }
-  copyRound(slot, later, end, share, next);
 }
 
 /// Adds the pieces of a round, those that exist.

@@ -28,11 +28,14 @@ func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: mem
   // CHECK-COUNT-3: nvvm.cp.async.commit.group
   // CHECK-NOT: nvvm.cp.async
   // CHECK: tbq.barrier %{{.*}} {tbq.waits}
-  // CHECK: scf.for %[[FROM:.*]] = %arg6 to %{{.*}} step %c4 iter_args(%[[BEGIN:.*]] = %c0)
+  // CHECK: scf.for %[[FROM:.*]] = %arg6 to %{{.*}} step %c4 iter_args(%[[BEGIN:[a-z0-9]+]] = %c0_i32, %[[IS:[a-z0-9]+]] =
   // CHECK: %[[TILE:.*]] = arith.addi %[[FROM]], %{{.*}}
   // CHECK: %[[ACTIVE:.*]] = arith.cmpi slt, %[[TILE]], %arg7
+  // What comes four and then five tiles of the warp further.
+  // CHECK: %[[LATER:.*]] = arith.addi %[[TILE]], %c20
+  // CHECK: %[[ALSO:.*]] = arith.cmpi slt, %[[LATER]], %arg7
   // CHECK: %[[ROUNDS:.*]] = arith.select %[[ACTIVE]], %c1, %c0
-  // CHECK: scf.for %[[ROUND:.*]] = %c0 to %[[ROUNDS]] step %c1 iter_args(%[[SLOT:[a-z0-9]+]] = %[[BEGIN]],
+  // CHECK: scf.for %[[ROUND:.*]] = %c0 to %[[ROUNDS]] step %c1 iter_args(%[[SLOT:[a-z0-9]+]] = %[[BEGIN]], %[[EXISTS:[a-z0-9]+]] = %[[IS]], %[[ONE:[a-z0-9]+]] = %{{[a-z0-9]+}}, %[[OTHER:[a-z0-9]+]] =
   // A round has come when three are left; the warp meets before it is read, and
   // before its slot is another's.
   // CHECK: nvvm.cp.async.wait.group 3
@@ -41,10 +44,11 @@ func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: mem
   // CHECK-COUNT-7: vector<4xi8> to vector<1xi32>
   // CHECK-NOT: vector<4xi8> to vector<1xi32>
   // CHECK: nvvm.bar.warp.sync
-  // Four tiles of each warp further.
-  // CHECK: %[[LATER:.*]] = arith.addi %[[TILE]], %c16
-  // CHECK: arith.cmpi slt, %[[LATER]], %arg7
-  // CHECK-COUNT-4: nvvm.cp.async.shared.global
+  // CHECK: scf.if %[[EXISTS]]
+  // CHECK: arith.index_cast %[[ONE]]
+  // CHECK-COUNT-2: nvvm.cp.async.shared.global
+  // CHECK: arith.index_cast %[[OTHER]]
+  // CHECK-COUNT-2: nvvm.cp.async.shared.global
   // CHECK: nvvm.cp.async.commit.group
   // The lane's columns: 16 and, 64 further, another 16.
   // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x2048xi8>, vector<16xi8>
@@ -217,7 +221,6 @@ func.func @decode_gated(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: m
   // CHECK: %[[GATE:.*]] = tbq.packed_bytes
   // CHECK: %[[UP:.*]] = tbq.packed_bytes
   // CHECK: memref.extract_aligned_pointer_as_index %[[GATE]]
-  // CHECK: nvvm.cp.async.shared.global
   // CHECK: memref.extract_aligned_pointer_as_index %[[UP]]
   // CHECK: nvvm.cp.async.shared.global
   // CHECK: scf.for %{{.*}} = %arg8 to
