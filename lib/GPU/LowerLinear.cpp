@@ -247,15 +247,17 @@ static bool calls(Operation *op) {
       .wasInterrupted();
 }
 
-/// Before what a linear may ask for what its ring holds: the barrier that its
-/// input waits for, or itself, if none stands behind whoever used the ring
-/// before it, `user` of its function or a function that it calls.
+/// Before what a linear may ask for what its ring holds: the first barrier
+/// behind whoever used the ring before it, `user` of its function or a function
+/// that it calls, or itself. Attention does not, so what comes behind it is
+/// asked for before it waits.
 static Operation *findEarly(Operation *linear, Operation *user) {
+  Operation *early = linear;
   for (Operation *op = linear->getPrevNode(); op && op != user && !calls(op);
        op = op->getPrevNode())
-    if (isa<BarrierOp>(op))
-      return findBarrier(op);
-  return linear;
+    if (isa<BarrierOp>(op) && !op->hasAttr(kArrivesOnly))
+      early = op;
+  return isa<BarrierOp>(early) ? findBarrier(early) : early;
 }
 
 namespace {

@@ -246,6 +246,44 @@ func.func @decode_gated(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: m
 
 // -----
 
+// A ring is free from its last user on: what stands between barriers and uses none
+// is no reason to wait, as attention; of two linears behind one barrier the
+// second may not write over what the first has asked for.
+!packed = !tbq.packed<32x128, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+// CHECK-LABEL: func.func @decode_rings(
+func.func @decode_rings(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x32xf32>,
+    %z: memref<1x32xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  // CHECK: tbq.barrier {{.*}} {tbq.arrives}
+  // CHECK: nvvm.cp.async.shared.global
+  // CHECK: tbq.barrier {{.*}} {tbq.waits}
+  // CHECK: nvvm.mma.sync
+  // CHECK: nvvm.barrier0
+  // CHECK: nvvm.cp.async.shared.global
+  // CHECK: nvvm.mma.sync
+  // CHECK: tbq.barrier {{.*}} {tbq.arrives}
+  // CHECK: nvvm.cp.async.shared.global
+  // CHECK: tbq.barrier {{.*}} {tbq.waits}
+  // CHECK-NEXT: tbq.add
+  // CHECK: tbq.barrier %arg9
+  // CHECK-NOT: nvvm.cp.async.shared.global
+  // CHECK: nvvm.cp.async.wait.group
+  tbq.barrier %team
+  %one = tbq.placed_weight [0] in %section : memref<65536xi8> : !packed
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x128xi8>, !packed, memref<1x16xi32>, memref<1x16xf32>, memref<1x32xf32>, index, index, index) -> ()
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) residual(%y) into(%z) count(%count) range(%begin, %end)
+    : (memref<1x128xi8>, !packed, memref<1x16xi32>, memref<1x16xf32>, memref<1x32xf32>, memref<1x32xf32>, index, index, index) -> ()
+  tbq.barrier %team
+  tbq.add %z, %z into(%y) count(%count) range(%begin, %end)
+    : (memref<1x32xf32>, memref<1x32xf32>, memref<1x32xf32>, index, index, index) -> ()
+  tbq.barrier %team
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) into(%z) count(%count) range(%begin, %end)
+    : (memref<1x128xi8>, !packed, memref<1x16xi32>, memref<1x16xf32>, memref<1x32xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
 // A float matrix: 16 bytes are a column of eight rows of bf16.
 !float = !tbq.packed<8x64, bf16, tile 8>
 // CHECK-LABEL: func.func @decode_float(
