@@ -9,13 +9,17 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Four digits of a plane, a byte each.
-Value DigitLinear::getDigits(const TilePiece &tile, int64_t plane,
-                             int64_t four) {
-  int64_t bits = layout.getDigits()[plane], ofWord = geometry.run / 4;
-  Value word = tile.words[plane][four / ofWord];
-  return t.andBits(t.shiftRight(word, bits * (four % ofWord)),
-                   ((1u << bits) - 1) * 0x01010101u);
+int64_t DigitLinear::getPosition(int64_t plane, int64_t four) const {
+  return layout.getDigits()[plane] * (four % (geometry.run / 4));
+}
+
+/// Four digits of a plane, a byte each, `by` bits up in it.
+Value DigitLinear::getDigits(const TilePiece &tile, int64_t plane, int64_t four,
+                             int64_t by) {
+  Value word = tile.words[plane][four / (geometry.run / 4)];
+  uint32_t digit = (1u << layout.getDigits()[plane]) - 1;
+  return t.andBits(t.shiftRight(word, getPosition(plane, four) - by),
+                   (digit << by) * 0x01010101u);
 }
 
 /// The lane's columns of its token, by fours. rows: digits of activations.
@@ -38,18 +42,39 @@ SmallVector<Value> DigitLinear::loadActivations(const Piece &piece, Value rows,
 
 /// The products of two tiles' rows with eight tokens, added to what the sums
 /// are: four of this lane, two tokens' of the first tile's row and of the
-/// second's.
+/// second's. Of one token, digits in the upper halves of bytes stay there:
+/// their sums are shifted instead.
 void DigitLinear::addDots(const TilePiece &one, const TilePiece &other,
                           ArrayRef<Value> activations, int64_t plane,
                           SmallVector<Value> &sums) {
-  for (int64_t slice = 0; slice < geometry.slices; ++slice) {
-    int64_t i = 2 * slice;
-    // Without a second tile, its rows may have anything.
-    Value digits[] = {getDigits(one, plane, i), getDigits(other, plane, i),
-                      getDigits(one, plane, i + 1),
-                      getDigits(other, plane, i + 1)};
-    sums = t.multiplyBytes(digits, activations.slice(i, 2), sums);
+  constexpr int64_t kHalf = 4; // bits
+  SmallVector<int64_t> lower, upper;
+  for (int64_t four = 0; four < 2 * geometry.slices; ++four)
+    (getPosition(plane, four) < kHalf ? lower : upper).push_back(four);
+  if (tokens > 1 || lower.size() % 2) {
+    lower = llvm::to_vector(llvm::seq<int64_t>(0, 2 * geometry.slices));
+    upper.clear();
   }
+  auto multiply = [&](ArrayRef<int64_t> fours, int64_t by,
+                      SmallVector<Value> sums) {
+    for (; !fours.empty(); fours = fours.drop_front(2)) {
+      // Without a second tile, its rows may have anything.
+      Value digits[] = {getDigits(one, plane, fours[0], by),
+                        getDigits(other, plane, fours[0], by),
+                        getDigits(one, plane, fours[1], by),
+                        getDigits(other, plane, fours[1], by)};
+      sums = t.multiplyBytes(
+          digits, {activations[fours[0]], activations[fours[1]]}, sums);
+    }
+    return sums;
+  };
+  sums = multiply(lower, 0, sums);
+  if (upper.empty())
+    return;
+  SmallVector<Value> none(4, t.constantI32(0));
+  for (auto [sum, more] : llvm::zip_equal(sums, multiply(upper, kHalf, none)))
+    sum = t.add(sum,
+                arith::ShRSIOp::create(t.b, t.loc, more, t.constantI32(kHalf)));
 }
 
 /// Each term's integer of this piece, converted once, times the coefficient of

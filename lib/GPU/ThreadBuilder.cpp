@@ -29,6 +29,9 @@ Value ThreadBuilder::select(Value condition, Value x, Value y) {
 Value ThreadBuilder::toI32(Value index) {
   return arith::IndexCastOp::create(b, loc, b.getI32Type(), index);
 }
+Value ThreadBuilder::toIndex(Value i32) {
+  return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), i32);
+}
 
 Value ThreadBuilder::bitcast(Value x, Type type) {
   return x.getType() == type
@@ -269,26 +272,33 @@ Value ThreadBuilder::thread() {
 
 void ThreadBuilder::synchronize() { NVVM::Barrier0Op::create(b, loc); }
 
-/// The address of a byte of a buffer, in an address space.
-static Value getAddress(ThreadBuilder &t, Value memref, Value offset,
-                        unsigned space) {
-  Value base =
-      memref::ExtractAlignedPointerAsIndexOp::create(t.b, t.loc, memref);
-  Value address = arith::IndexCastOp::create(t.b, t.loc, t.b.getI64Type(),
-                                             t.add(base, offset));
-  return LLVM::IntToPtrOp::create(
-      t.b, t.loc, LLVM::LLVMPointerType::get(t.b.getContext(), space), address);
+void ThreadBuilder::synchronizeWarp() {
+  NVVM::SyncWarpOp::create(b, loc, constantI32(-1));
+}
+
+Value ThreadBuilder::getAddress(Value memref, Value offset) {
+  return add(memref::ExtractAlignedPointerAsIndexOp::create(b, loc, memref),
+             offset);
 }
 
 void ThreadBuilder::copy(Value from, Value fromOffset, Value to, Value toOffset,
                          int64_t bytes) {
+  copy(getAddress(from, fromOffset), to, toOffset, bytes);
+}
+void ThreadBuilder::copy(Value address, Value to, Value toOffset,
+                         int64_t bytes) {
+  auto toPointer = [&](Value at, unsigned space) -> Value {
+    Value number = arith::IndexCastOp::create(b, loc, b.getI64Type(), at);
+    return LLVM::IntToPtrOp::create(
+        b, loc, LLVM::LLVMPointerType::get(b.getContext(), space), number);
+  };
   // Sixteen go past the cache of the processor, which four may not.
-  NVVM::CpAsyncOp::create(
-      b, loc, getAddress(*this, to, toOffset, kSharedMemory),
-      getAddress(*this, from, fromOffset, kGlobalMemory), bytes,
-      bytes == 16 ? NVVM::LoadCacheModifierKind::CG
-                  : NVVM::LoadCacheModifierKind::CA,
-      /*cpSize=*/Value());
+  NVVM::CpAsyncOp::create(b, loc,
+                          toPointer(getAddress(to, toOffset), kSharedMemory),
+                          toPointer(address, kGlobalMemory), bytes,
+                          bytes == 16 ? NVVM::LoadCacheModifierKind::CG
+                                      : NVVM::LoadCacheModifierKind::CA,
+                          /*cpSize=*/Value());
 }
 void ThreadBuilder::commitCopies() {
   NVVM::CpAsyncCommitGroupOp::create(b, loc);

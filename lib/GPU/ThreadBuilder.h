@@ -55,6 +55,7 @@ public:
   Value both(Value x, Value y);
   Value select(Value condition, Value x, Value y);
   Value toI32(Value index);
+  Value toIndex(Value i32); // without a sign
   Value bitcast(Value x, Type type);
 
   Value fma(Value x, Value y, Value z); // x * y + z, rounded once
@@ -105,11 +106,16 @@ public:
   Value warp() { return div(thread(), kWarpLanes); }
   /// Threads of a block wait for each other, and see what each has written.
   void synchronize();
+  void synchronizeWarp(); // the same of a warp's lanes
 
   /// Copies 16 or 4 bytes, at byte offsets that they divide, to memory that the
   /// block shares, behind the thread's back: they are there when it has waited.
   void copy(Value from, Value fromOffset, Value to, Value toOffset,
             int64_t bytes);
+  /// The same from an address, as an index.
+  void copy(Value address, Value to, Value toOffset, int64_t bytes);
+  /// The address of a byte of a buffer.
+  Value getAddress(Value memref, Value offset);
   /// The copies since the last call are a group, be they none.
   void commitCopies();
   /// Until all the thread's groups but the last `pending` are there.

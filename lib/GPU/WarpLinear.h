@@ -57,6 +57,8 @@ protected:
   /// whether it exists (null: it does).
   std::pair<Value, Value> getNumber(const Rounds &rounds, Value share,
                                     Value round, int64_t i);
+  /// How many of a share's round exist, or fewer than none.
+  Value countExisting(const Rounds &rounds, Value share, Value round);
   /// What follows the last piece of a tile.
   void finishTile(MutableArrayRef<LaneSum> sums, Value tile, Value active,
                   Value share, Value token);

@@ -39,10 +39,9 @@ def withoutCasts(text):
 def forThisMachine(text):
     """The kernels as functions of any processor, NVVM's intrinsics as functions of the emulator."""
     text = re.sub(r"^target (triple|datalayout).*\n", "", text, flags=re.M)
-    text = text.replace("ptx_kernel ", "")
+    text = text.replace("ptx_kernel ", "").replace(" immarg", "")
     text = re.sub(r"@llvm\.nvvm\.([A-Za-z0-9_.]+)",
                   lambda match: "@nvvm_" + match.group(1).replace(".", "_"), text)
-    text = re.sub(r"(@nvvm_\w+\(i32) immarg", r"\1", text)
     text = re.sub(r'"(target-cpu|target-features|nvvm\.[a-z]+)"(="[^"]*")?', "", text)
     text = re.sub(r'syncscope\("[a-z]+"\) ', "", text)
     text = re.sub(r"addrspace\([0-9]\) ?", "", text)

@@ -67,6 +67,17 @@ def test_blocks_divide_tokens(name, activations, chunk, count, model_directory, 
     gpu_steps.check(found, expected, activations, measure)
 
 
+@pytest.mark.parametrize("name", ["wide-tied"] + ["wide-untied"] * LONG)
+def test_groups_of_several_pieces(name, model_directory, compile_model, logits_of, emulated, measure):
+    """Rows of 272 and 520 columns: the coefficients that lie behind a group come with each of its pieces."""
+    directory, flags = model_directory(name), ("--quantize=ternary:row", "--activations=i16")
+    expected = logits_of(compile_model(directory, *flags), IDS)
+    artifact = emulated(directory, *flags)
+    found = logits_of(artifact, IDS)
+    assert logits_of(artifact, IDS, chunk=1).tobytes() == found.tobytes()
+    gpu_steps.check(found, expected, "i16", measure)
+
+
 def test_phases_are_timed(model_directory, emulated):
     """Of a token's step, a layer's first, and together as long as it takes; in other artifacts none is."""
     directory = model_directory("stored-ternary-g128")

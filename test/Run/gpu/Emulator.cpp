@@ -5,7 +5,9 @@
 // compiled for the host as a shared object whose NVVM intrinsics are the
 // functions below. A launch runs beside the caller, as on a GPU.
 // Holds: a warp's lanes meet at every shuffle and product and a block's threads
-// at every barrier; a lane that is missing there ends the program.
+// at every barrier; a lane that is missing there ends the program. What a
+// thread copies ahead is there when it has waited, and until then nothing that
+// anyone can use.
 #include "format/DeviceAbi.h"
 
 #include <algorithm>
@@ -26,7 +28,7 @@ constexpr int threads = 512, lanes = 32;
 using Kernel = void (*)(uint8_t *, const uint8_t *, uint8_t *, const int32_t *,
                         float *, int64_t, int64_t, int64_t,
                         tbq_device_barrier *);
-enum class State { Ready, Shuffling, Multiplying, AtBarrier, Done };
+enum class State { Ready, Shuffling, Multiplying, Meeting, AtBarrier, Done };
 
 /// What a lane gives to m16n8k32, and gets: its words of the three matrices.
 struct Product {
@@ -142,6 +144,16 @@ bool finishProduct(int warp) {
   return true;
 }
 
+/// The same where they meet and nothing else.
+bool finishMeeting(int warp) {
+  Fiber *first = fibers + warp * lanes;
+  if (!allLanes(first, State::Meeting))
+    return false;
+  for (int lane = 0; lane < lanes; ++lane)
+    first[lane].state = State::Ready;
+  return true;
+}
+
 bool finishBarrier() {
   for (const Fiber &fiber : fibers)
     if (fiber.state != State::AtBarrier)
@@ -162,9 +174,11 @@ void checkCopies() {
   }
 }
 
+/// Until then the bytes are nothing that anyone can use: floats no numbers.
 void copyLater(void *to, const void *from, size_t bytes) {
   if (uintptr_t(to) % bytes || uintptr_t(from) % bytes)
     fail("a copy at an address that its size does not divide");
+  std::memset(to, 0x7f, bytes);
   fibers[current].open.push_back(
       {static_cast<uint8_t *>(to), static_cast<const uint8_t *>(from), bytes});
 }
@@ -195,7 +209,8 @@ void runBlock() {
     if (!left)
       return checkCopies();
     for (int warp = 0; warp < threads / lanes; ++warp)
-      moved |= finishShuffle(warp) || finishProduct(warp);
+      moved |=
+          finishShuffle(warp) || finishProduct(warp) || finishMeeting(warp);
     moved |= finishBarrier();
     if (!moved)
       fail("threads wait for each other at different places");
@@ -227,6 +242,29 @@ int64_t nvvm_read_ptx_sreg_clock64() {
   return std::chrono::steady_clock::now().time_since_epoch().count();
 }
 void nvvm_barrier_cta_sync_aligned_all(int32_t) { leave(State::AtBarrier); }
+void nvvm_bar_warp_sync(int32_t mask) {
+  if (mask != -1)
+    fail("a part of a warp meets");
+  leave(State::Meeting);
+}
+void nvvm_cp_async_cg_shared_global_16(void *to, const void *from) {
+  copyLater(to, from, 16);
+}
+void nvvm_cp_async_ca_shared_global_4(void *to, const void *from) {
+  copyLater(to, from, 4);
+}
+void nvvm_cp_async_commit_group() {
+  Fiber &fiber = fibers[current];
+  fiber.pending.push_back(std::move(fiber.open));
+  fiber.open.clear();
+}
+/// As late as may be, so that a wait too few is seen.
+void nvvm_cp_async_wait_group(int32_t left) {
+  std::deque<std::vector<Copy>> &pending = fibers[current].pending;
+  for (; int32_t(pending.size()) > left; pending.pop_front())
+    for (const Copy &copy : pending.front())
+      std::memcpy(copy.to, copy.from, copy.bytes);
+}
 int32_t nvvm_shfl_sync_bfly_i32(int32_t mask, int32_t value, int32_t distance,
                                 int32_t) {
   return int32_t(shuffle(mask, value, (current % lanes) ^ distance));
