@@ -129,7 +129,7 @@ void BlockLinear::run(const DealtTiles &dealt) {
   Value first = rem(t.sub(t.add(worker, workers), rem(dealt.count(t))));
   Value count = DealtTiles::count(t, op, shape);
   bytes = getBytes(t, op.getWeight());
-  ring = t.getScratch(countStages() * countStage(shape) + countKept(shape));
+  memory = t.getScratch(countStages() * countStage(shape) + countKept(shape));
   t.ifThen(t.less(first, count), [&] { copyFirst(getPlace(first)); });
   t.loop(first, count, workers, [&](Value index) {
     Place place = getPlace(index);
@@ -203,7 +203,7 @@ void BlockLinear::keep(Value range, ArrayRef<Value> sums) {
     SmallVector<Value> four;
     for (size_t j = i; j < i + 4; ++j)
       four.push_back(t.select(isFirst, sums[j], t.addf(before[j], sums[j])));
-    t.storeBytesOf(four, ring, getKeptAt(t, from, i / 4));
+    t.storeBytesOf(four, memory, getKeptAt(t, from, i / 4));
   }
 }
 
@@ -212,7 +212,7 @@ SmallVector<Value> BlockLinear::getKept() {
   int64_t from = countStages() * countStage(shape);
   SmallVector<Value> sums;
   for (int64_t four = 0; four < countWarpSums() / 4; ++four) {
-    Value held = t.loadBytes(ring, getKeptAt(t, from, four), type);
+    Value held = t.loadBytes(memory, getKeptAt(t, from, four), type);
     for (int64_t i = 0; i < 4; ++i)
       sums.push_back(t.extract(held, i));
   }

@@ -70,15 +70,13 @@ private:
   Place getPlace(Value index);
 
   // Of a stage, in bytes.
-  int64_t countDigitBytes() const; // of a tile's piece
-  int64_t countTileBytes() const;  // and its coefficients
   int64_t countStage(const BlockShape &shape) const;
   int64_t countKept(const BlockShape &shape) const;
   int64_t countStages() const { return shape.rounds * ofRound; }
   int64_t getLowOffset() const { return shape.getTokens() * geometry.width; }
   int64_t getWeightOffset() const;
   int64_t getSumOffset() const;
-  Value getStage(Value piece); // its offset in the ring
+  Value getStage(Value piece); // its offset
   /// Where a token's sixteen columns lie: so that the lanes that load at once
   /// find theirs in different banks.
   Value getChunk(Value token, Value chunk);
@@ -109,7 +107,7 @@ private:
   int64_t countWarpSums() const { return shape.tiles * shape.tokens / 4; }
 
   BlockShape shape{};
-  Value ring;       // of stages, and behind them sums that are kept
+  Value memory;     // of stages, and behind them sums that are kept
   int64_t rows = 0; // of the input: tokens that it has room for
   int64_t ofRound;  // pieces that the block's threads meet for
 };

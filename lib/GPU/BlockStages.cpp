@@ -15,25 +15,15 @@ using namespace mlir::tbq;
 /// What a thread copies at a time, in bytes and columns.
 static constexpr int64_t kChunk = 16;
 static constexpr int64_t kSumBytes = 4; // i32
-static constexpr int64_t kCoefficientBytes = 2;
 
 //===----------------------------------------------------------------------===//
 // What a stage holds
 //===----------------------------------------------------------------------===//
 
-int64_t BlockLinear::countDigitBytes() const {
-  return geometry.width / layout.getStepColumns() * layout.getStrideBytes();
-}
-
-int64_t BlockLinear::countTileBytes() const {
-  return countDigitBytes() +
-         layout.getNumGroupTerms() * kRows * kCoefficientBytes;
-}
-
 int64_t BlockLinear::countStage(const BlockShape &shape) const {
   int64_t digits = (low ? 2 : 1) * shape.getTokens() * geometry.width;
   int64_t sums = layout.usesSums() ? shape.getTokens() * kSumBytes : 0;
-  return llvm::alignTo(digits + shape.getTiles() * countTileBytes() + sums,
+  return llvm::alignTo(digits + shape.getTiles() * getPieceBytes() + sums,
                        kScratchAlignment);
 }
 
@@ -47,7 +37,7 @@ int64_t BlockLinear::getWeightOffset() const {
 }
 
 int64_t BlockLinear::getSumOffset() const {
-  return getWeightOffset() + shape.getTiles() * countTileBytes();
+  return getWeightOffset() + shape.getTiles() * getPieceBytes();
 }
 
 Value BlockLinear::getStage(Value piece) {
@@ -117,34 +107,28 @@ void BlockLinear::copyTokens(const Place &place, Value digits, Value column,
       from = t.min(from, t.index(rows - 1));
     t.copy(digits,
            t.add(t.mul(from, stride), t.add(column, t.mul(chunk, kChunk))),
-           ring, t.add(to, getChunk(token, chunk)), kChunk);
+           memory, t.add(to, getChunk(token, chunk)), kChunk);
   });
 }
 
 void BlockLinear::copyWeights(const Place &place, const Piece &piece,
                               Value to) {
-  int64_t ofDigits = countDigitBytes() / kChunk;
-  int64_t ofTile = countTileBytes() / kChunk;
-  int64_t group = layout.getGroup(), rest = layout.getColumns() % group;
-  Value begin = t.add(t.mul(piece.group, layout.getGroupBytes(group)),
-                      layout.getGroupOffset(0));
-  int64_t stride = layout.getStepColumns();
-  Value inDigits = t.mul(t.div(piece.inGroup, stride), layout.getStrideBytes());
-  // Behind the digits of a whole group, or of a row's last one.
-  Value coefficients = t.index(layout.getCoefficientOffset(0, group));
-  if (piece.isWhole)
-    coefficients = t.select(piece.isWhole, coefficients,
-                            t.index(layout.getCoefficientOffset(0, rest)));
+  int64_t ofDigits = getDigitBytes() / kChunk;
+  int64_t ofTile = getPieceBytes() / kChunk;
+  Value begin =
+      t.add(t.mul(piece.group, layout.getGroupBytes(layout.getGroup())),
+            layout.getGroupOffset(0));
+  Value digits = getPlaceOffset(piece);
+  Value coefficients = t.sub(getCoefficientOffset(piece), getDigitBytes());
   deal(shape.getTiles() * ofTile, [&](Value number) {
     Value tile = t.add(place.tile, t.div(number, ofTile));
     if (layout.getNumTiles() % shape.getTiles())
       tile = t.min(tile, t.index(layout.getNumTiles() - 1));
     Value chunk = t.rem(number, ofTile),
           isDigits = t.less(chunk, t.index(ofDigits));
-    Value inGroup = t.add(
-        t.select(isDigits, inDigits, t.sub(coefficients, countDigitBytes())),
-        t.mul(chunk, kChunk));
-    t.copy(bytes, t.add(t.add(getTileOffset(tile), begin), inGroup), ring,
+    Value inGroup =
+        t.add(t.select(isDigits, digits, coefficients), t.mul(chunk, kChunk));
+    t.copy(bytes, t.add(t.add(getTileOffset(tile), begin), inGroup), memory,
            t.add(to, t.mul(number, kChunk)), kChunk);
   });
 }
@@ -156,7 +140,7 @@ void BlockLinear::copySums(const Place &place, const Piece &piece, Value to) {
     if (rows % shape.getTokens())
       from = t.min(from, t.index(rows - 1));
     t.copy(op.getSums(),
-           t.mul(t.add(t.mul(from, stride), piece.group), kSumBytes), ring,
+           t.mul(t.add(t.mul(from, stride), piece.group), kSumBytes), memory,
            t.add(to, t.mul(token, kSumBytes)), kSumBytes);
   });
 }
@@ -168,20 +152,11 @@ void BlockLinear::copySums(const Place &place, const Piece &piece, Value to) {
 /// The warp's tiles.
 void BlockLinear::loadStaged(Piece &piece, Value stage) {
   Value first = t.add(t.add(stage, getWeightOffset()),
-                      t.mul(rowWarp(), shape.tiles * countTileBytes()));
+                      t.mul(rowWarp(), shape.tiles * getPieceBytes()));
   for (int64_t number = 0; number < shape.tiles; ++number) {
-    Value begin = t.add(first, number * countTileBytes());
-    TilePiece &tile = piece.tiles.emplace_back();
-    for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
-      tile.words.push_back(
-          loadWords(ring, plane, begin, t.index(0), /*columns=*/Value()));
-    Value own =
-        t.add(t.add(begin, t.mul(row(), kCoefficientBytes)), countDigitBytes());
-    for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
-      tile.coefficients.push_back(t.extract(
-          t.loadBytes(ring, t.add(own, term * kRows * kCoefficientBytes),
-                      VectorType::get({1}, t.b.getF16Type())),
-          0));
+    Value begin = t.add(first, number * getPieceBytes());
+    piece.tiles.push_back(
+        loadTile(piece, {memory, begin, t.add(begin, getDigitBytes())}));
   }
 }
 
@@ -199,7 +174,7 @@ SmallVector<Value> BlockLinear::loadStagedTokens(Value stage, int64_t product) {
         t.add(t.mul(quarter(), run), from / run * 4 * run + from % run);
     Value at =
         t.add(getChunk(row(), t.div(column, kChunk)), t.rem(column, kChunk));
-    Value x = t.loadBytes(ring, t.add(first, at), type);
+    Value x = t.loadBytes(memory, t.add(first, at), type);
     for (int64_t i = 0; i < most / 4; ++i)
       fours.push_back(t.extract(x, i));
   }
@@ -221,7 +196,7 @@ void BlockLinear::addPiece(Value number, MutableArrayRef<Value> sums) {
       Value token = t.add(t.mul(tokenWarp(), shape.tokens),
                           t.add(t.mul(quarter(), 2), product * kProductTokens));
       Value both = t.loadBytes(
-          ring, t.add(t.add(stage, t.mul(token, kSumBytes)), getSumOffset()),
+          memory, t.add(t.add(stage, t.mul(token, kSumBytes)), getSumOffset()),
           pair);
       ofGroup = {t.extract(both, 0), t.extract(both, 1)};
     }
