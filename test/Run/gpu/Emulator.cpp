@@ -292,24 +292,6 @@ uint32_t nvvm_redux_sync_umax(uint32_t value, int32_t mask) {
     value = std::max(value, shuffle(mask, value, (current % lanes) ^ distance));
   return value;
 }
-void nvvm_cp_async_cg_shared_global_16(void *to, const void *from) {
-  copyLater(to, from, 16);
-}
-void nvvm_cp_async_ca_shared_global_4(void *to, const void *from) {
-  copyLater(to, from, 4);
-}
-void nvvm_cp_async_commit_group() {
-  Fiber &fiber = fibers[current];
-  fiber.pending.push_back(std::move(fiber.open));
-  fiber.open.clear();
-}
-/// As late as may be, so that a wait too few is seen.
-void nvvm_cp_async_wait_group(int32_t left) {
-  std::deque<std::vector<Copy>> &pending = fibers[current].pending;
-  for (; int32_t(pending.size()) > left; pending.pop_front())
-    for (const Copy &copy : pending.front())
-      std::memcpy(copy.to, copy.from, copy.bytes);
-}
 /// Returns four words, in memory that the caller names first: that is how LLVM
 /// calls it.
 void nvvm_mma_m16n8k32_row_col_u8_s8(int32_t *result, uint32_t a0, uint32_t a1,
