@@ -101,6 +101,10 @@ struct GPUOptions : PassPipelineOptions<GPUOptions> {
       *this, "delay-blocks",
       llvm::cl::desc("warps come late to barriers, at random"),
       llvm::cl::init(false)};
+  Option<int64_t> sharedBytes{
+      *this, "shared-bytes",
+      llvm::cl::desc("most bytes that the threads of a block may share"),
+      llvm::cl::init(99 << 10)};
 };
 
 /// What `dot` may be on a target, the best first.

@@ -157,6 +157,7 @@ void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
                                  const GPUOptions &options) {
   LowerLinearToGPUPassOptions linear;
   linear.blocks = options.blocks;
+  linear.sharedBytes = options.sharedBytes;
   // One after the other: buffers that a block shares are the module's.
   manager.addPass(createShareWorkerMemoryPass());
   manager.addPass(createLowerLinearToGPUPass(linear));
