@@ -17,6 +17,8 @@
 #include "format/DeviceAbi.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -43,6 +45,7 @@ public:
 
 private:
   Outcome openDevice();
+  Outcome chooseBlocks();
   Outcome loadKernels();
   Outcome allocate();
   Outcome openWindow();
@@ -115,8 +118,27 @@ Outcome CudaWorkers::openDevice() {
     return current;
   constexpr unsigned nonBlocking = 1;
   blocks = processors;
+  if (Outcome chosen = chooseBlocks(); !chosen)
+    return chosen;
   return check(driver->cuStreamCreate(&stream, nonBlocking), "cuStreamCreate",
                purpose);
+}
+
+/// As many as the GPU has processors, or as $TBQ_CUDA_BLOCKS says: what a step
+/// computes does not depend on it.
+Outcome CudaWorkers::chooseBlocks() {
+  const char *chosen = std::getenv("TBQ_CUDA_BLOCKS");
+  if (!chosen)
+    return Outcome::ok();
+  int64_t count = 0;
+  const char *end = chosen + std::strlen(chosen);
+  auto [stop, error] = std::from_chars(chosen, end, count);
+  if (error != std::errc() || stop != end || count < 1 || count > blocks)
+    return Outcome::failure(TBQ_ERROR_ARGUMENT, "TBQ_CUDA_BLOCKS",
+                            "must be 1 to the GPU's " + std::to_string(blocks) +
+                                " processors (got '" + chosen + "')");
+  blocks = count;
+  return Outcome::ok();
 }
 
 Outcome CudaWorkers::loadKernels() {
@@ -184,12 +206,13 @@ Outcome CudaWorkers::allocate() {
         !cleared)
       return cleared;
   }
-  auto rows = uint64_t(std::max(table.decode_tokens, table.prefill_tokens));
-  uint64_t logitsBytes =
-      checkedMul(checkedMul(rows, uint64_t(table.logits_stride)), sizeof(float))
-          .value_or(UINT64_MAX);
+  auto most = uint64_t(std::max(table.decode_tokens, table.prefill_tokens));
+  uint64_t logitsBytes = checkedMul(checkedMul(uint64_t(countLogitsRows(table)),
+                                               uint64_t(table.logits_stride)),
+                                    sizeof(float))
+                             .value_or(UINT64_MAX);
   uint64_t pinnedBytes = std::max<uint64_t>(
-      checkedAdd(logitsBytes, rows * sizeof(int32_t)).value_or(UINT64_MAX),
+      checkedAdd(logitsBytes, most * sizeof(int32_t)).value_or(UINT64_MAX),
       2 * uploadBytes);
   if (Outcome made =
           check(driver->cuMemAllocHost(&pinned, pinnedBytes), "cuMemAllocHost",

@@ -24,8 +24,7 @@ Outcome Session::create(std::shared_ptr<const Model> model,
   const tbq_model_table &table = model->table();
   std::unique_ptr<Session> fresh(new Session);
   fresh->capacity = context ? context : model->context();
-  auto rows = static_cast<uint64_t>(
-      std::max(table.decode_tokens, table.prefill_tokens));
+  auto rows = static_cast<uint64_t>(countLogitsRows(table));
   CheckedSize logitsBytes = checkedMul(
       checkedMul(rows, uint64_t(table.logits_stride)), sizeof(float));
   const struct {
@@ -83,6 +82,9 @@ Outcome Session::eval(const int32_t *tokens, int64_t count, float *rows) {
     return checked;
   const tbq_model_table &table = loaded->table();
   const int64_t vocab = loaded->vocab();
+  const int64_t most =
+      rows ? countLogitsRows(table)
+           : std::max(table.decode_tokens, table.prefill_tokens);
   float *logits = team->logitsMemory();
   if (!logits)
     logits = reinterpret_cast<float *>(logitsMemory.data());
@@ -90,7 +92,7 @@ Outcome Session::eval(const int32_t *tokens, int64_t count, float *rows) {
   for (int64_t done = 0; done < count;) {
     int64_t left = count - done;
     bool decode = left <= table.decode_tokens;
-    int64_t chunk = decode ? left : std::min(left, table.prefill_tokens);
+    int64_t chunk = std::min(left, most);
     // Rows nobody asked for cost the largest matrix of the model: skip them.
     int64_t firstRow = rows ? 0 : chunk == left ? chunk - 1 : chunk;
     StepCall call = {decode ? table.decode : table.prefill,

@@ -13,6 +13,7 @@
 #include "runtime/Outcome.h"
 #include "runtime/PhaseTimes.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 
@@ -40,6 +41,15 @@ struct StepCall {
   }
 };
 
+/// Tokens of one step, at most, whose logits are all asked for: a vocabulary's
+/// are half a megabyte a token.
+constexpr int64_t mostLogitsRows = 128;
+
+inline int64_t countLogitsRows(const tbq_model_table &table) {
+  return std::min(std::max(table.decode_tokens, table.prefill_tokens),
+                  mostLogitsRows);
+}
+
 class Workers {
 public:
   virtual ~Workers() = default;
@@ -47,8 +57,8 @@ public:
   /// Runs the call on all workers. Threads always succeed; fibers report a
   /// barrier that not all workers reach.
   virtual Outcome run(const StepCall &call) = 0;
-  /// Where all calls are to have their logits, of as many tokens as a step may
-  /// have; null: anywhere.
+  /// Where all calls are to have their logits, of as many tokens as
+  /// countLogitsRows says; null: anywhere.
   virtual float *logitsMemory() { return nullptr; }
   /// Of the steps so far, of an artifact that notes them; else null.
   virtual PhaseTimes *phaseTimes() { return nullptr; }

@@ -49,6 +49,7 @@ struct CompileOptions {
   int64_t prefillTokens = 0; // 0: what the table says
   bool observe = false;      // the step shows the values of its operations
   bool timePhases = false;   // and when its blocks come to barriers
+  bool delayBlocks = false;  // which they do late, at random
   WeightsPlace weights = WeightsPlace::Embedded;
   std::string temporaries; // a folder for what each stage leaves; may be empty
   std::string remarks;  // categories shown, a regular expression; may be empty

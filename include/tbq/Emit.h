@@ -31,8 +31,8 @@ class WeightsOp;
 
 /// What --mtriple, --mcpu, --mattr and -O ask for.
 struct TargetFlags {
-  std::string triple;     // empty: this machine
-  std::string cpu;        // "native"; empty: native, or generic elsewhere
+  std::string triple; // empty: this machine
+  std::string cpu; // "native"; empty: native, or generic elsewhere and for GPUs
   std::string attributes; // "+avx512vnni,-fma"
   std::string device;     // "sm_80,sm_90a": GPUs; empty: it runs on the CPU
   unsigned optimization = 3;

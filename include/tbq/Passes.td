@@ -329,8 +329,8 @@ def ShareWorkerMemoryPass : Pass<"tbq-share-worker-memory", "::mlir::ModuleOp"> 
     ```mlir
     %x = memref.alloca() {alignment = 64} : memref<1x256xf32>
     // becomes
-    %s = memref.get_global @tbq_shared_worker : memref<1024xi8, 3>
-    %v = memref.view %s[%c0][] : memref<1024xi8, 3> to memref<1x256xf32, 3>
+    %s = memref.get_global @tbq_shared_worker : memref<232448xi8, 3>
+    %v = memref.view %s[%c0][] : memref<232448xi8, 3> to memref<1x256xf32, 3>
     %x = memref.memory_space_cast %v : memref<1x256xf32, 3> to memref<1x256xf32>
     ```
   }];
@@ -346,7 +346,8 @@ def LowerLinearToGPUPass : Pass<"tbq-lower-linear-to-gpu"> {
     products are the tensor cores', `nvvm.mma.sync` of m16n8k32.
   }];
   let options = [
-    Option<"blocks", "blocks", "int64_t", "132", "blocks that the step is expected to run on">];
+    Option<"blocks", "blocks", "int64_t", "132", "blocks that the step is expected to run on">,
+    Option<"sharedBytes", "shared-bytes", "int64_t", "99 << 10", "most bytes that the threads of a block may share">];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
     "::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::tbq::TbqDialect"];
@@ -357,6 +358,16 @@ def LowerStepToGPUPass : Pass<"tbq-lower-step-to-gpu"> {
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
     "::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::tbq::TbqDialect"];
+}
+
+def DelayBlocksPass : Pass<"tbq-delay-blocks", "::mlir::ModuleOp"> {
+  let summary = "warps come late to barriers and go on late from them, at random";
+  let description = [{
+    To test with only: `nvvm.nanosleep` before and behind each `tbq.barrier`, as
+    long as the clock, the block and the warp say, up to 4 microseconds. Where a
+    barrier is missing, blocks then read what is not there yet.
+  }];
+  let dependentDialects = ["::mlir::NVVM::NVVMDialect", "::mlir::arith::ArithDialect"];
 }
 
 def LowerTeamToGPUPass : Pass<"tbq-lower-team-to-gpu", "::mlir::ModuleOp"> {

@@ -101,6 +101,14 @@ struct GPUOptions : PassPipelineOptions<GPUOptions> {
   Option<int64_t> blocks{
       *this, "blocks", llvm::cl::desc("blocks the step is expected to run on"),
       llvm::cl::init(132)};
+  Option<bool> delayBlocks{
+      *this, "delay-blocks",
+      llvm::cl::desc("warps come late to barriers, at random"),
+      llvm::cl::init(false)};
+  Option<int64_t> sharedBytes{
+      *this, "shared-bytes",
+      llvm::cl::desc("most bytes that the threads of a block may share"),
+      llvm::cl::init(99 << 10)};
 };
 
 /// What `dot` may be on a target, the best first.

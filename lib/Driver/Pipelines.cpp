@@ -159,6 +159,7 @@ void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
                                  const GPUOptions &options) {
   LowerLinearToGPUPassOptions linear;
   linear.blocks = options.blocks;
+  linear.sharedBytes = options.sharedBytes;
   // One after the other: buffers that a block shares are the module's.
   manager.addPass(createShareWorkerMemoryPass());
   manager.addPass(createLowerLinearToGPUPass(linear));
@@ -170,6 +171,8 @@ void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
   manager.addPass(createCSEPass());
   manager.addPass(createLoopInvariantCodeMotionPass());
   manager.addPass(createResolveWeightsPass());
+  if (options.delayBlocks)
+    manager.addPass(createDelayBlocksPass());
   manager.addPass(createLowerTeamToGPUPass());
   addConversionToLLVM(manager, /*amx=*/false);
   manager.addPass(createMarkKernelsPass());

@@ -44,15 +44,20 @@ void Compilation::recordGraph() {
            b.getNamedAttr("embedding", b.getStringAttr(options.embedding))}));
 }
 
-/// What a block's buffers may take, of an entry point and of a layer, on the
-/// oldest GPU of a target: since sm_90 a block may have 227 KiB.
-static int64_t getSharedBytes(const CodeTarget &device) {
+/// Tokens of a prefill step on a GPU: enough rows for all its tensor cores.
+static constexpr int64_t kDeviceTokens = 512;
+
+/// Whether the oldest GPU of a target gives a block 227 KiB: since sm_90.
+static bool hasMuchShared(const CodeTarget &device) {
   StringRef name = device.cpu;
   unsigned generation = 0;
   return name.consume_front("sm_") && !name.consumeInteger(10, generation) &&
-                 generation >= 90
-             ? 192 << 10
-             : kSharedBytes;
+         generation >= 90;
+}
+
+/// What a block's buffers may take, of an entry point and of a layer.
+static int64_t getWorkerBytes(const CodeTarget &device) {
+  return (hasMuchShared(device) ? 192 << 10 : kSharedBytes) / 2;
 }
 
 Status Compilation::runStage(Stage stage) {
@@ -79,8 +84,7 @@ Status Compilation::runStage(Stage stage) {
       if (Status status = resolveSalient(*module, *checkpoint); !status)
         return status;
     PackOptions pack;
-    if (!device)
-      pack.prefillTokens = table.tuning.chunkTokens;
+    pack.prefillTokens = device ? kDeviceTokens : table.tuning.chunkTokens;
     if (options.prefillTokens)
       pack.prefillTokens = options.prefillTokens;
     pack.tileRows = device ? kWarpRows : kLanes;
@@ -93,7 +97,7 @@ Status Compilation::runStage(Stage stage) {
     lower.observe = options.observe;
     lower.timePhases = options.timePhases;
     if (device) {
-      lower.workerBytes = getSharedBytes(*device) / 2;
+      lower.workerBytes = getWorkerBytes(*device);
       lower.ownKey = true;
     }
     buildLowerPipeline(manager, lower);
@@ -114,9 +118,14 @@ Status Compilation::runStage(Stage stage) {
     buildCPUPipeline(manager, cpu);
     break;
   }
-  case Stage::GPU:
-    buildGPUPipeline(manager, GPUOptions());
+  case Stage::GPU: {
+    GPUOptions gpu;
+    gpu.delayBlocks = options.delayBlocks;
+    if (hasMuchShared(*device))
+      gpu.sharedBytes = 227 << 10;
+    buildGPUPipeline(manager, gpu);
     break;
+  }
   }
   FirstError errors(context);
   if (failed(manager.run(*module)))

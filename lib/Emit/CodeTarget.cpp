@@ -209,7 +209,9 @@ Result<CodeTarget> CodeTarget::resolve(const TargetFlags &flags) {
   if (!machine)
     return makeError("--mtriple", "", error);
   bool isHost = triple->getArchName() == ::tbq::hostArchitecture();
-  target.cpu = flags.cpu.empty() ? (isHost ? "native" : "generic") : flags.cpu;
+  // What surrounds a GPU's kernels has nothing to do: any processor may.
+  const bool isNative = isHost && flags.device.empty();
+  target.cpu = !flags.cpu.empty() ? flags.cpu : isNative ? "native" : "generic";
   if (target.cpu == "native") {
     if (!isHost)
       return makeError("--mcpu", "",

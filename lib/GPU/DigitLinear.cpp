@@ -157,29 +157,27 @@ Value DigitLinear::getStepOffset(int64_t plane, Value step) {
                                               layout.getStepBytes()));
 }
 
-/// This lane's digits of a plane. inGroup: the piece's first column; columns:
-/// that the group has.
-SmallVector<Value> DigitLinear::loadWords(Value bytes, int64_t plane,
-                                          Value groupOffset, Value inGroup,
-                                          Value columns) {
+/// This lane's digits of a plane of a piece.
+SmallVector<Value> DigitLinear::loadWords(const Piece &piece,
+                                          const Source &source, int64_t plane) {
   int64_t bits = layout.getDigits()[plane], covers = 32 / bits;
   int64_t run = geometry.run;
   SmallVector<Value> words;
   for (int64_t from = 0; from < kSlice / 4 * geometry.slices; from += run) {
-    // Column of the piece, of the group.
-    Value column = t.add(t.mul(quarter(), run), 4 * from);
-    Value step = t.div(t.add(inGroup, column), covers);
-    Value stored, offset = getStepOffset(plane, step);
+    Value column = t.add(t.mul(quarter(), run), 4 * from); // of the piece
+    Value stored, offset = getStepOffset(plane, t.div(column, covers));
     if (geometry.masked) {
-      // Steps that the group has; past them nothing may be read.
+      // Strides that the group has; past them nothing may be read.
       int64_t stride = layout.getStepColumns();
-      Value steps =
-          t.mul(t.div(t.add(columns, stride - 1), stride), stride / covers);
-      stored = t.less(step, steps);
+      Value columns = ofGroup(piece, layout.getGroup(),
+                              layout.getColumns() % layout.getGroup());
+      stored = t.less(t.div(t.add(piece.inGroup, column), stride),
+                      t.div(t.add(columns, stride - 1), stride));
       offset = t.select(stored, offset, t.index(0));
     }
     Value word = t.extract(
-        t.loadBytes(bytes, t.add(t.add(groupOffset, offset), t.mul(row(), 4)),
+        t.loadBytes(source.bytes,
+                    t.add(t.add(source.digits, offset), t.mul(row(), 4)),
                     VectorType::get({1}, t.b.getI32Type())),
         0);
     if (stored)
@@ -213,32 +211,44 @@ DigitLinear::Piece DigitLinear::getPiece(Value number) {
 DigitLinear::Piece DigitLinear::loadPiece(ArrayRef<Start> starts,
                                           Value number) {
   Piece piece = getPiece(number);
-  for (const Start &start : starts)
-    piece.tiles.push_back(loadTile(piece, start));
+  for (const Start &start : starts) {
+    Value group =
+        t.add(start.offset,
+              t.mul(piece.group, layout.getGroupBytes(layout.getGroup())));
+    piece.tiles.push_back(
+        loadTile(piece, {start.bytes, t.add(group, getPlaceOffset(piece)),
+                         t.add(group, getCoefficientOffset(piece))}));
+  }
   return piece;
 }
 
-DigitLinear::TilePiece DigitLinear::loadTile(const Piece &piece,
-                                             const Start &start) {
+Value DigitLinear::ofGroup(const Piece &piece, int64_t whole, int64_t rest) {
+  return piece.isWhole ? t.select(piece.isWhole, t.index(whole), t.index(rest))
+                       : t.index(whole);
+}
+
+Value DigitLinear::getPlaceOffset(const Piece &piece) {
+  return t.mul(t.div(piece.inGroup, layout.getStepColumns()),
+               layout.getStrideBytes());
+}
+
+Value DigitLinear::getCoefficientOffset(const Piece &piece) {
   int64_t group = layout.getGroup(), rest = layout.getColumns() % group;
-  auto ofGroup = [&](int64_t inWhole, int64_t inRest) {
-    return piece.isWhole
-               ? t.select(piece.isWhole, t.index(inWhole), t.index(inRest))
-               : t.index(inWhole);
-  };
+  return ofGroup(piece, layout.getCoefficientOffset(0, group),
+                 rest ? layout.getCoefficientOffset(0, rest) : 0);
+}
+
+DigitLinear::TilePiece DigitLinear::loadTile(const Piece &piece,
+                                             const Source &source) {
   TilePiece tile;
-  Value offset =
-      t.add(start.offset, t.mul(piece.group, layout.getGroupBytes(group)));
   for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
-    tile.words.push_back(loadWords(start.bytes, plane, offset, piece.inGroup,
-                                   ofGroup(group, rest)));
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
-    Value at = ofGroup(layout.getCoefficientOffset(term, group),
-                       rest ? layout.getCoefficientOffset(term, rest) : 0);
+    tile.words.push_back(loadWords(piece, source, plane));
+  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
     tile.coefficients.push_back(t.extract(
-        t.loadBytes(start.bytes, t.add(t.add(offset, at), t.mul(row(), 2)),
+        t.loadBytes(source.bytes,
+                    t.add(t.add(source.coefficients, term * kCoefficientBytes),
+                          t.mul(row(), 2)),
                     VectorType::get({1}, t.b.getF16Type())),
         0));
-  }
   return tile;
 }

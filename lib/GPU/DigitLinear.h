@@ -41,21 +41,24 @@ public:
 
   static bool takesIntegers(PackedLinearOp op);
 
-  /// Whether it can be run by runAhead, and the registers that takes of a lane
-  /// from where it begins to load: a step of one token, no salient weights.
-  bool canLoadAhead() const;
-  int64_t countLoaded() const;
-  /// Loads of the warp's first tile what comes first before `early`, and from
-  /// there on always a round before it is added: DigitStream.cpp.
+  /// A ring for runAhead, where a block may share `sharedBytes`, if there is
+  /// room for one: a step of one token, no salient weights.
+  bool makeRing(int64_t sharedBytes);
+  /// Asks for as much as the ring holds before `early`, and from there on for a
+  /// round whenever one has been read: DigitStream.cpp.
   void runAhead(Operation *early);
 
-private:
-  /// What a lane has loaded of a piece of a tile: words of digits by plane, in
-  /// the order of columns, and a coefficient (f16) of each term.
+protected:
   /// Where a tile's groups begin: the bytes, and how far in them.
   struct Start {
     Value bytes, offset;
   };
+  /// Where a piece of a tile lies: its first digits, its group's coefficients.
+  struct Source {
+    Value bytes, digits, coefficients;
+  };
+  /// What a lane has loaded of a piece of a tile: words of digits by plane, in
+  /// the order of columns, and a coefficient (f16) of each term.
   struct TilePiece {
     SmallVector<SmallVector<Value>> words;
     SmallVector<Value> coefficients;
@@ -75,9 +78,14 @@ private:
   // Loading.
   Piece getPiece(Value number); // not loaded
   Piece loadPiece(ArrayRef<Start> starts, Value number);
-  TilePiece loadTile(const Piece &piece, const Start &start);
-  SmallVector<Value> loadWords(Value bytes, int64_t plane, Value groupOffset,
-                               Value inGroup, Value columns);
+  TilePiece loadTile(const Piece &piece, const Source &source);
+  SmallVector<Value> loadWords(const Piece &piece, const Source &source,
+                               int64_t plane);
+  /// What a piece's group has where it is whole, or the row's last.
+  Value ofGroup(const Piece &piece, int64_t whole, int64_t rest);
+  /// Of a piece and of its group's coefficients, from its group's beginning.
+  Value getPlaceOffset(const Piece &piece);
+  Value getCoefficientOffset(const Piece &piece);
   Value getStepOffset(int64_t plane, Value step);
   /// Where the groups of `tile` begin, and of a second one, or of the first
   /// again where `other` says that there is none.
@@ -92,22 +100,60 @@ private:
   /// stands.
   std::pair<Value, Value> getRange(IRMapping &copies);
   void setBytes(IRMapping &copies);
-  SmallVector<Value> loadRound(Value tile, Value end, Value share, Value round);
-  SmallVector<Piece> getRound(ArrayRef<Value> loaded, Value share, Value round);
-  void addRound(ArrayRef<Value> loaded, Value share, Value round, Value token,
+  /// Where a warp's next round to ask for comes from, if there is one: of each
+  /// tile an address, of the groups or, if `isPlain`, of the lane's first
+  /// chunk.
+  struct Target {
+    Value exists;
+    SmallVector<Value> addresses;
+  };
+  void addRound(ArrayRef<Piece> read, Value share, Value round, Value token,
                 SmallVector<Value> &sums);
+
+  // The ring: DigitRing.cpp.
+  /// Of a piece of a tile: the digits, and with its group's coefficients.
+  int64_t getDigitBytes() const;
+  int64_t getPieceBytes() const;
+  /// The warp's, where `t` stands.
+  void setRing();
+  Value findChunk(Value number, Value chunk);
+  bool isPlain() const;
+  int64_t getRoundBytes() const { return ring.rounds.pieces * getPieceBytes(); }
+  /// The first round of a tile, and the one behind a tile's, or that of another
+  /// tile if it was the last.
+  Target getTarget(Value tile, Value end, Value share);
+  Target moveOn(const Target &target);
+  Target moveOn(const Target &target, Value isLast, const Target &other);
+  /// The number of the round that is so many behind, of its tile.
+  Value getLater(Value round, int64_t rounds);
+  Value getNextSlot(Value slot);
+  void copyRound(Value slot, const Target &target, Value share, Value round);
+  SmallVector<Piece> readRound(Value slot, Value share, Value round);
 
   // Multiplying. sums: of each token (floats), or, for each eight tokens, of
   // each tile and of two tokens.
   void addProducts(const Piece &piece, Value token,
                    MutableArrayRef<Value> sums);
   void addFloats(const Piece &piece, Value token, MutableArrayRef<Value> sums);
-  /// Four of a lane's digits: byte i has column i's.
-  Value getDigits(const TilePiece &tile, int64_t plane, int64_t four);
+  /// Four of a lane's digits: byte i has column i's. Of those that are where
+  /// they are stored, the bits below.
+  Value getDigits(const TilePiece &tile, int64_t plane, int64_t four,
+                  int64_t by = 0);
+  int64_t getPosition(int64_t plane, int64_t four) const;
   SmallVector<Value> loadActivations(const Piece &piece, Value rows,
                                      Value token, int64_t product);
-  SmallVector<Value> getDots(const Piece &piece, ArrayRef<Value> activations,
-                             int64_t plane);
+  void addProduct(const Piece &piece, ArrayRef<Value> high,
+                  ArrayRef<Value> rest, ArrayRef<Value> ofGroup,
+                  MutableArrayRef<Value> sums);
+  void addDots(const TilePiece &one, const TilePiece &other,
+               ArrayRef<Value> activations, int64_t plane,
+               SmallVector<Value> &sums);
+  /// The only term that a plane's dots are in, if they are its bracket but for
+  /// the sum; else -1.
+  int64_t findTermFrom(int64_t plane) const;
+  /// Whether products begin with such a term's sum, which is then to be had
+  /// before them.
+  bool startsWithSums() const { return tokens > 1; }
   Value getBracket(int64_t term, ArrayRef<Value> dots, Value sum);
 
   // Salient digits: LinearSalient.cpp.
@@ -132,7 +178,17 @@ private:
     return kSlice / 4 * geometry.slices / geometry.run;
   }
 
+  /// Bytes that a tile's eight rows take, of a term.
+  static constexpr int64_t kCoefficientBytes = 2 * kRows;
+
+  struct Ring {
+    Rounds rounds;
+    int64_t slots = 0, slotBytes, warpBytes;
+    Value memory, first; // of the block, and the warp's part of it
+  };
+
   PieceGeometry geometry;
+  Ring ring;
   Value low; // the other digit of i16 activations, or null
   bool integer;
 };

@@ -9,13 +9,17 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Four digits of a plane, a byte each.
-Value DigitLinear::getDigits(const TilePiece &tile, int64_t plane,
-                             int64_t four) {
-  int64_t bits = layout.getDigits()[plane], ofWord = geometry.run / 4;
-  Value word = tile.words[plane][four / ofWord];
-  return t.andBits(t.shiftRight(word, bits * (four % ofWord)),
-                   ((1u << bits) - 1) * 0x01010101u);
+int64_t DigitLinear::getPosition(int64_t plane, int64_t four) const {
+  return layout.getDigits()[plane] * (four % (geometry.run / 4));
+}
+
+/// Four digits of a plane, a byte each, `by` bits up in it.
+Value DigitLinear::getDigits(const TilePiece &tile, int64_t plane, int64_t four,
+                             int64_t by) {
+  Value word = tile.words[plane][four / (geometry.run / 4)];
+  uint32_t digit = (1u << layout.getDigits()[plane]) - 1;
+  return t.andBits(t.shiftRight(word, getPosition(plane, four) - by),
+                   (digit << by) * 0x01010101u);
 }
 
 /// The lane's columns of its token, by fours. rows: digits of activations.
@@ -36,60 +40,120 @@ SmallVector<Value> DigitLinear::loadActivations(const Piece &piece, Value rows,
   return fours;
 }
 
-/// The products of the tiles' rows with eight tokens: four sums of this lane,
-/// two tokens' of the first tile's row and of the second's.
-SmallVector<Value> DigitLinear::getDots(const Piece &piece,
-                                        ArrayRef<Value> activations,
-                                        int64_t plane) {
-  SmallVector<Value> sums(4, t.constantI32(0));
-  const TilePiece &one = piece.tiles.front(), &other = piece.tiles.back();
-  for (int64_t slice = 0; slice < geometry.slices; ++slice) {
-    int64_t i = 2 * slice;
-    // Without a second tile, its rows may have anything.
-    Value digits[] = {getDigits(one, plane, i), getDigits(other, plane, i),
-                      getDigits(one, plane, i + 1),
-                      getDigits(other, plane, i + 1)};
-    sums = t.multiplyBytes(digits, activations.slice(i, 2), sums);
+/// The products of two tiles' rows with eight tokens, added to what the sums
+/// are: four of this lane, two tokens' of the first tile's row and of the
+/// second's. Of one token, digits in the upper halves of bytes stay there:
+/// their sums are shifted instead.
+void DigitLinear::addDots(const TilePiece &one, const TilePiece &other,
+                          ArrayRef<Value> activations, int64_t plane,
+                          SmallVector<Value> &sums) {
+  constexpr int64_t kHalf = 4; // bits
+  SmallVector<int64_t> lower, upper;
+  for (int64_t four = 0; four < 2 * geometry.slices; ++four)
+    (getPosition(plane, four) < kHalf ? lower : upper).push_back(four);
+  if (tokens > 1 || lower.size() % 2) {
+    lower = llvm::to_vector(llvm::seq<int64_t>(0, 2 * geometry.slices));
+    upper.clear();
   }
-  return sums;
+  auto multiply = [&](ArrayRef<int64_t> fours, int64_t by,
+                      SmallVector<Value> sums) {
+    for (; !fours.empty(); fours = fours.drop_front(2)) {
+      // Without a second tile, its rows may have anything.
+      Value digits[] = {getDigits(one, plane, fours[0], by),
+                        getDigits(other, plane, fours[0], by),
+                        getDigits(one, plane, fours[1], by),
+                        getDigits(other, plane, fours[1], by)};
+      sums = t.multiplyBytes(
+          digits, {activations[fours[0]], activations[fours[1]]}, sums);
+    }
+    return sums;
+  };
+  sums = multiply(lower, 0, sums);
+  if (upper.empty())
+    return;
+  SmallVector<Value> none(4, t.constantI32(0));
+  for (auto [sum, more] : llvm::zip_equal(sums, multiply(upper, kHalf, none)))
+    sum = t.add(sum,
+                arith::ShRSIOp::create(t.b, t.loc, more, t.constantI32(kHalf)));
 }
 
 /// Each term's integer of this piece, converted once, times the coefficient of
 /// its group. The sum of the group's activations counts in its first piece.
 void DigitLinear::addProducts(const Piece &piece, Value token,
                               MutableArrayRef<Value> sums) {
-  int64_t ofTile = tokens == 1 ? 1 : 2;
+  int64_t ofTile = countOfTile(), ofProduct = tiles * ofTile;
   for (int64_t product = 0; product * kProductTokens < tokens; ++product) {
     SmallVector<Value> high = loadActivations(piece, input, token, product),
-                       rest;
+                       rest, ofGroup;
     if (low)
       rest = loadActivations(piece, low, token, product);
-    SmallVector<SmallVector<Value>> dots; // of each plane
-    for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane) {
-      dots.push_back(getDots(piece, high, plane));
-      if (low)
-        for (auto [dot, more] :
-             llvm::zip(dots.back(), getDots(piece, rest, plane)))
-          dot = t.add(t.mul(dot, t.constantI32(256)), more);
+    for (int64_t i = 0; layout.usesSums() && i < ofTile; ++i) {
+      Value own = t.add(t.mul(quarter(), 2), kProductTokens * product + i);
+      ofGroup.push_back(
+          t.load(op.getSums(), {getProductToken(token, own), piece.group}));
     }
-    for (int64_t i = 0; i < ofTile; ++i) {
-      Value sum;
-      if (layout.usesSums()) {
-        Value own = t.add(t.mul(quarter(), 2), kProductTokens * product + i);
-        sum = t.load(op.getSums(), {getProductToken(token, own), piece.group});
-        if (piece.first)
-          sum = t.select(piece.first, sum, t.constantI32(0));
+    addProduct(piece, high, rest, ofGroup,
+               sums.slice(product * ofProduct, ofProduct));
+  }
+}
+
+int64_t DigitLinear::findTermFrom(int64_t plane) const {
+  int64_t found = -1, planes = layout.getNumDensePlanes();
+  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
+    if (layout.getTerm(term, plane) == 0)
+      continue;
+    for (int64_t other = 0; other < planes; ++other)
+      if (layout.getTerm(term, other) != (other == plane ? 1 : 0))
+        return -1;
+    if (found >= 0)
+      return -1;
+    found = term;
+  }
+  return found;
+}
+
+/// Of eight tokens. `ofGroup`: the sums of the group's activations, of the
+/// lane's tokens.
+void DigitLinear::addProduct(const Piece &piece, ArrayRef<Value> high,
+                             ArrayRef<Value> rest, ArrayRef<Value> ofGroup,
+                             MutableArrayRef<Value> sums) {
+  int64_t ofTile = countOfTile(), planes = layout.getNumDensePlanes();
+  SmallVector<Value> counted(ofGroup);
+  if (piece.first)
+    for (Value &sum : counted)
+      sum = t.select(piece.first, sum, t.constantI32(0));
+  for (size_t first = 0; first < piece.tiles.size(); first += 2) {
+    ArrayRef<TilePiece> pair = ArrayRef(piece.tiles).slice(first).take_front(2);
+    SmallVector<SmallVector<Value>> dots; // of each plane
+    for (int64_t plane = 0; plane < planes; ++plane) {
+      // Products begin with what a term adds to them, where they are its own.
+      SmallVector<Value> start(4, t.constantI32(0));
+      if (int64_t term = findTermFrom(plane); startsWithSums() && term >= 0)
+        if (int64_t factor = layout.getTerm(term, layout.getNumPlanes()))
+          for (int64_t i = 0; i < 4; ++i)
+            start[i] = t.mul(counted[i % 2], t.constantI32(factor));
+      SmallVector<Value> &own = dots.emplace_back(4, t.constantI32(0));
+      if (rest.empty()) {
+        own = start;
+        addDots(pair.front(), pair.back(), high, plane, own);
+        continue;
       }
-      for (auto [number, tile] : llvm::enumerate(piece.tiles)) {
+      addDots(pair.front(), pair.back(), high, plane, own);
+      for (auto [dot, more] : llvm::zip(own, start))
+        dot = t.add(t.mul(dot, t.constantI32(256)), more);
+      addDots(pair.front(), pair.back(), rest, plane, own);
+    }
+    for (int64_t i = 0; i < ofTile; ++i)
+      for (auto [number, tile] : llvm::enumerate(pair)) {
         SmallVector<Value> own;
         for (const SmallVector<Value> &ofPlane : dots)
           own.push_back(ofPlane[2 * number + i]);
-        Value &total = sums[(product * tiles + number) * ofTile + i];
+        Value sum = counted.empty() ? Value() : counted[i];
+        Value &total = sums[(first + number) * ofTile + i];
         for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
           total = t.fma(t.toF32(getBracket(term, own, sum)),
                         t.toF32(tile.coefficients[term]), total);
       }
-    }
   }
 }
 
@@ -142,6 +206,10 @@ void DigitLinear::addFloats(const Piece &piece, Value token,
 Value DigitLinear::getBracket(int64_t term, ArrayRef<Value> dots, Value sum) {
   Value total = integer ? t.constantI32(0) : t.constant(0.0f);
   int64_t planes = dots.size();
+  if (integer && startsWithSums())
+    for (int64_t plane = 0; plane < planes; ++plane)
+      if (findTermFrom(plane) == term)
+        return dots[plane];
   for (int64_t i = 0; i <= planes; ++i) {
     int64_t factor =
         layout.getTerm(term, i < planes ? i : layout.getNumPlanes());

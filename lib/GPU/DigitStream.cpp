@@ -1,71 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // A linear of digits for one token, whose weights are on their way before their
-// turn: a warp's first round before the barrier that its input waits for, every
-// other one, of this tile or the next, while the one before is added. Only
-// weights are loaded early: nobody writes them. See DigitLinear.h.
+// turn: as many rounds of a warp's tiles as its ring has slots, the first ones
+// from before the barrier on that its input waits for. Only weights are asked
+// for early: nobody writes them. See DigitLinear.h.
 
 #include "DigitLinear.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
-
-bool DigitLinear::canLoadAhead() const {
-  return cast<MemRefType>(input.getType()).getDimSize(0) == 1 &&
-         !layout.getSalient();
-}
-
-int64_t DigitLinear::countLoaded() const {
-  return getRounds(getAhead()).pieces * tiles *
-         (layout.getNumDensePlanes() * countWords() +
-          layout.getNumGroupTerms());
-}
-
-/// What a lane has of a round: words and coefficients, tile by tile of piece by
-/// piece; zeros where there is no tile.
-SmallVector<Value> DigitLinear::loadRound(Value tile, Value end, Value share,
-                                          Value round) {
-  Rounds rounds = getRounds(getAhead());
-  auto load = [&] {
-    SmallVector<Start> starts = getStarts(tile, hasOther(tile, end));
-    SmallVector<Value> loaded;
-    for (int64_t i = 0; i < rounds.pieces; ++i) {
-      Value number = getNumber(rounds, share, round, i).first;
-      for (const TilePiece &part : loadPiece(starts, number).tiles) {
-        for (const SmallVector<Value> &words : part.words)
-          loaded.append(words);
-        loaded.append(part.coefficients);
-      }
-    }
-    return loaded;
-  };
-  return t.ifElse(t.less(tile, end), load, [&](Type type) -> Value {
-    return arith::ConstantOp::create(t.b, t.loc, t.b.getZeroAttr(type));
-  });
-}
-
-/// The pieces of a round that loadRound has loaded.
-SmallVector<DigitLinear::Piece>
-DigitLinear::getRound(ArrayRef<Value> loaded, Value share, Value round) {
-  Rounds rounds = getRounds(getAhead());
-  auto take = [&](int64_t count) {
-    SmallVector<Value> values(loaded.take_front(count));
-    loaded = loaded.drop_front(count);
-    return values;
-  };
-  SmallVector<Piece> pieces;
-  for (int64_t i = 0; i < rounds.pieces; ++i) {
-    Piece piece = getPiece(getNumber(rounds, share, round, i).first);
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      TilePiece &part = piece.tiles.emplace_back();
-      for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
-        part.words.push_back(take(countWords()));
-      part.coefficients = take(layout.getNumGroupTerms());
-    }
-    pieces.push_back(piece);
-  }
-  return pieces;
-}
 
 void DigitLinear::setBytes(IRMapping &copies) {
   SmallVector<Value> all;
@@ -100,27 +43,44 @@ std::pair<Value, Value> DigitLinear::getRange(IRMapping &copies) {
 
 void DigitLinear::runAhead(Operation *early) {
   Operation *own = &*t.b.getInsertionPoint();
-  Rounds rounds = getRounds(getAhead());
+  const Rounds &rounds = ring.rounds;
   Value token = t.index(0), share, begin, end, place;
-  int64_t slots = kWarps / shares;
-  SmallVector<Value> loaded;
+  const int64_t stride = kWarps / shares * getStep();
   auto set = [&] {
     IRMapping copies;
     std::tie(begin, end) = getRange(copies);
     setBytes(copies);
+    setRing();
     share = t.rem(t.warp(), shares);
     place = t.mul(t.div(t.warp(), shares), getStep());
   };
   t.b.setInsertionPoint(early);
   set();
-  loaded = loadRound(t.add(begin, place), end, share, t.index(0));
+  Target target;
+  for (int64_t i = 0; i < ring.slots; ++i) {
+    Value first = t.add(t.add(begin, place), i / rounds.count * stride);
+    target = i % rounds.count ? moveOn(target) : getTarget(first, end, share);
+    copyRound(t.index(i * ring.slotBytes), target, share,
+              t.index(i % rounds.count));
+  }
   t.b.setInsertionPoint(own);
-  // Computed again: what goes past the barrier in registers are weights.
+  // Computed again: nothing goes past the barrier in registers.
   set();
+  // The round to ask for next is of a tile so many further, and this one of it.
+  const int64_t ahead = ring.slots / rounds.count * stride;
+  const int64_t first = ring.slots % rounds.count;
+  target = getTarget(t.add(t.add(begin, place), ahead), end, share);
+  for (int64_t i = 0; i < first; ++i)
+    target = moveOn(target);
+  auto pack = [&](Value slot, const Target &next) {
+    SmallVector<Value> state = {slot, next.exists};
+    state.append(next.addresses);
+    return state;
+  };
+  const int64_t packed = 2 + tiles;
   // Without a token there is nothing to do.
   Value last = t.select(t.less(t.index(0), op.getCount()), end, begin);
-  int64_t stride = slots * getStep();
-  t.loop(begin, last, t.index(stride), loaded,
+  t.loop(begin, last, t.index(stride), pack(t.constantI32(0), target),
          [&](Value from, ValueRange before) {
            Value tile = t.add(from, place), active = t.less(tile, end);
            // Asked for before the pieces are added, whoever will store.
@@ -131,40 +91,42 @@ void DigitLinear::runAhead(Operation *early) {
              residuals.push_back(
                  t.load(op.getResidual(), {token, t.min(column, last)}));
            }
+           Target further = getTarget(t.add(tile, ahead + stride), end, share);
            SmallVector<Value> state(before);
            state.append(countSums(), t.constant(0.0f));
            Value count = t.select(active, t.index(rounds.count), t.index(0));
            state = t.loop(
                t.index(0), count, t.index(1), state,
                [&](Value round, ValueRange old) {
-                 ValueRange held = old.take_front(loaded.size());
-                 Value isLast = t.equal(round, rounds.count - 1);
-                 SmallVector<Value> next = loadRound(
-                     t.select(isLast, t.add(tile, stride), tile), end, share,
-                     t.select(isLast, t.index(0), t.add(round, 1)));
-                 SmallVector<Value> sums(old.drop_front(loaded.size()));
-                 addRound(SmallVector<Value>(held), share, round, token, sums);
-                 next.append(sums);
-                 return next;
+                 SmallVector<Value> sums(old.drop_front(packed));
+                 Value slot = t.toIndex(old[0]);
+                 SmallVector<Piece> read = readRound(slot, share, round);
+                 Target next{old[1], old.slice(2, tiles)};
+                 copyRound(slot, next, share, getLater(round, first));
+                 addRound(read, share, round, token, sums);
+                 next = moveOn(next, t.equal(round, rounds.count - 1 - first),
+                               further);
+                 SmallVector<Value> state = pack(getNextSlot(old[0]), next);
+                 state.append(sums);
+                 return state;
                });
            SmallVector<LaneSum> sums = getLaneSums(
-               ArrayRef(state).drop_front(loaded.size()), hasOther(tile, end));
+               ArrayRef(state).drop_front(packed), hasOther(tile, end));
            for (auto [sum, residual] : llvm::zip(sums, residuals))
              sum.residual = residual;
            finishTile(sums, tile, active, share, token);
-           state.truncate(loaded.size());
+           state.truncate(packed);
            return state;
          });
 }
 
-/// Adds what a round has loaded.
-void DigitLinear::addRound(ArrayRef<Value> loaded, Value share, Value round,
+/// Adds the pieces of a round, those that exist.
+void DigitLinear::addRound(ArrayRef<Piece> read, Value share, Value round,
                            Value token, SmallVector<Value> &sums) {
-  Rounds rounds = getRounds(getAhead());
-  for (auto [i, piece] : llvm::enumerate(getRound(loaded, share, round))) {
+  for (auto [i, piece] : llvm::enumerate(read)) {
     SmallVector<Value> more(sums);
     integer ? addProducts(piece, token, more) : addFloats(piece, token, more);
-    Value exists = getNumber(rounds, share, round, i).second;
+    Value exists = getNumber(ring.rounds, share, round, i).second;
     for (auto [sum, added] : llvm::zip(sums, more))
       sum = exists ? t.select(exists, added, sum) : added;
   }

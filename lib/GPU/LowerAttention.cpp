@@ -17,18 +17,30 @@ void mlir::tbq::lowerRope(ThreadBuilder &t, RopeOp op) {
   LayoutAttr layout = cast<PackedType>(op.getTable().getType()).getLayout();
   Value table = getBytes(t, op.getTable());
   Value input = op.getInput(), into = op.getInto().front();
-  forEachElement(t, op, half, [&](Value token, Value pair) {
+  // Neighbours that a thread loads at once.
+  const int64_t width = half % 4 == 0 ? 4 : 1;
+  auto vector = VectorType::get({width}, t.b.getF32Type());
+  forEachElement(t, op, half / width, [&](Value token, Value number) {
+    Value pair = t.mul(number, width);
     Value head = t.div(pair, half), i = t.rem(pair, half);
     Value angles =
         t.add(t.mul(t.add(op.getPosition(), token), layout.getTileBytes()),
               t.mul(i, 4));
-    Value cosine = t.loadAsF32(table, angles, t.b.getF32Type());
-    Value sine = t.loadAsF32(table, t.add(angles, 4 * half), t.b.getF32Type());
+    Value cosines = t.loadBytes(table, angles, vector);
+    Value sines = t.loadBytes(table, t.add(angles, 4 * half), vector);
     Value low[] = {token, t.add(t.mul(head, headDim), i)};
     Value high[] = {token, t.add(low[1], half)};
-    Value x = t.load(input, low), y = t.load(input, high);
-    t.store(t.subf(t.mulf(x, cosine), t.mulf(y, sine)), into, low);
-    t.store(t.addf(t.mulf(y, cosine), t.mulf(x, sine)), into, high);
+    Value first = t.loadVector(input, low, vector);
+    Value second = t.loadVector(input, high, vector);
+    SmallVector<Value> ofLow, ofHigh;
+    for (int64_t lane = 0; lane < width; ++lane) {
+      Value x = t.extract(first, lane), y = t.extract(second, lane);
+      Value cosine = t.extract(cosines, lane), sine = t.extract(sines, lane);
+      ofLow.push_back(t.subf(t.mulf(x, cosine), t.mulf(y, sine)));
+      ofHigh.push_back(t.addf(t.mulf(y, cosine), t.mulf(x, sine)));
+    }
+    t.storeVector(ofLow, into, low);
+    t.storeVector(ofHigh, into, high);
   });
 }
 

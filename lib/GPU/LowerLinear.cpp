@@ -3,7 +3,7 @@
 // tbq-lower-linear-to-gpu: tiles, tokens and warps of a packed linear, and what
 // follows the last piece of a tile. See WarpLinear.h.
 
-#include "DigitLinear.h"
+#include "BlockLinear.h"
 #include "FloatLinear.h"
 #include "LowerStep.h"
 
@@ -19,8 +19,6 @@ using namespace mlir::tbq;
 
 /// Sums of a lane that warps exchange at a time.
 static constexpr int64_t kExchanged = 2;
-/// Registers of a lane, of 128, for weights that are loaded before a barrier.
-static constexpr int64_t kMostLoaded = 48;
 
 static LayoutAttr getLayout(PackedLinearOp op) {
   return op.getWeight().getType().getLayout();
@@ -109,12 +107,20 @@ WarpLinear::Rounds WarpLinear::getRounds(int64_t ahead) const {
 std::pair<Value, Value> WarpLinear::getNumber(const Rounds &rounds, Value share,
                                               Value round, int64_t i) {
   int64_t most = llvm::divideCeil(pieces, shares);
-  Value first = t.mul(share, most);
-  Value number = t.add(t.add(first, t.mul(round, rounds.pieces)), i);
+  Value number =
+      t.add(t.add(t.mul(share, most), t.mul(round, rounds.pieces)), i);
   if (rounds.even)
     return {number, Value()};
+  return {t.min(number, t.index(pieces - 1)),
+          t.less(t.index(i), countExisting(rounds, share, round))};
+}
+
+Value WarpLinear::countExisting(const Rounds &rounds, Value share,
+                                Value round) {
+  int64_t most = llvm::divideCeil(pieces, shares);
+  Value first = t.mul(share, most), done = t.mul(round, rounds.pieces);
   Value end = t.min(t.add(first, most), t.index(pieces));
-  return {t.min(number, t.index(pieces - 1)), t.less(number, end)};
+  return t.min(t.sub(end, t.add(first, done)), t.index(rounds.pieces));
 }
 
 void WarpLinear::generateTile(Value tile, Value end, Value share, Value token) {
@@ -198,7 +204,8 @@ Value WarpLinear::getResult(const LaneSum &result, PackedLinearOp part,
                             Value bytes, Value tile, Value token) {
   Value at = t.add(token, result.token), y = result.sum;
   if (Value scale = part.getActivationScale())
-    y = t.mulf(y, t.load(scale, {at, t.index(0)}));
+    y = t.mulf(y,
+               result.scale ? result.scale : t.load(scale, {at, t.index(0)}));
   if (layout.getBias()) {
     int64_t first = getLayout(part).getBiasOffset();
     Value offset =
@@ -236,16 +243,22 @@ void WarpLinear::storeGated(ArrayRef<LaneSum> results, Value tile,
   });
 }
 
-/// Before what the first weights of a linear may be loaded: the barrier that
-/// its input waits for, unless lanes have no registers left there. `loaded`:
-/// those taken before barriers.
-static Operation *findEarly(Operation *linear, int64_t registers,
-                            DenseMap<Operation *, int64_t> &loaded) {
-  Operation *op = findBarrier(linear);
-  if (!op || loaded[op] + registers > kMostLoaded)
-    return linear;
-  loaded[op] += registers;
-  return op;
+static bool calls(Operation *op) {
+  return op->walk([](func::CallOp) { return WalkResult::interrupt(); })
+      .wasInterrupted();
+}
+
+/// Before what a linear may ask for what its ring holds: the first barrier
+/// behind whoever used the ring before it, `user` of its function or a function
+/// that it calls, or itself. Attention does not, so what comes behind it is
+/// asked for before it waits.
+static Operation *findEarly(Operation *linear, Operation *user) {
+  Operation *early = linear;
+  for (Operation *op = linear->getPrevNode(); op && op != user && !calls(op);
+       op = op->getPrevNode())
+    if (isa<BarrierOp>(op) && !op->hasAttr(kArrivesOnly))
+      early = op;
+  return isa<BarrierOp>(early) ? findBarrier(early) : early;
 }
 
 namespace {
@@ -256,7 +269,9 @@ struct LowerLinearToGPUPass
   void runOnOperation() override {
     SmallVector<PackedLinearOp> ops;
     getOperation()->walk([&](PackedLinearOp op) { ops.push_back(op); });
-    DenseMap<Operation *, int64_t> units, loaded;
+    DenseMap<Operation *, int64_t> units;
+    Operation *user = nullptr;
+    DealtTiles dealt;
     for (PackedLinearOp op : ops)
       units[op] = DigitLinear::countUnits(findAlike(op), blocks);
     for (ArrayRef<PackedLinearOp> rest = ops; !rest.empty();) {
@@ -274,10 +289,19 @@ struct LowerLinearToGPUPass
         FloatLinear(op, b, blocks).run();
       } else {
         DigitLinear linear(group, b, units[op], blocks);
-        if (linear.canLoadAhead())
-          linear.runAhead(findEarly(op, linear.countLoaded(), loaded));
-        else
+        BlockLinear ofBlock(group.ops.front(), b, units[op], blocks,
+                            sharedBytes);
+        if (ofBlock.isPossible()) {
+          dealt.meet(op);
+          ofBlock.run(dealt);
+          dealt.add(op, ofBlock.getShape());
+          user = op->getPrevNode();
+        } else if (linear.makeRing(sharedBytes)) {
+          linear.runAhead(findEarly(op, user));
+          user = op->getPrevNode();
+        } else {
           linear.run();
+        }
       }
       // The next op of this block may read what its other threads have written,
       // which a barrier sees to by itself.

@@ -26,12 +26,27 @@ static int64_t getColumns(Value rows) {
 // Element by element
 //===----------------------------------------------------------------------===//
 
-void mlir::tbq::lowerAdd(ThreadBuilder &t, AddOp op) {
-  forEachElement(t, op, op.getUnitColumns(), [&](Value token, Value column) {
-    Value at[] = {token, column};
-    t.store(t.addf(t.load(op.getLhs(), at), t.load(op.getRhs(), at)),
-            op.getInto().front(), at);
+void mlir::tbq::mapElements(ThreadBuilder &t, StepOp op, int64_t columns,
+                            ValueRange inputs,
+                            llvm::function_ref<Value(ArrayRef<Value>)> body) {
+  constexpr int64_t kFour = 4;
+  assert(columns % kFour == 0 && "rows are padded");
+  auto four = VectorType::get({kFour}, t.b.getF32Type());
+  forEachElement(t, op, columns / kFour, [&](Value token, Value number) {
+    Value at[] = {token, t.mul(number, kFour)};
+    SmallVector<Value> vectors, results;
+    for (Value input : inputs)
+      vectors.push_back(t.loadVector(input, at, four));
+    for (int64_t i = 0; i < kFour; ++i)
+      results.push_back(body(llvm::map_to_vector(
+          vectors, [&](Value vector) { return t.extract(vector, i); })));
+    t.storeVector(results, op.getInto().front(), at);
   });
+}
+
+void mlir::tbq::lowerAdd(ThreadBuilder &t, AddOp op) {
+  mapElements(t, op, op.getUnitColumns(), {op.getLhs(), op.getRhs()},
+              [&](ArrayRef<Value> x) { return t.addf(x[0], x[1]); });
 }
 
 Value mlir::tbq::getGated(ThreadBuilder &t, Value gate, Value up) {
@@ -41,11 +56,8 @@ Value mlir::tbq::getGated(ThreadBuilder &t, Value gate, Value up) {
 }
 
 void mlir::tbq::lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op) {
-  forEachElement(t, op, op.getUnitColumns(), [&](Value token, Value column) {
-    Value at[] = {token, column};
-    t.store(getGated(t, t.load(op.getGate(), at), t.load(op.getUp(), at)),
-            op.getInto().front(), at);
-  });
+  mapElements(t, op, op.getUnitColumns(), {op.getGate(), op.getUp()},
+              [&](ArrayRef<Value> x) { return getGated(t, x[0], x[1]); });
 }
 
 void mlir::tbq::lowerAddPositions(ThreadBuilder &t, AddPositionsOp op) {

@@ -9,7 +9,11 @@
 
 namespace mlir::tbq {
 
-// Element by element.
+// Element by element. The first: of each of the inputs' elements `body` makes
+// the result's; a thread has four neighbours.
+void mapElements(ThreadBuilder &t, StepOp op, int64_t columns,
+                 ValueRange inputs,
+                 llvm::function_ref<Value(ArrayRef<Value>)> body);
 void lowerEmbedding(ThreadBuilder &t, EmbeddingOp op);
 void lowerAddPositions(ThreadBuilder &t, AddPositionsOp op);
 void lowerSelectRows(ThreadBuilder &t, SelectRowsOp op);

@@ -5,7 +5,8 @@
 // buffers on the stack. Output: views of one buffer that the threads share.
 // Invariant: a layer function's buffers lie behind those of the entry points,
 // which live while it runs. How much it is, tbq.shared_bytes says to the
-// launch.
+// launch; what lies behind a function's own, from its kWorkerEnd on, is its
+// ops' to use (ThreadBuilder::getScratch).
 
 #include "ThreadBuilder.h"
 
@@ -37,15 +38,15 @@ static int64_t getMostBytes(ArrayRef<func::FuncOp> functions) {
 }
 
 /// Puts a function's buffers one behind the other, from `offset` on.
-static void share(func::FuncOp function, MemRefType type, int64_t offset) {
+static void share(func::FuncOp function, int64_t offset) {
   function.walk([&](memref::AllocaOp op) {
     OpBuilder b(op);
     Location loc = op.getLoc();
-    Value all = memref::GetGlobalOp::create(b, loc, type, kWorkerMemory);
+    Value all = ThreadBuilder(b, loc).getWorkerMemory();
     MemRefType own = op.getType();
-    auto shared =
-        MemRefType::get(own.getShape(), own.getElementType(),
-                        MemRefLayoutAttrInterface(), type.getMemorySpace());
+    auto shared = MemRefType::get(
+        own.getShape(), own.getElementType(), MemRefLayoutAttrInterface(),
+        cast<MemRefType>(all.getType()).getMemorySpace());
     Value view = memref::ViewOp::create(
         b, loc, shared, all, arith::ConstantIndexOp::create(b, loc, offset),
         ValueRange());
@@ -55,6 +56,7 @@ static void share(func::FuncOp function, MemRefType type, int64_t offset) {
     op.erase();
     offset += getBytes(own);
   });
+  function->setAttr(kWorkerEnd, Builder(function).getI64IntegerAttr(offset));
 }
 
 namespace {
@@ -66,24 +68,14 @@ struct ShareWorkerMemoryPass
     for (auto function : module.getOps<func::FuncOp>())
       (function.isPublic() ? entries : layers).push_back(function);
     int64_t first = getMostBytes(entries), second = getMostBytes(layers);
-    module->setAttr("tbq.shared_bytes", Builder(module).getI64IntegerAttr(0));
-    if (first + second == 0)
-      return;
-    OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
     // A stride of 32 columns may end behind the last row's padding.
-    auto type = MemRefType::get({first + second + kAlignment}, b.getI8Type(),
-                                MemRefLayoutAttrInterface(),
-                                b.getI64IntegerAttr(kSharedMemory));
-    module->setAttr("tbq.shared_bytes",
-                    b.getI64IntegerAttr(type.getDimSize(0)));
-    memref::GlobalOp::create(b, module.getLoc(), kWorkerMemory,
-                             b.getStringAttr("private"), type, b.getUnitAttr(),
-                             /*constant=*/false,
-                             b.getI64IntegerAttr(kAlignment));
+    int64_t padding = first + second ? kAlignment : 0;
+    module->setAttr(kLaunchedBytes, Builder(module).getI64IntegerAttr(
+                                        first + second + padding));
     for (func::FuncOp function : entries)
-      share(function, type, 0);
+      share(function, 0);
     for (func::FuncOp function : layers)
-      share(function, type, first);
+      share(function, first);
   }
 };
 } // namespace

@@ -2,6 +2,8 @@
 
 #include "ThreadBuilder.h"
 
+#include "llvm/Support/MathExtras.h"
+
 using namespace mlir;
 using namespace mlir::tbq;
 
@@ -29,6 +31,9 @@ Value ThreadBuilder::exclusiveOr(Value x, Value y) {
 }
 Value ThreadBuilder::toI32(Value index) {
   return arith::IndexCastOp::create(b, loc, b.getI32Type(), index);
+}
+Value ThreadBuilder::toIndex(Value i32) {
+  return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), i32);
 }
 
 Value ThreadBuilder::bitcast(Value x, Type type) {
@@ -200,6 +205,15 @@ void ThreadBuilder::storeBytes(ValueRange words, Value memref,
 Value ThreadBuilder::loadBytes(Value bytes, Value offset, VectorType type) {
   return loadVector(bytes, offset, type);
 }
+void ThreadBuilder::storeBytesOf(ValueRange scalars, Value bytes,
+                                 Value offset) {
+  auto type = VectorType::get({int64_t(scalars.size())}, scalars[0].getType());
+  auto raw = VectorType::get({sizeOf(type)}, b.getI8Type());
+  Value vector = vector::FromElementsOp::create(b, loc, type, scalars);
+  vector::StoreOp::create(
+      b, loc, vector::BitCastOp::create(b, loc, raw, vector), bytes, offset,
+      /*nontemporal=*/false, llvm::MaybeAlign(sizeOf(type)));
+}
 Value ThreadBuilder::loadIndex(Value bytes, Value offset) {
   Value word = extract(
       loadBytes(bytes, offset, VectorType::get({1}, b.getI32Type())), 0);
@@ -267,6 +281,43 @@ Value ThreadBuilder::getShared(StringRef name, int64_t floats) {
   return memref::GetGlobalOp::create(b, loc, type, symbol);
 }
 
+Value ThreadBuilder::getWorkerMemory() {
+  // MarkKernels takes the size away, so it may be any that is enough.
+  auto type = MemRefType::get({kMostShared}, b.getI8Type(), AffineMap(),
+                              b.getI64IntegerAttr(kSharedMemory));
+  if (!module.lookupSymbol(kWorkerMemory)) {
+    OpBuilder top = OpBuilder::atBlockBegin(module.getBody());
+    memref::GlobalOp::create(top, module.getLoc(), kWorkerMemory,
+                             top.getStringAttr("private"), type,
+                             top.getUnitAttr(), /*constant=*/false,
+                             top.getI64IntegerAttr(kScratchAlignment));
+  }
+  return memref::GetGlobalOp::create(b, loc, type, kWorkerMemory);
+}
+
+int64_t ThreadBuilder::getScratchOffset() {
+  auto end = function->getAttrOfType<IntegerAttr>(kWorkerEnd);
+  // A load of the own buffers may reach past their end by a vector.
+  return end && end.getInt()
+             ? llvm::alignTo(end.getInt() + kAlignment, kScratchAlignment)
+             : 0;
+}
+
+int64_t ThreadBuilder::countScratch(int64_t most) {
+  return most - kDeclaredShared - getScratchOffset();
+}
+
+Value ThreadBuilder::getScratch(int64_t bytes) {
+  int64_t offset = getScratchOffset(), launched = offset + bytes;
+  if (auto before = module->getAttrOfType<IntegerAttr>(kLaunchedBytes))
+    launched = std::max(launched, before.getInt());
+  module->setAttr(kLaunchedBytes, b.getI64IntegerAttr(launched));
+  auto type = MemRefType::get({bytes}, b.getI8Type(), AffineMap(),
+                              b.getI64IntegerAttr(kSharedMemory));
+  return memref::ViewOp::create(b, loc, type, getWorkerMemory(), index(offset),
+                                ValueRange());
+}
+
 //===----------------------------------------------------------------------===//
 // The thread, its warp and its block
 //===----------------------------------------------------------------------===//
@@ -291,6 +342,41 @@ void ThreadBuilder::renewThread() {
 }
 
 void ThreadBuilder::synchronize() { NVVM::Barrier0Op::create(b, loc); }
+
+void ThreadBuilder::synchronizeWarp() {
+  NVVM::SyncWarpOp::create(b, loc, constantI32(-1));
+}
+
+Value ThreadBuilder::getAddress(Value memref, Value offset) {
+  return add(memref::ExtractAlignedPointerAsIndexOp::create(b, loc, memref),
+             offset);
+}
+
+void ThreadBuilder::copy(Value from, Value fromOffset, Value to, Value toOffset,
+                         int64_t bytes) {
+  copy(getAddress(from, fromOffset), to, toOffset, bytes);
+}
+void ThreadBuilder::copy(Value address, Value to, Value toOffset,
+                         int64_t bytes) {
+  auto toPointer = [&](Value at, unsigned space) -> Value {
+    Value number = arith::IndexCastOp::create(b, loc, b.getI64Type(), at);
+    return LLVM::IntToPtrOp::create(
+        b, loc, LLVM::LLVMPointerType::get(b.getContext(), space), number);
+  };
+  // Sixteen go past the cache of the processor, which four may not.
+  NVVM::CpAsyncOp::create(b, loc,
+                          toPointer(getAddress(to, toOffset), kSharedMemory),
+                          toPointer(address, kGlobalMemory), bytes,
+                          bytes == 16 ? NVVM::LoadCacheModifierKind::CG
+                                      : NVVM::LoadCacheModifierKind::CA,
+                          /*cpSize=*/Value());
+}
+void ThreadBuilder::commitCopies() {
+  NVVM::CpAsyncCommitGroupOp::create(b, loc);
+}
+void ThreadBuilder::waitForCopies(int64_t pending) {
+  NVVM::CpAsyncWaitGroupOp::create(b, loc, pending);
+}
 
 SmallVector<Value> ThreadBuilder::loop(Value from, Value to, Value step,
                                        ValueRange init, Body body) {

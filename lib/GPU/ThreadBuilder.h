@@ -19,19 +19,32 @@ inline constexpr int64_t kWarpLanes = 32;
 inline constexpr int64_t kWarps = kThreads / kWarpLanes;
 /// NVVM's address space of memory that a block's threads share.
 inline constexpr int64_t kSharedMemory = 3;
+/// And of what all blocks see.
+inline constexpr int64_t kGlobalMemory = 1;
 
-/// The memory of the worker that a block is, as a symbol.
-inline constexpr const char *kWorkerMemory = "tbq_shared_worker";
+/// The memory of the worker that a block is, which the launch brings, as a
+/// symbol; how much of it, as the module's attribute; where a function's own
+/// buffers end in it, as the function's.
+inline constexpr const char *kWorkerMemory = "tbq_shared_worker",
+                            *kLaunchedBytes = "tbq.shared_bytes",
+                            *kWorkerEnd = "tbq.worker_end";
+/// Of it, what all its users lie at.
+inline constexpr int64_t kScratchAlignment = 128;
+/// The most that any GPU gives to a block, and what is left of that to buffers
+/// of getShared, whose sizes are not known to who asks for scratch.
+inline constexpr int64_t kMostShared = 227 << 10, kDeclaredShared = 24 << 10;
 
 enum class Reduction { Sum, Maximum };
 
 class ThreadBuilder : public ScalarBuilder {
 public:
   /// For code where `b` stands, in a function.
-  ThreadBuilder(OpBuilder &b, Location loc)
-      : ScalarBuilder(b, loc),
-        module(
-            b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>()) {
+  ThreadBuilder(OpBuilder &b, Location loc) : ScalarBuilder(b, loc) {
+    Operation *parent = b.getInsertionBlock()->getParentOp();
+    module = parent->getParentOfType<ModuleOp>();
+    function = dyn_cast<func::FuncOp>(parent);
+    if (!function)
+      function = parent->getParentOfType<func::FuncOp>();
   }
 
   // Scalars.
@@ -43,6 +56,7 @@ public:
   Value select(Value condition, Value x, Value y);
   Value exclusiveOr(Value x, Value y);
   Value toI32(Value index);
+  Value toIndex(Value i32); // without a sign
   Value bitcast(Value x, Type type);
 
   Value fma(Value x, Value y, Value z); // x * y + z, rounded once
@@ -90,6 +104,8 @@ public:
   void storeVector(ValueRange scalars, Value memref, ValueRange indices);
   /// Four bytes, the low ones of four i32, at an index that four divides.
   void storeBytes(ValueRange words, Value memref, ValueRange indices);
+  /// The same the other way, at a byte offset.
+  void storeBytesOf(ValueRange scalars, Value bytes, Value offset);
   Value extract(Value vector, int64_t position);
   /// A u32.
   Value loadIndex(Value bytes, Value offset);
@@ -109,6 +125,20 @@ public:
   void renewThread();
   /// Threads of a block wait for each other, and see what each has written.
   void synchronize();
+  void synchronizeWarp(); // the same of a warp's lanes
+
+  /// Copies 16 or 4 bytes, at byte offsets that they divide, to memory that the
+  /// block shares, behind the thread's back: they are there when it has waited.
+  void copy(Value from, Value fromOffset, Value to, Value toOffset,
+            int64_t bytes);
+  /// The same from an address, as an index.
+  void copy(Value address, Value to, Value toOffset, int64_t bytes);
+  /// The address of a byte of a buffer.
+  Value getAddress(Value memref, Value offset);
+  /// The copies since the last call are a group, be they none.
+  void commitCopies();
+  /// Until all the thread's groups but the last `pending` are there.
+  void waitForCopies(int64_t pending);
 
   // Control flow.
   using Body = llvm::function_ref<SmallVector<Value>(Value, ValueRange)>;
@@ -135,11 +165,22 @@ public:
   Value combine(Reduction reduction, Value x, Value y);
   /// A buffer of `floats` that the block's threads share, one for each name.
   Value getShared(StringRef name, int64_t floats);
+  /// All that the launch brings.
+  Value getWorkerMemory();
+  /// `bytes` of that behind the function's own buffers, at a multiple of
+  /// kScratchAlignment: the same for all that ask in one function, each of
+  /// which must meet the block's threads before and behind its use.
+  Value getScratch(int64_t bytes);
+  /// The most that may be asked for, where a block may share `most`.
+  int64_t countScratch(int64_t most);
 
 private:
+  int64_t getScratchOffset();
+
   /// A loop that is being built has no parent to ask.
   ModuleOp module;
-  Value renewed; // the thread's number; null: it may be asked for
+  Value renewed;         // the thread's number; null: it may be asked for
+  func::FuncOp function; // null: of another dialect
 };
 
 /// Runs `body` with the token and column of every element that the op's range

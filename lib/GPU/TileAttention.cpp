@@ -36,8 +36,11 @@ TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
 Value TileAttention::getShared() {
   if (tokens == 1)
     return t.getShared("attention_token", getStatistics() + 2 * kWarps);
-  return t.getShared("attention_tile",
-                     getStatistics() + (2 + 1) * kWarps * tokens);
+  int64_t words = getStatistics() + (2 + 1) * kWarps * tokens;
+  auto type = MemRefType::get({words}, t.b.getF32Type(), AffineMap(),
+                              t.b.getI64IntegerAttr(kSharedMemory));
+  return memref::ViewOp::create(t.b, t.loc, type, t.getScratch(4 * words),
+                                t.index(0), ValueRange());
 }
 
 SmallVector<Value> TileAttention::loadWords(Value memory, Value at,

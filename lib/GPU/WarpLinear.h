@@ -18,11 +18,12 @@ namespace mlir::tbq {
 /// One of a tile's sums that a lane holds, of a row counted from the tile's
 /// first and a token from the first of those that the tile meets at once. Lanes
 /// may hold the same: `stores` says which one writes it (null: this one).
-/// `residual`: what is added to it, where it has been loaded. `number`: of the
-/// tile, of those that a warp has at once.
+/// `residual`, `scale`: what comes to it, where they have been loaded.
+/// `number`: of the tile, of those that a warp has at once.
 struct LaneSum {
   Value sum, row, token, stores, residual = Value();
   int64_t number = 0;
+  Value scale = Value();
 };
 
 class WarpLinear {
@@ -56,9 +57,13 @@ protected:
   /// whether it exists (null: it does).
   std::pair<Value, Value> getNumber(const Rounds &rounds, Value share,
                                     Value round, int64_t i);
+  /// How many of a share's round exist, or fewer than none.
+  Value countExisting(const Rounds &rounds, Value share, Value round);
   /// What follows the last piece of a tile.
   void finishTile(MutableArrayRef<LaneSum> sums, Value tile, Value active,
                   Value share, Value token);
+
+  void store(const LaneSum &result, Value tile, Value token);
 
   /// Byte offset of a tile.
   Value getTileOffset(Value tile);
@@ -95,7 +100,6 @@ protected:
 private:
   void generateTile(Value tile, Value end, Value share, Value token);
   void combineWarps(MutableArrayRef<LaneSum> sums, Value share);
-  void store(const LaneSum &result, Value tile, Value token);
   void storeIn(PackedLinearOp part, Value bytes, const LaneSum &result,
                Value tile, Value token, Value stores);
   void storeGated(ArrayRef<LaneSum> results, Value tile, Value token);

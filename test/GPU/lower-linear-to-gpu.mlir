@@ -2,46 +2,63 @@
 // One generator for every layout: tiles of eight rows, pieces, terms.
 
 // Decode, int8, ternary with a shift. 512 tiles are enough for two at once; eight
-// warps share them, each with two of their 16 groups, which it has loaded before
-// it multiplies, the first before the barrier that its input waits for: two
-// words of digits and a coefficient a term, of both tiles.
+// warps share them, each with two of their 16 groups, a round of 576 bytes a tile.
+// Its ring has four slots; all are asked for before the barrier that its input
+// waits for, behind the block's arrival.
 !ternary = !tbq.packed<4096x2048, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @decode_i8(
 func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x4096xf32>,
     %section: memref<4194304xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
   // CHECK-DAG: %[[MASK:.*]] = arith.constant 50529027 : i32
   // CHECK-DAG: %[[TWO:.*]] = arith.constant 2 : i32
-  // Of the first tiles, before anything that the input waits for.
+  // CHECK: tbq.barrier %{{.*}} {tbq.arrives}
   // CHECK: tbq.placed_weight
   // CHECK: tbq.packed_bytes
+  // CHECK: memref.view %{{.*}} : memref<232448xi8, 3> to memref<76800xi8, 3>
+  // Of the first tiles, before anything that the input waits for: 36 chunks each.
   // CHECK: %[[FIRST:.*]] = arith.addi %arg6, %{{.*}}
   // CHECK: %[[ANY:.*]] = arith.cmpi slt, %[[FIRST]], %arg7
-  // CHECK: %[[LOADED:.*]]:16 = scf.if %[[ANY]] -> (i32, i32, f16, f16, i32
-  // CHECK: vector.load %{{.*}} {alignment = 4 : i64} : memref<2359296xi8>, vector<4xi8>
-  // CHECK-COUNT-8: vector<4xi8> to vector<1xi32>
-  // CHECK-NOT: vector<4xi8> to vector<1xi32>
-  // CHECK: scf.yield %c0_i32
-  // CHECK: tbq.barrier
-  // CHECK: scf.for %[[FROM:.*]] = %arg6 to %{{.*}} step %c4 iter_args(%{{[a-z0-9]+}} = %[[LOADED]]#0,
+  // CHECK: scf.if %[[ANY]] {
+  // CHECK: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache =  cg
+  // CHECK: arith.cmpi slt, %{{.*}}, %c36
+  // CHECK: scf.if
+  // CHECK: nvvm.cp.async.shared.global
+  // CHECK-COUNT-2: nvvm.cp.async.shared.global
+  // CHECK: nvvm.cp.async.commit.group
+  // CHECK-COUNT-3: nvvm.cp.async.commit.group
+  // CHECK-NOT: nvvm.cp.async
+  // CHECK: tbq.barrier %{{.*}} {tbq.waits}
+  // CHECK: scf.for %[[FROM:.*]] = %arg6 to %{{.*}} step %c4 iter_args(%[[BEGIN:[a-z0-9]+]] = %c0_i32, %[[IS:[a-z0-9]+]] =
   // CHECK: %[[TILE:.*]] = arith.addi %[[FROM]], %{{.*}}
   // CHECK: %[[ACTIVE:.*]] = arith.cmpi slt, %[[TILE]], %arg7
+  // What comes four and then five tiles of the warp further.
+  // CHECK: %[[LATER:.*]] = arith.addi %[[TILE]], %c20
+  // CHECK: %[[ALSO:.*]] = arith.cmpi slt, %[[LATER]], %arg7
   // CHECK: %[[ROUNDS:.*]] = arith.select %[[ACTIVE]], %c1, %c0
-  // CHECK: scf.for %[[ROUND:.*]] = %c0 to %[[ROUNDS]] step %c1 iter_args(%[[WORD:[a-z0-9]+]] = %
-  // The next tile's are asked for while these are added.
-  // CHECK: %[[LAST:.*]] = arith.cmpi eq, %[[ROUND]], %c0
-  // CHECK: arith.select %[[LAST]], %{{.*}}, %[[TILE]]
-  // CHECK: scf.if
-  // CHECK-COUNT-8: vector<4xi8> to vector<1xi32>
+  // CHECK: scf.for %[[ROUND:.*]] = %c0 to %[[ROUNDS]] step %c1 iter_args(%[[SLOT:[a-z0-9]+]] = %[[BEGIN]], %[[EXISTS:[a-z0-9]+]] = %[[IS]], %[[ONE:[a-z0-9]+]] = %{{[a-z0-9]+}}, %[[OTHER:[a-z0-9]+]] =
+  // A round has come when three are left; the warp meets before it is read, and
+  // before its slot is another's.
+  // CHECK: nvvm.cp.async.wait.group 3
+  // CHECK: nvvm.bar.warp.sync
+  // CHECK: %[[WORD:.*]] = vector.extract %{{.*}}[0] : i32 from vector<1xi32>
+  // CHECK-COUNT-7: vector<4xi8> to vector<1xi32>
   // CHECK-NOT: vector<4xi8> to vector<1xi32>
+  // CHECK: nvvm.bar.warp.sync
+  // CHECK: scf.if %[[EXISTS]]
+  // CHECK: arith.index_cast %[[ONE]]
+  // CHECK-COUNT-2: nvvm.cp.async.shared.global
+  // CHECK: arith.index_cast %[[OTHER]]
+  // CHECK-COUNT-2: nvvm.cp.async.shared.global
+  // CHECK: nvvm.cp.async.commit.group
   // The lane's columns: 16 and, 64 further, another 16.
   // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x2048xi8>, vector<16xi8>
   // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x2048xi8>, vector<16xi8>
+  // CHECK: memref.load %arg1
   // CHECK: arith.andi %[[WORD]], %[[MASK]]
   // CHECK: %[[SHIFTED:.*]] = arith.shrui %[[WORD]], %[[TWO]]
   // CHECK: arith.andi %[[SHIFTED]], %[[MASK]]
   // CHECK: nvvm.mma.sync {{.*}} multiplicandAPtxType = #nvvm.mma_type<u8>, multiplicandBPtxType = #nvvm.mma_type<s8>, shape = #nvvm.shape<m = 16, n = 8, k = 32>
   // CHECK-COUNT-3: nvvm.mma.sync
-  // CHECK: memref.load %arg1
   // CHECK-COUNT-4: math.fma
   // CHECK-COUNT-4: nvvm.mma.sync
   // CHECK-NOT: nvvm.mma.sync
@@ -69,7 +86,8 @@ func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: mem
 // -----
 
 // Two planes of bits, 32 columns a word: of groups of 32, a lane has a quarter
-// of a word. i16: two digits of an activation, high and low, a product each.
+// of a word. i16: two digits of an activation, high and low, a product each, of
+// which the second begins with 256 times the first.
 !dual = !tbq.packed<64x64, digits [1, 1], terms [[1, 0, 0], [0, 1, 0]], group 32, tile 8>
 // CHECK-LABEL: func.func @decode_i16(
 func.func @decode_i16(%x: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
@@ -81,9 +99,12 @@ func.func @decode_i16(%x: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref
   // CHECK: vector<4xi8> to vector<1xi32>
   // CHECK: vector.load %arg0{{.*}} vector<8xi8>
   // CHECK: vector.load %arg1{{.*}} vector<8xi8>
-  // CHECK-COUNT-2: nvvm.mma.sync
+  // CHECK: nvvm.mma.sync
   // CHECK: arith.muli %{{.*}}, %[[HIGH]]
-  // CHECK-COUNT-2: nvvm.mma.sync
+  // CHECK: nvvm.mma.sync
+  // CHECK: nvvm.mma.sync
+  // CHECK: arith.muli %{{.*}}, %[[HIGH]]
+  // CHECK: nvvm.mma.sync
   // CHECK-NOT: nvvm.mma.sync
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !dual
   tbq.packed_linear %x, %w low(%low) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
@@ -203,8 +224,9 @@ func.func @decode_gated(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: m
     %up: memref<1x32xf32>, %y: memref<1x32xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   // CHECK: %[[GATE:.*]] = tbq.packed_bytes
   // CHECK: %[[UP:.*]] = tbq.packed_bytes
-  // CHECK: vector.load %[[GATE]]
-  // CHECK: vector.load %[[UP]]
+  // CHECK: memref.extract_aligned_pointer_as_index %[[GATE]]
+  // CHECK: memref.extract_aligned_pointer_as_index %[[UP]]
+  // CHECK: nvvm.cp.async.shared.global
   // CHECK: scf.for %{{.*}} = %arg8 to
   // CHECK: nvvm.mma.sync
   // CHECK-NOT: memref.store %{{.*}}, %arg3
@@ -223,6 +245,44 @@ func.func @decode_gated(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: m
     : (memref<1x128xi8>, !packed, memref<1x16xi32>, memref<1x16xf32>, memref<1x32xf32>, index, index, index) -> ()
   tbq.gated_activation %gate, %up unit 8 into(%y) count(%count) range(%begin, %end)
     : (memref<1x32xf32>, memref<1x32xf32>, memref<1x32xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
+// A ring is free from its last user on: what stands between barriers and uses none
+// is no reason to wait, as attention; of two linears behind one barrier the
+// second may not write over what the first has asked for.
+!packed = !tbq.packed<32x128, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+// CHECK-LABEL: func.func @decode_rings(
+func.func @decode_rings(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x32xf32>,
+    %z: memref<1x32xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  // CHECK: tbq.barrier {{.*}} {tbq.arrives}
+  // CHECK: nvvm.cp.async.shared.global
+  // CHECK: tbq.barrier {{.*}} {tbq.waits}
+  // CHECK: nvvm.mma.sync
+  // CHECK: nvvm.barrier0
+  // CHECK: nvvm.cp.async.shared.global
+  // CHECK: nvvm.mma.sync
+  // CHECK: tbq.barrier {{.*}} {tbq.arrives}
+  // CHECK: nvvm.cp.async.shared.global
+  // CHECK: tbq.barrier {{.*}} {tbq.waits}
+  // CHECK-NEXT: tbq.add
+  // CHECK: tbq.barrier %arg9
+  // CHECK-NOT: nvvm.cp.async.shared.global
+  // CHECK: nvvm.cp.async.wait.group
+  tbq.barrier %team
+  %one = tbq.placed_weight [0] in %section : memref<65536xi8> : !packed
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x128xi8>, !packed, memref<1x16xi32>, memref<1x16xf32>, memref<1x32xf32>, index, index, index) -> ()
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) residual(%y) into(%z) count(%count) range(%begin, %end)
+    : (memref<1x128xi8>, !packed, memref<1x16xi32>, memref<1x16xf32>, memref<1x32xf32>, memref<1x32xf32>, index, index, index) -> ()
+  tbq.barrier %team
+  tbq.add %z, %z into(%y) count(%count) range(%begin, %end)
+    : (memref<1x32xf32>, memref<1x32xf32>, memref<1x32xf32>, index, index, index) -> ()
+  tbq.barrier %team
+  tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) into(%z) count(%count) range(%begin, %end)
+    : (memref<1x128xi8>, !packed, memref<1x16xi32>, memref<1x16xf32>, memref<1x32xf32>, index, index, index) -> ()
   return
 }
 
@@ -317,9 +377,9 @@ func.func @prefill_of_four(%x: memref<4x64xi8>, %sums: memref<4x16xi32>, %scale:
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   // CHECK: %[[AT:.*]] = arith.minsi %{{.*}}, %c3
   // CHECK: vector.load %arg0[%[[AT]],
-  // CHECK: nvvm.mma.sync
   // CHECK: %[[OWN:.*]] = arith.minsi %{{.*}}, %c3
   // CHECK: memref.load %arg1[%[[OWN]],
+  // CHECK: nvvm.mma.sync
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
     : (memref<4x64xi8>, !ternary, memref<4x16xi32>, memref<4x16xf32>, memref<4x16xf32>, index, index, index) -> ()

@@ -1,17 +1,19 @@
 // RUN: tbq-opt %s --tbq-lower-step-to-gpu --canonicalize --cse --split-input-file --verify-diagnostics | FileCheck %s
 // What a thread does of the ops that are no linears.
 
-// Element by element: unit and element of the thread, 512 apart.
+// Element by element: unit and four elements of the thread, 512 fours apart.
 // CHECK-LABEL: func.func @add(
 func.func @add(%a: memref<4x64xf32>, %b: memref<4x64xf32>, %c: memref<4x64xf32>, %count: index, %begin: index, %end: index) {
-  // CHECK: %[[FROM:.*]] = arith.muli %arg4, %c16
+  // CHECK: %[[FROM:.*]] = arith.muli %arg4, %c4
   // CHECK: nvvm.read.ptx.sreg.tid.x
   // CHECK: %[[FIRST:.*]] = arith.addi %[[FROM]], %{{.*}}
   // CHECK: scf.for %[[I:.*]] = %[[FIRST]] to %{{.*}} step %c512 {
-  // CHECK: %[[TOKEN:.*]] = arith.divui %[[I]], %c64
-  // CHECK: %[[COLUMN:.*]] = arith.remui %[[I]], %c64
-  // CHECK: memref.load %arg0[%[[TOKEN]], %[[COLUMN]]]
-  // CHECK: memref.store %{{.*}}, %arg2[%[[TOKEN]], %[[COLUMN]]]
+  // CHECK: %[[TOKEN:.*]] = arith.divui %[[I]], %c16
+  // CHECK: %[[FOUR:.*]] = arith.remui %[[I]], %c16
+  // CHECK: %[[COLUMN:.*]] = arith.muli %[[FOUR]], %c4
+  // CHECK: vector.load %arg0[%[[TOKEN]], %[[COLUMN]]] {alignment = 16 : i64} : memref<4x64xf32>, vector<4xf32>
+  // CHECK-COUNT-4: arith.addf
+  // CHECK: vector.store %{{.*}}, %arg2[%[[TOKEN]], %[[COLUMN]]] {alignment = 16 : i64}
   // CHECK: nvvm.barrier0
   // CHECK-NEXT: return
   tbq.add %a, %b into(%c) count(%count) range(%begin, %end)
@@ -24,12 +26,12 @@ func.func @add(%a: memref<4x64xf32>, %b: memref<4x64xf32>, %c: memref<4x64xf32>,
 // A unit has as many columns as the op says.
 // CHECK-LABEL: func.func @gate(
 func.func @gate(%a: memref<1x64xf32>, %b: memref<1x64xf32>, %c: memref<1x64xf32>, %count: index, %begin: index, %end: index) {
-  // CHECK: %[[FROM:.*]] = arith.muli %arg4, %c4
-  // CHECK: %[[TO:.*]] = arith.muli %arg5, %c4
+  // CHECK: %[[FROM:.*]] = arith.muli %arg4, %c2
+  // CHECK: %[[TO:.*]] = arith.muli %arg5, %c2
   // CHECK: scf.for %[[I:.*]] = %{{.*}} to %[[TO]] step %c512 {
-  // CHECK: arith.remui %[[I]], %c64
+  // CHECK: arith.remui %[[I]], %c16
   // CHECK: nvvm.barrier0
-  tbq.gated_activation %a, %b unit 4 into(%c) count(%count) range(%begin, %end)
+  tbq.gated_activation %a, %b unit 8 into(%c) count(%count) range(%begin, %end)
     : (memref<1x64xf32>, memref<1x64xf32>, memref<1x64xf32>, index, index, index) -> ()
   return
 }
@@ -421,8 +423,8 @@ func.func private @rotated_apart(%q: memref<1x64xf32>, %cache: memref<32768xi8>,
   // CHECK: nvvm.shfl.sync idx %{{.*}}, %[[NUMBER]],
   // CHECK: %[[QS:.*]] = memref.alloca() : memref<1x64xf32>
   %qs = memref.alloca() : memref<1x64xf32>
-  // CHECK: memref.store %{{.*}}, %[[QS]]
-  // CHECK: memref.store %{{.*}}, %arg11
+  // CHECK: vector.store %{{.*}}, %[[QS]]
+  // CHECK: vector.store %{{.*}}, %arg11
   // CHECK: scf.for
   // CHECK: vector.store %{{.*}}, %arg1
   // CHECK: nvvm.shfl.sync idx %{{.*}}, %[[NUMBER]],
@@ -447,9 +449,10 @@ func.func private @rotated_apart(%q: memref<1x64xf32>, %cache: memref<32768xi8>,
 
 // CHECK-LABEL: func.func @relu(
 func.func @relu(%x: memref<1x16xf32>, %y: memref<1x16xf32>, %count: index, %begin: index, %end: index) {
-  // CHECK: %[[X:.*]] = memref.load %arg0
+  // CHECK: %[[FOUR:.*]] = vector.load %arg0
+  // CHECK: %[[X:.*]] = vector.extract %[[FOUR]][0]
   // CHECK: arith.cmpf olt, %[[X]], %{{.*}}
-  // CHECK: memref.store %{{.*}}, %arg1
+  // CHECK: vector.store %{{.*}}, %arg1
   tbq.activation %x relu into(%y) count(%count) range(%begin, %end)
     : (memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
   return

@@ -91,7 +91,7 @@ func.func @own_key(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index
 // Between barriers blocks deal heads of sixteen tokens among them, the last
 // tokens first. Each key is loaded once for all of them.
 !cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16, tiled>
-// CHECK: memref.global "private" @tbq_shared_attention_tile : memref<8960xf32, 3>
+// CHECK: tbq.shared_bytes = 35840
 // CHECK-LABEL: func.func @tile(
 func.func @tile(%q: memref<32x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<32x64xf32>,
     %count: index, %begin: index, %end: index, %team: !tbq.team) {

@@ -58,7 +58,7 @@ def withVectors(text):
 def forThisMachine(text):
     """The kernels as functions of any processor, NVVM's intrinsics as functions of the emulator."""
     text = re.sub(r"^target (triple|datalayout).*\n", "", text, flags=re.M)
-    text = text.replace("ptx_kernel ", "")
+    text = text.replace("ptx_kernel ", "").replace(" immarg", "")
     text = re.sub(r"@llvm\.nvvm\.([A-Za-z0-9_.]+)",
                   lambda match: "@nvvm_" + match.group(1).replace(".", "_"), text)
     text = re.sub(r'"(target-cpu|target-features|nvvm\.[a-z]+)"(="[^"]*")?', "", text)
@@ -67,7 +67,7 @@ def forThisMachine(text):
     text = re.sub(r"= addrspacecast ptr ([@%][\w.]+) to ptr", r"= getelementptr i8, ptr \1, i64 0", text)
     # What a launch brings: as much as any kernel may ask for.
     text = re.sub(r"@tbq_shared_worker = external (local_unnamed_addr )?global \[0 x i8\]",
-                  "@tbq_shared_worker = internal global [101376 x i8] zeroinitializer", text)
+                  "@tbq_shared_worker = internal global [232448 x i8] zeroinitializer", text)
     return withVectors(withoutCasts(text))
 
 

@@ -33,6 +33,20 @@ def test_computes_what_the_cpu_does(name, activations, model_directory, compile_
     gpu_steps.check(found, expected, activations, measure)
 
 
+@pytest.mark.parametrize("name, activations", [("stored-many-tiles", "i8"), ("tinytales", "i16"), ("opt", "f32"),
+                                               ("stored-odd-salient-g64", "i8")])
+def test_late_blocks(name, activations, model_directory, compile_model, logits_of, monkeypatch):
+    """Blocks that come to barriers and go on at random times compute what one block computes."""
+    directory, flags = model_directory(name), (f"--activations={activations}", "--target=cuda")
+    ids = [(11 * i) % 60 + 1 for i in range(150)]
+    monkeypatch.setenv("TBQ_CUDA_BLOCKS", "1")
+    expected = logits_of(compile_model(directory, *flags), ids)
+    monkeypatch.delenv("TBQ_CUDA_BLOCKS")
+    artifact = compile_model(directory, *flags, "--delay-blocks")
+    for chunk in [64, 1, 64, 1]:
+        assert logits_of(artifact, ids, chunk=chunk).tobytes() == expected.tobytes()
+
+
 @pytest.mark.parametrize("name", ["tinytales", "tinystories"] + ["smollm2"] * LONG)
 def test_writes_the_same_text(name, model_directory, compile_model):
     directory = model_directory(name)

@@ -3,6 +3,7 @@
 call (gpu/FakeDriver.c): one line that names the call, exit code 1, and nothing left taken.
 """
 
+import json
 import os
 import subprocess
 
@@ -32,6 +33,12 @@ def driver(tmp_path_factory):
 def run(artifact, library, **environment):
     return runTool("tbq-logits", artifact, "--tokens", "5 9 7", "--chunk", "2", "--hash",
                    env={**os.environ, "TBQ_LIBCUDA": str(library), **environment})
+
+
+def test_any_processor_may_run_it(artifact):
+    """The artifact asks its host for what every processor of this architecture has."""
+    manifest = json.loads(runTool("tbq-inspect", artifact, "--json").stdout)
+    assert manifest["target"]["cpu"] in ("x86-64", "generic")
 
 
 def test_runs_with_a_driver(artifact, driver):
@@ -100,6 +107,19 @@ def test_an_unfit_gpu(artifact, driver, environment, said):
     result = run(artifact, driver, **{environment: "1"})
     assert result.returncode == 1 and said in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("blocks", ["1", "2", "3"])
+def test_fewer_blocks(artifact, driver, blocks):
+    result = run(artifact, driver, TBQ_CUDA_BLOCKS=blocks)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("blocks", ["0", "4", "-1", "1.5", "", "one"])
+def test_a_number_of_blocks_that_cannot_be(artifact, driver, blocks):
+    result = run(artifact, driver, TBQ_CUDA_BLOCKS=blocks)
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert f"TBQ_CUDA_BLOCKS: must be 1 to the GPU's 3 processors (got '{blocks}')" in result.stderr
 
 
 def test_no_driver(artifact, tmp_path):

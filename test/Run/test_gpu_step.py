@@ -81,6 +81,34 @@ def test_attention_is_of_products(model_directory):
         assert len(loads) >= blocks * 4 * (1 + 1)
 
 
+# Tiles of 128 rows and 128 tokens, the last ones not full, or of fewer; more than one a block; with
+# digits of activations by two; of pieces that are shared by ranges and of groups that have several.
+@pytest.mark.parametrize("name, activations, chunk, count",
+                         [("stored-many-tiles", "i8", 384, 140), ("stored-many-tiles", "i16", 128, 70),
+                          ("stored-ternary-row", "i8", 32, 37), ("stored-dual-binary-g64", "i16", 24, 30),
+                          ("stored-int8-g32", "i8", 64, 21)])
+def test_blocks_divide_tokens(name, activations, chunk, count, model_directory, compile_model, logits_of, emulated,
+                              measure):
+    ids = [(7 * i) % 60 + 1 for i in range(count)]
+    directory, flag = model_directory(name), f"--activations={activations}"
+    expected = logits_of(compile_model(directory, flag), ids)
+    artifact = emulated(directory, flag, f"--prefill-chunk={chunk}")
+    found = logits_of(artifact, ids)
+    assert logits_of(artifact, ids, chunk=1).tobytes() == found.tobytes()
+    gpu_steps.check(found, expected, activations, measure)
+
+
+@pytest.mark.parametrize("name", ["wide-tied"] + ["wide-untied"] * LONG)
+def test_groups_of_several_pieces(name, model_directory, compile_model, logits_of, emulated, measure):
+    """Rows of 272 and 520 columns: the coefficients that lie behind a group come with each of its pieces."""
+    directory, flags = model_directory(name), ("--quantize=ternary:row", "--activations=i16")
+    expected = logits_of(compile_model(directory, *flags), IDS)
+    artifact = emulated(directory, *flags)
+    found = logits_of(artifact, IDS)
+    assert logits_of(artifact, IDS, chunk=1).tobytes() == found.tobytes()
+    gpu_steps.check(found, expected, "i16", measure)
+
+
 def test_phases_are_timed(model_directory, emulated):
     """Of a token's step, a layer's first, and together as long as it takes; in other artifacts none is."""
     directory = model_directory("stored-ternary-g128")

@@ -27,12 +27,15 @@ def test_runs_with_random_weights(activations, model_directory, compile_model):
     flag = f"--activations={activations}"
     shapes, whole = compile_model(directory, SHAPES, flag), compile_model(directory, flag)
     assert shapes.stat().st_size < whole.stat().st_size / 3
-    found, expected = bench(shapes, "--random-weights"), bench(whole)
-    assert found.keys() == expected.keys()
-    for name, row in found.items():
-        assert row["model"]["weights_bytes"] == expected[name]["model"]["weights_bytes"]
+    # In turn, the best of three: others may keep the machine busy meanwhile.
+    runs = [(bench(shapes, "--random-weights"), bench(whole)) for _ in range(3)]
+    assert all(run.keys() == runs[0][0].keys() for pair in runs for run in pair)
+    for name in runs[0][0]:
+        weights = {run[name]["model"]["weights_bytes"] for pair in runs for run in pair}
+        assert len(weights) == 1
+        found, expected = (max(run[name]["tokens_per_second"] for run in ofOne) for ofOne in zip(*runs))
         # Infinities or denormal numbers would be ten times as slow.
-        assert row["tokens_per_second"] > expected[name]["tokens_per_second"] / 5
+        assert found > expected / 5
 
 
 def test_on_a_gpu(model_directory, compile_model, tmp_path):

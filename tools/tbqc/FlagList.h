@@ -92,7 +92,7 @@ struct Flags {
   Number chunk{
       "prefill-chunk",
       llvm::cl::desc("tokens of a prefill step (default: what the table of "
-                     "the CPU's family says; 64 on a GPU)"),
+                     "the CPU's family says; 512 on a GPU)"),
       llvm::cl::cat(all)};
   Text tuning{"tuning",
               llvm::cl::desc("a table of the CPU's family, as --tune writes it "
@@ -161,6 +161,11 @@ struct Flags {
       llvm::cl::desc(
           "with --target=cuda, an artifact that notes when blocks come to "
           "each barrier and go on, for tbq-bench (default: no)"),
+      llvm::cl::cat(all)};
+  Switch delayBlocks{
+      "delay-blocks",
+      llvm::cl::desc("with --target=cuda, an artifact whose blocks come late "
+                     "to barriers at random, to test with (default: no)"),
       llvm::cl::cat(all)};
   Text remarks{
       "remarks", llvm::cl::ValueOptional,

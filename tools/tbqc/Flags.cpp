@@ -64,7 +64,8 @@ Status Flags::setTarget(CompileOptions &options) const {
     return makeError("--tuning", "", "is for --target=cpu");
   if (cuda)
     options.target.device = gpuArch;
-  for (const cl::Option *flag : Options{&gpuArch, &ptxas, &timePhases})
+  for (const cl::Option *flag :
+       Options{&gpuArch, &ptxas, &timePhases, &delayBlocks})
     if (!cuda && flag->getNumOccurrences())
       return makeError("--" + flag->ArgStr.str(), "",
                        "has no effect without --target=cuda");
@@ -120,7 +121,8 @@ Status Flags::setStages(CompileOptions &options) const {
       {&quantize, Stage::Graph},  {&policy, Stage::Graph},
       {&embedding, Stage::Graph}, {&saveQuantized, Stage::Graph},
       {&chunk, Stage::Pack},      {&dumpTensors, Stage::Lower},
-      {&tuning, Stage::CPU},      {&timePhases, Stage::Lower}};
+      {&tuning, Stage::CPU},      {&timePhases, Stage::Lower},
+      {&delayBlocks, Stage::GPU}};
   for (auto [flag, stage] : used)
     if (flag->getNumOccurrences() && options.startAfter >= stage)
       return makeError("--" + flag->ArgStr.str(), "",
@@ -195,6 +197,7 @@ Status Flags::toOptions(CompileOptions &options) const {
   options.verbose = verbose;
   options.observe = dumpTensors;
   options.timePhases = timePhases;
+  options.delayBlocks = delayBlocks;
   options.assembler = ptxas;
   if (remarks.getNumOccurrences())
     options.remarks = remarks.empty() ? ".*" : remarks.getValue();

@@ -5,7 +5,9 @@
 // compiled for the host as a shared object whose NVVM intrinsics are the
 // functions below. A launch runs beside the caller, as on a GPU.
 // Holds: a warp's lanes meet at every shuffle and product and a block's threads
-// at every barrier; a lane that is missing there ends the program.
+// at every barrier; a lane that is missing there ends the program. What a
+// thread copies ahead is there when it has waited, and until then nothing that
+// anyone can use.
 #include "format/DeviceAbi.h"
 #include "format/Float16.h"
 
@@ -16,6 +18,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <dlfcn.h>
 #include <emmintrin.h>
 #include <thread>
@@ -32,6 +35,7 @@ enum class State {
   Shuffling,
   Multiplying,
   MultiplyingHalves,
+  Meeting,
   AtBarrier,
   Done
 };
@@ -48,6 +52,13 @@ struct HalfProduct {
   float sums[4];
 };
 
+/// What cp.async promises: bytes that are there when the thread has waited.
+struct Copy {
+  uint8_t *to;
+  const uint8_t *from;
+  size_t bytes;
+};
+
 struct Fiber {
   ucontext_t beginning;
   jmp_buf place; // where it waits, once it has begun
@@ -58,6 +69,8 @@ struct Fiber {
   int source;
   Product product;
   HalfProduct halves;
+  std::vector<Copy> open;                // since the last group
+  std::deque<std::vector<Copy>> pending; // groups, the oldest first
 };
 
 Fiber fibers[threads];
@@ -180,6 +193,16 @@ bool finishHalves(int warp) {
   return true;
 }
 
+/// The same where they meet and nothing else.
+bool finishMeeting(int warp) {
+  Fiber *first = fibers + warp * lanes;
+  if (!allLanes(first, State::Meeting))
+    return false;
+  for (int lane = 0; lane < lanes; ++lane)
+    first[lane].state = State::Ready;
+  return true;
+}
+
 bool finishBarrier() {
   for (const Fiber &fiber : fibers)
     if (fiber.state != State::AtBarrier)
@@ -187,6 +210,26 @@ bool finishBarrier() {
   for (Fiber &fiber : fibers)
     fiber.state = State::Ready;
   return true;
+}
+
+/// Nobody may leave copies behind that would come when others use the memory.
+void checkCopies() {
+  for (const Fiber &fiber : fibers) {
+    bool left = !fiber.open.empty();
+    for (const std::vector<Copy> &group : fiber.pending)
+      left |= !group.empty();
+    if (left)
+      fail("a thread ends with copies that it has not waited for");
+  }
+}
+
+/// Until then the bytes are nothing that anyone can use: floats no numbers.
+void copyLater(void *to, const void *from, size_t bytes) {
+  if (uintptr_t(to) % bytes || uintptr_t(from) % bytes)
+    fail("a copy at an address that its size does not divide");
+  std::memset(to, 0x7f, bytes);
+  fibers[current].open.push_back(
+      {static_cast<uint8_t *>(to), static_cast<const uint8_t *>(from), bytes});
 }
 
 void runBlock() {
@@ -200,6 +243,8 @@ void runBlock() {
     makecontext(&fiber.beginning, enter, 0);
     fiber.state = State::Ready;
     fiber.begun = false;
+    fiber.open.clear();
+    fiber.pending.clear();
   }
   for (;;) {
     bool moved = false, left = false;
@@ -211,9 +256,10 @@ void runBlock() {
       left |= fibers[current].state != State::Done;
     }
     if (!left)
-      return;
+      return checkCopies();
     for (int warp = 0; warp < threads / lanes; ++warp)
-      moved |= finishShuffle(warp) || finishProduct(warp) || finishHalves(warp);
+      moved |= finishShuffle(warp) || finishProduct(warp) ||
+               finishHalves(warp) || finishMeeting(warp);
     moved |= finishBarrier();
     if (!moved)
       fail("threads wait for each other at different places");
@@ -245,6 +291,29 @@ int64_t nvvm_read_ptx_sreg_clock64() {
   return std::chrono::steady_clock::now().time_since_epoch().count();
 }
 void nvvm_barrier_cta_sync_aligned_all(int32_t) { leave(State::AtBarrier); }
+void nvvm_bar_warp_sync(int32_t mask) {
+  if (mask != -1)
+    fail("a part of a warp meets");
+  leave(State::Meeting);
+}
+void nvvm_cp_async_cg_shared_global_16(void *to, const void *from) {
+  copyLater(to, from, 16);
+}
+void nvvm_cp_async_ca_shared_global_4(void *to, const void *from) {
+  copyLater(to, from, 4);
+}
+void nvvm_cp_async_commit_group() {
+  Fiber &fiber = fibers[current];
+  fiber.pending.push_back(std::move(fiber.open));
+  fiber.open.clear();
+}
+/// As late as may be, so that a wait too few is seen.
+void nvvm_cp_async_wait_group(int32_t left) {
+  std::deque<std::vector<Copy>> &pending = fibers[current].pending;
+  for (; int32_t(pending.size()) > left; pending.pop_front())
+    for (const Copy &copy : pending.front())
+      std::memcpy(copy.to, copy.from, copy.bytes);
+}
 int32_t nvvm_shfl_sync_bfly_i32(int32_t mask, int32_t value, int32_t distance,
                                 int32_t) {
   return int32_t(shuffle(mask, value, (current % lanes) ^ distance));

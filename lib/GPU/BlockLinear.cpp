@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Tiles of rows and tokens that blocks divide, and the sums of one. What
+// becomes of a stage: BlockStages.cpp. See BlockLinear.h.
+
+#include "BlockLinear.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+/// Stages that are enough to wait for none, a power of two, and pieces of a
+/// round.
+static constexpr int64_t kStages = 4, kOfRound = 2;
+/// Tokens that are worth a block's tile.
+static constexpr int64_t kFewest = 16;
+
+/// The shapes there are: of a warp, at most what its lanes have registers for.
+static constexpr BlockShape kShapes[] = {
+    {4, 32, 4}, {4, 32, 8}, {4, 32, 2}, {4, 16, 4},
+    {2, 32, 4}, {2, 16, 4}, {2, 16, 8}, {2, 8, 4},
+};
+
+//===----------------------------------------------------------------------===//
+// Tiles that are dealt
+//===----------------------------------------------------------------------===//
+
+void DealtTiles::meet(Operation *op) {
+  Operation *barrier = op;
+  while (barrier && !isa<BarrierOp>(barrier))
+    barrier = barrier->getPrevNode();
+  if (!barrier)
+    barrier = op->getParentOp();
+  if (barrier != since)
+    linears.clear();
+  since = barrier;
+}
+
+void DealtTiles::add(PackedLinearOp op, const BlockShape &shape) {
+  int64_t tiles = op.getWeight().getType().getLayout().getNumTiles();
+  linears.push_back({int64_t(llvm::divideCeil(tiles, shape.getTiles())),
+                     {op.getCount(), shape.getTokens()}});
+}
+
+static Value multiply(ThreadBuilder &t, int64_t ofRows, Value count,
+                      int64_t tokens) {
+  return t.mul(t.div(t.add(count, tokens - 1), tokens), ofRows);
+}
+
+Value DealtTiles::count(ThreadBuilder &t) const {
+  Value sum = t.index(0);
+  for (const auto &[ofRows, tokens] : linears)
+    sum = t.add(sum, multiply(t, ofRows, tokens.first, tokens.second));
+  return sum;
+}
+
+Value DealtTiles::count(ThreadBuilder &t, PackedLinearOp op,
+                        const BlockShape &shape) {
+  DealtTiles one;
+  one.add(op, shape);
+  return one.count(t);
+}
+
+//===----------------------------------------------------------------------===//
+// The shape
+//===----------------------------------------------------------------------===//
+
+/// The function's team; null: it has none.
+static Value findTeam(Operation *op) {
+  for (Value argument : op->getParentOfType<func::FuncOp>().getArguments())
+    if (isa<TeamType>(argument.getType()))
+      return argument;
+  return nullptr;
+}
+
+BlockLinear::BlockLinear(PackedLinearOp op, OpBuilder &b, int64_t units,
+                         int64_t blocks, int64_t sharedBytes)
+    : DigitLinear({{op}}, b, units, blocks),
+      rows(cast<MemRefType>(input.getType()).getDimSize(0)),
+      ofRound(pieces % (kOfRound * shares) ? 1 : kOfRound) {
+  if (integer && !layout.getSalient() && !geometry.masked && rows >= kFewest &&
+      findTeam(op))
+    chooseShape(blocks, sharedBytes);
+}
+
+/// The shape whose last block is done first: by the instructions that a warp
+/// issues for a piece, as it unpacks digits and adds products.
+void BlockLinear::chooseShape(int64_t blocks, int64_t sharedBytes) {
+  int64_t least = 0;
+  for (BlockShape each : kShapes) {
+    int64_t room = t.countScratch(sharedBytes) - countKept(each);
+    each.rounds = std::min(kStages, room / countStage(each)) / ofRound;
+    if (each.rounds < 2)
+      continue;
+    int64_t count = llvm::divideCeil(layout.getNumTiles(), each.getTiles()) *
+                    llvm::divideCeil(rows, each.getTokens());
+    int64_t products = each.tokens / kProductTokens;
+    int64_t cost = llvm::divideCeil(count, blocks) *
+                   (24 + 18 * each.tiles + products * (9 + 8 * each.tiles));
+    if (least && cost >= least)
+      continue;
+    least = cost;
+    shape = each;
+  }
+  tiles = shape.tiles;
+  tokens = shape.tokens;
+}
+
+BlockLinear::Place BlockLinear::getPlace(Value index) {
+  int64_t ofRows = llvm::divideCeil(layout.getNumTiles(), shape.getTiles());
+  return {t.mul(t.rem(index, ofRows), shape.getTiles()),
+          t.mul(t.div(index, ofRows), shape.getTokens())};
+}
+
+//===----------------------------------------------------------------------===//
+// A block's tiles
+//===----------------------------------------------------------------------===//
+
+void BlockLinear::run(const DealtTiles &dealt) {
+  Type index = t.b.getIndexType();
+  Value team = findTeam(op);
+  Value worker = WorkerOp::create(t.b, t.loc, index, team);
+  Value workers = WorkersOp::create(t.b, t.loc, index, team);
+  auto rem = [&](Value x) -> Value {
+    return arith::RemUIOp::create(t.b, t.loc, x, workers);
+  };
+  // The first tile goes to the block behind the one that had the last.
+  Value first = rem(t.sub(t.add(worker, workers), rem(dealt.count(t))));
+  Value count = DealtTiles::count(t, op, shape);
+  bytes = getBytes(t, op.getWeight());
+  memory = t.getScratch(countStages() * countStage(shape) + countKept(shape));
+  t.ifThen(t.less(first, count), [&] { copyFirst(getPlace(first)); });
+  t.loop(first, count, workers, [&](Value index) {
+    Place place = getPlace(index);
+    SmallVector<Value> sums = addPieces(place);
+    // All have read the last pieces.
+    t.synchronize();
+    Value next = t.add(index, workers);
+    t.ifThen(t.less(next, count), [&] { copyFirst(getPlace(next)); });
+    storeSums(place, sums);
+  });
+}
+
+SmallVector<Value> BlockLinear::addPieces(const Place &place) {
+  if (shares == 1)
+    return addRange(place, t.index(0), t.index(pieces));
+  int64_t most = llvm::divideCeil(pieces, shares);
+  t.loop(t.index(0), t.index(shares), t.index(1), [&](Value range) {
+    Value from = t.min(t.mul(range, most), t.index(pieces));
+    Value to = t.min(t.add(from, most), t.index(pieces));
+    keep(range, addRange(place, from, to));
+  });
+  return getKept();
+}
+
+SmallVector<Value> BlockLinear::addRange(const Place &place, Value from,
+                                         Value to) {
+  auto forEachPiece =
+      [&](ValueRange init,
+          llvm::function_ref<void(Value, SmallVector<Value> &)> add) {
+        auto body = [&](Value number, ValueRange old) {
+          t.waitForCopies(shape.rounds - 2);
+          // These pieces are there for all, and all have read those before.
+          t.synchronize();
+          Value next = t.add(number, countStages() - ofRound);
+          t.ifThen(t.less(next, t.index(pieces)),
+                   [&] { copyRound(place, next); });
+          t.commitCopies();
+          SmallVector<Value> sums(old);
+          for (int64_t i = 0; i < ofRound; ++i)
+            add(t.add(number, i), sums);
+          return sums;
+        };
+        return t.loop(from, to, t.index(ofRound), init, body);
+      };
+  Value token = t.add(place.token, t.mul(tokenWarp(), shape.tokens));
+  SmallVector<Value> none(countWarpSums(), t.constant(0.0f));
+  SmallVector<Value> sums = t.ifElse(
+      t.less(token, op.getCount()),
+      [&] {
+        return forEachPiece(none, [&](Value number, SmallVector<Value> &sums) {
+          addPiece(number, sums);
+        });
+      },
+      [&](Type) { return t.constant(0.0f); });
+  // A warp without a token copies for the others.
+  t.ifThen(t.less(op.getCount(), t.add(token, 1)),
+           [&] { forEachPiece({}, [](Value, SmallVector<Value> &) {}); });
+  return sums;
+}
+
+/// The sums of the ranges so far, of this lane, four by four.
+static Value getKeptAt(ThreadBuilder &t, int64_t from, int64_t four) {
+  return t.add(t.mul(t.thread(), 16), from + four * 16 * kThreads);
+}
+
+void BlockLinear::keep(Value range, ArrayRef<Value> sums) {
+  Value isFirst = t.equal(range, 0);
+  SmallVector<Value> before = getKept();
+  int64_t from = countStages() * countStage(shape);
+  for (size_t i = 0; i < sums.size(); i += 4) {
+    SmallVector<Value> four;
+    for (size_t j = i; j < i + 4; ++j)
+      four.push_back(t.select(isFirst, sums[j], t.addf(before[j], sums[j])));
+    t.storeBytesOf(four, memory, getKeptAt(t, from, i / 4));
+  }
+}
+
+SmallVector<Value> BlockLinear::getKept() {
+  auto type = VectorType::get({4}, t.b.getF32Type());
+  int64_t from = countStages() * countStage(shape);
+  SmallVector<Value> sums;
+  for (int64_t four = 0; four < countWarpSums() / 4; ++four) {
+    Value held = t.loadBytes(memory, getKeptAt(t, from, four), type);
+    for (int64_t i = 0; i < 4; ++i)
+      sums.push_back(t.extract(held, i));
+  }
+  return sums;
+}
+
+void BlockLinear::storeSums(const Place &place, ArrayRef<Value> sums) {
+  Value tile = t.add(place.tile, t.mul(rowWarp(), shape.tiles));
+  Value token = t.add(place.token, t.mul(tokenWarp(), shape.tokens));
+  SmallVector<LaneSum> results = getLaneSums(sums, /*other=*/Value());
+  // All are asked for before the first is waited for, whoever will store.
+  Value lastToken = t.index(rows - 1), lastRow = t.index(layout.getRows() - 1);
+  for (LaneSum &each : results) {
+    Value at = t.min(t.add(token, each.token), lastToken);
+    if (Value scale = op.getActivationScale())
+      each.scale = t.load(scale, {at, t.index(0)});
+    Value row = t.add(t.mul(t.add(tile, each.number), kRows), each.row);
+    if (Value residual = op.getResidual())
+      each.residual = t.load(residual, {at, t.min(row, lastRow)});
+  }
+  for (const LaneSum &each : results)
+    store(each, tile, token);
+}
