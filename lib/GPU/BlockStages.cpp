@@ -23,7 +23,7 @@ static constexpr int64_t kSumBytes = 4; // i32
 int64_t BlockLinear::countStage(const BlockShape &shape) const {
   int64_t digits = (low ? 2 : 1) * shape.getTokens() * geometry.width;
   int64_t sums = layout.usesSums() ? shape.getTokens() * kSumBytes : 0;
-  return llvm::alignTo(digits + shape.getTiles() * getPieceBytes() + sums,
+  return llvm::alignTo(digits + shape.getTiles() * geometry.ofRing + sums,
                        kScratchAlignment);
 }
 
@@ -37,7 +37,7 @@ int64_t BlockLinear::getWeightOffset() const {
 }
 
 int64_t BlockLinear::getSumOffset() const {
-  return getWeightOffset() + shape.getTiles() * getPieceBytes();
+  return getWeightOffset() + shape.getTiles() * geometry.ofRing;
 }
 
 Value BlockLinear::getStage(Value piece) {
@@ -113,13 +113,13 @@ void BlockLinear::copyTokens(const Place &place, Value digits, Value column,
 
 void BlockLinear::copyWeights(const Place &place, const Piece &piece,
                               Value to) {
-  int64_t ofDigits = getDigitBytes() / kChunk;
-  int64_t ofTile = getPieceBytes() / kChunk;
+  int64_t ofDigits = geometry.bytes / kChunk;
+  int64_t ofTile = geometry.ofRing / kChunk;
   Value begin =
       t.add(t.mul(piece.group, layout.getGroupBytes(layout.getGroup())),
             layout.getGroupOffset(0));
   Value digits = getPlaceOffset(piece);
-  Value coefficients = t.sub(getCoefficientOffset(piece), getDigitBytes());
+  Value coefficients = t.sub(getCoefficientOffset(piece), geometry.bytes);
   deal(shape.getTiles() * ofTile, [&](Value number) {
     Value tile = t.add(place.tile, t.div(number, ofTile));
     if (layout.getNumTiles() % shape.getTiles())
@@ -152,11 +152,11 @@ void BlockLinear::copySums(const Place &place, const Piece &piece, Value to) {
 /// The warp's tiles.
 void BlockLinear::loadStaged(Piece &piece, Value stage) {
   Value first = t.add(t.add(stage, getWeightOffset()),
-                      t.mul(rowWarp(), shape.tiles * getPieceBytes()));
+                      t.mul(rowWarp(), shape.tiles * geometry.ofRing));
   for (int64_t number = 0; number < shape.tiles; ++number) {
-    Value begin = t.add(first, number * getPieceBytes());
+    Value begin = t.add(first, number * geometry.ofRing);
     piece.tiles.push_back(
-        loadTile(piece, {memory, begin, t.add(begin, getDigitBytes())}));
+        loadTile(piece, {memory, begin, t.add(begin, geometry.bytes)}));
   }
 }
 

@@ -36,6 +36,11 @@ PieceGeometry::PieceGeometry(LayoutAttr layout) {
   run = kSlice / 4 * slices;
   for (int64_t bits : layout.getDigits().take_front(layout.getNumDensePlanes()))
     run = std::min(run, 32 / bits);
+  bytes = perGroup == 1
+              ? layout.getCoefficientOffset(0, group)
+              : width / layout.getStepColumns() * layout.getStrideBytes();
+  ofRing = llvm::alignTo(bytes + layout.getNumGroupTerms() * kCoefficientBytes,
+                         kThreadBytes);
 }
 
 static LayoutAttr getLayout(PackedLinearOp op) {
@@ -61,20 +66,35 @@ int64_t DigitLinear::countUnits(const LinearGroup &alike, int64_t blocks) {
   return llvm::divideCeil(alike.countTiles(), tiles);
 }
 
+/// As many as lanes of a row, or as a lane has registers for, or as two slots
+/// of two tiles have room for, whatever else a block shares.
+static int64_t countLaneShares(PackedLinearOp op, int64_t sharedBytes) {
+  LayoutAttr layout = getLayout(op);
+  if (!DigitLinear::takesIntegers(op) || layout.getSalient())
+    return 1;
+  // A function's own buffers are 40 KB of 99 at most, and 96 of 227.
+  int64_t room = sharedBytes - kDeclaredShared - sharedBytes * 3 / 7;
+  int64_t ofShare = 2 * 2 * PieceGeometry(layout).ofRing;
+  int64_t shares = op.getLow() ? 2 : 4;
+  while (shares > 1 && shares * ofShare > std::min(room / kWarps, kRingBytes))
+    shares /= 2;
+  return shares;
+}
+
 DigitLinear::DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units,
-                         int64_t blocks)
-    : WarpLinear(linears, b,
-                 PieceGeometry(getLayout(linears.ops.front())).pieces,
-                 getTilesAtOnce(linears, blocks),
-                 takesIntegers(linears.ops.front()) &&
-                         !getLayout(linears.ops.front()).getSalient()
-                     ? kTokens
-                     : kFewTokens,
-                 units, blocks),
+                         int64_t blocks, int64_t sharedBytes)
+    : WarpLinear(
+          linears, b, PieceGeometry(getLayout(linears.ops.front())).pieces,
+          getTilesAtOnce(linears, blocks),
+          takesIntegers(linears.ops.front()) &&
+                  !getLayout(linears.ops.front()).getSalient()
+              ? kTokens
+              : kFewTokens,
+          units, blocks, countLaneShares(linears.ops.front(), sharedBytes)),
       geometry(layout), low(op.getLow()), integer(takesIntegers(op)) {}
 
-SmallVector<LaneSum> DigitLinear::sumPieces(Value tile, Value end, Value active,
-                                            Value share, Value token) {
+SmallVector<Value> DigitLinear::sumPieces(Value tile, Value end, Value active,
+                                          Value share, Value token) {
   Value other = hasOther(tile, end);
   SmallVector<Start> starts = getStarts(tile, other);
   SmallVector<Value> none(countSums(), t.constant(0.0f));
@@ -85,11 +105,20 @@ SmallVector<LaneSum> DigitLinear::sumPieces(Value tile, Value end, Value active,
         integer ? addProducts(piece, token, sums)
                 : addFloats(piece, token, sums);
       });
-
+  addQuarters(sums);
+  if (!layout.getSalient())
+    return sums;
   SmallVector<LaneSum> results = getLaneSums(sums, other);
-  if (layout.getSalient())
-    addSalient(tile, active, share, token, results);
-  return results;
+  addSalient(tile, active, share, token, results);
+  return llvm::map_to_vector(results,
+                             [](const LaneSum &each) { return each.sum; });
+}
+
+void DigitLinear::addQuarters(MutableArrayRef<Value> sums) {
+  if (integer)
+    return;
+  for (Value &sum : sums)
+    sum = t.reduceWarp(Reduction::Sum, sum, kLanesOfRow);
 }
 
 int64_t DigitLinear::getAhead() const {
@@ -127,8 +156,8 @@ SmallVector<LaneSum> DigitLinear::getLaneSums(ArrayRef<Value> sums,
   for (auto [i, sum] : llvm::enumerate(sums)) {
     if (!integer) {
       // A row's four lanes have all its sums; each stores every fourth.
-      results.push_back({t.reduceWarp(Reduction::Sum, sum, 4), row(),
-                         t.index(i), t.equal(quarter(), i % 4)});
+      results.push_back(
+          {sum, row(), t.index(i), t.equal(quarter(), i % kLanesOfRow)});
       continue;
     }
     int64_t number = i / ofTile % tiles;
@@ -158,11 +187,12 @@ Value DigitLinear::getStepOffset(int64_t plane, Value step) {
 }
 
 /// This lane's digits of a plane of a piece.
-SmallVector<Value> DigitLinear::loadWords(const Piece &piece,
-                                          const Source &source, int64_t plane) {
+void DigitLinear::loadWords(const Piece &piece, Value bytes, Value digits,
+                            Value lane, int64_t plane,
+                            MutableArrayRef<TilePiece> rows) {
   int64_t bits = layout.getDigits()[plane], covers = 32 / bits;
   int64_t run = geometry.run;
-  SmallVector<Value> words;
+  auto type = VectorType::get({int64_t(rows.size())}, t.b.getI32Type());
   for (int64_t from = 0; from < kSlice / 4 * geometry.slices; from += run) {
     Value column = t.add(t.mul(quarter(), run), 4 * from); // of the piece
     Value stored, offset = getStepOffset(plane, t.div(column, covers));
@@ -175,20 +205,38 @@ SmallVector<Value> DigitLinear::loadWords(const Piece &piece,
                       t.div(t.add(columns, stride - 1), stride));
       offset = t.select(stored, offset, t.index(0));
     }
-    Value word = t.extract(
-        t.loadBytes(source.bytes,
-                    t.add(t.add(source.digits, offset), t.mul(row(), 4)),
-                    VectorType::get({1}, t.b.getI32Type())),
-        0);
-    if (stored)
-      word = t.select(stored, word, t.constantI32(0));
-    if (run < covers) // the lane has a part of it
-      word = arith::ShRUIOp::create(
-          t.b, t.loc, word,
-          t.toI32(t.mul(t.div(t.rem(column, covers), 4), bits)));
-    words.push_back(word);
+    Value loaded = t.loadBytes(bytes, t.add(t.add(offset, lane), digits), type);
+    for (auto [i, each] : llvm::enumerate(rows)) {
+      Value word = t.extract(loaded, i);
+      if (stored)
+        word = t.select(stored, word, t.constantI32(0));
+      if (run < covers) // the lane has a part of it
+        word = arith::ShRUIOp::create(
+            t.b, t.loc, word,
+            t.toI32(t.mul(t.div(t.rem(column, covers), 4), bits)));
+      each.words[plane].push_back(word);
+    }
   }
-  return words;
+}
+
+void DigitLinear::loadWords(const Piece &piece, Value bytes, Value digits,
+                            Value lane, MutableArrayRef<TilePiece> rows) {
+  int64_t planes = layout.getNumDensePlanes();
+  for (TilePiece &each : rows)
+    each.words.resize(planes);
+  for (int64_t plane = 0; plane < planes; ++plane)
+    loadWords(piece, bytes, digits, lane, plane, rows);
+}
+
+void DigitLinear::loadCoefficients(Value bytes, Value from, Value lane,
+                                   MutableArrayRef<TilePiece> rows) {
+  auto type = VectorType::get({int64_t(rows.size())}, t.b.getF16Type());
+  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
+    Value loaded = t.loadBytes(
+        bytes, t.add(t.add(lane, from), term * kCoefficientBytes), type);
+    for (auto [i, each] : llvm::enumerate(rows))
+      each.coefficients.push_back(t.extract(loaded, i));
+  }
 }
 
 DigitLinear::Piece DigitLinear::getPiece(Value number) {
@@ -241,14 +289,7 @@ Value DigitLinear::getCoefficientOffset(const Piece &piece) {
 DigitLinear::TilePiece DigitLinear::loadTile(const Piece &piece,
                                              const Source &source) {
   TilePiece tile;
-  for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
-    tile.words.push_back(loadWords(piece, source, plane));
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
-    tile.coefficients.push_back(t.extract(
-        t.loadBytes(source.bytes,
-                    t.add(t.add(source.coefficients, term * kCoefficientBytes),
-                          t.mul(row(), 2)),
-                    VectorType::get({1}, t.b.getF16Type())),
-        0));
+  loadWords(piece, source.bytes, source.digits, t.mul(row(), 4), tile);
+  loadCoefficients(source.bytes, source.coefficients, t.mul(row(), 2), tile);
   return tile;
 }

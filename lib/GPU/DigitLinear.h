@@ -6,7 +6,9 @@
 // columns, and token r's; of the products, what belongs to row r and tokens 2 q
 // and 2 q + 1. Which columns a quarter is does not matter to a sum: those that
 // the lane's words hold. With float activations a lane multiplies its digits
-// itself, and the four lanes of a row are added up when the tile is done.
+// itself, and the four lanes of a row are added up when the tile is done. Of
+// one token, each of a row's four lanes has products of another share
+// (DigitShares.cpp).
 // Invariant: with integer activations every sum is exact in int32.
 #ifndef TBQ_GPU_DIGITLINEAR_H
 #define TBQ_GPU_DIGITLINEAR_H
@@ -17,6 +19,11 @@ namespace mlir::tbq {
 
 /// Columns that a product of the tensor cores adds up, and tokens that it has.
 inline constexpr int64_t kSlice = 32, kProductTokens = 8;
+/// Bytes that a tile's eight rows take, of a term.
+inline constexpr int64_t kCoefficientBytes = 2 * kWarpRows;
+/// The most bytes of a warp's ring: more than are under way while memory is
+/// waited for.
+inline constexpr int64_t kRingBytes = 7 << 10;
 
 /// How the columns of a layout's groups are cut into pieces and dealt to the
 /// quarters of a warp.
@@ -28,13 +35,17 @@ struct PieceGeometry {
   int64_t perGroup; // pieces of a group
   int64_t pieces;   // of a row
   int64_t run;      // neighbouring columns that a lane has
+  int64_t bytes;    // of a tile's piece: its digits
+  int64_t ofRing;   // and with its group's coefficients, as a ring has it
   bool masked;      // whether a piece may have fewer columns than its slices
 };
 
 class DigitLinear : public WarpLinear {
 public:
-  /// units: countUnits of all that are like these.
-  DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units, int64_t blocks);
+  /// units: countUnits of all that are like these; sharedBytes: that a block
+  /// may share.
+  DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units, int64_t blocks,
+              int64_t sharedBytes);
 
   /// Of tiles that a warp has at once.
   static int64_t countUnits(const LinearGroup &alike, int64_t blocks);
@@ -72,15 +83,35 @@ protected:
     SmallVector<TilePiece> tiles;
   };
 
-  SmallVector<LaneSum> sumPieces(Value tile, Value end, Value active,
-                                 Value share, Value token) override;
+  /// A piece of each of a warp's shares, with a lane's words of them; what the
+  /// lane has of its own share's, with coefficients, and whether that exists
+  /// (null: it does).
+  struct SharesPiece {
+    SmallVector<Piece> ofShares;
+    Piece own;
+    Value exists;
+  };
+
+  SmallVector<Value> sumPieces(Value tile, Value end, Value active, Value share,
+                               Value token) override;
+  int64_t countSums() const override;
+  SmallVector<LaneSum> getLaneSums(ArrayRef<Value> sums, Value tile,
+                                   Value end) override {
+    return getLaneSums(sums, hasOther(tile, end));
+  }
 
   // Loading.
   Piece getPiece(Value number); // not loaded
   Piece loadPiece(ArrayRef<Start> starts, Value number);
   TilePiece loadTile(const Piece &piece, const Source &source);
-  SmallVector<Value> loadWords(const Piece &piece, const Source &source,
-                               int64_t plane);
+  /// Of as many neighbouring rows as `rows` are; lane: bytes to its first
+  /// one's.
+  void loadWords(const Piece &piece, Value bytes, Value digits, Value lane,
+                 MutableArrayRef<TilePiece> rows);
+  void loadWords(const Piece &piece, Value bytes, Value digits, Value lane,
+                 int64_t plane, MutableArrayRef<TilePiece> rows);
+  void loadCoefficients(Value bytes, Value from, Value lane,
+                        MutableArrayRef<TilePiece> rows);
   /// What a piece's group has where it is whole, or the row's last.
   Value ofGroup(const Piece &piece, int64_t whole, int64_t rest);
   /// Of a piece and of its group's coefficients, from its group's beginning.
@@ -92,8 +123,10 @@ protected:
   SmallVector<Start> getStarts(Value tile, Value other);
   /// Whether a warp has a second tile; null if it never has.
   Value hasOther(Value tile, Value end);
-  /// Who has which of the sums that sumPieces or a stream has added up.
+  /// Who has which of the sums that sumPieces has added up.
   SmallVector<LaneSum> getLaneSums(ArrayRef<Value> sums, Value other);
+  /// Of float activations a row's four lanes have parts.
+  void addQuarters(MutableArrayRef<Value> sums);
 
   // Loading ahead.
   /// The tiles that are the block's, and where the weights lie, where `t`
@@ -107,28 +140,56 @@ protected:
     Value exists;
     SmallVector<Value> addresses;
   };
-  void addRound(ArrayRef<Piece> read, Value share, Value round, Value token,
-                SmallVector<Value> &sums);
 
   // The ring: DigitRing.cpp.
-  /// Of a piece of a tile: the digits, and with its group's coefficients.
-  int64_t getDigitBytes() const;
-  int64_t getPieceBytes() const;
   /// The warp's, where `t` stands.
   void setRing();
   Value findChunk(Value number, Value chunk);
   bool isPlain() const;
-  int64_t getRoundBytes() const { return ring.rounds.pieces * getPieceBytes(); }
+  /// Of a share of a tile.
+  int64_t getRoundBytes() const { return ring.rounds.pieces * geometry.ofRing; }
+  int64_t getLanesOfShare() const { return kWarpLanes / countOfWarp(); }
+  /// The share that a lane copies a part of, and which of those lanes it is.
+  Value getCopiedShare();
+  Value getCopyingLane() { return t.rem(t.lane(), getLanesOfShare()); }
   /// The first round of a tile, and the one behind a tile's, or that of another
   /// tile if it was the last.
-  Target getTarget(Value tile, Value end, Value share);
+  Target getTarget(Value tile, Value end);
   Target moveOn(const Target &target);
   Target moveOn(const Target &target, Value isLast, const Target &other);
   /// The number of the round that is so many behind, of its tile.
   Value getLater(Value round, int64_t rounds);
   Value getNextSlot(Value slot);
-  void copyRound(Value slot, const Target &target, Value share, Value round);
-  SmallVector<Piece> readRound(Value slot, Value share, Value round);
+  void copyRound(Value slot, const Target &target, Value round);
+  std::vector<SharesPiece> readRound(Value slot, Value round);
+
+  // A warp's shares: DigitShares.cpp.
+  /// The first of them, and which one a lane has products of.
+  Value getFirstShare() { return t.mul(getPart(), countOfWarp()); }
+  Value getLaneShare() { return t.rem(quarter(), countOfWarp()); }
+  /// Digits of a plane that lie so many bits up in bytes, by fours: as many as
+  /// are added up before they are shifted.
+  struct Stream {
+    int64_t bits = 0;
+    SmallVector<int64_t> fours;
+  };
+  SmallVector<Stream> getStreams(int64_t plane) const;
+  /// Words of activations that a lane holds from round to round: those of other
+  /// shares than its columns' stay 0.
+  int64_t countHeld() const;
+  void holdActivations(ArrayRef<Piece> ofShares, Value rows, Value token,
+                       MutableArrayRef<Value> held,
+                       SmallVector<Value> &activations);
+  SmallVector<Value> getShareDots(ArrayRef<Piece> ofShares,
+                                  ArrayRef<Value> activations, int64_t plane);
+  void addShared(const SharesPiece &piece, Value token,
+                 MutableArrayRef<Value> held, MutableArrayRef<Value> sums);
+  /// The rows of a product that a lane has, of two tiles: neighbours of one.
+  bool hasNeighbours() const { return tiles == 2; }
+  Value firstRow();
+  /// Of a tile's row that the lane has in the end.
+  Value lastRow();
+  SmallVector<LaneSum> finishShares(SmallVector<Value> sums, Value other);
 
   // Multiplying. sums: of each token (floats), or, for each eight tokens, of
   // each tile and of two tokens.
@@ -154,6 +215,8 @@ protected:
   /// Whether products begin with such a term's sum, which is then to be had
   /// before them.
   bool startsWithSums() const { return tokens > 1; }
+  void addTerms(const TilePiece &tile, ArrayRef<Value> dots, Value sum,
+                Value &total);
   Value getBracket(int64_t term, ArrayRef<Value> dots, Value sum);
 
   // Salient digits: LinearSalient.cpp.
@@ -170,16 +233,14 @@ protected:
   Value quarter() { return t.rem(t.lane(), 4); }
 
   int64_t getAhead() const; // pieces of a round
-  int64_t countSums() const;
   /// Tokens of a product that a lane has.
   int64_t countOfTile() const { return tokens == 1 ? 1 : 2; }
+  /// Of a lane's columns of a piece.
+  int64_t countFours() const { return 2 * geometry.slices; }
   /// Words of a plane of a piece that a lane has.
   int64_t countWords() const {
     return kSlice / 4 * geometry.slices / geometry.run;
   }
-
-  /// Bytes that a tile's eight rows take, of a term.
-  static constexpr int64_t kCoefficientBytes = 2 * kRows;
 
   struct Ring {
     Rounds rounds;

@@ -17,8 +17,10 @@ int64_t DigitLinear::getPosition(int64_t plane, int64_t four) const {
 Value DigitLinear::getDigits(const TilePiece &tile, int64_t plane, int64_t four,
                              int64_t by) {
   Value word = tile.words[plane][four / (geometry.run / 4)];
+  int64_t bits = getPosition(plane, four) - by;
   uint32_t digit = (1u << layout.getDigits()[plane]) - 1;
-  return t.andBits(t.shiftRight(word, getPosition(plane, four) - by),
+  return t.andBits(bits < 0 ? t.shiftLeft(word, -bits)
+                            : t.shiftRight(word, bits),
                    (digit << by) * 0x01010101u);
 }
 
@@ -42,39 +44,18 @@ SmallVector<Value> DigitLinear::loadActivations(const Piece &piece, Value rows,
 
 /// The products of two tiles' rows with eight tokens, added to what the sums
 /// are: four of this lane, two tokens' of the first tile's row and of the
-/// second's. Of one token, digits in the upper halves of bytes stay there:
-/// their sums are shifted instead.
+/// second's.
 void DigitLinear::addDots(const TilePiece &one, const TilePiece &other,
                           ArrayRef<Value> activations, int64_t plane,
                           SmallVector<Value> &sums) {
-  constexpr int64_t kHalf = 4; // bits
-  SmallVector<int64_t> lower, upper;
-  for (int64_t four = 0; four < 2 * geometry.slices; ++four)
-    (getPosition(plane, four) < kHalf ? lower : upper).push_back(four);
-  if (tokens > 1 || lower.size() % 2) {
-    lower = llvm::to_vector(llvm::seq<int64_t>(0, 2 * geometry.slices));
-    upper.clear();
+  for (int64_t slice = 0; slice < geometry.slices; ++slice) {
+    int64_t i = 2 * slice;
+    // Without a second tile, its rows may have anything.
+    Value digits[] = {getDigits(one, plane, i), getDigits(other, plane, i),
+                      getDigits(one, plane, i + 1),
+                      getDigits(other, plane, i + 1)};
+    sums = t.multiplyBytes(digits, activations.slice(i, 2), sums);
   }
-  auto multiply = [&](ArrayRef<int64_t> fours, int64_t by,
-                      SmallVector<Value> sums) {
-    for (; !fours.empty(); fours = fours.drop_front(2)) {
-      // Without a second tile, its rows may have anything.
-      Value digits[] = {getDigits(one, plane, fours[0], by),
-                        getDigits(other, plane, fours[0], by),
-                        getDigits(one, plane, fours[1], by),
-                        getDigits(other, plane, fours[1], by)};
-      sums = t.multiplyBytes(
-          digits, {activations[fours[0]], activations[fours[1]]}, sums);
-    }
-    return sums;
-  };
-  sums = multiply(lower, 0, sums);
-  if (upper.empty())
-    return;
-  SmallVector<Value> none(4, t.constantI32(0));
-  for (auto [sum, more] : llvm::zip_equal(sums, multiply(upper, kHalf, none)))
-    sum = t.add(sum,
-                arith::ShRSIOp::create(t.b, t.loc, more, t.constantI32(kHalf)));
 }
 
 /// Each term's integer of this piece, converted once, times the coefficient of
@@ -149,10 +130,7 @@ void DigitLinear::addProduct(const Piece &piece, ArrayRef<Value> high,
         for (const SmallVector<Value> &ofPlane : dots)
           own.push_back(ofPlane[2 * number + i]);
         Value sum = counted.empty() ? Value() : counted[i];
-        Value &total = sums[(first + number) * ofTile + i];
-        for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
-          total = t.fma(t.toF32(getBracket(term, own, sum)),
-                        t.toF32(tile.coefficients[term]), total);
+        addTerms(tile, own, sum, sums[(first + number) * ofTile + i]);
       }
   }
 }
@@ -194,11 +172,16 @@ void DigitLinear::addFloats(const Piece &piece, Value token,
       sum = t.select(counts, t.load(op.getSums(), {at, piece.group}),
                      t.constant(0.0f));
     }
-    for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
-      sums[number] =
-          t.fma(getBracket(term, dots, sum),
-                t.toF32(piece.tiles[0].coefficients[term]), sums[number]);
+    addTerms(piece.tiles[0], dots, sum, sums[number]);
   }
+}
+
+/// Each term's combination, a float, times its coefficient.
+void DigitLinear::addTerms(const TilePiece &tile, ArrayRef<Value> dots,
+                           Value sum, Value &total) {
+  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
+    total = t.fma(t.toF32(getBracket(term, dots, sum)),
+                  t.toF32(tile.coefficients[term]), total);
 }
 
 /// The combination of a term: exact in int32, or of floats. What a mask adds to

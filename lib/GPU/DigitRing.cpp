@@ -13,39 +13,27 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Most bytes of a warp: more than are under way while memory is waited for.
-static constexpr int64_t kMostBytes = 7 << 10;
 /// Slots that keep memory busy while one is added, and pieces of one.
 static constexpr int64_t kFewSlots = 3, kMostSlots = 8, kMostPieces = 4;
 /// Registers of a lane, of 128, for a round's words and coefficients.
 static constexpr int64_t kMostLoaded = 48;
-int64_t DigitLinear::getDigitBytes() const {
-  if (geometry.perGroup == 1)
-    return layout.getCoefficientOffset(0, layout.getGroup());
-  return geometry.width / layout.getStepColumns() * layout.getStrideBytes();
-}
-
-int64_t DigitLinear::getPieceBytes() const {
-  return llvm::alignTo(getDigitBytes() +
-                           layout.getNumGroupTerms() * kCoefficientBytes,
-                       kThreadBytes);
-}
 
 bool DigitLinear::makeRing(int64_t sharedBytes) {
   if (cast<MemRefType>(input.getType()).getDimSize(0) != 1 ||
       layout.getSalient())
     return false;
   int64_t free = t.countScratch(sharedBytes) / kWarps;
-  int64_t bytes = llvm::alignDown(std::min(free, kMostBytes), kThreadBytes);
-  int64_t registers = tiles * (layout.getNumDensePlanes() * countWords() +
-                               layout.getNumGroupTerms());
+  int64_t bytes = llvm::alignDown(std::min(free, kRingBytes), kThreadBytes);
+  int64_t registers =
+      tiles * (countOfWarp() * layout.getNumDensePlanes() * countWords() +
+               layout.getNumGroupTerms());
   int64_t ofShare = llvm::divideCeil(pieces, shares);
   int64_t least = 0;
   // As few pieces that do not exist, and as few rounds, as may be: what a round
   // costs by itself is half a piece, or, if some may not exist, one.
   for (int64_t most = 1; most <= std::min(kMostPieces, ofShare); ++most) {
     Rounds rounds = getRounds(most);
-    int64_t slot = tiles * rounds.pieces * getPieceBytes();
+    int64_t slot = tiles * countOfWarp() * rounds.pieces * geometry.ofRing;
     int64_t slots = std::min(bytes / std::max<int64_t>(slot, 1), kMostSlots);
     int64_t cost = rounds.count * (2 * rounds.pieces + (rounds.even ? 1 : 2));
     if (slots < 2 || (most > 1 && (slots < kFewSlots ||
@@ -68,10 +56,10 @@ void DigitLinear::setRing() {
 /// of its tile. number: of the round's first piece.
 Value DigitLinear::findChunk(Value number, Value chunk) {
   int64_t group = layout.getGroup(), rest = layout.getColumns() % group;
-  int64_t ofPiece = getPieceBytes() / kThreadBytes;
+  int64_t ofPiece = geometry.ofRing / kThreadBytes;
   Value offset;
   if (geometry.perGroup == 1) {
-    offset = t.add(t.mul(number, getPieceBytes()), t.mul(chunk, kThreadBytes));
+    offset = t.add(t.mul(number, geometry.ofRing), t.mul(chunk, kThreadBytes));
   } else {
     // A group's coefficients come with each of its pieces.
     Piece piece = getPiece(t.add(number, t.div(chunk, ofPiece)));
@@ -82,9 +70,9 @@ Value DigitLinear::findChunk(Value number, Value chunk) {
                               t.index(layout.getCoefficientOffset(0, rest)));
     offset =
         t.add(t.mul(piece.group, layout.getGroupBytes(group)),
-              t.select(t.less(within, t.index(getDigitBytes())),
+              t.select(t.less(within, t.index(geometry.bytes)),
                        t.add(getPlaceOffset(piece), within),
-                       t.add(coefficients, t.sub(within, getDigitBytes()))));
+                       t.add(coefficients, t.sub(within, geometry.bytes))));
   }
   if (!geometry.masked && !rest)
     return offset;
@@ -101,14 +89,20 @@ bool DigitLinear::isPlain() const {
          layout.getColumns() % layout.getGroup() == 0;
 }
 
-DigitLinear::Target DigitLinear::getTarget(Value tile, Value end, Value share) {
+Value DigitLinear::getCopiedShare() {
+  return t.add(getFirstShare(), t.div(t.lane(), getLanesOfShare()));
+}
+
+DigitLinear::Target DigitLinear::getTarget(Value tile, Value end) {
   Target target{t.less(tile, end), {}};
   for (const Start &start : getStarts(tile, hasOther(tile, end))) {
     Value offset = start.offset;
     if (isPlain())
       offset = t.add(
-          offset, findChunk(getNumber(ring.rounds, share, t.index(0), 0).first,
-                            t.lane()));
+          offset,
+          findChunk(
+              getNumber(ring.rounds, getCopiedShare(), t.index(0), 0).first,
+              getCopyingLane()));
     target.addresses.push_back(t.getAddress(start.bytes, offset));
   }
   return target;
@@ -145,34 +139,37 @@ Value DigitLinear::getNextSlot(Value slot) {
 }
 
 /// Asks for a round, if there is one. slot: its offset.
-void DigitLinear::copyRound(Value slot, const Target &target, Value share,
-                            Value round) {
+void DigitLinear::copyRound(Value slot, const Target &target, Value round) {
   const Rounds &rounds = ring.rounds;
   int64_t chunks = getRoundBytes() / kThreadBytes;
+  Value share = getCopiedShare();
   t.ifThen(target.exists, [&] {
     Value count; // of chunks, where not all pieces exist
     if (!rounds.even)
       count = t.mul(countExisting(rounds, share, round),
-                    getPieceBytes() / kThreadBytes);
-    Value to = t.add(ring.first, slot);
-    for (Value address : target.addresses) {
-      for (int64_t from = 0; from < chunks; from += kWarpLanes) {
-        Value chunk = t.add(t.lane(), from);
-        auto copy = [&] {
-          Value number = getNumber(rounds, share, round, 0).first;
+                    geometry.ofRing / kThreadBytes);
+    Value own =
+        t.add(t.mul(t.div(t.lane(), getLanesOfShare()), getRoundBytes()),
+              t.mul(getCopyingLane(), kThreadBytes));
+    Value to = t.add(t.add(ring.first, own), slot);
+    for (int64_t from = 0; from < chunks; from += getLanesOfShare()) {
+      Value chunk = t.add(getCopyingLane(), from);
+      auto copy = [&] {
+        Value number = getNumber(rounds, share, round, 0).first;
+        int64_t place = from * kThreadBytes;
+        for (Value address : target.addresses) {
           Value at = isPlain() ? t.add(address, from * kThreadBytes)
                                : t.add(address, findChunk(number, chunk));
-          t.copy(at, ring.memory, t.add(to, t.mul(chunk, kThreadBytes)),
-                 kThreadBytes);
-        };
-        if (count)
-          t.ifThen(t.less(chunk, count), copy);
-        else if (from + kWarpLanes > chunks)
-          t.ifThen(t.less(chunk, t.index(chunks)), copy);
-        else
-          copy();
-      }
-      to = t.add(to, getRoundBytes());
+          t.copy(at, ring.memory, t.add(to, place), kThreadBytes);
+          place += countOfWarp() * getRoundBytes();
+        }
+      };
+      if (count)
+        t.ifThen(t.less(chunk, count), copy);
+      else if (from + getLanesOfShare() > chunks)
+        t.ifThen(t.less(chunk, t.index(chunks)), copy);
+      else
+        copy();
     }
   });
   // Also where nothing was: so that as many rounds are behind each.
@@ -180,25 +177,41 @@ void DigitLinear::copyRound(Value slot, const Target &target, Value share,
 }
 
 /// The pieces of a round that has come, into registers.
-SmallVector<DigitLinear::Piece> DigitLinear::readRound(Value slot, Value share,
-                                                       Value round) {
+std::vector<DigitLinear::SharesPiece> DigitLinear::readRound(Value slot,
+                                                             Value round) {
   const Rounds &rounds = ring.rounds;
   t.waitForCopies(ring.slots - 1);
   t.synchronizeWarp();
-  SmallVector<Piece> read;
-  Value first = t.add(ring.first, slot);
+  std::vector<SharesPiece> read;
+  Value own = ring.first;
+  if (hasNeighbours())
+    own = t.add(
+        own, t.mul(t.div(row(), kRows / 2), countOfWarp() * getRoundBytes()));
+  Value words = t.add(own, t.mul(firstRow(), 4));
+  Value coefficients = t.add(t.add(own, t.mul(firstRow(), 2)),
+                             t.mul(getLaneShare(), getRoundBytes()));
   for (int64_t i = 0; i < rounds.pieces; ++i) {
-    Piece piece = getPiece(getNumber(rounds, share, round, i).first);
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      int64_t from = (tile * rounds.pieces + i) * getPieceBytes();
-      Value digits = t.add(first, from);
-      Value coefficients = geometry.perGroup == 1
-                               ? t.add(digits, getCoefficientOffset(piece))
-                               : t.add(digits, t.index(getDigitBytes()));
-      piece.tiles.push_back(
-          loadTile(piece, {ring.memory, digits, coefficients}));
+    SharesPiece all;
+    Value at = t.add(slot, i * geometry.ofRing);
+    for (int64_t share = 0; share < countOfWarp(); ++share) {
+      Value number =
+          getNumber(rounds, t.add(getFirstShare(), share), round, i).first;
+      Piece &piece = all.ofShares.emplace_back(getPiece(number));
+      piece.tiles.resize(tiles);
+      loadWords(piece, ring.memory, t.add(at, share * getRoundBytes()), words,
+                piece.tiles);
     }
-    read.push_back(piece);
+    auto [number, exists] =
+        getNumber(rounds, t.add(getFirstShare(), getLaneShare()), round, i);
+    all.own = getPiece(number);
+    all.own.tiles = all.ofShares.front().tiles; // its words, if it is the only
+    all.exists = exists;
+    loadCoefficients(ring.memory,
+                     t.add(at, geometry.perGroup == 1
+                                   ? getCoefficientOffset(all.own)
+                                   : t.index(geometry.bytes)),
+                     coefficients, all.own.tiles);
+    read.push_back(all);
   }
   t.synchronizeWarp();
   return read;

@@ -62,8 +62,8 @@ void FloatLinear::add(const Weights &weights, Value token,
     }
 }
 
-SmallVector<LaneSum> FloatLinear::sumPieces(Value tile, Value, Value active,
-                                            Value share, Value token) {
+SmallVector<Value> FloatLinear::sumPieces(Value tile, Value, Value active,
+                                          Value share, Value token) {
   Value start = t.add(getTileOffset(tile), layout.getGroupOffset(0));
   SmallVector<Value> none(kRows * tokens, t.constant(0.0f));
   SmallVector<Value> sums = loopOverPieces<Weights>(
@@ -78,6 +78,11 @@ SmallVector<LaneSum> FloatLinear::sumPieces(Value tile, Value, Value active,
     Value total = t.reduceWarp(Reduction::Sum, sum);
     y = i == 0 ? total : t.select(t.equal(t.lane(), i), total, y);
   }
-  return {{y, t.rem(t.lane(), kRows), t.div(t.lane(), kRows),
+  return {y};
+}
+
+SmallVector<LaneSum> FloatLinear::getLaneSums(ArrayRef<Value> sums, Value,
+                                              Value) {
+  return {{sums[0], t.rem(t.lane(), kRows), t.div(t.lane(), kRows),
            t.less(t.lane(), t.index(kRows * tokens))}};
 }

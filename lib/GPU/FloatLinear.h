@@ -19,8 +19,11 @@ private:
     Value column, elements; // of the lane, all rows of each column
   };
 
-  SmallVector<LaneSum> sumPieces(Value tile, Value end, Value active,
-                                 Value share, Value token) override;
+  SmallVector<Value> sumPieces(Value tile, Value end, Value active, Value share,
+                               Value token) override;
+  int64_t countSums() const override { return 1; }
+  SmallVector<LaneSum> getLaneSums(ArrayRef<Value> sums, Value tile,
+                                   Value end) override;
   Weights load(Value start, Value piece);
   void add(const Weights &weights, Value token, MutableArrayRef<Value> sums);
 

@@ -19,6 +19,11 @@ using namespace mlir::tbq;
 
 /// Sums of a lane that warps exchange at a time.
 static constexpr int64_t kExchanged = 2;
+/// Instructions of a piece's products, and what they take besides where it may
+/// not exist; of what a warp does at once for a piece of each of its shares;
+/// and of a round of so many pieces.
+static constexpr int64_t kOfProducts = 28, kOfUneven = 10, kOfShares = 20,
+                         kOfRound = 40, kRoundPieces = 4;
 
 static LayoutAttr getLayout(PackedLinearOp op) {
   return op.getWeight().getType().getLayout();
@@ -26,21 +31,36 @@ static LayoutAttr getLayout(PackedLinearOp op) {
 
 WarpLinear::WarpLinear(LinearGroup linears, OpBuilder &b, int64_t pieces,
                        int64_t tiles, int64_t tokens, int64_t units,
-                       int64_t blocks)
+                       int64_t blocks, int64_t laneShares)
     : group(linears), op(group.ops.front()), t(b, op.getLoc()),
       layout(getLayout(op)), input(op.getInput()), pieces(pieces), shares(1),
-      tiles(tiles), tokenSlots(1) {
+      tileWarps(1), tiles(tiles), tokenSlots(1) {
   int64_t rows = cast<MemRefType>(input.getType()).getDimSize(0);
   this->tokens = std::min(rows, tokens);
   // So that warps have work, if the tile has pieces for them, and none has to
   // come round again. Shares are sums of their own, so there are as many in a
   // step of one token as of many.
-  while (shares < kWarps && 2 * units * shares <= blocks * kWarps &&
-         pieces >= 2 * shares)
-    shares *= 2;
+  while (tileWarps < kWarps && 2 * units * tileWarps <= blocks * kWarps &&
+         pieces >= 2 * tileWarps)
+    tileWarps *= 2;
+  // Of a warp's shares the lanes do at once what is not the products. None has
+  // less than two pieces, by which blocks go through them (BlockLinear).
+  int64_t least = 0;
+  for (int64_t ofWarp = 1; ofWarp <= laneShares; ofWarp *= 2) {
+    int64_t all = tileWarps * ofWarp;
+    int64_t ofPiece = kOfProducts + (pieces % all ? kOfUneven : 0);
+    int64_t most = llvm::divideCeil(pieces, all);
+    int64_t cost = most * (ofWarp * ofPiece + kOfShares) +
+                   llvm::divideCeil(most * ofWarp, kRoundPieces) * kOfRound;
+    if (all > tileWarps && (2 * all > pieces || cost >= least))
+      continue;
+    least = cost;
+    shares = all;
+  }
   // Warps that a block has no tile for take other tokens of those it has.
   int64_t ofBlock = llvm::divideCeil(group.countTiles(), blocks);
-  int64_t used = llvm::divideCeil(ofBlock, getStep()) * shares;
+  blockTiles = ofBlock * (group.inPairs ? 2 : 1);
+  int64_t used = llvm::divideCeil(ofBlock, getStep()) * tileWarps;
   while (2 * used * tokenSlots <= kWarps && tokenSlots * this->tokens < rows)
     tokenSlots *= 2;
 }
@@ -48,9 +68,9 @@ WarpLinear::WarpLinear(LinearGroup linears, OpBuilder &b, int64_t pieces,
 void WarpLinear::run() {
   bytes = getBytes(t, op.getWeight());
   Value begin = op.getRange()[0], end = op.getRange()[1];
-  int64_t slots = kWarps / shares / tokenSlots; // of tiles
-  Value share = t.rem(t.warp(), shares), slot = t.div(t.warp(), shares);
-  Value ofTokens = t.rem(slot, tokenSlots), ofTiles = t.div(slot, tokenSlots);
+  int64_t slots = kWarps / tileWarps / tokenSlots; // of tiles
+  Value ofTokens = t.rem(getSlot(), tokenSlots),
+        ofTiles = t.div(getSlot(), tokenSlots);
   t.loop(begin, end, t.index(slots * tiles), [&](Value first) {
     Value tile = t.add(first, t.mul(ofTiles, tiles));
     // All warps as often: they meet.
@@ -58,7 +78,7 @@ void WarpLinear::run() {
            [&](Value from) {
              Value token =
                  tokenSlots == 1 ? from : t.add(from, t.mul(ofTokens, tokens));
-             generateTile(tile, end, share, token);
+             generateTile(tile, end, token);
            });
   });
 }
@@ -123,20 +143,33 @@ Value WarpLinear::countExisting(const Rounds &rounds, Value share,
   return t.min(t.sub(end, t.add(first, done)), t.index(rounds.pieces));
 }
 
-void WarpLinear::generateTile(Value tile, Value end, Value share, Value token) {
+void WarpLinear::generateTile(Value tile, Value end, Value token) {
   Value active = t.less(tile, end);
   if (tokenSlots > 1)
     active = t.both(active, t.less(token, op.getCount()));
-  SmallVector<LaneSum> sums = sumPieces(tile, end, active, share, token);
-  finishTile(sums, tile, active, share, token);
+  auto addTurn = [&](Value share, ValueRange before) {
+    SmallVector<Value> sums = sumPieces(tile, end, active, share, token);
+    addShares(sums, before);
+    return sums;
+  };
+  SmallVector<Value> sums;
+  if (shares == tileWarps) {
+    sums = addTurn(getPart(), {});
+  } else {
+    // By turns, each of one share of each warp, so that all are in order.
+    SmallVector<Value> none(countSums(), t.constant(0.0f));
+    sums = t.loop(t.index(0), t.index(shares), t.index(tileWarps), none,
+                  [&](Value first, ValueRange before) {
+                    return addTurn(t.add(first, getPart()), before);
+                  });
+  }
+  finishTile(getLaneSums(sums, tile, end), tile, active, token);
 }
 
-void WarpLinear::finishTile(MutableArrayRef<LaneSum> sums, Value tile,
-                            Value active, Value share, Value token) {
-  if (shares > 1) {
-    combineWarps(sums, share);
-    active = t.both(active, t.equal(share, 0));
-  }
+void WarpLinear::finishTile(ArrayRef<LaneSum> sums, Value tile, Value active,
+                            Value token) {
+  if (tileWarps > 1)
+    active = t.both(active, t.equal(getPart(), 0));
   t.ifThen(active, [&] {
     if (group.gated)
       return storeGated(sums, tile, token);
@@ -145,25 +178,56 @@ void WarpLinear::finishTile(MutableArrayRef<LaneSum> sums, Value tile,
   });
 }
 
-/// Sums of the warps that share a tile, in their order; to all of them.
-void WarpLinear::combineWarps(MutableArrayRef<LaneSum> sums, Value share) {
+void WarpLinear::addShares(MutableArrayRef<Value> sums, ValueRange before,
+                           int64_t lanes) {
+  Value leader = t.sub(t.lane(), t.rem(t.lane(), kLanesOfRow));
+  // All of a warp's, which begin at an index of shared memory, or at its lanes.
+  auto addUp = [&](Value total, llvm::function_ref<Value(int64_t)> get) {
+    for (int64_t i = 0; i < lanes; ++i)
+      total = total ? t.addf(total, get(i)) : get(i);
+    return total;
+  };
+  auto getBefore = [&](size_t i) {
+    return before.empty() ? Value() : before[i];
+  };
+  if (tileWarps == 1) {
+    for (auto [i, sum] : llvm::enumerate(sums)) {
+      Value own = sum;
+      sum = addUp(getBefore(i), [&](int64_t lane) {
+        return lanes == 1 ? own : t.getFromLane(own, t.add(leader, lane));
+      });
+    }
+    return;
+  }
   constexpr int64_t kOfWarp = kExchanged * kWarpLanes;
+  auto type = VectorType::get({lanes}, t.b.getF32Type());
   Value shared = t.getShared("linear", kWarps * kOfWarp);
-  Value own = t.add(t.mul(t.warp(), kOfWarp), t.lane());
-  Value first = t.sub(own, t.mul(share, kOfWarp));
+  Value warp = t.mul(t.warp(), kOfWarp);
+  Value first = t.add(t.sub(warp, t.mul(getPart(), kOfWarp)),
+                      lanes == 1 ? t.lane() : leader);
   for (size_t done = 0; done < sums.size(); done += kExchanged) {
     auto part =
         sums.slice(done, std::min<size_t>(kExchanged, sums.size() - done));
     t.synchronize();
     for (auto [i, sum] : llvm::enumerate(part))
-      t.store(sum.sum, shared, {t.add(own, i * kWarpLanes)});
+      t.store(sum, shared, {t.add(t.add(warp, t.lane()), i * kWarpLanes)});
     t.synchronize();
-    for (auto [i, sum] : llvm::enumerate(part)) {
-      Value at = t.add(first, i * kWarpLanes);
-      sum.sum = t.load(shared, {at});
-      for (int64_t other = 1; other < shares; ++other)
-        sum.sum = t.addf(sum.sum, t.load(shared, {t.add(at, other * kOfWarp)}));
-    }
+    auto addAll = [&] {
+      SmallVector<Value> totals;
+      for (size_t i = 0; i < part.size(); ++i) {
+        Value &total = totals.emplace_back(getBefore(done + i));
+        for (int64_t other = 0; other < tileWarps; ++other) {
+          Value held = t.loadVector(
+              shared, t.add(first, i * kWarpLanes + other * kOfWarp), type);
+          total =
+              addUp(total, [&](int64_t lane) { return t.extract(held, lane); });
+        }
+      }
+      return totals;
+    };
+    llvm::copy(t.ifElse(t.equal(getPart(), 0), addAll,
+                        [&](Type) { return t.constant(0.0f); }),
+               part.begin());
   }
 }
 
@@ -288,7 +352,7 @@ struct LowerLinearToGPUPass
       if (layout.isFloat()) {
         FloatLinear(op, b, blocks).run();
       } else {
-        DigitLinear linear(group, b, units[op], blocks);
+        DigitLinear linear(group, b, units[op], blocks, sharedBytes);
         BlockLinear ofBlock(group.ops.front(), b, units[op], blocks,
                             sharedBytes);
         if (ofBlock.isPossible()) {

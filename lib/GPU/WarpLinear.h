@@ -4,7 +4,9 @@
 // common, digits (DigitLinear) and floats (FloatLinear). They read planes,
 // groups and terms from the layout (#tbq.layout) and know no scheme by name. A
 // tile of kWarpRows rows is a warp's; where there are fewer tiles than warps,
-// several warps divide its pieces and meet in shared memory.
+// several warps divide its pieces and meet in shared memory. What they divide
+// is shares, ranges of neighbouring pieces, each a float sum of its own; a warp
+// may have several.
 // Invariant: for a token, the order of all float operations is the same
 // whatever the number of tokens in a step, and of blocks.
 #ifndef TBQ_GPU_WARPLINEAR_H
@@ -31,20 +33,27 @@ public:
   /// pieces: of a tile, what its warps divide; tiles: that a warp has at once;
   /// tokens: that a tile meets at once, at most; units: of as many tiles as a
   /// warp has at once, that a step of one token divides, of all linears that
-  /// are alike; blocks: as many as the step is expected to run on.
+  /// are alike; blocks: as many as the step is expected to run on; laneShares:
+  /// that a warp's lanes may have at once, at most.
   WarpLinear(LinearGroup group, OpBuilder &b, int64_t pieces, int64_t tiles,
-             int64_t tokens, int64_t units, int64_t blocks);
+             int64_t tokens, int64_t units, int64_t blocks,
+             int64_t laneShares = 1);
   virtual ~WarpLinear() = default;
 
   void run();
 
 protected:
   static constexpr int64_t kRows = kWarpRows;
+  static constexpr int64_t kLanesOfRow = kWarpLanes / kRows;
 
   /// The sums over the pieces that are `share`'s, none if not `active`, of
   /// `tiles` tiles from `tile` on; the block's end before `end`.
-  virtual SmallVector<LaneSum> sumPieces(Value tile, Value end, Value active,
-                                         Value share, Value token) = 0;
+  virtual SmallVector<Value> sumPieces(Value tile, Value end, Value active,
+                                       Value share, Value token) = 0;
+  virtual int64_t countSums() const = 0;
+  /// What those of a lane are.
+  virtual SmallVector<LaneSum> getLaneSums(ArrayRef<Value> sums, Value tile,
+                                           Value end) = 0;
 
   /// How the pieces of a share, neighbours of a tile, are divided: in as few
   /// rounds as may be, since each waits for memory, and as even ones.
@@ -59,9 +68,20 @@ protected:
                                     Value round, int64_t i);
   /// How many of a share's round exist, or fewer than none.
   Value countExisting(const Rounds &rounds, Value share, Value round);
-  /// What follows the last piece of a tile.
-  void finishTile(MutableArrayRef<LaneSum> sums, Value tile, Value active,
-                  Value share, Value token);
+  /// The warp's number among those that divide a tile, and the tile's among
+  /// those that a block's warps have.
+  Value getPart() { return t.rem(t.warp(), tileWarps); }
+  Value getSlot() { return t.div(t.warp(), tileWarps); }
+  /// Shares of a warp.
+  int64_t countOfWarp() const { return shares / tileWarps; }
+  /// Of the warps that divide a tile, each with one share, to the first of
+  /// them: in their order, added to the sums `before`, if there are any.
+  /// `lanes`: each warp has so many, in neighbouring lanes.
+  void addShares(MutableArrayRef<Value> sums, ValueRange before,
+                 int64_t lanes = 1);
+  /// What follows the sums of a tile.
+  void finishTile(ArrayRef<LaneSum> sums, Value tile, Value active,
+                  Value token);
 
   void store(const LaneSum &result, Value tile, Value token);
 
@@ -92,14 +112,15 @@ protected:
   LayoutAttr layout; // of each but for the rows
   Value input, bytes;
   SmallVector<Value> bytesOf; // of each of several
-  int64_t pieces, shares;     // warps that divide one tile's pieces
+  int64_t pieces, shares;     // of one tile
+  int64_t tileWarps;          // that divide one tile's shares
+  int64_t blockTiles;         // of a block, of the linears' tiles
   int64_t tiles;              // that a warp has at once
   int64_t tokens;             // that a tile meets at once
-  int64_t tokenSlots;         // warps of a share that divide a tile's tokens
+  int64_t tokenSlots;         // warps of a part that divide a tile's tokens
 
 private:
-  void generateTile(Value tile, Value end, Value share, Value token);
-  void combineWarps(MutableArrayRef<LaneSum> sums, Value share);
+  void generateTile(Value tile, Value end, Value token);
   void storeIn(PackedLinearOp part, Value bytes, const LaneSum &result,
                Value tile, Value token, Value stores);
   void storeGated(ArrayRef<LaneSum> results, Value tile, Value token);

@@ -2,11 +2,11 @@
 // Prefill by blocks: of 512 tokens and 4096 rows, 128 of each a tile. Its pieces go
 // into memory that the block shares two ahead of what is multiplied, behind what
 // the function has there.
-!ternary = !tbq.packed<4096x2048, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+!ternary = !tbq.packed<4096x4096, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK: memref.global "private" @tbq_shared_worker : memref<232448xi8, 3>
 // CHECK-LABEL: func.func @prefill_by_blocks(
-func.func @prefill_by_blocks(%x: memref<512x2048xi8>, %sums: memref<512x16xi32>, %scale: memref<512x16xf32>, %y: memref<512x4096xf32>,
-    %section: memref<4194304xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) attributes {tbq.worker_end = 1000 : i64} {
+func.func @prefill_by_blocks(%x: memref<512x4096xi8>, %sums: memref<512x32xi32>, %scale: memref<512x16xf32>, %y: memref<512x4096xf32>,
+    %section: memref<8388608xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) attributes {tbq.worker_end = 1000 : i64} {
   // CHECK: %[[WORKER:.*]] = tbq.worker %arg8
   // CHECK: %[[WORKERS:.*]] = tbq.workers %arg8
   // As many token tiles as there are tokens, 32 times.
@@ -18,8 +18,8 @@ func.func @prefill_by_blocks(%x: memref<512x2048xi8>, %sums: memref<512x16xi32>,
   // CHECK: nvvm.cp.async.commit.group
   // CHECK-NOT: nvvm.cp.async.commit.group
   // CHECK: scf.for %[[TILE:.*]] = %{{.*}} to %[[COUNT]] step %[[WORKERS]] {
-  // Eight shares of two pieces, as of a step of one token.
-  // CHECK: scf.for %{{.*}} = %c0 to %c8 step %c1 {
+  // Sixteen shares of two pieces, as of a step of one token.
+  // CHECK: scf.for %{{.*}} = %c0 to %c16 step %c1 {
   // CHECK: scf.if
   // CHECK: scf.for
   // CHECK: nvvm.cp.async.wait.group 0
@@ -43,8 +43,8 @@ func.func @prefill_by_blocks(%x: memref<512x2048xi8>, %sums: memref<512x16xi32>,
   // CHECK: nvvm.cp.async.commit.group
   // CHECK-COUNT-32: memref.store %{{.*}}, %arg3
   // CHECK-NOT: memref.store
-  %w = tbq.placed_weight [0] in %section : memref<4194304xi8> : !ternary
+  %w = tbq.placed_weight [0] in %section : memref<8388608xi8> : !ternary
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
-    : (memref<512x2048xi8>, !ternary, memref<512x16xi32>, memref<512x16xf32>, memref<512x4096xf32>, index, index, index) -> ()
+    : (memref<512x4096xi8>, !ternary, memref<512x32xi32>, memref<512x16xf32>, memref<512x4096xf32>, index, index, index) -> ()
   return
 }

@@ -1,75 +1,108 @@
-// RUN: tbq-opt %s --tbq-lower-linear-to-gpu --canonicalize --cse --split-input-file --verify-diagnostics | FileCheck %s
+// RUN: tbq-opt %s --tbq-lower-linear-to-gpu="shared-bytes=232448" --canonicalize --cse --split-input-file --verify-diagnostics | FileCheck %s
 // One generator for every layout: tiles of eight rows, pieces, terms.
 
 // Decode, int8, ternary with a shift. 512 tiles are enough for two at once; eight
-// warps share them, each with two of their 16 groups, a round of 576 bytes a tile.
-// Its ring has four slots; all are asked for before the barrier that its input
-// waits for, behind the block's arrival.
-!ternary = !tbq.packed<4096x2048, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+// warps divide them, each with two shares of a group, a round of 288 bytes a share
+// and tile. Its ring has six slots; all are asked for before the barrier that its
+// input waits for, behind the block's arrival.
+!ternary = !tbq.packed<4096x4096, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @decode_i8(
-func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x4096xf32>,
-    %section: memref<4194304xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
-  // CHECK-DAG: %[[MASK:.*]] = arith.constant 50529027 : i32
+func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: memref<1x16xf32>, %y: memref<1x4096xf32>,
+    %section: memref<8388608xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  // CHECK-DAG: %[[MASK:.*]] = arith.constant 202116108 : i32
+  // CHECK-DAG: %[[UPPER:.*]] = arith.constant -1061109568 : i32
   // CHECK-DAG: %[[TWO:.*]] = arith.constant 2 : i32
   // CHECK: tbq.barrier %{{.*}} {tbq.arrives}
   // CHECK: tbq.placed_weight
   // CHECK: tbq.packed_bytes
-  // CHECK: memref.view %{{.*}} : memref<232448xi8, 3> to memref<76800xi8, 3>
-  // Of the first tiles, before anything that the input waits for: 36 chunks each.
+  // CHECK: memref.view %{{.*}} : memref<232448xi8, 3> to memref<114688xi8, 3>
+  // Of the first tiles, before anything that the input waits for: 36 chunks of each
+  // share, by half of the lanes.
   // CHECK: %[[FIRST:.*]] = arith.addi %arg6, %{{.*}}
   // CHECK: %[[ANY:.*]] = arith.cmpi slt, %[[FIRST]], %arg7
   // CHECK: scf.if %[[ANY]] {
-  // CHECK: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache =  cg
+  // CHECK-COUNT-4: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache =  cg
   // CHECK: arith.cmpi slt, %{{.*}}, %c36
   // CHECK: scf.if
-  // CHECK: nvvm.cp.async.shared.global
   // CHECK-COUNT-2: nvvm.cp.async.shared.global
   // CHECK: nvvm.cp.async.commit.group
-  // CHECK-COUNT-3: nvvm.cp.async.commit.group
+  // CHECK-COUNT-2: nvvm.cp.async.commit.group
   // CHECK-NOT: nvvm.cp.async
   // CHECK: tbq.barrier %{{.*}} {tbq.waits}
   // CHECK: scf.for %[[FROM:.*]] = %arg6 to %{{.*}} step %c4 iter_args(%[[BEGIN:[a-z0-9]+]] = %c0_i32, %[[IS:[a-z0-9]+]] =
   // CHECK: %[[TILE:.*]] = arith.addi %[[FROM]], %{{.*}}
   // CHECK: %[[ACTIVE:.*]] = arith.cmpi slt, %[[TILE]], %arg7
-  // What comes four and then five tiles of the warp further.
-  // CHECK: %[[LATER:.*]] = arith.addi %[[TILE]], %c20
+  // What comes three and then four tiles of the warp further.
+  // CHECK: %[[LATER:.*]] = arith.addi %[[TILE]], %c16
   // CHECK: %[[ALSO:.*]] = arith.cmpi slt, %[[LATER]], %arg7
-  // CHECK: %[[ROUNDS:.*]] = arith.select %[[ACTIVE]], %c1, %c0
-  // CHECK: scf.for %[[ROUND:.*]] = %c0 to %[[ROUNDS]] step %c1 iter_args(%[[SLOT:[a-z0-9]+]] = %[[BEGIN]], %[[EXISTS:[a-z0-9]+]] = %[[IS]], %[[ONE:[a-z0-9]+]] = %{{[a-z0-9]+}}, %[[OTHER:[a-z0-9]+]] =
-  // A round has come when three are left; the warp meets before it is read, and
+  // CHECK: %[[ROUNDS:.*]] = arith.extui %[[ACTIVE]] : i1 to i32
+  // CHECK: scf.for %[[ROUND:.*]] = %c0_i32 to %[[ROUNDS]] step %c1_i32 iter_args(%[[SLOT:[a-z0-9]+]] = %[[BEGIN]], %[[EXISTS:[a-z0-9]+]] = %[[IS]], %[[ONE:[a-z0-9]+]] = %{{[a-z0-9]+}}, %[[OTHER:[a-z0-9]+]] = %{{[a-z0-9]+}}, %[[HELD:[a-z0-9]+]] =
+  // A round has come when two are left; the warp meets before it is read, and
   // before its slot is another's.
-  // CHECK: nvvm.cp.async.wait.group 3
+  // CHECK: nvvm.cp.async.wait.group 2
   // CHECK: nvvm.bar.warp.sync
-  // CHECK: %[[WORD:.*]] = vector.extract %{{.*}}[0] : i32 from vector<1xi32>
-  // CHECK-COUNT-7: vector<4xi8> to vector<1xi32>
-  // CHECK-NOT: vector<4xi8> to vector<1xi32>
+  // Of two rows at once, a word each; of the lane's own share, their coefficients.
+  // CHECK: %[[WORD:.*]] = vector.extract %{{.*}}[0] : i32 from vector<2xi32>
+  // CHECK: %[[NEXT:.*]] = vector.extract %{{.*}}[1] : i32 from vector<2xi32>
+  // CHECK-COUNT-3: vector<8xi8> to vector<2xi32>
+  // CHECK-NOT: vector<8xi8> to vector<2xi32>
+  // CHECK-COUNT-2: vector<4xi8> to vector<2xf16>
+  // CHECK-COUNT-4: vector<8xi8> to vector<2xi32>
+  // CHECK-COUNT-2: vector<4xi8> to vector<2xf16>
+  // CHECK-NOT: vector<4xi8> to vector<2xf16>
   // CHECK: nvvm.bar.warp.sync
   // CHECK: scf.if %[[EXISTS]]
   // CHECK: arith.index_cast %[[ONE]]
-  // CHECK-COUNT-2: nvvm.cp.async.shared.global
   // CHECK: arith.index_cast %[[OTHER]]
+  // CHECK: arith.addi %[[ONE]], %c256
+  // CHECK: arith.addi %[[OTHER]], %c256
   // CHECK-COUNT-2: nvvm.cp.async.shared.global
   // CHECK: nvvm.cp.async.commit.group
-  // The lane's columns: 16 and, 64 further, another 16.
-  // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x2048xi8>, vector<16xi8>
-  // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x2048xi8>, vector<16xi8>
-  // CHECK: memref.load %arg1
-  // CHECK: arith.andi %[[WORD]], %[[MASK]]
-  // CHECK: %[[SHIFTED:.*]] = arith.shrui %[[WORD]], %[[TWO]]
-  // CHECK: arith.andi %[[SHIFTED]], %[[MASK]]
-  // CHECK: nvvm.mma.sync {{.*}} multiplicandAPtxType = #nvvm.mma_type<u8>, multiplicandBPtxType = #nvvm.mma_type<s8>, shape = #nvvm.shape<m = 16, n = 8, k = 32>
-  // CHECK-COUNT-3: nvvm.mma.sync
-  // CHECK-COUNT-4: math.fma
-  // CHECK-COUNT-4: nvvm.mma.sync
+  // The lane's columns of its columns' share: 16 and, 64 further, another 16. What
+  // it holds of the other is 0.
+  // CHECK: %[[ISOWN:.*]] = arith.cmpi eq, %{{.*}}, %c0_i32 : i32
+  // CHECK: %[[X:.*]]:8 = scf.if %[[ISOWN]]
+  // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x4096xi8>, vector<16xi8>
+  // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x4096xi8>, vector<16xi8>
+  // CHECK: scf.yield %[[HELD]],
+  // CHECK: scf.if
+  // CHECK-COUNT-2: vector.load %arg0
+  // Two digits of four, both two bits up, then both six.
+  // CHECK: %[[SHIFTED:.*]] = arith.shli %[[WORD]], %[[TWO]]
+  // CHECK: %[[A:.*]] = arith.andi %[[SHIFTED]], %[[MASK]]
+  // CHECK: %[[NEXTSHIFTED:.*]] = arith.shli %[[NEXT]], %[[TWO]]
+  // CHECK: %[[B:.*]] = arith.andi %[[NEXTSHIFTED]], %[[MASK]]
+  // CHECK: %[[C:.*]] = arith.andi %[[WORD]], %[[MASK]]
+  // CHECK: %[[D:.*]] = arith.andi %[[NEXT]], %[[MASK]]
+  // CHECK: %[[SUM:.*]] = nvvm.mma.sync A[%[[A]], %[[B]], %[[C]], %[[D]]] B[%[[X]]#0, %[[X]]#1] C[%c0_i32, %c0_i32, %c0_i32, %c0_i32] {{.*}} multiplicandAPtxType = #nvvm.mma_type<u8>, multiplicandBPtxType = #nvvm.mma_type<s8>, shape = #nvvm.shape<m = 16, n = 8, k = 32>
+  // CHECK: llvm.extractvalue %[[SUM]][0]
+  // CHECK: nvvm.mma.sync
+  // CHECK: arith.andi %[[SHIFTED]], %[[UPPER]]
+  // CHECK: nvvm.mma.sync {{.*}} C[%c0_i32, %c0_i32, %c0_i32, %c0_i32]
+  // CHECK-COUNT-5: nvvm.mma.sync
   // CHECK-NOT: nvvm.mma.sync
-  // The eight warps, in their order; the second tile only if it is the block's.
-  // CHECK: %[[NEXT:.*]] = arith.addi %[[TILE]], %c1
-  // CHECK: %[[OTHER:.*]] = arith.cmpi slt, %[[NEXT]], %arg7
-  // CHECK: %[[STORES:.*]] = arith.andi %[[OTHER]], %{{.*}} : i1
+  // CHECK: arith.shrsi %{{.*}}, %[[TWO]]
+  // CHECK: arith.shrsi %{{.*}}, %c6_i32
+  // CHECK: memref.load %arg1
+  // CHECK-COUNT-4: math.fma
+  // CHECK-NOT: math.fma
+  // The same of a second piece.
+  // CHECK-COUNT-8: nvvm.mma.sync
+  // CHECK-NOT: nvvm.mma.sync
+  // CHECK-COUNT-4: math.fma
+  // CHECK-NOT: math.fma
+  // The second tile only if it is the block's.
+  // CHECK: %[[AFTER:.*]] = arith.addi %[[TILE]], %c1
+  // CHECK: %[[OTHERS:.*]] = arith.cmpi slt, %[[AFTER]], %arg7
+  // The sixteen shares, in their order, by the first of the eight warps.
   // CHECK: memref.get_global @tbq_shared_linear : memref<1024xf32, 3>
   // CHECK: nvvm.barrier0
   // CHECK: memref.store
   // CHECK: nvvm.barrier0
+  // CHECK: scf.if
+  // CHECK-COUNT-8: vector<2xf32>
+  // CHECK: nvvm.shfl.sync bfly {{.*}}, %c16_i32
+  // CHECK: %[[STORES:.*]] = arith.andi %[[OTHERS]], %{{.*}} : i1
   // CHECK: arith.mulf %{{.*}} : f32
   // CHECK: memref.store %{{.*}}, %arg3
   // CHECK: arith.andi %{{.*}}, %[[STORES]] : i1
@@ -77,34 +110,30 @@ func.func @decode_i8(%x: memref<1x2048xi8>, %sums: memref<1x16xi32>, %scale: mem
   // CHECK: nvvm.barrier0
   // CHECK-NEXT: return
   tbq.barrier %team
-  %w = tbq.placed_weight [0] in %section : memref<4194304xi8> : !ternary
+  %w = tbq.placed_weight [0] in %section : memref<8388608xi8> : !ternary
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
-    : (memref<1x2048xi8>, !ternary, memref<1x16xi32>, memref<1x16xf32>, memref<1x4096xf32>, index, index, index) -> ()
+    : (memref<1x4096xi8>, !ternary, memref<1x32xi32>, memref<1x16xf32>, memref<1x4096xf32>, index, index, index) -> ()
   return
 }
 
 // -----
 
 // Two planes of bits, 32 columns a word: of groups of 32, a lane has a quarter
-// of a word. i16: two digits of an activation, high and low, a product each, of
-// which the second begins with 256 times the first.
+// of a word. i16: two digits of an activation, high and low, a product each.
 !dual = !tbq.packed<64x64, digits [1, 1], terms [[1, 0, 0], [0, 1, 0]], group 32, tile 8>
 // CHECK-LABEL: func.func @decode_i16(
 func.func @decode_i16(%x: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
-  // CHECK-DAG: %[[MASK:.*]] = arith.constant 16843009 : i32
+  // CHECK-DAG: %[[MASK:.*]] = arith.constant 33686018 : i32
   // CHECK-DAG: %[[HIGH:.*]] = arith.constant 256 : i32
   // CHECK: vector<4xi8> to vector<1xi32>
   // CHECK: arith.shrui %{{.*}}, %[[OWN:.*]] : i32
   // CHECK: vector<4xi8> to vector<1xi32>
   // CHECK: vector.load %arg0{{.*}} vector<8xi8>
   // CHECK: vector.load %arg1{{.*}} vector<8xi8>
-  // CHECK: nvvm.mma.sync
+  // CHECK-COUNT-2: nvvm.mma.sync
   // CHECK: arith.muli %{{.*}}, %[[HIGH]]
-  // CHECK: nvvm.mma.sync
-  // CHECK: nvvm.mma.sync
-  // CHECK: arith.muli %{{.*}}, %[[HIGH]]
-  // CHECK: nvvm.mma.sync
+  // CHECK-COUNT-2: nvvm.mma.sync
   // CHECK-NOT: nvvm.mma.sync
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !dual
   tbq.packed_linear %x, %w low(%low) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)

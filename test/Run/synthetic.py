@@ -141,12 +141,12 @@ WIDE = {
     "wide-tied": {"hidden_size": 272, "intermediate_size": 520, "num_hidden_layers": 2},
     "wide-untied": {"hidden_size": 272, "num_hidden_layers": 1, "tie_word_embeddings": False},
 }
-# Linears whose tiles a GPU's warps share by four alone and by two together, of heads whose pairs of
-# features a lane has both of.
+# Linears whose tiles a GPU's warps share by eight alone and by two together, these in four shares each,
+# of heads whose pairs of features a lane has both of.
 MANY_TILES = {
     "stored-many-tiles": {
         "hidden_size": 512, "intermediate_size": 4256, "num_hidden_layers": 1,
-        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "stored": TERNARY,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "stored": {**TERNARY, "group_size": 64},
     },
 }  # fmt: skip
 FLOAT |= OPT
