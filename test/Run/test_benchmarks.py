@@ -2,13 +2,14 @@
 """The random models that are measured: real checkpoints, the same ones every time."""
 
 import json
+import subprocess
 import sys
 
 import numpy
 import pytest
 from safetensors import safe_open
 
-from conftest import REPOSITORY, runGood
+from conftest import BUILD, REPOSITORY, runGood
 
 TINY = {"hidden": 64, "layers": 2, "ffn": 96, "heads": 4, "kv_heads": 2}
 
@@ -66,3 +67,14 @@ def test_holes(make_model, tmp_path):
     assert tensors[table].shape[0] == 300 == json.loads((directory / "config.json").read_text())["vocab_size"]
     assert not any(value.any() for value in tensors.values())
     runGood("tbqc", directory, "-o", tmp_path / "model.so", "--shape-only", "--quantize=ternary:g32")
+
+
+def test_a_gpu_s_linear_compiles(tmp_path):
+    """What benchmarks/gpu times, without a GPU: a module of the linear alone, its kernels, their shared memory."""
+    flags = ["--compile", "--kernels", tmp_path, "--shapes", "64x256", "--tokens", "1", "64", "--tbqc", BUILD / "bin/tbqc"]
+    subprocess.run([sys.executable, REPOSITORY / "benchmarks/gpu/linear.py", *flags], check=True)
+    for tokens in (1, 64):
+        folder = tmp_path / f"64x256x{tokens}"
+        ptx = (folder / "linear.ptx").read_text()
+        assert ".entry decode(" in ptx and ".entry prefill(" in ptx and "mma.sync" in ptx
+        assert json.loads((folder / "launch.json").read_text())["shared_bytes"] > 0
