@@ -340,6 +340,12 @@ struct LowerLinearToGPUPass
       units[op] = DigitLinear::countUnits(findAlike(op), blocks);
     for (ArrayRef<PackedLinearOp> rest = ops; !rest.empty();) {
       LinearGroup group = findLinearGroup(rest);
+      // Linears are one only as a ring brings them.
+      if (OpBuilder b(rest.front());
+          group.ops.size() > 1 &&
+          !DigitLinear(group, b, units[rest.front()], blocks, sharedBytes)
+               .makeRing(sharedBytes))
+        group = {{rest.front()}};
       rest = rest.drop_front(group.ops.size());
       // All that they read stands before the last one.
       PackedLinearOp op = group.ops.back();
