@@ -42,6 +42,8 @@ void mlir::tbq::enableRemarks(MLIRContext &context, StringRef filter,
   remark::RemarkCategories categories; // `all` alone enables none (22.1.8)
   categories.passed = categories.missed = categories.analysis =
       categories.failed = filter.str();
+  // In the order of the module, whichever function would be done first.
+  context.disableMultithreading();
   // It fails where an engine is set already: the context is a fresh one.
   LogicalResult enabled = remark::enableOptimizationRemarks(
       context, std::make_unique<RemarkPrinter>(std::move(print)),
