@@ -87,6 +87,14 @@ Value ThreadBuilder::andBits(Value word, uint32_t mask) {
                    .getResult();
 }
 
+/// The lane's four sums of a product.
+static SmallVector<Value> takeFour(ThreadBuilder &t, Value products) {
+  SmallVector<Value> sums;
+  for (int64_t i = 0; i < 4; ++i)
+    sums.push_back(LLVM::ExtractValueOp::create(t.b, t.loc, products, i));
+  return sums;
+}
+
 SmallVector<Value> ThreadBuilder::multiplyBytes(ArrayRef<Value> digits,
                                                 ArrayRef<Value> activations,
                                                 ArrayRef<Value> sums) {
@@ -98,10 +106,7 @@ SmallVector<Value> ThreadBuilder::multiplyBytes(ArrayRef<Value> digits,
       NVVM::MMAIntOverflow::wrapped,
       std::array{NVVM::MMATypes::u8, NVVM::MMATypes::s8},
       std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
-  SmallVector<Value> results;
-  for (int64_t i = 0; i < 4; ++i)
-    results.push_back(LLVM::ExtractValueOp::create(b, loc, products, i));
-  return results;
+  return takeFour(*this, products);
 }
 
 SmallVector<Value> ThreadBuilder::multiplyHalves(ArrayRef<Value> rows,
@@ -119,10 +124,7 @@ SmallVector<Value> ThreadBuilder::multiplyHalves(ArrayRef<Value> rows,
       b, loc, type, left, right, sums, {16, 8, 16}, std::nullopt, std::nullopt,
       std::array{NVVM::MMATypes::f16, NVVM::MMATypes::f16},
       std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
-  SmallVector<Value> results;
-  for (int64_t i = 0; i < 4; ++i)
-    results.push_back(LLVM::ExtractValueOp::create(b, loc, products, i));
-  return results;
+  return takeFour(*this, products);
 }
 
 Value ThreadBuilder::packHalves(Value x, Value y) {
