@@ -109,6 +109,13 @@ def test_groups_of_several_pieces(name, model_directory, compile_model, logits_o
     gpu_steps.check(found, expected, "i16", measure)
 
 
+def test_attention_by_products_is_exact(model_directory, compile_model, logits_of, emulated, measure):
+    """What f16 leaves of queries and weights counts too: with a cache of f16 floats are as near as with one of f32."""
+    directory, flags = model_directory("stored-ternary-g128"), ("--activations=f32", "--kv-cache=f16")
+    expected = logits_of(compile_model(directory, *flags), IDS)
+    gpu_steps.check(logits_of(emulated(directory, *flags), IDS), expected, "f32", measure)
+
+
 def test_phases_are_timed(model_directory, emulated):
     """Of a token's step, a layer's first, and together as long as it takes; in other artifacts none is."""
     directory = model_directory("stored-ternary-g128")
