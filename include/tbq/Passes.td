@@ -96,13 +96,21 @@ def PlaceWeightsPass : Pass<"tbq-place-weights", "::mlir::ModuleOp"> {
 }
 
 def SpecializeEntriesPass : Pass<"tbq-specialize-entries", "::mlir::ModuleOp"> {
-  let summary = "make the entry points: decode and prefill";
+  let summary = "make the entry points: decode, prefill and batch";
   let description = [{
     `@forward`, on any number of tokens, becomes `@decode` on one and
-    `@prefill` on a chunk, rounded up to whole token tiles.
+    `@prefill` on a chunk; and, where a step may carry several sequences,
+    `@batch` on one token of each:
+
+    ```mlir
+    func.func @forward(%tokens: tensor<?xi32>, %cache: !cache, %position: index, ...)
+    // becomes, with max-batch=8, beside the others
+    func.func @batch(%tokens: tensor<8xi32>, %cache: !cache, %places: tensor<8x2xi64>, ...)
+    ```
   }];
   let options = [
-    Option<"prefillTokens", "prefill-tokens", "int64_t", "64", "tokens of a prefill chunk">];
+    Option<"prefillTokens", "prefill-tokens", "int64_t", "64", "tokens of a prefill chunk">,
+    Option<"maxBatch", "max-batch", "int64_t", "1", "sequences that a step can carry">];
 }
 
 def ShareLayersPass : Pass<"tbq-share-layers", "::mlir::ModuleOp"> {
@@ -152,8 +160,8 @@ def PlanMemoryPass : Pass<"tbq-plan-memory", "::mlir::ModuleOp"> {
   let summary = "give every tensor its bytes in one static arena";
   let description = [{
     Functions on tensors become functions on memory, with the arguments of
-    format/StepAbi.h: arena, weights, cache, tokens, logits, position, count,
-    first logits row, team. Tensors whose lives do not overlap share bytes. The
+    format/StepAbi.h: arena, weights, cache, tokens, logits, position or places,
+    count, first logits row, team. Tensors whose lives do not overlap share bytes. The
     residual stream stays in one buffer through all layers. In a step of one
     token, what an op makes of a whole row lies on the stack of each worker,
     which computes it for itself: up to `worker-bytes` a function. So do rotated
@@ -382,9 +390,9 @@ def LowerTeamToGPUPass : Pass<"tbq-lower-team-to-gpu", "::mlir::ModuleOp"> {
 }
 
 def MarkKernelsPass : Pass<"tbq-mark-kernels", "::mlir::ModuleOp"> {
-  let summary = "decode and prefill are kernels, of blocks of a known size";
+  let summary = "entry points are kernels, of blocks of a known size";
   let description = [{
-    The last pass: in the LLVM dialect the two entry points get `nvvm.kernel`
+    The last pass: in the LLVM dialect the entry points get `nvvm.kernel`
     and `nvvm.reqntid`, and their weights are never written.
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect"];

@@ -41,6 +41,9 @@ struct PackOptions : PassPipelineOptions<PackOptions> {
   Option<int64_t> prefillTokens{*this, "prefill-tokens",
                                 llvm::cl::desc("tokens of a prefill chunk"),
                                 llvm::cl::init(64)};
+  Option<int64_t> maxBatch{*this, "max-batch",
+                           llvm::cl::desc("sequences that a step can carry"),
+                           llvm::cl::init(1)};
   /// What the target's linears read: 16 on a CPU, 4 on a GPU.
   Option<int64_t> tileRows{*this, "tile-rows",
                            llvm::cl::desc("rows of a packed tile"),

@@ -22,7 +22,7 @@ void mlir::tbq::lowerRope(VectorBuilder &v, RopeOp op) {
   Value input = op.getInput(), into = op.getInto().front();
   VectorType type = v.f32Vector(lanes);
   forEachUnit(v, op, [&](Value token, Value head) {
-    Value position = v.add(op.getPosition(), token);
+    Value position = getPlace(v.b, v.loc, op.getPosition(), token).position;
     Value angles = v.mul(position, layout.getTileBytes());
     Value low = v.mul(head, headDim), high = v.add(low, half);
     v.loop(v.index(0), v.index(half), lanes, {}, [&](Value i, ValueRange) {
@@ -45,8 +45,8 @@ void mlir::tbq::lowerAppendCache(VectorBuilder &v, AppendCacheOp op) {
   Type element = type.getElementType();
   int64_t headDim = type.getHeadDim();
   forEachUnit(v, op, [&](Value token, Value head) {
-    CacheHead cache(v.b, v.loc, type, op.getLayer(), head);
-    Value position = v.add(op.getPosition(), token);
+    auto [position, begin] = getPlace(v.b, v.loc, op.getPosition(), token);
+    CacheHead cache(v.b, v.loc, type, op.getLayer(), head, begin);
     Value first = v.mul(head, headDim);
     Value block = v.div(position, kLanes);
     Value lane = v.mul(v.rem(position, kLanes), type.getElementBytes());
@@ -75,7 +75,8 @@ public:
         sharing(op.getHeads() / kvHeads),
         most(QueryGroup::getMostQueries(target.registers)) {
     int64_t rows = cast<MemRefType>(op.getQuery().getType()).getDimSize(0);
-    if (rows > 1 && 2 * sharing <= most)
+    // Tokens of one sequence have keys in common.
+    if (op.getPosition().getType().isIndex() && rows > 1 && 2 * sharing <= most)
       tokens = llvm::bit_floor(uint64_t(std::min(rows, most / sharing)));
     scratch = getScratch();
   }
@@ -131,7 +132,9 @@ private:
 
   void addGroup(Value token, int64_t tokens, Value kvHead, Value head,
                 int64_t heads) {
-    CacheHead cache(v.b, v.loc, op.getCacheType(), op.getLayer(), kvHead);
+    Value begin = getPlace(v.b, v.loc, op.getPosition(), token).cache;
+    CacheHead cache(v.b, v.loc, op.getCacheType(), op.getLayer(), kvHead,
+                    begin);
     QueryGroup(v, op, cache, token, tokens, head, heads, scratch, target).run();
   }
 

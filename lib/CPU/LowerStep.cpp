@@ -6,6 +6,8 @@
 
 #include "LowerStep.h"
 
+#include "tbq/Target/CacheHead.h"
+
 #include "llvm/ADT/TypeSwitch.h"
 
 namespace mlir::tbq {
@@ -162,14 +164,15 @@ void mlir::tbq::lowerGatedActivation(VectorBuilder &v, GatedActivationOp op) {
 void mlir::tbq::lowerAddPositions(VectorBuilder &v, AddPositionsOp op) {
   LayoutAttr layout = cast<PackedType>(op.getTable().getType()).getLayout();
   Value table = getBytes(v, op.getTable());
-  Value first = v.add(op.getPosition(), int64_t(op.getOffset()));
   forEachUnit(v, op, [&](Value token, Value part) {
     Value column = v.mul(part, kLanes);
-    Value row = v.mul(v.add(first, token), layout.getTileBytes());
-    Value position =
+    Value position = getPlace(v.b, v.loc, op.getPosition(), token).position;
+    Value row =
+        v.mul(v.add(position, int64_t(op.getOffset())), layout.getTileBytes());
+    Value learned =
         v.loadBytes(table, v.add(row, v.mul(column, 4)), v.f32Vector());
     v.store(
-        v.addf(v.load(op.getInput(), {token, column}, v.f32Vector()), position),
+        v.addf(v.load(op.getInput(), {token, column}, v.f32Vector()), learned),
         op.getInto().front(), {token, column});
   });
 }

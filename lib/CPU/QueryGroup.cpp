@@ -22,7 +22,8 @@ QueryGroup::QueryGroup(VectorBuilder &v, AttentionOp op, CacheHead &cache,
   Value first = v.mul(head, headDim);
   for (int64_t number = 0; number < tokens; ++number) {
     Value at = v.add(token, number);
-    limits.push_back(v.add(v.add(op.getPosition(), at), 1));
+    limits.push_back(
+        v.add(getPlace(v.b, v.loc, op.getPosition(), at).position, 1));
     for (int64_t query = 0; query < heads; ++query)
       queries.push_back({at, v.add(first, query * headDim), number});
   }

@@ -52,14 +52,16 @@ void mlir::tbq::buildPackedFormPipeline(OpPassManager &manager,
 
 // pack: how it is stored.
 //   in   what graph leaves
-//   out  @decode, @prefill and one function a run of equal layers, of tbq ops
-//        on tensors of static shape and packed weights; one tbq.weights
+//   out  @decode, @prefill, @batch if asked for, and one function a run of
+//        equal layers, of tbq ops on tensors of static shape and packed
+//        weights; one tbq.weights
 void mlir::tbq::buildPackPipeline(OpPassManager &manager,
                                   const PackOptions &options) {
   buildPackedFormPipeline(manager, options);
   manager.addPass(createPlaceWeightsPass());
   SpecializeEntriesPassOptions entries;
   entries.prefillTokens = options.prefillTokens;
+  entries.maxBatch = options.maxBatch;
   manager.addPass(createSpecializeEntriesPass(entries));
   manager.addPass(createShareLayersPass());
   addCheck(manager, "pack");
@@ -153,7 +155,7 @@ void mlir::tbq::buildCPUPipeline(OpPassManager &manager,
 
 // gpu: how it runs, on another target.
 //   in   what lower leaves
-//   out  LLVM and NVVM dialects, decode and prefill kernels (and tbq.weights,
+//   out  LLVM and NVVM dialects, kernels of the entry points (and tbq.weights,
 //        which emit reads)
 void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
                                  const GPUOptions &options) {

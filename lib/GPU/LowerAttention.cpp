@@ -23,9 +23,8 @@ void mlir::tbq::lowerRope(ThreadBuilder &t, RopeOp op) {
   forEachElement(t, op, half / width, [&](Value token, Value number) {
     Value pair = t.mul(number, width);
     Value head = t.div(pair, half), i = t.rem(pair, half);
-    Value angles =
-        t.add(t.mul(t.add(op.getPosition(), token), layout.getTileBytes()),
-              t.mul(i, 4));
+    Value position = getPlace(t.b, t.loc, op.getPosition(), token).position;
+    Value angles = t.add(t.mul(position, layout.getTileBytes()), t.mul(i, 4));
     Value cosines = t.loadBytes(table, angles, vector);
     Value sines = t.loadBytes(table, t.add(angles, 4 * half), vector);
     Value low[] = {token, t.add(t.mul(head, headDim), i)};
@@ -50,8 +49,9 @@ void mlir::tbq::lowerAppendCache(ThreadBuilder &t, AppendCacheOp op) {
   int64_t headDim = type.getHeadDim();
   forEachElement(t, op, headDim, [&](Value token, Value column) {
     Value feature = t.rem(column, headDim);
-    CacheHead cache(t.b, t.loc, type, op.getLayer(), t.div(column, headDim));
-    Value position = t.add(op.getPosition(), token);
+    auto [position, begin] = getPlace(t.b, t.loc, op.getPosition(), token);
+    CacheHead cache(t.b, t.loc, type, op.getLayer(), t.div(column, headDim),
+                    begin);
     t.storeF32As(t.load(op.getKey(), {token, column}), op.getCache(),
                  cache.getKeyElement(position, feature), element);
     t.storeF32As(t.load(op.getValue(), {token, column}), op.getCache(),
@@ -183,7 +183,11 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
   int64_t rows = cast<MemRefType>(op.getQuery().getType()).getDimSize(0);
   auto before = dyn_cast_or_null<BarrierOp>(findEffect(op, /*isBehind=*/false));
   Operation *behind = findEffect(op, /*isBehind=*/true);
+  // Tokens of one sequence have keys in common.
+  int64_t tokens = !op.getPosition().getType().isIndex() ? 1
+                   : rows > 8                            ? 16
+                                                         : 8;
   if (rows > 1 && before && isa_and_nonnull<BarrierOp>(behind))
-    return lowerTiles(t, op, before, rows > 8 ? 16 : 8);
+    return lowerTiles(t, op, before, tokens);
   lowerHeads<TileAttention>(t, op, getTileHead);
 }

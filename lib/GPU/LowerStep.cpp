@@ -63,13 +63,14 @@ void mlir::tbq::lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op) {
 void mlir::tbq::lowerAddPositions(ThreadBuilder &t, AddPositionsOp op) {
   LayoutAttr layout = cast<PackedType>(op.getTable().getType()).getLayout();
   Value table = getBytes(t, op.getTable());
-  Value first = t.add(op.getPosition(), int64_t(op.getOffset()));
   forEachElement(t, op, kLanes, [&](Value token, Value column) {
     Value at[] = {token, column};
-    Value row = t.mul(t.add(first, token), layout.getTileBytes());
-    Value position =
+    Value position = getPlace(t.b, t.loc, op.getPosition(), token).position;
+    Value row =
+        t.mul(t.add(position, int64_t(op.getOffset())), layout.getTileBytes());
+    Value learned =
         t.loadAsF32(table, t.add(row, t.mul(column, 4)), t.b.getF32Type());
-    t.store(t.addf(t.load(op.getInput(), at), position), op.getInto().front(),
+    t.store(t.addf(t.load(op.getInput(), at), learned), op.getInto().front(),
             at);
   });
 }

@@ -20,11 +20,12 @@ TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
                              Value token, Value head, int64_t tokens)
     : t(t), op(op), around(around), type(op.getCacheType()),
       cache(t.b, t.loc, type, place.layer,
-            t.div(head, op.getHeads() / type.getKvHeads())),
+            t.div(head, op.getHeads() / type.getKvHeads()),
+            getPlace(t.b, t.loc, place.position, token).cache),
       token(token), head(head),
       kvHead(t.div(head, op.getHeads() / type.getKvHeads())),
-      position(t.add(place.position, token)), tokens(tokens),
-      groups(llvm::divideCeil(tokens, kTokens)),
+      position(getPlace(t.b, t.loc, place.position, token).position),
+      tokens(tokens), groups(llvm::divideCeil(tokens, kTokens)),
       padded(type.getPaddedHeadDim()), tiles(padded / kTile),
       // Two tokens' rows begin in different banks of the memory.
       rowWords(tokens == 1 ? padded : llvm::alignTo(padded, 32) + 16) {}
@@ -80,7 +81,8 @@ Value TileAttention::loadFeature(Value rows, RopeOp rope, Value row, Value head,
     Value pair = t.select(isLow, feature, t.sub(feature, half));
     Value other = load(t.select(isLow, t.add(feature, half), pair));
     Value angles =
-        t.mul(t.add(rope.getPosition(), token), layout.getTileBytes());
+        t.mul(getPlace(t.b, t.loc, rope.getPosition(), token).position,
+              layout.getTileBytes());
     Value at = t.add(angles, t.mul(pair, 4)),
           table = getBytes(t, rope.getTable());
     Value cosine = t.loadAsF32(table, at, t.b.getF32Type());

@@ -18,10 +18,11 @@ WarpAttention::WarpAttention(ThreadBuilder &t, AttentionOp op,
                              Value token, Value head)
     : t(t), op(op), around(around), type(op.getCacheType()),
       cache(t.b, t.loc, type, place.layer,
-            t.div(head, op.getHeads() / type.getKvHeads())),
+            t.div(head, op.getHeads() / type.getKvHeads()),
+            getPlace(t.b, t.loc, place.position, token).cache),
       token(token), head(head),
       kvHead(t.div(head, op.getHeads() / type.getKvHeads())),
-      position(t.add(place.position, token)),
+      position(getPlace(t.b, t.loc, place.position, token).position),
       perLoad(16 / type.getElementBytes()),
       valueVectors(type.getPaddedHeadDim() / perLoad),
       valueLanes(
@@ -49,7 +50,8 @@ SmallVector<Value> WarpAttention::loadKeyFeatures(Value rows, RopeOp rope,
     return values;
   LayoutAttr layout = cast<PackedType>(rope.getTable().getType()).getLayout();
   Value table = getBytes(t, rope.getTable());
-  Value angles = t.mul(t.add(rope.getPosition(), token), layout.getTileBytes());
+  Value position = getPlace(t.b, t.loc, rope.getPosition(), token).position;
+  Value angles = t.mul(position, layout.getTileBytes());
   // A pair's other feature is the lane's too, where halves have as many loads.
   const bool hasPairs = half % (kWarpLanes / keyLanes) == 0;
   SmallVector<Value> rotated;

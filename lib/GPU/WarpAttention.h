@@ -14,7 +14,8 @@
 
 namespace mlir::tbq {
 
-/// The op's layer and its first token's position, where they are known.
+/// The op's layer and its first token's position, or a place for each token,
+/// where they are known.
 struct AttentionPlace {
   Value layer, position;
 };

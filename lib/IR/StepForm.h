@@ -61,6 +61,19 @@ template <typename OpType> Value getOutput(OpType op) {
                               : Value(op.getInto().front());
 }
 
+/// A place for each row, where tokens do not follow each other.
+template <typename OpType> LogicalResult verifyPlaces(OpType op, Value rows) {
+  auto places = dyn_cast<ShapedType>(op.getPosition().getType());
+  if (!places)
+    return success();
+  int64_t tokens = cast<ShapedType>(rows.getType()).getDimSize(0);
+  if (places.getDimSize(1) != 2 || places.getDimSize(0) > tokens)
+    return op.emitOpError("needs a position and a byte of the cache for each "
+                          "of ")
+           << rows.getType() << ", not " << places;
+  return success();
+}
+
 /// Rows and columns of a matrix, table or vector, as stored or packed.
 inline std::pair<int64_t, int64_t> getShape(Value weight) {
   if (auto packed = dyn_cast<PackedType>(weight.getType()))

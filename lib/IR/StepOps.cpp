@@ -169,7 +169,7 @@ int64_t AddPositionsOp::getUnitsPerToken() {
 int64_t AddPositionsOp::getUnitColumns() { return kLanes; }
 bool AddPositionsOp::mayOverwrite(Value) { return true; }
 LogicalResult AddPositionsOp::verify() {
-  if (failed(verifyForm(*this, 1)))
+  if (failed(verifyForm(*this, 1)) || failed(verifyPlaces(*this, getInput())))
     return failure();
   if (getInput().getType() != getOutput(*this).getType() || !isF32(getInput()))
     return emitOpError("keeps the type of its rows, not ")
@@ -206,7 +206,7 @@ int64_t RopeOp::getUnitsPerToken() { return getHeads(); }
 int64_t RopeOp::getUnitColumns() { return getHeadDim(); }
 
 LogicalResult RopeOp::verify() {
-  if (failed(verifyForm(*this, 1)))
+  if (failed(verifyForm(*this, 1)) || failed(verifyPlaces(*this, getInput())))
     return failure();
   int64_t headDim = getHeadDim(), columns = getHeads() * headDim;
   if (headDim % 2 != 0)
@@ -229,7 +229,7 @@ Value AppendCacheOp::getCacheMemory() { return getCache(); }
 bool AppendCacheOp::writesCache() { return true; }
 
 LogicalResult AppendCacheOp::verify() {
-  if (failed(verifyForm(*this, 0)))
+  if (failed(verifyForm(*this, 0)) || failed(verifyPlaces(*this, getKey())))
     return failure();
   CacheType cache = getCacheType();
   int64_t columns = cache.getKvHeads() * cache.getHeadDim();
@@ -246,7 +246,7 @@ Value AttentionOp::getCacheMemory() { return getCache(); }
 bool AttentionOp::readsEarlierCache() { return bool(getKey()); }
 
 LogicalResult AttentionOp::verify() {
-  if (failed(verifyForm(*this, 1)))
+  if (failed(verifyForm(*this, 1)) || failed(verifyPlaces(*this, getQuery())))
     return failure();
   CacheType cache = getCacheType();
   if (getHeads() % cache.getKvHeads() != 0)

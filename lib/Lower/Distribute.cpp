@@ -193,12 +193,10 @@ struct DistributePass : tbq::impl::DistributePassBase<DistributePass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
     SetVector<Operation *> barriers;
-    for (StringRef name : {"decode", "prefill"}) {
-      auto entry = module.lookupSymbol<func::FuncOp>(name);
-      if (!entry) {
-        module.emitError("has no entry point '") << name << "'";
-        return signalPassFailure();
-      }
+    FailureOr<SmallVector<func::FuncOp>> entries = getEntries(module);
+    if (failed(entries))
+      return signalPassFailure();
+    for (func::FuncOp entry : *entries) {
       Pending pending;
       analyze(entry.getBody().front(), pending, barriers);
     }

@@ -43,8 +43,13 @@ struct PlannedEntry {
 /// The types of a step's arguments, for one entry.
 struct StepTypes {
   MemRefType arena, weights, cache, tokens, logits;
+  Type position; // of the first token, or of a batch its tokens' places
 };
 } // namespace
+
+static CacheType getCache(func::FuncOp entry) {
+  return cast<CacheType>(entry.getArgument(1).getType());
+}
 
 static MemRefType bytesOf(MLIRContext *context, int64_t bytes) {
   return MemRefType::get({bytes}, IntegerType::get(context, 8));
@@ -155,7 +160,7 @@ void FunctionRewriter::replaceArguments() {
   MLIRContext *context = function.getContext();
   Type index = IndexType::get(context);
   SmallVector<Type> inputs{types.arena,  types.weights, types.cache,
-                           types.tokens, types.logits,  index,
+                           types.tokens, types.logits,  types.position,
                            index,        index,         TeamType::get(context)};
   if (planned.isLayer)
     inputs.push_back(index);
@@ -289,14 +294,24 @@ static StepTypes getStepTypes(func::FuncOp entry, int64_t weights,
   MLIRContext *context = entry.getContext();
   auto tokens = cast<RankedTensorType>(entry.getArgument(0).getType());
   auto logits = cast<RankedTensorType>(entry.getResultTypes()[0]);
-  auto cache = cast<CacheType>(entry.getArgument(1).getType());
+  auto toMemory = [](RankedTensorType type) {
+    return MemRefType::get(type.getShape(), type.getElementType());
+  };
+  Type position = entry.getArgument(2).getType();
+  int64_t sequences = 1;
+  if (auto places = dyn_cast<RankedTensorType>(position)) {
+    sequences = places.getDimSize(0);
+    position = toMemory(places);
+  }
   return {
-      bytesOf(context, arena), bytesOf(context, weights),
-      bytesOf(context, cache.getBytes()),
-      MemRefType::get(tokens.getShape(), tokens.getElementType()),
+      bytesOf(context, arena),
+      bytesOf(context, weights),
+      bytesOf(context, sequences * getCache(entry).getBytes()),
+      toMemory(tokens),
       MemRefType::get({tokens.getDimSize(0),
                        int64_t(llvm::alignTo(logits.getDimSize(1), kLanes))},
-                      logits.getElementType())};
+                      logits.getElementType()),
+      position};
 }
 
 namespace {
@@ -311,14 +326,12 @@ struct PlanMemoryPass : tbq::impl::PlanMemoryPassBase<PlanMemoryPass> {
       return signalPassFailure();
     }
     auto weights = *sections.begin();
+    FailureOr<SmallVector<func::FuncOp>> functions = getEntries(module);
+    if (failed(functions))
+      return signalPassFailure();
     std::vector<PlannedEntry> entries;
     int64_t arena = kAlignment;
-    for (StringRef name : {"decode", "prefill"}) {
-      auto entry = module.lookupSymbol<func::FuncOp>(name);
-      if (!entry) {
-        module.emitError("has no entry point '") << name << "'";
-        return signalPassFailure();
-      }
+    for (func::FuncOp entry : *functions) {
       FailureOr<PlannedEntry> planned = planEntry(entry, workerBytes);
       if (failed(planned))
         return signalPassFailure();
@@ -334,7 +347,7 @@ struct PlanMemoryPass : tbq::impl::PlanMemoryPassBase<PlanMemoryPass> {
         module->setAttr(name, b.getI64IntegerAttr(value));
       };
       set("tbq.arena_bytes", arena);
-      set("tbq.cache_bytes", types.cache.getDimSize(0));
+      set("tbq.cache_bytes", getCache(entry).getBytes());
       set("tbq.logits_stride", types.logits.getDimSize(1));
       set(("tbq." + entry.getName() + "_tokens").str(), planned.tokens);
       FunctionRewriter(planned.entry, types).run();

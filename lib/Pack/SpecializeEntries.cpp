@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // tbq-specialize-entries: @forward, on any number of tokens, becomes @decode on
-// one and @prefill on a chunk. All shapes are static afterwards.
+// one, @prefill on a chunk and @batch on one of each of several sequences. All
+// shapes are static afterwards.
 
 #include "tbq/Passes.h"
 
@@ -39,6 +40,21 @@ static void specialize(func::FuncOp function, int64_t tokens) {
       function.getContext(), function.getBody().getArgumentTypes(), results));
 }
 
+/// The argument of @forward that says where the first token stands.
+static constexpr unsigned kPosition = 2;
+
+/// Makes each token one of a sequence of its own.
+static LogicalResult givePlaces(func::FuncOp function, int64_t tokens) {
+  if (function.getNumArguments() <= kPosition ||
+      !function.getArgument(kPosition).getType().isIndex())
+    return function.emitError("has no position, of which sequences have each "
+                              "their own, as its third argument");
+  Type integer = IntegerType::get(function.getContext(), 64);
+  function.getArgument(kPosition).setType(
+      RankedTensorType::get({tokens, 2}, integer));
+  return success();
+}
+
 namespace {
 struct SpecializeEntriesPass
     : tbq::impl::SpecializeEntriesPassBase<SpecializeEntriesPass> {
@@ -56,9 +72,24 @@ struct SpecializeEntriesPass
           << prefillTokens.getValue();
       return signalPassFailure();
     }
-    func::FuncOp prefill = forward.clone();
-    prefill.setName("prefill");
-    module.insert(std::next(forward->getIterator()), prefill);
+    if (maxBatch < 1) {
+      module.emitError("a step carries at least one sequence, not ")
+          << maxBatch.getValue();
+      return signalPassFailure();
+    }
+    auto copy = [&](StringRef name) {
+      func::FuncOp function = forward.clone();
+      function.setName(name);
+      module.push_back(function);
+      return function;
+    };
+    func::FuncOp prefill = copy("prefill");
+    if (maxBatch > 1) {
+      func::FuncOp batch = copy("batch");
+      if (failed(givePlaces(batch, maxBatch)))
+        return signalPassFailure();
+      specialize(batch, maxBatch);
+    }
     forward.setName("decode");
     specialize(forward, 1);
     specialize(prefill, prefillTokens);

@@ -5,14 +5,30 @@
 #include "tbq/Target/CacheHead.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
 
+TokenPlace mlir::tbq::getPlace(OpBuilder &b, Location loc, Value position,
+                               Value token) {
+  if (position.getType().isIndex())
+    return {arith::AddIOp::create(b, loc, position, token), nullptr};
+  auto load = [&](int64_t field) -> Value {
+    Value column = arith::ConstantIndexOp::create(b, loc, field);
+    Value number =
+        memref::LoadOp::create(b, loc, position, ValueRange{token, column});
+    return arith::IndexCastOp::create(b, loc, b.getIndexType(), number);
+  };
+  return {load(0), load(1)};
+}
+
 CacheHead::CacheHead(OpBuilder &b, Location loc, CacheType type, Value layer,
-                     Value head)
+                     Value head, Value begin)
     : type(type), b(b), loc(loc) {
   Value base = mul(layer, type.getLayerBytes());
+  if (begin)
+    base = add(base, begin);
   keys = add(base, mul(head, type.getKeyHeadBytes()));
   values = add(add(base, index(type.getValuesOffset())),
                mul(head, type.getValueHeadBytes()));

@@ -647,6 +647,22 @@ func.func @f(%x: tensor<?x16xf32>, %t: tensor<8x8xf32>, %i: index) {
 
 // -----
 
+func.func @f(%x: tensor<4x16xf32>, %t: tensor<8x4xf32>, %places: tensor<4x3xi64>) {
+  // expected-error @below {{needs a position and a byte of the cache for each of 'tensor<4x16xf32>', not 'tensor<4x3xi64>'}}
+  %r = tbq.rope %x, %t at %places heads 4 x 4 : (tensor<4x16xf32>, tensor<8x4xf32>, tensor<4x3xi64>) -> tensor<4x16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<4x16xf32>, %t: tensor<8x4xf32>, %places: tensor<5x2xi64>) {
+  // expected-error @below {{needs a position and a byte of the cache for each of 'tensor<4x16xf32>', not 'tensor<5x2xi64>'}}
+  %r = tbq.rope %x, %t at %places heads 4 x 4 : (tensor<4x16xf32>, tensor<8x4xf32>, tensor<5x2xi64>) -> tensor<4x16xf32>
+  return
+}
+
+// -----
+
 func.func @f(%k: tensor<?x8xf32>, %x: tensor<?x16xf32>, %c: !tbq.cache<1 layers, 2 by 4, 8 tokens, f32>, %i: index) {
   // expected-error @below {{keys and values need 8 columns, not 'tensor<?x8xf32>' and 'tensor<?x16xf32>'}}
   tbq.append_cache %k, %x, %c[%i] at %i tokens %i !tbq.cache<1 layers, 2 by 4, 8 tokens, f32> : (tensor<?x8xf32>, tensor<?x16xf32>, !tbq.cache<1 layers, 2 by 4, 8 tokens, f32>, index, index, index) -> ()

@@ -178,6 +178,10 @@ def Tbq_PlaceOp : Tbq_Op<"place"> {
 
 def Tbq_Rows : AnyTypeOf<[AnyRankedTensor, AnyMemRef],
     "rows of activations, one a token">;
+/// An index: tokens follow each other from this position on. Else a row a
+/// token, each of a sequence of its own: tbq_place of format/StepAbi.h.
+def Tbq_Places : AnyTypeOf<[Index, 2DTensorOf<[I64]>, MemRefRankOf<[I64], [2]>],
+    "the first token's position, or each token's place">;
 def Tbq_FloatWeight : AnyTypeOf<[AnyStaticShapeTensor, Tbq_PackedType],
     "a float weight, as stored or packed">;
 
@@ -234,12 +238,12 @@ def Tbq_LayerNormOp : Tbq_StepOp<"layer_norm",
 }
 
 def Tbq_AddPositionsOp : Tbq_StepOp<"add_positions",
-    (ins Tbq_Rows:$input, Tbq_FloatWeight:$table, Index:$position,
+    (ins Tbq_Rows:$input, Tbq_FloatWeight:$table, Tbq_Places:$position,
          I64Attr:$offset), ["getUnitColumns", "mayOverwrite"]> {
   let summary = "adds to each token the table's row of its position";
   let description = [{
-    Token t gets row position + t + `offset`: learned positions, which in OPT
-    begin behind two rows of padding.
+    Token t gets row position + t + `offset`, or that of its own position:
+    learned positions, which in OPT begin behind two rows of padding.
 
     ```mlir
     %1 = tbq.add_positions %0, %table at %position offset 2
@@ -286,7 +290,7 @@ def Tbq_LinearOp : Tbq_StepOp<"linear",
 }
 
 def Tbq_RopeOp : Tbq_StepOp<"rope",
-    (ins Tbq_Rows:$input, Tbq_FloatWeight:$table, Index:$position,
+    (ins Tbq_Rows:$input, Tbq_FloatWeight:$table, Tbq_Places:$position,
          I64Attr:$heads, I64Attr:$head_dim), ["getUnitColumns"]> {
   let summary = "rotary position embedding, half-split pairs (i, i + head_dim/2)";
   let assemblyFormat = !strconcat([{
@@ -296,10 +300,10 @@ def Tbq_RopeOp : Tbq_StepOp<"rope",
 def Tbq_AppendCacheOp : Tbq_StepOp<"append_cache",
     (ins Tbq_Rows:$key, Tbq_Rows:$value,
          AnyTypeOf<[Tbq_CacheType, AnyMemRef]>:$cache,
-         Index:$layer, Index:$position, Index:$tokens,
+         Index:$layer, Tbq_Places:$position, Index:$tokens,
          TypeAttrOf<Tbq_CacheType>:$cache_type),
     ["getUnitColumns", "getCacheMemory", "writesCache"]> {
-  let summary = "stores the keys and values of `tokens` tokens from `position` on";
+  let summary = "stores the keys and values of `tokens` tokens at their positions";
   let assemblyFormat = !strconcat([{
     $key `,` $value `,` $cache `[` $layer `]` `at` $position `tokens` $tokens
     $cache_type}], BufferForm);
@@ -307,13 +311,14 @@ def Tbq_AppendCacheOp : Tbq_StepOp<"append_cache",
 
 def Tbq_AttentionOp : Tbq_StepOp<"attention",
     (ins Tbq_Rows:$query, AnyTypeOf<[Tbq_CacheType, AnyMemRef]>:$cache,
-         Index:$layer, Index:$position, Optional<Tbq_Rows>:$key,
+         Index:$layer, Tbq_Places:$position, Optional<Tbq_Rows>:$key,
          Optional<Tbq_Rows>:$value, I64Attr:$heads, F32Attr:$scale,
          TypeAttrOf<Tbq_CacheType>:$cache_type),
     ["getUnitColumns", "getCacheMemory", "readsEarlierCache"]> {
   let summary = "causal attention of each token over the cache, grouped heads";
   let description = [{
-    Token t attends to positions 0 .. position + t. Head h reads kv head
+    Token t attends to positions 0 .. position + t, or 0 up to its own in its
+    sequence, where each has a place. Head h reads kv head
     h / (heads / kv_heads). Keys are visited in blocks of 16 absolute positions
     with a running maximum, so that the result does not depend on how many
     tokens a step carries; blocks are summed in spans of 16, so that its error

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Where one kv head of one layer lies in the cache.
+// Where a token stands, and where one kv head of one layer lies in the cache.
 #ifndef TBQ_TARGET_CACHEHEAD_H
 #define TBQ_TARGET_CACHEHEAD_H
 
@@ -8,11 +8,22 @@
 
 namespace mlir::tbq {
 
+/// Of a token of a step (tbq_place of format/StepAbi.h).
+struct TokenPlace {
+  Value position; // in its sequence
+  Value cache;    // byte at which its sequence's cache begins; null: the first
+};
+
+/// Of `token`, from what an op has as its position: the first token's, or a
+/// place for each.
+TokenPlace getPlace(OpBuilder &b, Location loc, Value position, Value token);
+
 /// Offsets are in bytes. Valid as long as the builder it was made with.
 class CacheHead {
 public:
-  CacheHead(OpBuilder &b, Location loc, CacheType type, Value layer,
-            Value head);
+  /// `begin`: of the sequence's cache, null if that is the first byte.
+  CacheHead(OpBuilder &b, Location loc, CacheType type, Value layer, Value head,
+            Value begin = nullptr);
 
   /// Of a feature of the first of a block's keys; the others' are next to it.
   Value getKeyOffset(Value block, Value feature);
