@@ -13,13 +13,15 @@
 extern "C" {
 #endif
 
-/* Names of the kernels. Their parameters, in this order, are those of
- * tbq_step_fn (StepAbi.h), pointers to device memory, but for the last:
- *   arena, weights, cache, tokens, logits, position, count, first_logits_row,
- *   tbq_device_barrier *barrier
+/* Names of the kernels, the last of which is there if a step can carry several
+ * sequences. Their parameters, in this order, are those of tbq_step_fn and
+ * tbq_batch_fn (StepAbi.h), pointers to device memory, but for the last:
+ *   arena, weights, cache, tokens, logits, position (places of a batch), count,
+ *   first_logits_row, tbq_device_barrier *barrier
  */
 #define TBQ_DEVICE_DECODE "decode"
 #define TBQ_DEVICE_PREFILL "prefill"
+#define TBQ_DEVICE_BATCH "batch"
 
 /* Bytes past the arena that may be read, and are not used. */
 #define TBQ_DEVICE_SLACK 256u

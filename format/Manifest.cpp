@@ -122,6 +122,7 @@ json tbq::toJson(const Manifest &m) {
                  {"steps",
                   {{"decode_tokens", m.steps.decodeTokens},
                    {"prefill_tokens", m.steps.prefillTokens},
+                   {"batch_tokens", m.steps.batchTokens},
                    {"arena_bytes", m.steps.arenaBytes},
                    {"cache_bytes", m.steps.cacheBytes},
                    {"logits_stride", m.steps.logitsStride}}},
@@ -181,6 +182,7 @@ static Manifest::Steps readSteps(Fields f, const Manifest::Model &model) {
   Manifest::Steps steps;
   steps.decodeTokens = f.integer("decode_tokens", 1, 65536);
   steps.prefillTokens = f.integer("prefill_tokens", 1, 65536);
+  steps.batchTokens = f.integer("batch_tokens", 1, kMostSequences);
   steps.arenaBytes = f.integer("arena_bytes", 0, byteLimit);
   steps.cacheBytes = f.integer("cache_bytes", 0, byteLimit);
   steps.logitsStride =

@@ -18,6 +18,9 @@
 
 namespace tbq {
 
+/// That a step can carry at most.
+constexpr int64_t kMostSequences = 128;
+
 struct Manifest {
   struct Target {
     std::string triple;
@@ -43,6 +46,7 @@ struct Manifest {
   struct Steps {
     int64_t decodeTokens = 1;  // most tokens of one decode call
     int64_t prefillTokens = 0; // most tokens of one prefill call
+    int64_t batchTokens = 1;   // most sequences of one step, a token of each
     uint64_t arenaBytes = 0, cacheBytes = 0;
     int64_t logitsStride = 0; // floats from one row to the next, >= vocab
   };

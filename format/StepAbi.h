@@ -14,7 +14,7 @@
 extern "C" {
 #endif
 
-#define TBQ_STEP_ABI 4u
+#define TBQ_STEP_ABI 5u
 
 /* One for all workers of a step, zero-initialised before first use and reusable
  * after. The two counters are on cache lines of their own. */
@@ -70,6 +70,24 @@ typedef void (*tbq_step_fn)(uint8_t *arena, const uint8_t *weights,
                             float *logits, int64_t position, int64_t count,
                             int64_t first_logits_row, const tbq_team *team);
 
+/* Where a token of a batch stands. */
+typedef struct tbq_place {
+  int64_t position; /* in its sequence; below the context */
+  int64_t cache;    /* byte of `caches` at which its sequence's cache begins, a
+                       multiple of 64; no two of a batch are equal */
+} tbq_place;
+
+/* A token of each of several sequences. As tbq_step_fn, but:
+ *   caches   memory that holds the caches of all sequences
+ *   places   of each token
+ *   count    1 .. batch_tokens
+ */
+typedef void (*tbq_batch_fn)(uint8_t *arena, const uint8_t *weights,
+                             uint8_t *caches, const int32_t *tokens,
+                             float *logits, const tbq_place *places,
+                             int64_t count, int64_t first_logits_row,
+                             const tbq_team *team);
+
 typedef struct tbq_model_table {
   uint32_t abi;         /* TBQ_STEP_ABI of the compiler that wrote it */
   uint32_t size;        /* sizeof(tbq_model_table) */
@@ -84,9 +102,11 @@ typedef struct tbq_model_table {
   uint64_t shared_bytes; /* of a GPU's block, beside what its kernels declare */
   int64_t decode_tokens;
   int64_t prefill_tokens;
+  int64_t batch_tokens;  /* sequences that a step can carry, at least 1 */
   int64_t logits_stride; /* floats from one row of logits to the next */
-  tbq_step_fn decode;    /* null, as prefill is: the step runs on a GPU */
+  tbq_step_fn decode;    /* null, as the next two: the step runs on a GPU */
   tbq_step_fn prefill;
+  tbq_batch_fn batch;     /* null, too, if batch_tokens is 1 */
   const uint8_t *kernels; /* format/DeviceAbi.h; null: the step is code above */
   uint64_t kernels_bytes;
 } tbq_model_table;

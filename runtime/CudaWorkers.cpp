@@ -33,8 +33,8 @@ namespace {
 
 class CudaWorkers final : public Workers {
 public:
-  explicit CudaWorkers(std::shared_ptr<const Model> model)
-      : model(std::move(model)) {}
+  CudaWorkers(std::shared_ptr<const Model> model, int64_t sequences)
+      : model(std::move(model)), sequences(sequences) {}
   ~CudaWorkers() override;
 
   Outcome open();
@@ -47,6 +47,8 @@ private:
   Outcome openDevice();
   Outcome chooseBlocks();
   Outcome loadKernels();
+  Outcome loadEntry(CudaFunction &function, const char *name,
+                    const std::string &purpose);
   Outcome allocate();
   Outcome openWindow();
   Outcome openTimes();
@@ -58,13 +60,15 @@ private:
   }
 
   std::shared_ptr<const Model> model;
+  const int64_t sequences; // whose caches the device has
   const CudaDriver *driver = nullptr;
   int device = 0;
   CudaContext context = nullptr;
   CudaModule kernels = nullptr;
-  CudaFunction decode = nullptr, prefill = nullptr;
+  CudaFunction decode = nullptr, prefill = nullptr, batch = nullptr;
   CudaStream stream = nullptr;
-  CudaDevicePointer weights = 0, arena = 0, cache = 0, barrier = 0, times = 0;
+  CudaDevicePointer weights = 0, arena = 0, caches = 0, barrier = 0, times = 0;
+  CudaDevicePointer places = 0; // of a batch, which all layers read
   // Pinned, which the device has at the same addresses; weights are on their
   // way in it before the first step.
   void *pinned = nullptr;
@@ -150,34 +154,43 @@ Outcome CudaWorkers::loadKernels() {
           loadCudaModule(*driver, *model, device, purpose, kernels);
       !loaded)
     return loaded;
-  int perProcessor = 1 << 20;
   const std::pair<CudaFunction *, const char *> entries[] = {
-      {&decode, TBQ_DEVICE_DECODE}, {&prefill, TBQ_DEVICE_PREFILL}};
-  for (auto [function, name] : entries) {
-    int resident = 0;
-    if (Outcome found =
-            check(driver->cuModuleGetFunction(function, kernels, name),
-                  "cuModuleGetFunction", purpose);
-        !found)
-      return found;
-    if (Outcome set = check(
-            driver->cuFuncSetAttribute(*function, cudaMaxDynamicSharedBytes,
-                                       int(table.shared_bytes)),
-            "cuFuncSetAttribute", purpose);
-        !set)
-      return set;
-    if (Outcome asked =
-            check(driver->cuOccupancyMaxActiveBlocksPerMultiprocessor(
-                      &resident, *function, threadsOfBlock, table.shared_bytes),
-                  "cuOccupancyMaxActiveBlocksPerMultiprocessor", purpose);
-        !asked)
-      return asked;
-    perProcessor = std::min(perProcessor, resident);
-  }
-  if (perProcessor == 0)
+      {&decode, TBQ_DEVICE_DECODE},
+      {&prefill, TBQ_DEVICE_PREFILL},
+      {&batch, TBQ_DEVICE_BATCH}};
+  for (auto [function, name] : entries)
+    if (function != &batch || table.batch_tokens > 1)
+      if (Outcome found = loadEntry(*function, name, purpose); !found)
+        return found;
+  return Outcome::ok();
+}
+
+/// One block of it fits a processor: more of them would only wait longer for
+/// each other.
+Outcome CudaWorkers::loadEntry(CudaFunction &function, const char *name,
+                               const std::string &purpose) {
+  const uint64_t sharedBytes = model->table().shared_bytes;
+  int resident = 0;
+  if (Outcome found =
+          check(driver->cuModuleGetFunction(&function, kernels, name),
+                "cuModuleGetFunction", purpose);
+      !found)
+    return found;
+  if (Outcome set =
+          check(driver->cuFuncSetAttribute(function, cudaMaxDynamicSharedBytes,
+                                           int(sharedBytes)),
+                "cuFuncSetAttribute", purpose);
+      !set)
+    return set;
+  if (Outcome asked =
+          check(driver->cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                    &resident, function, threadsOfBlock, sharedBytes),
+                "cuOccupancyMaxActiveBlocksPerMultiprocessor", purpose);
+      !asked)
+    return asked;
+  if (resident == 0)
     return Outcome::failure(TBQ_ERROR_DEVICE, "GPU",
                             "no block of the step fits one of its processors");
-  // One block each: more of them would only wait longer for each other.
   return Outcome::ok();
 }
 
@@ -187,10 +200,13 @@ Outcome CudaWorkers::allocate() {
     const char *what;
     uint64_t bytes;
     CudaDevicePointer &pointer;
-  } memories[] = {{"weights", table.weights_bytes + TBQ_DEVICE_SLACK, weights},
-                  {"arena", table.arena_bytes + TBQ_DEVICE_SLACK, arena},
-                  {"KV cache", table.cache_bytes + TBQ_DEVICE_SLACK, cache},
-                  {"barrier", sizeof(tbq_device_barrier), barrier}};
+  } memories[] = {
+      {"weights", table.weights_bytes + TBQ_DEVICE_SLACK, weights},
+      {"arena", table.arena_bytes + TBQ_DEVICE_SLACK, arena},
+      {"KV cache", uint64_t(sequences) * cacheStride(table) + TBQ_DEVICE_SLACK,
+       caches},
+      {"places", uint64_t(table.batch_tokens) * sizeof(tbq_place), places},
+      {"barrier", sizeof(tbq_device_barrier), barrier}};
   for (const auto &memory : memories) {
     std::string purpose = "asking the GPU for " + std::to_string(memory.bytes) +
                           " bytes (" + memory.what + ")";
@@ -206,7 +222,7 @@ Outcome CudaWorkers::allocate() {
         !cleared)
       return cleared;
   }
-  auto most = uint64_t(std::max(table.decode_tokens, table.prefill_tokens));
+  auto most = uint64_t(countStepTokens(table));
   uint64_t logitsBytes = checkedMul(checkedMul(uint64_t(countLogitsRows(table)),
                                                uint64_t(table.logits_stride)),
                                     sizeof(float))
@@ -327,12 +343,24 @@ Outcome CudaWorkers::run(const StepCall &call) {
   std::memcpy(tokens, call.tokens, size_t(call.count) * sizeof(int32_t));
   if (Outcome cleared = clearTimes(purpose); !cleared)
     return cleared;
-  int64_t position = call.position, count = call.count,
+  int64_t position = call.place.position, count = call.count,
           first = call.firstLogitsRow;
+  CudaDevicePointer cache = caches + uint64_t(call.place.cache);
   float *to = call.logits;
   void *parameters[] = {&arena,    &weights, &cache, &tokens, &to,
                         &position, &count,   &first, &barrier};
   CudaFunction step = count <= table.decode_tokens ? decode : prefill;
+  if (call.places) {
+    if (Outcome copied = check(
+            driver->cuMemcpyHtoDAsync(
+                places, call.places, size_t(count) * sizeof(tbq_place), stream),
+            "cuMemcpyHtoDAsync", purpose);
+        !copied)
+      return copied;
+    step = batch;
+    cache = caches;
+    parameters[5] = &places;
+  }
   if (Outcome launched =
           check(driver->cuLaunchCooperativeKernel(
                     step, unsigned(blocks), 1, 1, threadsOfBlock, 1, 1,
@@ -359,7 +387,8 @@ CudaWorkers::~CudaWorkers() {
     driver->cuStreamSynchronize(stream);
     driver->cuStreamDestroy(stream);
   }
-  for (CudaDevicePointer pointer : {weights, arena, cache, barrier, times})
+  for (CudaDevicePointer pointer :
+       {weights, arena, caches, places, barrier, times})
     if (pointer)
       driver->cuMemFree(pointer);
   if (pinned)
@@ -371,10 +400,13 @@ CudaWorkers::~CudaWorkers() {
 }
 
 Outcome tbq::createWorkers(std::shared_ptr<const Model> model, int64_t threads,
-                           std::unique_ptr<Workers> &workers) {
+                           std::unique_ptr<Workers> &workers,
+                           int64_t sequences) {
   if (!model->onDevice())
     return createThreads(threads, workers);
-  auto fresh = std::make_unique<CudaWorkers>(std::move(model));
+  if (Outcome checked = checkSequences(*model, sequences); !checked)
+    return checked;
+  auto fresh = std::make_unique<CudaWorkers>(std::move(model), sequences);
   if (Outcome opened = fresh->open(); !opened)
     return opened;
   workers = std::move(fresh);

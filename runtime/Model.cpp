@@ -180,7 +180,7 @@ Outcome Model::makeWeights(const std::string &path, const Manifest &manifest,
     return got;
   fillRandomly(made.data(), manifest.weights.bytes);
   // As an artifact's own are mapped, where the system can.
-  made.useHugePages();
+  made.useHugePages(0, bytes);
   pages = std::make_shared<ZeroPages>(std::move(made));
   return Outcome::ok();
 }
@@ -212,6 +212,8 @@ static Outcome checkTable(const tbq_model_table &table,
        uint64_t(steps.decodeTokens)},
       {"prefill_tokens", uint64_t(table.prefill_tokens),
        uint64_t(steps.prefillTokens)},
+      {"batch_tokens", uint64_t(table.batch_tokens),
+       uint64_t(steps.batchTokens)},
       {"logits_stride", uint64_t(table.logits_stride),
        uint64_t(steps.logitsStride)},
   };
@@ -223,6 +225,8 @@ static Outcome checkTable(const tbq_model_table &table,
       {"manifest", table.manifest, true},
       {"decode", reinterpret_cast<const void *>(table.decode), !onDevice},
       {"prefill", reinterpret_cast<const void *>(table.prefill), !onDevice},
+      {"batch", reinterpret_cast<const void *>(table.batch),
+       !onDevice && steps.batchTokens > 1},
       {"kernels", table.kernels, onDevice}};
   for (auto [field, pointer, wanted] : pointers)
     if (bool(pointer) != wanted)

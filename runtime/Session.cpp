@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Divides tokens into steps: as many as a step takes at a time, through the
-// decode entry where they fit it, else through prefill.
+// decode entry where they fit it, else through prefill. A batch is one step.
 // Invariant: arguments are checked before the first step, so that a refused
 // call changes nothing.
 #include "runtime/Session.h"
@@ -13,27 +13,42 @@
 
 using namespace tbq;
 
+Outcome tbq::checkSequences(const Model &model, int64_t sequences) {
+  const int64_t most = model.table().batch_tokens;
+  if (sequences >= 1 && sequences <= most)
+    return Outcome::ok();
+  return Outcome::failure(TBQ_ERROR_ARGUMENT, "sequences",
+                          "must be 1 to " + std::to_string(most) +
+                              ", which the model was compiled for (got " +
+                              std::to_string(sequences) + ")");
+}
+
 Outcome Session::create(std::shared_ptr<const Model> model,
                         std::unique_ptr<Workers> workers, int64_t context,
-                        std::unique_ptr<Session> &session) {
+                        std::unique_ptr<Session> &session, int64_t sequences) {
   if (context < 0 || context > model->context())
     return Outcome::failure(TBQ_ERROR_ARGUMENT, "context",
                             "must be at most the model's " +
                                 std::to_string(model->context()) + " (got " +
                                 std::to_string(context) + ")");
+  if (Outcome checked = checkSequences(*model, sequences); !checked)
+    return checked;
   const tbq_model_table &table = model->table();
   std::unique_ptr<Session> fresh(new Session);
   fresh->capacity = context ? context : model->context();
+  fresh->sequences.resize(size_t(sequences));
+  fresh->places.resize(size_t(sequences));
   auto rows = static_cast<uint64_t>(countLogitsRows(table));
   CheckedSize logitsBytes = checkedMul(
       checkedMul(rows, uint64_t(table.logits_stride)), sizeof(float));
+  CheckedSize cacheBytes = checkedMul(uint64_t(sequences), cacheStride(table));
   const struct {
     const char *what;
     uint64_t bytes;
     ZeroPages &pages;
   } memories[] = {
       {"arena", table.arena_bytes, fresh->arena},
-      {"KV cache", table.cache_bytes, fresh->cache},
+      {"KV cache", cacheBytes.value_or(UINT64_MAX), fresh->caches},
       {"logits", workers->logitsMemory() ? 0 : logitsBytes.value_or(UINT64_MAX),
        fresh->logitsMemory}};
   for (const auto &memory : memories)
@@ -47,16 +62,16 @@ Outcome Session::create(std::shared_ptr<const Model> model,
   return Outcome::ok();
 }
 
+Outcome Session::checkRoom(const Sequence &sequence, int64_t count) const {
+  if (count <= capacity - sequence.held)
+    return Outcome::ok();
+  return Outcome::failure(TBQ_ERROR_CONTEXT_FULL, "context",
+                          std::to_string(count) + " tokens do not fit: " +
+                              std::to_string(sequence.held) + " of " +
+                              std::to_string(capacity) + " are taken");
+}
+
 Outcome Session::check(const int32_t *tokens, int64_t count) const {
-  if (count < 1)
-    return Outcome::failure(TBQ_ERROR_ARGUMENT, "count",
-                            "must be at least 1 (got " + std::to_string(count) +
-                                ")");
-  if (count > capacity - held)
-    return Outcome::failure(
-        TBQ_ERROR_CONTEXT_FULL, "context",
-        std::to_string(count) + " tokens do not fit: " + std::to_string(held) +
-            " of " + std::to_string(capacity) + " are taken");
   for (int64_t i = 0; i < count; ++i)
     if (tokens[i] < 0 || tokens[i] >= loaded->vocab())
       return Outcome::failure(
@@ -66,29 +81,84 @@ Outcome Session::check(const int32_t *tokens, int64_t count) const {
   return Outcome::ok();
 }
 
-/// Before a step that fills the cache to `positions`. Attention reads all that
-/// is held for every token: from huge pages, once there is much of it. All of
-/// the cache becomes resident then, so a short sequence goes without.
-void Session::fitCache(int64_t positions) {
+Outcome Session::checkBatch(const int32_t *numbers, const int32_t *tokens,
+                            int64_t count) {
+  if (count < 1 || count > sequenceCount())
+    return Outcome::failure(
+        TBQ_ERROR_ARGUMENT, "count",
+        "must be 1 to the session's " + std::to_string(sequenceCount()) +
+            " sequences (got " + std::to_string(count) + ")");
+  for (Sequence &sequence : sequences)
+    sequence.isOfBatch = false;
+  for (int64_t i = 0; i < count; ++i) {
+    auto name = [&] { return "sequences[" + std::to_string(i) + "]"; };
+    if (numbers[i] < 0 || numbers[i] >= sequenceCount())
+      return Outcome::failure(TBQ_ERROR_ARGUMENT, name(),
+                              "must be in [0, " +
+                                  std::to_string(sequenceCount()) + ") (got " +
+                                  std::to_string(numbers[i]) + ")");
+    Sequence &sequence = sequences[size_t(numbers[i])];
+    if (sequence.isOfBatch)
+      return Outcome::failure(TBQ_ERROR_ARGUMENT, name(),
+                              "is " + std::to_string(numbers[i]) +
+                                  " again: a step appends one token to each");
+    sequence.isOfBatch = true;
+    if (Outcome fits = checkRoom(sequence, 1); !fits)
+      return fits;
+  }
+  return check(tokens, count);
+}
+
+Outcome Session::select(int64_t sequence) {
+  if (sequence < 0 || sequence >= sequenceCount())
+    return Outcome::failure(TBQ_ERROR_ARGUMENT, "sequence",
+                            "must be in [0, " +
+                                std::to_string(sequenceCount()) + ") (got " +
+                                std::to_string(sequence) + ")");
+  selected = size_t(sequence);
+  return Outcome::ok();
+}
+
+/// Before a step that fills a cache to `positions`. Attention reads all that is
+/// held for every token: from huge pages, once there is much of it. All of the
+/// cache becomes resident then, so a short sequence goes without.
+void Session::fitCache(int64_t number, int64_t positions) {
   constexpr int64_t most = 8; // times the memory held
-  if (hasHugePages || positions < loaded->context() / most)
+  Sequence &sequence = sequences[size_t(number)];
+  if (sequence.hasHugePages || positions < loaded->context() / most)
     return;
-  cache.useHugePages();
-  hasHugePages = true;
+  const tbq_model_table &table = loaded->table();
+  caches.useHugePages(uint64_t(number) * cacheStride(table), table.cache_bytes);
+  sequence.hasHugePages = true;
+}
+
+float *Session::getLogits() const {
+  float *logits = team->logitsMemory();
+  return logits ? logits : reinterpret_cast<float *>(logitsMemory.data());
+}
+
+void Session::forgetLogits() {
+  for (Sequence &sequence : sequences)
+    sequence.logits = nullptr;
 }
 
 Outcome Session::eval(const int32_t *tokens, int64_t count, float *rows) {
+  Sequence &sequence = sequences[selected];
+  if (count < 1)
+    return Outcome::failure(TBQ_ERROR_ARGUMENT, "count",
+                            "must be at least 1 (got " + std::to_string(count) +
+                                ")");
+  if (Outcome fits = checkRoom(sequence, count); !fits)
+    return fits;
   if (Outcome checked = check(tokens, count); !checked)
     return checked;
   const tbq_model_table &table = loaded->table();
   const int64_t vocab = loaded->vocab();
-  const int64_t most =
-      rows ? countLogitsRows(table)
-           : std::max(table.decode_tokens, table.prefill_tokens);
-  float *logits = team->logitsMemory();
-  if (!logits)
-    logits = reinterpret_cast<float *>(logitsMemory.data());
-  lastLogits = nullptr;
+  int64_t most = std::max(table.decode_tokens, table.prefill_tokens);
+  if (rows)
+    most = std::min(most, mostLogitsRows);
+  float *logits = getLogits();
+  forgetLogits();
   for (int64_t done = 0; done < count;) {
     int64_t left = count - done;
     bool decode = left <= table.decode_tokens;
@@ -98,35 +168,76 @@ Outcome Session::eval(const int32_t *tokens, int64_t count, float *rows) {
     StepCall call = {decode ? table.decode : table.prefill,
                      arena.data(),
                      loaded->weights(),
-                     cache.data(),
+                     caches.data(),
                      tokens + done,
                      logits,
-                     held,
+                     getPlace(int64_t(selected)),
                      chunk,
                      firstRow,
                      observeFunction,
                      observeContext};
-    fitCache(held + chunk);
+    fitCache(int64_t(selected), sequence.held + chunk);
     if (Outcome ran = team->run(call); !ran)
       return ran;
     for (int64_t row = 0; rows && row < chunk; ++row)
       std::memcpy(rows + (done + row) * vocab,
                   logits + row * table.logits_stride,
                   static_cast<size_t>(vocab) * sizeof(float));
-    held += chunk;
+    sequence.held += chunk;
     done += chunk;
     if (done == count)
-      lastLogits = logits + (chunk - 1 - firstRow) * table.logits_stride;
+      sequence.logits = logits + (chunk - 1 - firstRow) * table.logits_stride;
+  }
+  return Outcome::ok();
+}
+
+Outcome Session::evalBatch(const int32_t *numbers, const int32_t *tokens,
+                           int64_t count, float *rows) {
+  if (Outcome checked = checkBatch(numbers, tokens, count); !checked)
+    return checked;
+  const tbq_model_table &table = loaded->table();
+  float *logits = getLogits();
+  forgetLogits();
+  for (int64_t i = 0; i < count; ++i) {
+    places[size_t(i)] = getPlace(numbers[i]);
+    fitCache(numbers[i], places[size_t(i)].position + 1);
+  }
+  StepCall call = {table.decode,
+                   arena.data(),
+                   loaded->weights(),
+                   caches.data(),
+                   tokens,
+                   logits,
+                   places[0],
+                   count,
+                   /*firstLogitsRow=*/0,
+                   observeFunction,
+                   observeContext};
+  // One sequence needs no batch, and the model may have none.
+  if (count > 1) {
+    call.batch = table.batch;
+    call.places = places.data();
+  }
+  if (Outcome ran = team->run(call); !ran)
+    return ran;
+  const auto rowBytes = size_t(loaded->vocab()) * sizeof(float);
+  for (int64_t i = 0; i < count; ++i) {
+    Sequence &sequence = sequences[size_t(numbers[i])];
+    ++sequence.held;
+    sequence.logits = logits + i * table.logits_stride;
+    if (rows)
+      std::memcpy(rows + i * loaded->vocab(), sequence.logits, rowBytes);
   }
   return Outcome::ok();
 }
 
 Outcome Session::rollback(int64_t position) {
-  if (position < 0 || position > held)
+  Sequence &sequence = sequences[selected];
+  if (position < 0 || position > sequence.held)
     return Outcome::failure(TBQ_ERROR_ARGUMENT, "position",
-                            "must be in [0, " + std::to_string(held) +
+                            "must be in [0, " + std::to_string(sequence.held) +
                                 "] (got " + std::to_string(position) + ")");
-  held = position;
-  lastLogits = nullptr;
+  sequence.held = position;
+  sequence.logits = nullptr;
   return Outcome::ok();
 }

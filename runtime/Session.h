@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// One sequence of tokens on a model: its cache, scratch memory, workers and
-// position. Input: tokens; output: logits.
-// Invariant: 0 <= position <= context <= the model's; the cache holds the keys
-// and values of exactly the tokens before position; eval allocates nothing.
+// Sequences of tokens on a model: their caches and positions, scratch memory
+// and workers. Input: tokens; output: logits. Calls on one sequence are about
+// the one that was selected last, at first number 0.
+// Invariant: 0 <= position <= context <= the model's; a sequence's cache holds
+// the keys and values of exactly the tokens before its position; eval and
+// evalBatch allocate nothing.
 #ifndef TBQ_RUNTIME_SESSION_H
 #define TBQ_RUNTIME_SESSION_H
 
@@ -12,19 +14,29 @@
 #include "runtime/ZeroPages.h"
 
 #include <memory>
+#include <vector>
 
 namespace tbq {
 
 class Session {
 public:
-  /// context 0: the model's.
+  /// context 0: the model's. `workers` must have been created for as many
+  /// `sequences`.
   static Outcome create(std::shared_ptr<const Model> model,
                         std::unique_ptr<Workers> workers, int64_t context,
-                        std::unique_ptr<Session> &session);
+                        std::unique_ptr<Session> &session,
+                        int64_t sequences = 1);
 
   /// Appends `count` >= 1 tokens. `rows`, if not null, receives count rows of
   /// vocab floats; else only the last token's logits are computed.
   Outcome eval(const int32_t *tokens, int64_t count, float *rows = nullptr);
+
+  /// Appends a token to each of `count` different sequences, in one step.
+  /// `rows`, if not null, receives count rows of vocab floats.
+  Outcome evalBatch(const int32_t *numbers, const int32_t *tokens,
+                    int64_t count, float *rows = nullptr);
+
+  Outcome select(int64_t sequence);
 
   /// Shows `observer` the values of each operation of the steps to come, if the
   /// artifact was compiled to do so.
@@ -33,11 +45,13 @@ public:
     observeContext = context;
   }
 
-  /// vocab floats, the last token's; null before an eval and after a rollback.
-  const float *logits() const { return lastLogits; }
+  /// vocab floats, the last token's; null before an eval of the sequence, and
+  /// after its rollback or another's eval.
+  const float *logits() const { return sequences[selected].logits; }
 
-  int64_t position() const { return held; }
+  int64_t position() const { return sequences[selected].held; }
   int64_t context() const { return capacity; }
+  int64_t sequenceCount() const { return int64_t(sequences.size()); }
 
   /// Forgets the tokens from `position` on.
   Outcome rollback(int64_t position);
@@ -46,17 +60,34 @@ public:
   int64_t workers() const { return team->count(); }
 
 private:
+  struct Sequence {
+    int64_t held = 0;
+    const float *logits = nullptr;
+    bool hasHugePages = false; // its cache
+    bool isOfBatch = false;    // the one that is being checked
+  };
+
   Session() = default;
   Outcome check(const int32_t *tokens, int64_t count) const;
-  void fitCache(int64_t positions);
+  Outcome checkRoom(const Sequence &sequence, int64_t count) const;
+  Outcome checkBatch(const int32_t *numbers, const int32_t *tokens,
+                     int64_t count);
+  void fitCache(int64_t number, int64_t positions);
+  tbq_place getPlace(int64_t number) const {
+    return {sequences[size_t(number)].held,
+            number * int64_t(cacheStride(loaded->table()))};
+  }
+  float *getLogits() const;
+  /// Logits' memory is every sequence's.
+  void forgetLogits();
 
   std::shared_ptr<const Model> loaded;
   std::unique_ptr<Workers> team;
   int64_t capacity = 0;
-  int64_t held = 0;
-  ZeroPages arena, cache, logitsMemory;
-  bool hasHugePages = false; // the cache
-  const float *lastLogits = nullptr;
+  std::vector<Sequence> sequences;
+  size_t selected = 0;
+  ZeroPages arena, caches, logitsMemory;
+  std::vector<tbq_place> places; // of a batch's tokens
   tbq_observe_fn observeFunction = nullptr;
   void *observeContext = nullptr;
 };

@@ -24,30 +24,48 @@ struct StepCall {
   tbq_step_fn step;
   uint8_t *arena;
   const uint8_t *weights;
-  uint8_t *cache;
+  uint8_t *caches; // of all sequences
   const int32_t *tokens;
   float *logits;
-  int64_t position;
+  tbq_place place; // of the first token, of one sequence
   int64_t count;
   int64_t firstLogitsRow;
   tbq_observe_fn observe = nullptr; // null: nobody looks
   void *observeContext = nullptr;
+  // Of a batch, and places of its tokens.
+  tbq_batch_fn batch = nullptr;
+  const tbq_place *places = nullptr; // null: the tokens are of one sequence
 
   void operator()(tbq_team team) const {
     team.observe = observe;
     team.observe_context = observeContext;
-    step(arena, weights, cache, tokens, logits, position, count, firstLogitsRow,
-         &team);
+    if (places)
+      batch(arena, weights, caches, tokens, logits, places, count,
+            firstLogitsRow, &team);
+    else
+      step(arena, weights, caches + place.cache, tokens, logits, place.position,
+           count, firstLogitsRow, &team);
   }
 };
 
 /// Tokens of one step, at most, whose logits are all asked for: a vocabulary's
 /// are half a megabyte a token.
 constexpr int64_t mostLogitsRows = 128;
+static_assert(mostLogitsRows >= kMostSequences, "a batch is one step");
+
+/// Tokens of one step, at most.
+inline int64_t countStepTokens(const tbq_model_table &table) {
+  return std::max(
+      {table.decode_tokens, table.prefill_tokens, table.batch_tokens});
+}
 
 inline int64_t countLogitsRows(const tbq_model_table &table) {
-  return std::min(std::max(table.decode_tokens, table.prefill_tokens),
-                  mostLogitsRows);
+  return std::min(countStepTokens(table), mostLogitsRows);
+}
+
+/// Bytes from one sequence's cache to the next one's.
+inline uint64_t cacheStride(const tbq_model_table &table) {
+  return (table.cache_bytes + 63) / 64 * 64;
 }
 
 class Workers {
@@ -68,9 +86,12 @@ public:
 Outcome createThreads(int64_t count, std::unique_ptr<Workers> &workers);
 
 /// What the model is compiled for: threads, or the blocks of an NVIDIA GPU's
-/// launches, with the model's weights on the device.
+/// launches, with the model's weights on the device and room for the caches of
+/// `sequences` sequences.
 Outcome createWorkers(std::shared_ptr<const Model> model, int64_t threads,
-                      std::unique_ptr<Workers> &workers);
+                      std::unique_ptr<Workers> &workers, int64_t sequences = 1);
+/// 1 to what a step of the model can carry.
+Outcome checkSequences(const Model &model, int64_t sequences);
 
 /// In which order fibers run between two barriers. The last to reach a barrier
 /// must be the first to leave it, so Forward goes up (0, 1, ...) before the

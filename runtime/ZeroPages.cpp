@@ -23,7 +23,6 @@ ZeroPages &ZeroPages::operator=(ZeroPages &&other) noexcept {
   std::swap(start, other.start);
   std::swap(mapping, other.mapping);
   std::swap(mapped, other.mapped);
-  std::swap(size, other.size);
   return *this;
 }
 
@@ -54,14 +53,15 @@ Outcome ZeroPages::create(uint64_t bytes, const char *what, ZeroPages &pages) {
   if (room)
     end -= reinterpret_cast<uintptr_t>(end) % hugePage;
   pages.start = end - *rounded;
-  pages.size = *rounded;
   if (mprotect(end, page, PROT_NONE) != 0)
     return Outcome::failure(TBQ_ERROR_MEMORY, what, std::strerror(errno));
   return Outcome::ok();
 }
 
-void ZeroPages::useHugePages() {
-  uint64_t whole = size / hugePage * hugePage;
-  if (whole)
-    madvise(start + (size - whole), whole, MADV_COLLAPSE);
+void ZeroPages::useHugePages(uint64_t offset, uint64_t bytes) {
+  uint8_t *begin = start + offset, *end = begin + bytes;
+  begin += -reinterpret_cast<uintptr_t>(begin) % hugePage;
+  end -= reinterpret_cast<uintptr_t>(end) % hugePage;
+  if (begin < end)
+    madvise(begin, static_cast<size_t>(end - begin), MADV_COLLAPSE);
 }

@@ -27,15 +27,15 @@ public:
 
   uint8_t *data() const { return start; }
 
-  /// Puts what lies in whole huge pages into such, what was never touched too.
-  /// Where the system cannot, nothing changes: only speed depends on it.
-  void useHugePages();
+  /// Puts what of `bytes` from `offset` on lies in whole huge pages into such,
+  /// what was never touched too. Where the system cannot, nothing changes: only
+  /// speed depends on it.
+  void useHugePages(uint64_t offset, uint64_t bytes);
 
 private:
   uint8_t *start = nullptr;
   void *mapping = nullptr;
   size_t mapped = 0;
-  uint64_t size = 0; // of the data
 };
 
 } // namespace tbq

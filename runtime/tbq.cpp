@@ -156,6 +156,10 @@ int32_t tbq_model_context(const tbq_model *model) {
   return static_cast<int32_t>(model->model->context());
 }
 
+int32_t tbq_model_max_batch(const tbq_model *model) {
+  return static_cast<int32_t>(model->model->table().batch_tokens);
+}
+
 int32_t tbq_model_first_token(const tbq_model *model) {
   return model->model->firstToken().value_or(-1);
 }
@@ -290,7 +294,7 @@ tbq_status tbq_chat_render(const tbq_model *model,
 
 // ---- Sessions --------------------------------------------------------------
 
-tbq_session_options tbq_session_defaults(void) { return {0, 0}; }
+tbq_session_options tbq_session_defaults(void) { return {0, 0, 0}; }
 
 tbq_status tbq_session_create(const tbq_model *model,
                               const tbq_session_options *options,
@@ -299,13 +303,16 @@ tbq_status tbq_session_create(const tbq_model *model,
     if (Outcome checked = requirePointers({model, session}); !checked)
       return checked;
     tbq_session_options how = options ? *options : tbq_session_defaults();
+    const int64_t sequences = how.sequences ? how.sequences : 1;
     std::unique_ptr<Workers> workers;
-    if (Outcome created = createWorkers(model->model, how.threads, workers);
+    if (Outcome created =
+            createWorkers(model->model, how.threads, workers, sequences);
         !created)
       return created;
     auto handle = std::make_unique<tbq_session>();
-    if (Outcome created = Session::create(model->model, std::move(workers),
-                                          how.context, handle->session);
+    if (Outcome created =
+            Session::create(model->model, std::move(workers), how.context,
+                            handle->session, sequences);
         !created)
       return created;
     *session = handle.release();
@@ -323,6 +330,27 @@ tbq_status tbq_session_eval(tbq_session *session, const int32_t *tokens,
     // More than any context, and still more once it is signed.
     auto bounded = static_cast<int64_t>(std::min<size_t>(count, INT64_MAX));
     return session->session->eval(tokens, bounded, logits);
+  });
+}
+
+tbq_status tbq_session_eval_batch(tbq_session *session,
+                                  const int32_t *sequences,
+                                  const int32_t *tokens, size_t count,
+                                  float *logits) {
+  return guarded([&] {
+    if (Outcome checked = requirePointers({session, sequences, tokens});
+        !checked)
+      return checked;
+    auto bounded = static_cast<int64_t>(std::min<size_t>(count, INT64_MAX));
+    return session->session->evalBatch(sequences, tokens, bounded, logits);
+  });
+}
+
+tbq_status tbq_session_select(tbq_session *session, int32_t sequence) {
+  return guarded([&] {
+    if (Outcome checked = requirePointers({session}); !checked)
+      return checked;
+    return session->session->select(sequence);
   });
 }
 

@@ -82,6 +82,8 @@ TBQ_API void tbq_model_destroy(tbq_model *model);
 TBQ_API const char *tbq_model_manifest(const tbq_model *model);
 TBQ_API int32_t tbq_model_vocab(const tbq_model *model);
 TBQ_API int32_t tbq_model_context(const tbq_model *model);
+/* Sequences that a step can carry (tbqc --max-batch). */
+TBQ_API int32_t tbq_model_max_batch(const tbq_model *model);
 /* The token a text starts with, or -1. */
 TBQ_API int32_t tbq_model_first_token(const tbq_model *model);
 /* Whether generation ends at this token. */
@@ -142,12 +144,15 @@ TBQ_API tbq_status tbq_chat_render(const tbq_model *model,
 
 /* ---- Sessions ---------------------------------------------------------- */
 
-/* One sequence: its KV cache, scratch memory and worker threads. */
+/* One sequence or several: their KV caches, scratch memory and worker threads.
+ */
 typedef struct tbq_session tbq_session;
 
 typedef struct tbq_session_options {
-  int32_t threads; /* 0: one for each usable CPU */
-  int32_t context; /* tokens it may hold, at most the model's; 0: as many */
+  int32_t threads;   /* 0: one for each usable CPU */
+  int32_t context;   /* tokens a sequence may hold, at most the model's; 0: as
+                        many */
+  int32_t sequences; /* at most tbq_model_max_batch; 0: one */
 } tbq_session_options;
 
 TBQ_API tbq_session_options tbq_session_defaults(void);
@@ -165,8 +170,22 @@ TBQ_API void tbq_session_destroy(tbq_session *session);
 TBQ_API tbq_status tbq_session_eval(tbq_session *session, const int32_t *tokens,
                                     size_t count, float *logits);
 
-/* tbq_model_vocab floats, those of the last token; null before the first eval
- * and after a rollback. Valid until the session's next call. */
+/* Appends a token to each of `count` different sequences, in one step, which
+ * reads the weights once for all of them. Logits are those of tbq_session_eval;
+ * if `logits` is not null it receives count rows of tbq_model_vocab floats. If
+ * a sequence is full: TBQ_ERROR_CONTEXT_FULL, and no token is appended. */
+TBQ_API tbq_status tbq_session_eval_batch(tbq_session *session,
+                                          const int32_t *sequences,
+                                          const int32_t *tokens, size_t count,
+                                          float *logits);
+
+/* From now on tbq_session_eval, _logits, _position and _rollback are about this
+ * sequence; at first they are about number 0. */
+TBQ_API tbq_status tbq_session_select(tbq_session *session, int32_t sequence);
+
+/* tbq_model_vocab floats, those of the sequence's last token; null before the
+ * first eval and after a rollback, or another sequence's eval. Valid until the
+ * session's next call but tbq_session_select. */
 TBQ_API const float *tbq_session_logits(const tbq_session *session);
 
 /* Tokens held, and how many it can hold. */

@@ -47,6 +47,7 @@ struct CompileOptions {
   std::string record;        // empty, or a JSON file for the manifest
   std::string tuning;        // empty, or a table of the CPU's family
   int64_t prefillTokens = 0; // 0: what the table says
+  int64_t maxBatch = 1;      // sequences that a step can carry
   bool observe = false;      // the step shows the values of its operations
   bool timePhases = false;   // and when its blocks come to barriers
   bool delayBlocks = false;  // which they do late, at random

@@ -70,6 +70,9 @@ std::string describeTargets();
 std::string refusedValue(llvm::StringRef value,
                          llvm::ArrayRef<llvm::StringRef> valid);
 
+/// Sequences that a step of a planned module can carry.
+int64_t getBatchTokens(ModuleOp module);
+
 /// The step as LLVM IR with its entry, tbq_model_query. Errors of this class
 /// are defects of the compiler: nothing a user gives should cause them.
 class StepCode {

@@ -87,6 +87,7 @@ Status Compilation::runStage(Stage stage) {
     pack.prefillTokens = device ? kDeviceTokens : table.tuning.chunkTokens;
     if (options.prefillTokens)
       pack.prefillTokens = options.prefillTokens;
+    pack.maxBatch = options.maxBatch;
     pack.tileRows = device ? kWarpRows : kLanes;
     pack.tileCache = bool(device);
     buildPackPipeline(manager, pack);

@@ -182,6 +182,7 @@ Result<Manifest> mlir::tbq::describeModel(ModuleOp module, WeightsOp weights,
   Fields plan(module->getAttrDictionary());
   manifest.steps.decodeTokens = plan.integer("tbq.decode_tokens");
   manifest.steps.prefillTokens = plan.integer("tbq.prefill_tokens");
+  manifest.steps.batchTokens = getBatchTokens(module);
   manifest.steps.arenaBytes = plan.integer("tbq.arena_bytes");
   manifest.steps.cacheBytes = plan.integer("tbq.cache_bytes");
   manifest.steps.logitsStride = plan.integer("tbq.logits_stride");

@@ -29,17 +29,18 @@ StepCode::StepCode(const CodeTarget &target)
 StepCode::StepCode(StepCode &&) noexcept = default;
 StepCode::~StepCode() = default;
 
-/// The function `name` if it has exactly the type of a tbq_step_fn.
-static Result<llvm::Function *> findStep(llvm::Module &module,
-                                         const char *name) {
+/// The function `name` if it has exactly the type of a tbq_step_fn, or of a
+/// tbq_batch_fn.
+static Result<llvm::Function *> findStep(llvm::Module &module, const char *name,
+                                         bool isBatch) {
   llvm::LLVMContext &context = module.getContext();
   llvm::Type *pointer = llvm::PointerType::getUnqual(context);
   llvm::Type *integer = llvm::Type::getInt64Ty(context);
-  auto *type =
-      llvm::FunctionType::get(llvm::Type::getVoidTy(context),
-                              {pointer, pointer, pointer, pointer, pointer,
-                               integer, integer, integer, pointer},
-                              /*isVarArg=*/false);
+  auto *type = llvm::FunctionType::get(llvm::Type::getVoidTy(context),
+                                       {pointer, pointer, pointer, pointer,
+                                        pointer, isBatch ? pointer : integer,
+                                        integer, integer, pointer},
+                                       /*isVarArg=*/false);
   llvm::Function *step = module.getFunction(name);
   if (!step || step->isDeclaration())
     return makeError("", std::string("@") + name, "the step is missing");
@@ -47,6 +48,11 @@ static Result<llvm::Function *> findStep(llvm::Module &module,
     return makeError("", std::string("@") + name,
                      "the step has not the arguments of format/StepAbi.h");
   return step;
+}
+
+int64_t mlir::tbq::getBatchTokens(ModuleOp module) {
+  auto tokens = module->getAttrOfType<IntegerAttr>("tbq.batch_tokens");
+  return tokens ? tokens.getInt() : 1;
 }
 
 static Result<int64_t> getSize(ModuleOp module, StringRef name) {
@@ -85,9 +91,14 @@ static Result<llvm::GlobalVariable *> addTable(llvm::Module &module,
 
   for (StringRef name :
        {"tbq.arena_bytes", "tbq.cache_bytes", "tbq.shared_bytes",
-        "tbq.decode_tokens", "tbq.prefill_tokens", "tbq.logits_stride"}) {
+        "tbq.decode_tokens", "tbq.prefill_tokens", "tbq.batch_tokens",
+        "tbq.logits_stride"}) {
     if (name == "tbq.shared_bytes" && !onDevice) {
       fields.push_back(llvm::ConstantInt::get(word, 0));
+      continue;
+    }
+    if (name == "tbq.batch_tokens") {
+      fields.push_back(llvm::ConstantInt::get(word, getBatchTokens(source)));
       continue;
     }
     Result<int64_t> size = getSize(source, name);
@@ -95,25 +106,26 @@ static Result<llvm::GlobalVariable *> addTable(llvm::Module &module,
       return size.error();
     fields.push_back(llvm::ConstantInt::get(word, *size));
   }
-  for (const char *name : {"decode", "prefill"}) {
-    if (onDevice) {
+  for (const char *name : {"decode", "prefill", "batch"}) {
+    const bool isBatch = StringRef(name) == "batch";
+    if (onDevice || (isBatch && getBatchTokens(source) == 1)) {
       fields.push_back(llvm::ConstantPointerNull::get(pointer));
       continue;
     }
-    Result<llvm::Function *> step = findStep(module, name);
+    Result<llvm::Function *> step = findStep(module, name, isBatch);
     if (!step)
       return step.error();
     fields.push_back(*step);
   }
   addData(kKernelsSymbol);
 
-  static_assert(sizeof(tbq_model_table) == 2 * 4 + 16 * 8,
+  static_assert(sizeof(tbq_model_table) == 2 * 4 + 18 * 8,
                 "the table below has the fields of format/StepAbi.h");
   llvm::SmallVector<llvm::Type *> types(2, half);
   for (unsigned i = 0; i < 3; ++i)
     types.append({pointer, word});
-  types.append(6, word);
-  types.append(2, pointer);
+  types.append(7, word);
+  types.append(3, pointer);
   types.append({pointer, word});
   auto *type = llvm::StructType::create(context, types, "tbq_model_table");
   auto *table = new llvm::GlobalVariable(

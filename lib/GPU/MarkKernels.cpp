@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// tbq-mark-kernels: what the code generator must know of the two entry points,
+// tbq-mark-kernels: what the code generator must know of the entry points,
 // and that the launch brings the worker's memory.
 
 #include "ThreadBuilder.h"
+
+#include "format/DeviceAbi.h"
 
 namespace mlir::tbq {
 #define GEN_PASS_DEF_MARKKERNELSPASS
@@ -29,7 +31,9 @@ struct MarkKernelsPass : tbq::impl::MarkKernelsPassBase<MarkKernelsPass> {
       }
     for (auto function : getOperation().getOps<LLVM::LLVMFuncOp>()) {
       if (function.isExternal() ||
-          (function.getName() != "decode" && function.getName() != "prefill"))
+          !llvm::is_contained(
+              {TBQ_DEVICE_DECODE, TBQ_DEVICE_PREFILL, TBQ_DEVICE_BATCH},
+              function.getName()))
         continue;
       function->setAttr(NVVM::NVVMDialect::getKernelFuncAttrName(),
                         b.getUnitAttr());

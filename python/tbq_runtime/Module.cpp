@@ -123,9 +123,10 @@ struct Session {
   size_t vocab;
   std::mutex mutex;
 
-  Session(const Model &model, int32_t threads, int32_t context)
+  Session(const Model &model, int32_t threads, int32_t context,
+          int32_t sequences)
       : vocab(static_cast<size_t>(model.vocab())) {
-    tbq_session_options options = {threads, context};
+    tbq_session_options options = {threads, context, sequences};
     tbq_session *created = nullptr;
     require(tbq_session_create(model.handle.get(), &options, &created));
     handle.reset(created);
@@ -140,6 +141,29 @@ struct Session {
     std::unique_ptr<float[]> logits(new float[rows * vocab]);
     step(tokens, logits.get());
     return newArray<Matrix>(std::move(logits), {rows, vocab});
+  }
+
+  Matrix evalBatch(const Tokens &sequences, const Tokens &tokens) {
+    if (sequences.size() != tokens.size())
+      throw Failure{TBQ_ERROR_ARGUMENT,
+                    "tokens: must be one a sequence, " +
+                        std::to_string(sequences.size()) + " (got " +
+                        std::to_string(tokens.size()) + ")"};
+    std::unique_ptr<float[]> logits(new float[tokens.size() * vocab]);
+    static const int32_t none = 0; // an empty vector has no data
+    {
+      nb::gil_scoped_release release;
+      std::lock_guard<std::mutex> lock(mutex);
+      require(tbq_session_eval_batch(
+          handle.get(), sequences.empty() ? &none : sequences.data(),
+          tokens.empty() ? &none : tokens.data(), tokens.size(), logits.get()));
+    }
+    return newArray<Matrix>(std::move(logits), {tokens.size(), vocab});
+  }
+
+  void select(int32_t sequence) {
+    std::lock_guard<std::mutex> lock(mutex);
+    require(tbq_session_select(handle.get(), sequence));
   }
 
   std::optional<Vector> logits() {
@@ -281,6 +305,10 @@ NB_MODULE(native, module) {
                    [](const Model &model) {
                      return tbq_model_context(model.handle.get());
                    })
+      .def_prop_ro("max_batch",
+                   [](const Model &model) {
+                     return tbq_model_max_batch(model.handle.get());
+                   })
       .def_prop_ro("first_token",
                    [](const Model &model) -> std::optional<int32_t> {
                      int32_t token = tbq_model_first_token(model.handle.get());
@@ -307,10 +335,12 @@ NB_MODULE(native, module) {
       .def("render_chat", &Model::renderChat, "messages"_a, "answer"_a = true);
 
   nb::class_<Session>(module, "Session")
-      .def(nb::init<const Model &, int32_t, int32_t>(), "model"_a,
-           "threads"_a = 0, "context"_a = 0)
+      .def(nb::init<const Model &, int32_t, int32_t, int32_t>(), "model"_a,
+           "threads"_a = 0, "context"_a = 0, "sequences"_a = 1)
       .def("eval", &Session::eval, "tokens"_a)
       .def("eval_all", &Session::evalAll, "tokens"_a)
+      .def("eval_batch", &Session::evalBatch, "sequences"_a, "tokens"_a)
+      .def("select", &Session::select, "sequence"_a)
       .def_prop_ro("logits", &Session::logits, nb::rv_policy::automatic)
       .def("rollback", &Session::rollback, "position"_a)
       .def_prop_ro("position",

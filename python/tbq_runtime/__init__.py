@@ -7,12 +7,14 @@
         print(text, end="", flush=True)
 
 Classes:
-    Model(path, verify_weights=False): manifest_json, vocab, context, first_token (or None),
+    Model(path, verify_weights=False): manifest_json, vocab, context, max_batch, first_token (or None),
         has_tokenizer, has_chat, is_end(token), tokenize(text), detokenize(tokens),
         render_chat([(role, content), ...])
-    Session(model, threads=0, context=0): eval(tokens) appends tokens; eval_all(tokens) also gives
-        float32 logits [tokens, vocab]; logits, float32 [vocab] after the last token or None;
-        position, context, threads; rollback(position)
+    Session(model, threads=0, context=0, sequences=1): eval(tokens) appends tokens; eval_all(tokens)
+        also gives float32 logits [tokens, vocab]; logits, float32 [vocab] after the last token or
+        None; position, context, threads; rollback(position). Of several sequences, at most the
+        model's max_batch, select(number) says which one all that is about, and
+        eval_batch(numbers, tokens) appends a token to each: float32 logits [tokens, vocab]
     Sampler(model, temperature=, top_k=, top_p=, min_p=, repeat_penalty=, repeat_last=, seed=0):
         sample(logits), accept(token), reset(); what is not given is the model's own
     Stream(model, keep_special=False): push(token) and finish() give the text that is complete

@@ -18,7 +18,7 @@ inline double secondsOfStep(Workers &workers, tbq_step_fn step, void *what,
   StepCall call = {step,    static_cast<uint8_t *>(what),
                    weights, nullptr,
                    nullptr, nullptr,
-                   0,       count,
+                   {},      count,
                    0};
   if (!workers.run(call))
     return 0;

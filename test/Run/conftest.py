@@ -76,6 +76,20 @@ def runGood(name, *arguments, **options):
 
 
 @pytest.fixture(scope="session")
+def tbq_runtime():
+    """The built Python package of the runtime."""
+    folder = BUILD / "python"
+    if not list(folder.glob("tbq_runtime/native*.so")):
+        pytest.fail(f"{folder}/tbq_runtime is not built: configure with TBQ_BUILD_PYTHON=ON")
+    sys.path.insert(0, str(folder))
+    try:
+        import tbq_runtime
+    finally:
+        sys.path.remove(str(folder))
+    return tbq_runtime
+
+
+@pytest.fixture(scope="session")
 def compile_model(tmp_path_factory):
     """compile_model(directory, *flags) -> path of the artifact, compiled once a session."""
     folder = tmp_path_factory.mktemp("artifacts")
@@ -94,17 +108,20 @@ def compile_model(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def logits_of(tmp_path_factory):
-    """logits_of(artifact, ids, chunk=, workers=, fibers=) -> float32 [ids, vocab]."""
+    """logits_of(artifact, ids, chunk=, workers=, fibers=) -> float32 [ids, vocab]; with batch=N,
+    of N sequences at once, [N, ids, vocab]."""
     folder = tmp_path_factory.mktemp("logits")
 
-    def run(artifact, ids, chunk=64, workers=1, fibers=None):
+    def run(artifact, ids, chunk=64, workers=1, fibers=None, batch=None):
         (folder / "ids.txt").write_text(" ".join(map(str, ids)) + "\n")
         flags = ["--fibers", fibers] if fibers else []
+        flags += ["--batch", batch] if batch else []
         runGood(
             "tbq-logits", artifact, "--ids", folder / "ids.txt", "--chunk", chunk,
             "--workers", workers, *flags, "-o", folder / "logits.bin",
         )  # fmt: skip
-        return numpy.fromfile(folder / "logits.bin", numpy.float32).reshape(len(ids), -1)
+        shape = (batch, len(ids), -1) if batch else (len(ids), -1)
+        return numpy.fromfile(folder / "logits.bin", numpy.float32).reshape(shape)
 
     return run
 

@@ -52,6 +52,17 @@ def test_computes_what_the_cpu_does(name, activations, model_directory, compile_
     gpu_steps.check(found, expected, activations, measure)
 
 
+@pytest.mark.parametrize("name, activations, sequences", [
+    ("stored-ternary-g128", "i8", 3), ("stored-odd-salient-g64", "i16", 2), ("opt", "f32", 3),
+    ("stored-many-tiles", "i8", 18)])  # fmt: skip
+def test_batch_has_the_same_bits(name, activations, sequences, model_directory, logits_of, emulated):
+    """Sequences at once, each a token behind the one before, of 18 by blocks of products."""
+    artifact = emulated(model_directory(name), f"--activations={activations}", f"--max-batch={sequences}")
+    alone = logits_of(artifact, IDS[:17])
+    for found in logits_of(artifact, IDS[:17], batch=sequences):
+        assert found.tobytes() == alone.tobytes()
+
+
 def test_many_keys(tmp_path, compile_model, logits_of, emulated, measure):
     """More than one block of 16 keys for each of 16 warps."""
     synthetic.makeCheckpoint(tmp_path / "model", hidden_size=32, intermediate_size=32, num_hidden_layers=1,

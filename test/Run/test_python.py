@@ -3,28 +3,14 @@
 
 import concurrent.futures
 import json
-import sys
 
 import numpy
 import pytest
 from transformers import AutoTokenizer
 
-from conftest import BUILD, REPOSITORY, runGood
+from conftest import REPOSITORY, runGood
 
 PROMPT = "Once upon a time"
-
-
-@pytest.fixture(scope="module")
-def tbq_runtime():
-    folder = BUILD / "python"
-    if not list(folder.glob("tbq_runtime/native*.so")):
-        pytest.fail(f"{folder}/tbq_runtime is not built: configure with TBQ_BUILD_PYTHON=ON")
-    sys.path.insert(0, str(folder))
-    try:
-        import tbq_runtime
-    finally:
-        sys.path.remove(str(folder))
-    return tbq_runtime
 
 
 @pytest.fixture

@@ -94,6 +94,7 @@ json Report::describe(const Row &row) const {
                  {"deviation", row.deviation()},
                  {"samples", row.tokensPerSecond},
                  {"uses_tiles", row.usesTiles},
+                 {"batch", row.batch},
                  {"model",
                   {{"path", path},
                    {"name", manifest->model.name},

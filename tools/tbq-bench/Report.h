@@ -23,6 +23,7 @@ struct PhaseRow {
 struct Row {
   std::string test; // "pp512", "tg128"
   int64_t threads = 0;
+  int64_t batch = 1;                   // sequences decoded at once
   std::vector<double> tokensPerSecond; // of each repetition
   double bytesPerToken = 0; // information bytes of weights and KV; 0: not said
   double limitBytesPerSecond = 0;

@@ -26,6 +26,7 @@ namespace {
 struct Options {
   std::string model, format = "md";
   std::string prompts, generated, threads; // empty prompts, generated: default
+  std::string batches = "1";
   int64_t repetitions = 5, depth = 0;
   double limitSeconds = 0.5;
   bool randomWeights = false;
@@ -41,17 +42,23 @@ struct Bench {
 
 } // namespace
 
-/// Seconds to evaluate `count` tokens behind the depth, all at once or one by
-/// one.
-static double secondsOf(Bench &bench, int64_t count, bool oneByOne) {
-  require(bench.session.rollback(bench.depth));
-  const int32_t *tokens = bench.tokens.data() + bench.depth;
+/// Seconds to evaluate `count` tokens behind the depth: all at once, or one by
+/// one of each of the first `batch` sequences.
+static double secondsOf(Bench &bench, int64_t count, int64_t batch) {
+  std::vector<int32_t> numbers, tokens;
+  for (int32_t i = 0; i < std::max<int64_t>(1, batch); ++i) {
+    require(bench.session.select(i));
+    require(bench.session.rollback(bench.depth));
+    numbers.push_back(i);
+    tokens.push_back(bench.tokens[size_t(i) % bench.tokens.size()]);
+  }
+  require(bench.session.select(0));
   auto begin = std::chrono::steady_clock::now();
-  if (oneByOne)
+  if (batch)
     for (int64_t i = 0; i < count; ++i)
-      require(bench.session.eval(tokens + i, 1));
+      require(bench.session.evalBatch(numbers.data(), tokens.data(), batch));
   else
-    require(bench.session.eval(tokens, count));
+    require(bench.session.eval(bench.tokens.data() + bench.depth, count));
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
       .count();
 }
@@ -95,27 +102,33 @@ static std::vector<PhaseRow> describe(const PhaseTimes &times,
   return rows;
 }
 
-static Row measure(Bench &bench, const char *kind, int64_t count,
+/// Of a prompt, or (`batch`: how many sequences at once) of decoding.
+static Row measure(Bench &bench, int64_t count, int64_t batch,
                    int64_t repetitions) {
-  bool decode = kind == std::string("tg");
+  const bool decode = batch > 0;
   Row row;
-  row.test = kind + std::to_string(count);
+  row.test = (decode ? "tg" : "pp") + std::to_string(count);
+  row.batch = std::max<int64_t>(1, batch);
+  if (batch > 1)
+    row.test += " x " + std::to_string(batch);
   if (bench.depth > 0)
     row.test += " @ d" + std::to_string(bench.depth);
   row.threads = bench.session.workers();
   // Brings weights, cache and arena into memory.
-  secondsOf(bench, decode ? std::min<int64_t>(count, 8) : count, decode);
+  secondsOf(bench, decode ? std::min<int64_t>(count, 8) : count, batch);
   PhaseTimes *times = bench.team.phaseTimes();
   if (times)
     times->clear();
   for (int64_t i = 0; i < repetitions; ++i)
-    row.tokensPerSecond.push_back(static_cast<double>(count) /
-                                  secondsOf(bench, count, decode));
+    row.tokensPerSecond.push_back(
+        static_cast<double>(count * std::max<int64_t>(1, batch)) /
+        secondsOf(bench, count, batch));
   if (times)
     row.phases = describe(*times, bench.model->manifest().phases);
   if (decode)
     row.bytesPerToken =
-        static_cast<double>(bench.model->manifest().bytesPerToken) +
+        static_cast<double>(bench.model->manifest().bytesPerToken) /
+            static_cast<double>(batch) +
         cacheBytesPerToken(bench.model->manifest(), bench.depth, count);
   row.operationsPerToken = operationsPerToken(bench.model->manifest(), decode);
   const auto &needed = bench.model->manifest().target.features;
@@ -152,6 +165,14 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
   std::vector<int64_t> threadCounts = parseNumbers("-t", options.threads, 1);
   checkCounts("-p", prompts, options.depth, model->context());
   checkCounts("-n", generated, options.depth, model->context());
+  const std::vector<int64_t> batches =
+      parseNumbers("--batch", options.batches, 1);
+  const int64_t sequences = *std::max_element(batches.begin(), batches.end());
+  if (sequences > table.batch_tokens)
+    failUser(makeError("--batch", "",
+                       "is at most " + std::to_string(table.batch_tokens) +
+                           ", which the model was compiled for (got " +
+                           std::to_string(sequences) + ")"));
 
   Report report;
   report.format = options.format;
@@ -161,17 +182,19 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
   report.begin();
   for (int64_t threads : threadCounts) {
     std::unique_ptr<Workers> workers;
-    require(createWorkers(model, threads, workers));
+    require(createWorkers(model, threads, workers, sequences));
     Workers &team = *workers;
     std::unique_ptr<Session> session;
-    require(Session::create(model, std::move(workers), 0, session));
+    require(Session::create(model, std::move(workers), 0, session, sequences));
     Bench bench = {model, *session, team, {}, options.depth};
     Random random(1);
     for (int64_t i = 0; i < model->context(); ++i)
       bench.tokens.push_back(static_cast<int32_t>(
           random.below(static_cast<uint32_t>(model->vocab()))));
-    if (bench.depth > 0)
+    for (int64_t i = 0; bench.depth > 0 && i < sequences; ++i) {
+      require(session->select(i));
       require(session->eval(bench.tokens.data(), bench.depth));
+    }
     // Limits are measured before and after, because neighbours come and go.
     // Float activations do not use the instruction whose peak it is. Those of
     // a GPU are not measured.
@@ -186,12 +209,15 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
                         : 0;
       };
       double before = measurePeak();
-      Row row = measure(bench, "pp", count, options.repetitions);
+      Row row = measure(bench, count, /*batch=*/0, options.repetitions);
       double after = measurePeak();
       row.peakOperationsPerSecond = std::max(before, after);
       report.add(row);
     }
-    for (int64_t count : generated) {
+    for (int64_t number = 0;
+         number < int64_t(generated.size() * batches.size()); ++number) {
+      const int64_t count = generated[size_t(number) / batches.size()];
+      const int64_t batch = batches[size_t(number) % batches.size()];
       if (count == 0)
         continue;
       auto measureLimit = [&] {
@@ -201,7 +227,7 @@ static ExitCode run(const Options &options, std::vector<std::string> flags) {
                    : ReadLimit();
       };
       ReadLimit before = measureLimit();
-      Row row = measure(bench, "tg", count, options.repetitions);
+      Row row = measure(bench, count, batch, options.repetitions);
       ReadLimit after = measureLimit();
       ReadLimit limit =
           before.bytesPerSecond > after.bytesPerSecond ? before : after;
@@ -231,6 +257,9 @@ int main(int argc, char **argv) {
   app.add_option("-d,--n-depth", options.depth,
                  "Tokens in the cache before those that are measured")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 30));
+  app.add_option("-b,--batch", options.batches,
+                 "Sequences decoded at once, several with commas")
+      ->capture_default_str();
   app.add_option("-r,--repetitions", options.repetitions,
                  "How often each is measured")
       ->check(CLI::Range(1, 1 << 20));

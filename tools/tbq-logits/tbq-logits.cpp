@@ -21,7 +21,7 @@ namespace {
 
 struct Options {
   std::string model, ids, tokens, out, fibers;
-  int64_t chunk = 64, workers = 1;
+  int64_t chunk = 64, workers = 1, batch = 0;
   bool hash = false, verify = false;
 };
 
@@ -95,7 +95,8 @@ static void makeWorkers(const Options &options,
                         std::unique_ptr<Workers> &workers) {
   const std::string &order = options.fibers;
   if (order.empty())
-    return require(createWorkers(model, options.workers, workers));
+    return require(createWorkers(model, options.workers, workers,
+                                 std::max<int64_t>(1, options.batch)));
   if (order == "forward")
     return require(
         createFibers(options.workers, FiberOrder::Forward, 0, workers));
@@ -126,7 +127,49 @@ static std::string readIds(const Options &options) {
   return std::move(*text);
 }
 
-static ExitCode evaluate(const Options &options) {
+/// The logits after each of the tokens, `chunk` at a time.
+static std::vector<float>
+evaluate(Session &session, const std::vector<int32_t> &ids, size_t chunk) {
+  auto vocab = static_cast<size_t>(session.model().vocab());
+  std::vector<float> rows(ids.size() * vocab);
+  for (size_t at = 0; at < ids.size(); at += chunk) {
+    size_t count = std::min(chunk, ids.size() - at);
+    require(session.eval(ids.data() + at, static_cast<int64_t>(count),
+                         rows.data() + at * vocab));
+  }
+  return rows;
+}
+
+/// The same of each of several sequences at once, one after the other. Each is
+/// a token behind the one before, and steps have them in either order.
+static std::vector<float> evaluateBatch(Session &session,
+                                        const std::vector<int32_t> &ids) {
+  const auto vocab = static_cast<size_t>(session.model().vocab());
+  const auto sequences = static_cast<size_t>(session.sequenceCount());
+  std::vector<float> rows(sequences * ids.size() * vocab);
+  std::vector<float> made(sequences * vocab);
+  for (size_t step = 0; step < ids.size() + sequences - 1; ++step) {
+    std::vector<int32_t> numbers, tokens;
+    for (size_t i = 0; i < sequences; ++i)
+      if (i <= step && step - i < ids.size())
+        numbers.push_back(static_cast<int32_t>(i));
+    if (step % 2)
+      std::reverse(numbers.begin(), numbers.end());
+    for (int32_t number : numbers)
+      tokens.push_back(ids[step - static_cast<size_t>(number)]);
+    require(session.evalBatch(numbers.data(), tokens.data(),
+                              static_cast<int64_t>(tokens.size()),
+                              made.data()));
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      auto number = static_cast<size_t>(numbers[i]);
+      std::copy_n(made.data() + i * vocab, vocab,
+                  rows.data() + (number * ids.size() + step - number) * vocab);
+    }
+  }
+  return rows;
+}
+
+static ExitCode run(const Options &options) {
   if (options.ids.empty() == options.tokens.empty())
     failUser(makeError("", "", "give either --ids or --tokens"));
   if (options.out.empty() && !options.hash)
@@ -139,29 +182,23 @@ static ExitCode evaluate(const Options &options) {
   std::unique_ptr<Workers> workers;
   makeWorkers(options, model, workers);
   std::unique_ptr<Session> session;
-  require(Session::create(model, std::move(workers), 0, session));
-
+  require(Session::create(model, std::move(workers), 0, session,
+                          std::max<int64_t>(1, options.batch)));
   std::optional<OutputFile> out;
   if (!options.out.empty())
     out.emplace(options.out);
-  Sha256 hash;
-  std::vector<float> rows;
-  auto vocab = static_cast<size_t>(model->vocab());
-  for (size_t at = 0; at < ids.size();) {
-    size_t count =
-        std::min(static_cast<size_t>(options.chunk), ids.size() - at);
-    rows.resize(count * vocab);
-    require(session->eval(ids.data() + at, static_cast<int64_t>(count),
-                          rows.data()));
-    hash.update(rows.data(), rows.size() * sizeof(float));
-    if (out)
-      out->write(rows);
-    at += count;
-  }
-  if (out)
+  std::vector<float> rows =
+      options.batch ? evaluateBatch(*session, ids)
+                    : evaluate(*session, ids, size_t(options.chunk));
+  if (out) {
+    out->write(rows);
     out->commit();
-  if (options.hash)
+  }
+  if (options.hash) {
+    Sha256 hash;
+    hash.update(rows.data(), rows.size() * sizeof(float));
     std::printf("%s\n", toHex(hash.finish()).c_str());
+  }
   return exitOk;
 }
 
@@ -177,6 +214,10 @@ int main(int argc, char **argv) {
   app.add_option("--chunk", options.chunk,
                  "Tokens given to the model at a time; 1 decodes")
       ->check(CLI::Range(1, 1 << 24));
+  app.add_option("--batch", options.batch,
+                 "Of several sequences of the same tokens at once, one after "
+                 "the other, instead of --chunk")
+      ->check(CLI::Range(int64_t(1), kMostSequences));
   app.add_option("--workers,-t", options.workers, "Workers of each step")
       ->check(CLI::Range(1, int(maximumWorkers)));
   app.add_option("--fibers", options.fibers,
@@ -188,5 +229,5 @@ int main(int argc, char **argv) {
   app.add_flag("--hash", options.hash, "Print the SHA-256 of the logits");
   app.add_flag("--verify", options.verify,
                "Compare the weights with their hashes first");
-  return runTool(app, argc, argv, [&] { return evaluate(options); });
+  return runTool(app, argc, argv, [&] { return run(options); });
 }

@@ -41,7 +41,9 @@ Reader::Reader(std::string path, int32_t window, int32_t threads)
                        "has a context of " + std::to_string(context) +
                            " tokens, fewer than the window's " +
                            std::to_string(window) + " (-c)"));
-  tbq_session_options options = {threads, window};
+  tbq_session_options options = tbq_session_defaults();
+  options.threads = threads;
+  options.context = window;
   tbq_session *created = nullptr;
   require(tbq_session_create(loaded, &options, &created));
   session.reset(created);

@@ -67,7 +67,9 @@ static Loaded load(const Options &options) {
 
 static Generator makeGenerator(const Options &options, const Loaded &loaded) {
   GeneratorOptions how;
-  how.session = {options.threads, options.context};
+  how.session = tbq_session_defaults();
+  how.session.threads = options.threads;
+  how.session.context = options.context;
   how.sampler = tbq_sampler_defaults(loaded.model.get());
   override(options.temperature, how.sampler.temperature);
   override(options.topK, how.sampler.top_k);

@@ -98,10 +98,10 @@ struct Flags {
               llvm::cl::desc("a table of the CPU's family, as --tune writes it "
                              "(default: the one shipped for the family)"),
               llvm::cl::value_desc("file"), llvm::cl::cat(all)};
-  Number batch{
-      "max-batch",
-      llvm::cl::desc("sequences a step carries (default and, so far, 1)"),
-      llvm::cl::init(1), llvm::cl::cat(all)};
+  Number batch{"max-batch",
+               llvm::cl::desc("sequences a step can carry, a token of each "
+                              "(default 1)"),
+               llvm::cl::init(1), llvm::cl::cat(all)};
   Text cache{
       "kv-cache",
       llvm::cl::desc("f32 or f16 (default f32 with f32 activations, else f16)"),
@@ -183,7 +183,6 @@ struct Flags {
   ::tbq::Status checkTune() const;
 
 private:
-  ::tbq::Status checkFixed() const;
   ::tbq::Status setNumbers(CompileOptions &options) const;
   ::tbq::Status setStages(CompileOptions &options) const;
   ::tbq::Status setTarget(CompileOptions &options) const;

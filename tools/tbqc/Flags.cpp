@@ -72,14 +72,6 @@ Status Flags::setTarget(CompileOptions &options) const {
   return Status::ok();
 }
 
-Status Flags::checkFixed() const {
-  if (batch != 1)
-    return makeError("--max-batch", "",
-                     std::to_string(batch) +
-                         " is not supported yet (1 sequence a step)");
-  return Status::ok();
-}
-
 Status Flags::setNumbers(CompileOptions &options) const {
   if (Status status = checkRange(level, 0, 3); !status)
     return status;
@@ -88,6 +80,9 @@ Status Flags::setNumbers(CompileOptions &options) const {
     if (Status status = checkRange(chunk, 1, 4096); !status)
       return status;
   options.prefillTokens = chunk;
+  if (Status status = checkRange(batch, 1, ::tbq::kMostSequences); !status)
+    return status;
+  options.maxBatch = batch;
   if (context.getNumOccurrences())
     if (Status status = checkRange(context, 1, 1 << 24); !status)
       return status;
@@ -203,8 +198,6 @@ Status Flags::toOptions(CompileOptions &options) const {
     options.remarks = remarks.empty() ? ".*" : remarks.getValue();
   if (std::string problem; !remarks.empty() && !Regex(remarks).isValid(problem))
     return makeError("--remarks", "", "'" + remarks + "': " + problem);
-  if (Status status = checkFixed(); !status)
-    return status;
   if (Status status =
           setWord<Activations>(activations,
                                ArrayRef<Mode>{{"f32", Activations::F32},

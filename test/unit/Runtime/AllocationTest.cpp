@@ -113,7 +113,8 @@ TEST(Allocation, NoneInTheDecodeLoop) {
   std::unique_ptr<Workers> workers;
   ASSERT_TRUE(createThreads(2, workers));
   std::unique_ptr<Session> session;
-  ASSERT_TRUE(Session::create(model, std::move(workers), 0, session));
+  ASSERT_TRUE(Session::create(model, std::move(workers), 0, session,
+                              /*sequences=*/2));
   tbq_sampler_options options = samplerDefaults(nullptr);
   options.top_k = 0;
   options.repeat_penalty = 1.1f;
@@ -121,19 +122,21 @@ TEST(Allocation, NoneInTheDecodeLoop) {
   ASSERT_TRUE(Sampler::create(model->vocab(), options, sampler));
 
   int32_t token = 1;
+  const int32_t numbers[] = {1, 0}, tokens[] = {3, 4};
   bool good = true;
   auto round = [&] {
     good = good && session->eval(&token, 1) &&
+           session->evalBatch(numbers, tokens, 2) &&
            sampler->sample(session->logits(), token) && sampler->accept(token);
   };
   round();
   const long before = allocations, locked = locks, touched = files;
-  for (int i = 0; i < 60; ++i)
+  for (int i = 0; i < 30; ++i)
     round();
   EXPECT_EQ(allocations, before);
   EXPECT_EQ(locks, locked);
   EXPECT_EQ(files, touched);
   EXPECT_TRUE(good);
-  EXPECT_EQ(session->position(), 61);
+  EXPECT_EQ(session->position(), 2 * 31);
 }
 #endif

@@ -20,7 +20,7 @@ const char *useFromC(const char *good, const char *bad) {
   tbq_session_options sessionOptions = tbq_session_defaults();
   tbq_sampler_options samplerOptions;
   int32_t tokens[10] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
-  int32_t token = -1;
+  int32_t token = -1, sequences[3] = {1, 0, 1};
   float rows[10 * 15];
   size_t count = 0;
   int status;
@@ -46,6 +46,11 @@ const char *useFromC(const char *good, const char *bad) {
   REQUIRE(tbq_session_create(model, &sessionOptions, &session) ==
           TBQ_ERROR_ARGUMENT);
   sessionOptions.threads = 2;
+  REQUIRE(tbq_model_max_batch(model) == 3);
+  sessionOptions.sequences = 4;
+  REQUIRE(tbq_session_create(model, &sessionOptions, &session) ==
+          TBQ_ERROR_ARGUMENT);
+  sessionOptions.sequences = 2;
   REQUIRE(tbq_session_create(model, &sessionOptions, &session) == TBQ_OK);
   REQUIRE(tbq_session_threads(session) == 2);
   samplerOptions = tbq_sampler_defaults(model);
@@ -60,6 +65,17 @@ const char *useFromC(const char *good, const char *bad) {
   REQUIRE(!memcmp(tbq_session_logits(session), rows + 9 * 15, 15 * 4));
   REQUIRE(tbq_session_eval(session, tokens, (size_t)-1, 0) ==
           TBQ_ERROR_CONTEXT_FULL);
+  REQUIRE(tbq_session_eval_batch(session, sequences, tokens, 3, 0) ==
+          TBQ_ERROR_ARGUMENT);
+  REQUIRE(tbq_session_eval_batch(session, sequences, tokens, 2, rows) ==
+          TBQ_OK);
+  REQUIRE(tbq_session_position(session) == 11);
+  REQUIRE(!memcmp(tbq_session_logits(session), rows + 15, 15 * 4));
+  REQUIRE(tbq_session_select(session, 2) == TBQ_ERROR_ARGUMENT);
+  REQUIRE(tbq_session_select(session, 1) == TBQ_OK);
+  REQUIRE(tbq_session_position(session) == 1);
+  REQUIRE(!memcmp(tbq_session_logits(session), rows, 15 * 4));
+  REQUIRE(tbq_session_select(session, 0) == TBQ_OK);
   REQUIRE(tbq_sampler_sample(sampler, tbq_session_logits(session), &token) ==
           TBQ_OK);
   REQUIRE(token >= 0 && token < 15);

@@ -372,6 +372,8 @@ TEST(Model, RefusesTableThatContradictsManifest) {
            [](tbq_model_table &t) { t.decode_tokens = 2; }},
           {"table.prefill_tokens",
            [](tbq_model_table &t) { t.prefill_tokens = -8; }},
+          {"table.batch_tokens",
+           [](tbq_model_table &t) { t.batch_tokens = 1; }},
           {"table.logits_stride",
            [](tbq_model_table &t) { t.logits_stride = 15; }}};
   for (const auto &[field, edit] : edits) {

@@ -16,12 +16,14 @@ namespace {
 const std::vector<int32_t> text = {3, 1, 4, 1,  5, 9, 2, 6, 5, 3, 5,
                                    8, 9, 7, 14, 0, 2, 3, 8, 4, 6};
 
-std::unique_ptr<Session> newSession(int64_t threads = 2, int64_t context = 0) {
+std::unique_ptr<Session> newSession(int64_t threads = 2, int64_t context = 0,
+                                    int64_t sequences = 1) {
   static auto model = openGood(FakeArtifact().write("session.so"));
   std::unique_ptr<Workers> workers;
   EXPECT_TRUE(createThreads(threads, workers));
   std::unique_ptr<Session> session;
-  EXPECT_TRUE(Session::create(model, std::move(workers), context, session));
+  EXPECT_TRUE(
+      Session::create(model, std::move(workers), context, session, sequences));
   return session;
 }
 
@@ -152,6 +154,105 @@ TEST(Session, Rollback) {
   EXPECT_EQ(lastRow(*session), expectedLogits(prefix(2)));
 }
 
+/// Each token of a batch goes to a sequence of its own, in any order, whatever
+/// the others hold; their logits stay until the next step.
+TEST(Session, BatchAppendsToEachOfItsSequences) {
+  auto session = newSession(2, 20, 3);
+  EXPECT_EQ(session->sequenceCount(), 3);
+  std::vector<std::vector<int32_t>> held = {prefix(5), {}, prefix(9)};
+  for (int32_t i : {0, 2}) {
+    ASSERT_TRUE(session->select(i));
+    ASSERT_TRUE(
+        session->eval(held[size_t(i)].data(), int64_t(held[size_t(i)].size())));
+  }
+  const std::vector<std::vector<int32_t>> steps = {
+      {2, 0, 1}, {1, 2}, {0}, {0, 1, 2}, {1}};
+  int32_t next = 3;
+  for (const std::vector<int32_t> &numbers : steps) {
+    std::vector<int32_t> tokens;
+    for (int32_t number : numbers) {
+      next = (next * 7 + 1) % TEST_VOCAB;
+      tokens.push_back(next);
+      held[size_t(number)].push_back(next);
+    }
+    std::vector<float> rows(numbers.size() * TEST_VOCAB);
+    ASSERT_TRUE(session->evalBatch(numbers.data(), tokens.data(),
+                                   int64_t(numbers.size()), rows.data()));
+    for (int32_t number = 0; number < 3; ++number) {
+      ASSERT_TRUE(session->select(number));
+      const std::vector<int32_t> &text = held[size_t(number)];
+      EXPECT_EQ(session->position(), int64_t(text.size()));
+      auto row = std::find(numbers.begin(), numbers.end(), number);
+      if (row == numbers.end()) {
+        EXPECT_EQ(session->logits(), nullptr);
+        continue;
+      }
+      EXPECT_EQ(lastRow(*session), expectedLogits(text));
+      auto begin = rows.begin() + (row - numbers.begin()) * TEST_VOCAB;
+      EXPECT_EQ(std::vector<float>(begin, begin + TEST_VOCAB),
+                expectedLogits(text));
+    }
+  }
+  ASSERT_TRUE(session->select(2));
+  ASSERT_TRUE(session->rollback(9));
+  ASSERT_TRUE(session->eval(text.data() + 9, 4));
+  EXPECT_EQ(lastRow(*session), expectedLogits(prefix(13)));
+}
+
+TEST(Session, BatchesAreChecked) {
+  auto session = newSession(1, 4, 3);
+  ASSERT_TRUE(session->select(1));
+  ASSERT_TRUE(session->eval(text.data(), 4));
+  const struct {
+    std::vector<int32_t> numbers, tokens;
+    tbq_status status;
+    const char *message;
+  } wrong[] = {{{},
+                {},
+                TBQ_ERROR_ARGUMENT,
+                "count: must be 1 to the session's 3 sequences (got 0)"},
+               {{0, 1, 2, 0},
+                {1, 1, 1, 1},
+                TBQ_ERROR_ARGUMENT,
+                "count: must be 1 to the session's 3 sequences (got 4)"},
+               {{0, 3},
+                {1, 1},
+                TBQ_ERROR_ARGUMENT,
+                "sequences[1]: must be in [0, 3) (got 3)"},
+               {{2, 0, 2},
+                {1, 1, 1},
+                TBQ_ERROR_ARGUMENT,
+                "sequences[2]: is 2 again: a step appends one token to each"},
+               {{0, 2},
+                {1, TEST_VOCAB},
+                TBQ_ERROR_ARGUMENT,
+                "tokens[1]: must be in [0, 15) (got 15)"},
+               {{0, 1},
+                {1, 1},
+                TBQ_ERROR_CONTEXT_FULL,
+                "context: 1 tokens do not fit: 4 of 4 are taken"}};
+  for (const auto &batch : wrong) {
+    Outcome refused =
+        session->evalBatch(batch.numbers.data(), batch.tokens.data(),
+                           int64_t(batch.numbers.size()));
+    EXPECT_EQ(refused.status, batch.status);
+    EXPECT_EQ(refused.message, batch.message);
+    EXPECT_NE(session->logits(), nullptr);
+  }
+  for (int64_t number : {-1, 3})
+    EXPECT_EQ(session->select(number).status, TBQ_ERROR_ARGUMENT);
+  ASSERT_TRUE(session->select(0));
+  EXPECT_EQ(session->position(), 0);
+  std::unique_ptr<Workers> workers;
+  ASSERT_TRUE(createThreads(1, workers));
+  std::unique_ptr<Session> refused;
+  Outcome created =
+      Session::create(openGood(FakeArtifact().write("sequences.so")),
+                      std::move(workers), 0, refused, TEST_BATCH + 1);
+  EXPECT_EQ(created.message, "sequences: must be 1 to 3, which the model was "
+                             "compiled for (got 4)");
+}
+
 TEST(ZeroPages, AreZeroAlignedAndGuarded) {
   constexpr uint64_t hugePage = 2 << 20;
   for (uint64_t bytes : {1ul, 64ul, 100ul, 4096ul, 5000ul, hugePage - 1,
@@ -165,7 +266,7 @@ TEST(ZeroPages, AreZeroAlignedAndGuarded) {
     pages.data()[end - 1] = 1;
     EXPECT_DEATH(pages.data()[end] = 1, "");
     pages.data()[0] = 1;
-    pages.useHugePages();
+    pages.useHugePages(0, bytes);
     EXPECT_EQ(pages.data()[0], 1);
     EXPECT_EQ(pages.data()[end - 1], 1);
     EXPECT_DEATH(pages.data()[end] = 1, "");

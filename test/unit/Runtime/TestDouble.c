@@ -71,6 +71,16 @@ static void prefill(uint8_t *arena, const uint8_t *weights, uint8_t *cache,
   step(arena, weights, cache, tokens, logits, position, count, first, team);
 }
 
+/* The caches are one behind the other; each token is a step of its own. */
+static void batch(uint8_t *arena, const uint8_t *weights, uint8_t *caches,
+                  const int32_t *tokens, float *logits, const tbq_place *places,
+                  int64_t count, int64_t first, const tbq_team *team) {
+  (void)first;
+  for (int64_t i = 0; i < count; ++i)
+    step(arena, weights, caches + places[i].cache, tokens + i,
+         logits + i * TEST_STRIDE, places[i].position, 1, 0, team);
+}
+
 __attribute__((section(".tbq.table"))) tbq_model_table table = {
     .abi = TBQ_STEP_ABI,
     .size = sizeof(tbq_model_table),
@@ -84,9 +94,11 @@ __attribute__((section(".tbq.table"))) tbq_model_table table = {
     .cache_bytes = TEST_CACHE_BYTES,
     .decode_tokens = 1,
     .prefill_tokens = TEST_PREFILL,
+    .batch_tokens = TEST_BATCH,
     .logits_stride = TEST_STRIDE,
     .decode = decode,
     .prefill = prefill,
+    .batch = batch,
 };
 
 __attribute__((visibility("default"))) const tbq_model_table *

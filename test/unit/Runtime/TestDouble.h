@@ -15,6 +15,7 @@ enum {
   TEST_STRIDE = 16,
   TEST_CONTEXT = 64,
   TEST_PREFILL = 8,
+  TEST_BATCH = 3,
   TEST_MANIFEST_BYTES = 8192,
   TEST_TOKENIZER_BYTES = 16384, /* room: the artifact says how much is used */
   TEST_WEIGHTS_BYTES = (1 << 20) + 123,

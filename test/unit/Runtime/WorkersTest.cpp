@@ -45,10 +45,14 @@ void exchangeStep(uint8_t *arena, const uint8_t *, uint8_t *cache,
 
 StepCall callOf(tbq_step_fn step, void *arena, void *cache, int64_t position,
                 int64_t count) {
-  return {step,     static_cast<uint8_t *>(arena),
-          nullptr,  static_cast<uint8_t *>(cache),
-          nullptr,  nullptr,
-          position, count,
+  return {step,
+          static_cast<uint8_t *>(arena),
+          nullptr,
+          static_cast<uint8_t *>(cache),
+          nullptr,
+          nullptr,
+          {position, 0},
+          count,
           0};
 }
 
