@@ -87,12 +87,12 @@ func.func @layer_norm(%x: memref<1x32xf32>, %y: memref<1x32xf32>, %section: memr
 
 // The row of the token's position, and two on.
 // CHECK-LABEL: func.func @positions(
-// CHECK: %[[FIRST:.*]] = arith.addi %arg3, %c2
 // CHECK: %[[TOKEN:.*]] = arith.divui %[[UNIT:.*]], %c2
 // CHECK: %[[PART:.*]] = arith.remui %[[UNIT]], %c2
 // CHECK: %[[COLUMN:.*]] = arith.muli %[[PART]], %c16
-// CHECK: %[[POSITION:.*]] = arith.addi %[[FIRST]], %[[TOKEN]]
-// CHECK: arith.muli %[[POSITION]], %c128
+// CHECK: %[[POSITION:.*]] = arith.addi %arg3, %[[TOKEN]]
+// CHECK: %[[ROW:.*]] = arith.addi %[[POSITION]], %c2
+// CHECK: arith.muli %[[ROW]], %c128
 // CHECK: arith.muli %[[PART]], %c64
 // CHECK: %[[SUM:.*]] = arith.addf
 // CHECK: vector.store %[[SUM]], %arg1[%[[TOKEN]], %[[COLUMN]]]
@@ -136,9 +136,9 @@ func.func @rope(%x: memref<1x48xf32>, %y: memref<1x48xf32>, %section: memref<655
 // Keys: [position / 16][feature][16], one element at a time. Values: rows of 24,
 // padded to 32; the second vector of one is masked, not read from the next head.
 // CHECK-LABEL: func.func @append(
+// CHECK: %[[POSITION:.*]] = arith.addi %arg4, %{{.*}}
 // CHECK: %[[LAYER:.*]] = arith.muli %arg3, %c5376
 // CHECK: %[[VALUES:.*]] = arith.addi %[[LAYER]], %c2304
-// CHECK: %[[POSITION:.*]] = arith.addi %arg4, %{{.*}}
 // CHECK: %[[BLOCK:.*]] = arith.divui %[[POSITION]], %c16
 // CHECK: %[[LANE:.*]] = arith.remui %[[POSITION]], %c16
 // CHECK: arith.muli %[[LANE]], %c2

@@ -5,15 +5,15 @@
 // version gets null.
 
 // CHECK: target triple = "x86_64-unknown-linux-gnu"
-// CHECK: %tbq_model_table = type { i32, i32, ptr, i64, ptr, i64, ptr, i64, i64, i64, i64, i64, i64, i64, ptr, ptr, ptr, i64 }
-// CHECK: @tbq_table = internal constant %tbq_model_table { i32 4, i32 136, ptr @tbq_manifest,
+// CHECK: %tbq_model_table = type { i32, i32, ptr, i64, ptr, i64, ptr, i64, i64, i64, i64, i64, i64, i64, i64, ptr, ptr, ptr, ptr, i64 }
+// CHECK: @tbq_table = internal constant %tbq_model_table { i32 5, i32 152, ptr @tbq_manifest,
 // CHECK-SAME: ptr @tbq_tokenizer, {{.*}} ptr @tbq_weights,
-// CHECK-SAME: i64 4096, i64 8192, i64 0, i64 1, i64 64, i64 272, ptr @decode, ptr @prefill, ptr @tbq_kernels, i64 ptrtoint (ptr @tbq_kernels_bytes to i64) }, align 64
+// CHECK-SAME: i64 4096, i64 8192, i64 0, i64 1, i64 64, i64 1, i64 272, ptr @decode, ptr @prefill, ptr null, ptr @tbq_kernels, i64 ptrtoint (ptr @tbq_kernels_bytes to i64) }, align 64
 // CHECK: define internal void @layer({{.*}}) [[ATTRIBUTES:#[0-9]+]]
 // CHECK: define internal void @decode({{.*}}) [[ATTRIBUTES]]
 // CHECK: define internal void @prefill(
 // CHECK: define ptr @tbq_model_query(i32 %0) [[ATTRIBUTES]]
-// CHECK: [[KNOWN:%.*]] = icmp eq i32 %0, 4
+// CHECK: [[KNOWN:%.*]] = icmp eq i32 %0, 5
 // CHECK: select i1 [[KNOWN]], ptr @tbq_table, ptr null
 // CHECK: attributes [[ATTRIBUTES]] = { nounwind
 // CHECK-SAME: "prefer-vector-width"="512" "target-cpu"="x86-64-v4"

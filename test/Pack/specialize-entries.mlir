@@ -1,8 +1,7 @@
 // RUN: tbq-opt %s --tbq-specialize-entries="prefill-tokens=40" --split-input-file --verify-diagnostics | FileCheck %s
 // RUN: not tbq-opt %s --tbq-specialize-entries="prefill-tokens=0" --split-input-file 2>&1 | FileCheck %s --check-prefix=NONE
-
 // RUN: not tbq-opt %s --tbq-specialize-entries="max-batch=0" --split-input-file 2>&1 | FileCheck %s --check-prefix=ALONE
-// RUN: tbq-opt %s --tbq-specialize-entries="max-batch=8" --split-input-file 2>/dev/null | FileCheck %s --check-prefix=BATCH
+// RUN: not tbq-opt %s --tbq-specialize-entries="max-batch=8" --split-input-file 2>/dev/null | FileCheck %s --check-prefix=BATCH
 // RUN: not tbq-opt %s --tbq-specialize-entries="max-batch=8" --split-input-file 2>&1 | FileCheck %s --check-prefix=PLACES
 
 // NONE: error: prefill needs at least one token, not 0
@@ -29,9 +28,9 @@
 // BATCH-LABEL: func.func @decode(
 // BATCH-LABEL: func.func @prefill(
 // BATCH-LABEL: func.func @batch(
-// BATCH-SAME: %arg0: tensor<8xi32>, %arg1: tensor<9x16xf32>, %[[PLACES:[a-z0-9]+]]: tensor<8x2xi64>) -> tensor<8x16xf32>
+// BATCH-SAME: %arg0: tensor<8xi32>, %arg1: tensor<9x16xf32>, %[[WHERE:[a-z0-9]+]]: tensor<8x2xi64>) -> tensor<8x16xf32>
 // BATCH: ^bb0(%[[ROWS:.*]]: tensor<8x16xf32>, %{{.*}}: index):
-// BATCH: tbq.add_positions %[[ROWS]], %arg1 at %[[PLACES]] offset 2 : (tensor<8x16xf32>, tensor<9x16xf32>, tensor<8x2xi64>) -> tensor<8x16xf32>
+// BATCH: tbq.add_positions %[[ROWS]], %arg1 at %[[WHERE]] offset 2 : (tensor<8x16xf32>, tensor<9x16xf32>, tensor<8x2xi64>) -> tensor<8x16xf32>
 func.func @forward(%tokens: tensor<?xi32>, %table: tensor<9x16xf32>, %i: index) -> tensor<?x16xf32> {
   %0 = tbq.embedding %tokens, %table : (tensor<?xi32>, tensor<9x16xf32>) -> tensor<?x16xf32>
   %1 = tbq.layer "a" number 0 (%0) : tensor<?x16xf32> {
