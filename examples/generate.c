@@ -83,7 +83,7 @@ int main(int argc, char **argv) {
   free(prompt);
 
   while (left-- > 0) {
-    require(tbq_sampler_sample(sampler, tbq_session_logits(session), &token));
+    require(tbq_session_sample(session, sampler, &token));
     if (tbq_model_is_end(model, token))
       break;
     require(tbq_sampler_accept(sampler, token));

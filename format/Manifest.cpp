@@ -8,6 +8,7 @@
 #include "format/CheckedSize.h"
 #include "format/ManifestFields.h"
 #include "format/Sidecar.h"
+#include "format/StepAbi.h"
 
 #include <algorithm>
 #include <xxhash.h>
@@ -125,7 +126,8 @@ json tbq::toJson(const Manifest &m) {
                    {"batch_tokens", m.steps.batchTokens},
                    {"arena_bytes", m.steps.arenaBytes},
                    {"cache_bytes", m.steps.cacheBytes},
-                   {"logits_stride", m.steps.logitsStride}}},
+                   {"logits_stride", m.steps.logitsStride},
+                   {"summarizes_logits", m.steps.summarizesLogits}}},
                  {"activations", m.activations},
                  {"kv_cache", m.kvCache},
                  {"weights", ::toJson(m.weights)},
@@ -185,8 +187,13 @@ static Manifest::Steps readSteps(Fields f, const Manifest::Model &model) {
   steps.batchTokens = f.integer("batch_tokens", 1, kMostSequences);
   steps.arenaBytes = f.integer("arena_bytes", 0, byteLimit);
   steps.cacheBytes = f.integer("cache_bytes", 0, byteLimit);
-  steps.logitsStride =
-      f.integer("logits_stride", model.vocab, int64_t(1) << 25);
+  steps.summarizesLogits = f.boolean("summarizes_logits");
+  int64_t columns = model.vocab;
+  if (steps.summarizesLogits) {
+    int64_t groups = (columns + TBQ_LOGITS_GROUP - 1) / TBQ_LOGITS_GROUP;
+    columns = groups * TBQ_LOGITS_GROUP + groups;
+  }
+  steps.logitsStride = f.integer("logits_stride", columns, int64_t(1) << 25);
   return steps;
 }
 

@@ -48,7 +48,8 @@ struct Manifest {
     int64_t prefillTokens = 0; // most tokens of one prefill call
     int64_t batchTokens = 1;   // most sequences of one step, a token of each
     uint64_t arenaBytes = 0, cacheBytes = 0;
-    int64_t logitsStride = 0; // floats from one row to the next, >= vocab
+    int64_t logitsStride = 0;      // floats from one row to the next, >= vocab
+    bool summarizesLogits = false; // TBQ_LOGITS_GROUP
   };
   struct Weights {
     uint64_t bytes = 0;

@@ -53,6 +53,11 @@ typedef struct tbq_team {
   void *observe_context;
 } tbq_team;
 
+/* Where the manifest says that logits are summarised, and not of prefill:
+ * behind a row's logits, from the next multiple of so many floats on, stands
+ * the largest of each so many of them, NaN if one is. */
+#define TBQ_LOGITS_GROUP 64
+
 /* Run by every worker of the team, with equal arguments but for `team`.
  *   arena    arena_bytes, 64-byte aligned, zero-filled once at creation
  *   weights  weights_bytes, of the artifact's section or its sidecar, on a

@@ -6,6 +6,8 @@
 // likeliest first, for the last.
 #include "runtime/Sampler.h"
 
+#include "format/StepAbi.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -117,8 +119,6 @@ void Sampler::reset() {
 
 /// The logits after the repeat penalty (CTRL, Keskar et al. 2019).
 const float *Sampler::penalised(const float *logits) {
-  if (adjusted.empty() || recentCount == 0)
-    return logits;
   std::copy(logits, logits + vocab, adjusted.begin());
   for (size_t i = 0; i < recentCount; ++i) {
     float logit = logits[recent[i]];
@@ -128,22 +128,60 @@ const float *Sampler::penalised(const float *logits) {
   return adjusted.data();
 }
 
-Outcome Sampler::sample(const float *logits, int32_t &token) {
-  // Also refuses +inf, from which no probability follows.
-  if (!areBelowInfinity(logits, vocab)) {
-    int32_t i = 0;
-    while (logits[i] < INFINITY)
-      ++i;
-    return Outcome::failure(TBQ_ERROR_ARGUMENT,
-                            "logits[" + std::to_string(i) + "]",
-                            "is " + std::to_string(logits[i]));
-  }
-  logits = penalised(logits);
-  if (options.temperature == 0)
-    return best(logits, token);
-  float highest = highestOf(logits, vocab);
+int32_t Sampler::Logits::groupSize() const {
+  return largest ? TBQ_LOGITS_GROUP : block;
+}
+
+int32_t Sampler::Logits::end(int32_t first) const {
+  return first + std::min(groupSize(), count - first);
+}
+
+float Sampler::Logits::largestFrom(int32_t first) const {
+  return largest ? largest[first / TBQ_LOGITS_GROUP]
+                 : highestOf(values + first, end(first) - first);
+}
+
+/// Refuses NaN, and +inf, from which no probability follows.
+Outcome Sampler::check(const Logits &logits) {
+  const float *values = logits.largest ? logits.largest : logits.values;
+  int32_t count = logits.largest
+                      ? (logits.count + TBQ_LOGITS_GROUP - 1) / TBQ_LOGITS_GROUP
+                      : logits.count;
+  if (areBelowInfinity(values, count))
+    return Outcome::ok();
+  int32_t i = 0;
+  while (i < logits.count - 1 && logits.values[i] < INFINITY)
+    ++i;
+  return Outcome::failure(TBQ_ERROR_ARGUMENT,
+                          "logits[" + std::to_string(i) + "]",
+                          "is " + std::to_string(logits.values[i]));
+}
+
+/// And where the first group begins that has it; -inf if all are.
+std::pair<float, int32_t> Sampler::findHighest(const Logits &logits) {
+  std::pair<float, int32_t> highest = {-INFINITY, 0};
+  for (int32_t i = 0; i < logits.count; i = logits.end(i))
+    if (float found = logits.largestFrom(i); found > highest.first)
+      highest = {found, i};
+  return highest;
+}
+
+Outcome Sampler::sample(const float *values, int32_t &token,
+                        const float *largest) {
+  Logits logits = {values, vocab, largest};
+  if (Outcome good = check(logits); !good)
+    return good;
+  if (isPenalised())
+    logits = {penalised(values), vocab, nullptr};
+  const auto [highest, first] = findHighest(logits);
   if (highest == -INFINITY)
     return Outcome::failure(TBQ_ERROR_ARGUMENT, "logits", "are all -inf");
+  if (options.temperature == 0) {
+    const float *group = logits.values + first;
+    token = static_cast<int32_t>(
+        std::find(group, logits.values + vocab, highest) - logits.values);
+    return Outcome::ok();
+  }
   keepTopK(logits);
   weigh(highest, 1);
   double total = totalWeight();
@@ -155,46 +193,30 @@ Outcome Sampler::sample(const float *logits, int32_t &token) {
   return Outcome::ok();
 }
 
-Outcome Sampler::best(const float *logits, int32_t &token) const {
-  float highest = -INFINITY;
-  int32_t first = -1;
-  for (int32_t i = 0; i < vocab; i += block)
-    if (float found = highestOf(logits + i, std::min(block, vocab - i));
-        found > highest) {
-      highest = found;
-      first = i;
-    }
-  if (first < 0)
-    return Outcome::failure(TBQ_ERROR_ARGUMENT, "logits", "are all -inf");
-  token = static_cast<int32_t>(
-      std::find(logits + first, logits + vocab, highest) - logits);
-  return Outcome::ok();
-}
-
 bool Sampler::better(const Candidate &a, const Candidate &b) {
   return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
 }
 
-void Sampler::keepTopK(const float *logits) {
+void Sampler::keepTopK(const Logits &logits) {
   int32_t keep = vocab;
   if (options.top_k > 0)
     keep = std::min(options.top_k, vocab);
   candidates.clear();
   for (int32_t i = 0; i < keep; ++i)
-    candidates.push_back({logits[i], i, 0});
+    candidates.push_back({logits.values[i], i, 0});
   if (keep == vocab)
     return;
   // A heap of the best so far with the worst of them in front.
   std::make_heap(candidates.begin(), candidates.end(), better);
-  for (int32_t begin = keep; begin < vocab; begin += block) {
-    int32_t end = begin + std::min(block, vocab - begin);
-    if (!(highestOf(logits + begin, end - begin) > candidates.front().logit))
+  for (int32_t first = keep / logits.groupSize() * logits.groupSize();
+       first < vocab; first = logits.end(first)) {
+    if (!(logits.largestFrom(first) > candidates.front().logit))
       continue;
-    for (int32_t i = begin; i < end; ++i) {
-      if (!(logits[i] > candidates.front().logit))
+    for (int32_t i = std::max(first, keep); i < logits.end(first); ++i) {
+      if (!(logits.values[i] > candidates.front().logit))
         continue;
       std::pop_heap(candidates.begin(), candidates.end(), better);
-      candidates.back() = {logits[i], i, 0};
+      candidates.back() = {logits.values[i], i, 0};
       std::push_heap(candidates.begin(), candidates.end(), better);
     }
   }

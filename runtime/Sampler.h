@@ -13,6 +13,7 @@
 #include "runtime/Random.h"
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace tbq {
@@ -26,10 +27,15 @@ public:
                         std::unique_ptr<Sampler> &sampler);
 
   /// Ties go to the lower token. Fails on logits that are NaN or all -inf.
-  Outcome sample(const float *logits, int32_t &token);
+  /// `largest`, if not null: of each TBQ_LOGITS_GROUP of them, or NaN; then few
+  /// of the others are read, and the token is the same.
+  Outcome sample(const float *logits, int32_t &token,
+                 const float *largest = nullptr);
 
   /// `token` is now part of the text that the repeat penalty looks at.
   Outcome accept(int32_t token);
+
+  int64_t vocabulary() const { return vocab; }
 
   /// Back to what create made.
   void reset();
@@ -46,10 +52,24 @@ private:
 
   Sampler(int64_t vocab, const tbq_sampler_options &options);
 
+  /// Logits in groups, of which the largest may be known.
+  struct Logits {
+    const float *values;
+    int32_t count;
+    const float *largest;
+
+    int32_t groupSize() const;
+    /// Of the group that begins at `first`.
+    int32_t end(int32_t first) const;
+    float largestFrom(int32_t first) const;
+  };
+
+  bool isPenalised() const { return !adjusted.empty() && recentCount != 0; }
   const float *penalised(const float *logits);
-  Outcome best(const float *logits, int32_t &token) const;
+  static Outcome check(const Logits &logits);
+  static std::pair<float, int32_t> findHighest(const Logits &logits);
   static bool better(const Candidate &a, const Candidate &b);
-  void keepTopK(const float *logits);
+  void keepTopK(const Logits &logits);
   void keepMinP();
   void keepTopP(double total);
   int32_t draw();

@@ -185,10 +185,22 @@ Outcome Session::eval(const int32_t *tokens, int64_t count, float *rows) {
                   static_cast<size_t>(vocab) * sizeof(float));
     sequence.held += chunk;
     done += chunk;
-    if (done == count)
+    if (done == count) {
       sequence.logits = logits + (chunk - 1 - firstRow) * table.logits_stride;
+      sequence.hasSummary = decode;
+    }
   }
   return Outcome::ok();
+}
+
+const float *Session::largestLogits() const {
+  const Sequence &sequence = sequences[selected];
+  if (!sequence.logits || !sequence.hasSummary ||
+      !loaded->manifest().steps.summarizesLogits)
+    return nullptr;
+  const int64_t groups =
+      (loaded->vocab() + TBQ_LOGITS_GROUP - 1) / TBQ_LOGITS_GROUP;
+  return sequence.logits + groups * TBQ_LOGITS_GROUP;
 }
 
 Outcome Session::evalBatch(const int32_t *numbers, const int32_t *tokens,
@@ -225,6 +237,7 @@ Outcome Session::evalBatch(const int32_t *numbers, const int32_t *tokens,
     Sequence &sequence = sequences[size_t(numbers[i])];
     ++sequence.held;
     sequence.logits = logits + i * table.logits_stride;
+    sequence.hasSummary = true;
     if (rows)
       std::memcpy(rows + i * loaded->vocab(), sequence.logits, rowBytes);
   }

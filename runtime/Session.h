@@ -49,6 +49,9 @@ public:
   /// after its rollback or another's eval.
   const float *logits() const { return sequences[selected].logits; }
 
+  /// Of the same, the largest of each TBQ_LOGITS_GROUP; null: nobody said.
+  const float *largestLogits() const;
+
   int64_t position() const { return sequences[selected].held; }
   int64_t context() const { return capacity; }
   int64_t sequenceCount() const { return int64_t(sequences.size()); }
@@ -63,6 +66,7 @@ private:
   struct Sequence {
     int64_t held = 0;
     const float *logits = nullptr;
+    bool hasSummary = false;   // the logits
     bool hasHugePages = false; // its cache
     bool isOfBatch = false;    // the one that is being checked
   };

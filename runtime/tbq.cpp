@@ -413,6 +413,25 @@ tbq_status tbq_sampler_sample(tbq_sampler *sampler, const float *logits,
   });
 }
 
+tbq_status tbq_session_sample(const tbq_session *session, tbq_sampler *sampler,
+                              int32_t *token) {
+  return guarded([&] {
+    if (Outcome checked = requirePointers({session, sampler, token}); !checked)
+      return checked;
+    const Session &from = *session->session;
+    if (!from.logits())
+      return Outcome::failure(TBQ_ERROR_ARGUMENT, "session", "has no logits");
+    if (sampler->sampler->vocabulary() != from.model().vocab())
+      return Outcome::failure(
+          TBQ_ERROR_ARGUMENT, "sampler",
+          "is for " + std::to_string(sampler->sampler->vocabulary()) +
+              " tokens, not the model's " +
+              std::to_string(from.model().vocab()));
+    return sampler->sampler->sample(from.logits(), *token,
+                                    from.largestLogits());
+  });
+}
+
 tbq_status tbq_sampler_accept(tbq_sampler *sampler, int32_t token) {
   return guarded([&] {
     if (Outcome checked = requirePointers({sampler}); !checked)

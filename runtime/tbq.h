@@ -226,6 +226,11 @@ TBQ_API void tbq_sampler_destroy(tbq_sampler *sampler);
  * error, never a token. */
 TBQ_API tbq_status tbq_sampler_sample(tbq_sampler *sampler, const float *logits,
                                       int32_t *token);
+/* Chooses from the logits of the session's last token, as that does, but may
+ * know of them which are large: on a GPU it is much faster. The session must be
+ * of a model with the sampler's vocabulary, and have logits. */
+TBQ_API tbq_status tbq_session_sample(const tbq_session *session,
+                                      tbq_sampler *sampler, int32_t *token);
 /* Tells the repeat penalty about a token of the text. */
 TBQ_API tbq_status tbq_sampler_accept(tbq_sampler *sampler, int32_t token);
 /* As created: no token accepted, the seed's first number next. */

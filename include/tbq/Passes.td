@@ -156,6 +156,24 @@ def AttendOwnKeyPass : Pass<"tbq-attend-own-key", "::mlir::func::FuncOp"> {
   }];
 }
 
+def SummarizeLogitsPass : Pass<"tbq-summarize-logits", "::mlir::ModuleOp"> {
+  let summary = "steps say which logits are large";
+  let description = [{
+    Of @decode and @batch, for whoever chooses tokens: where the logits are far
+    away, he need not look at all of them.
+
+    ```mlir
+    %y = tbq.packed_linear ... -> tensor<1x49152xf32>
+    return %y : tensor<1x49152xf32>
+    // becomes
+    %y = tbq.packed_linear ... -> tensor<1x49152xf32>
+    %s = tbq.summarize_logits %y columns 49152 : (tensor<1x49152xf32>) -> tensor<1x49920xf32>
+    return %s : tensor<1x49920xf32>
+    ```
+  }];
+  let dependentDialects = ["::mlir::tbq::TbqDialect"];
+}
+
 def PlanMemoryPass : Pass<"tbq-plan-memory", "::mlir::ModuleOp"> {
   let summary = "give every tensor its bytes in one static arena";
   let description = [{

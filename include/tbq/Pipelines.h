@@ -66,6 +66,11 @@ struct LowerOptions : PassPipelineOptions<LowerOptions> {
       *this, "own-key",
       llvm::cl::desc("attention of one token takes its key as it is"),
       llvm::cl::init(false)};
+  /// Where logits are far from whoever reads them: on a GPU.
+  Option<bool> summarizeLogits{
+      *this, "summarize-logits",
+      llvm::cl::desc("behind logits stand the largest of each group"),
+      llvm::cl::init(false)};
   Option<bool> observe{*this, "observe",
                        llvm::cl::desc("show the values of each op"),
                        llvm::cl::init(false)};

@@ -45,7 +45,7 @@ static bool isLegalAfterPack(Operation *op) {
 static bool isLegalAfterLower(Operation *op) {
   if (auto step = dyn_cast<StepOp>(op))
     return op->getNumResults() == 0 && step.getRange().size() == 2 &&
-           isLegalAfterPack(op);
+           (isLegalAfterPack(op) || isa<SummarizeLogitsOp>(op));
   return isFrame(op) ||
          isa<PlacedWeightOp, WorkerOp, WorkersOp, BarrierOp, ObserveOp,
              scf::ForOp, scf::YieldOp, func::CallOp>(op) ||

@@ -100,6 +100,7 @@ Status Compilation::runStage(Stage stage) {
     if (device) {
       lower.workerBytes = getWorkerBytes(*device);
       lower.ownKey = true;
+      lower.summarizeLogits = true;
     }
     buildLowerPipeline(manager, lower);
     break;

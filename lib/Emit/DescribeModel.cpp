@@ -186,6 +186,7 @@ Result<Manifest> mlir::tbq::describeModel(ModuleOp module, WeightsOp weights,
   manifest.steps.arenaBytes = plan.integer("tbq.arena_bytes");
   manifest.steps.cacheBytes = plan.integer("tbq.cache_bytes");
   manifest.steps.logitsStride = plan.integer("tbq.logits_stride");
+  manifest.steps.summarizesLogits = module->hasAttr("tbq.summarizes_logits");
   if (!plan.missing().empty())
     return makeError("", plan.missing(), "the module does not say this");
 

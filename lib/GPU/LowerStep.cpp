@@ -8,6 +8,8 @@
 
 #include "LowerStep.h"
 
+#include "format/StepAbi.h"
+
 #include "llvm/ADT/TypeSwitch.h"
 
 namespace mlir::tbq {
@@ -60,6 +62,32 @@ void mlir::tbq::lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op) {
               [&](ArrayRef<Value> x) { return getGated(t, x[0], x[1]); });
 }
 
+/// A group is a warp's.
+void mlir::tbq::lowerSummarizeLogits(ThreadBuilder &t, SummarizeLogitsOp op) {
+  constexpr int64_t kGroup = TBQ_LOGITS_GROUP;
+  int64_t columns = op.getColumns(), groups = op.getUnitsPerToken();
+  Value into = op.getInto().front();
+  t.loop(t.add(op.getRange()[0], t.warp()), op.getRange()[1], t.index(kWarps),
+         [&](Value unit) {
+           Value token = t.div(unit, groups), group = t.rem(unit, groups);
+           Value largest = t.constant(-INFINITY);
+           for (int64_t first = 0; first < kGroup; first += kWarpLanes) {
+             Value column = t.add(t.add(t.mul(group, kGroup), t.lane()), first);
+             Value logit = t.load(op.getInput(),
+                                  {token, t.min(column, t.index(columns - 1))});
+             // Past the end it is the last one's again.
+             t.ifThen(t.less(column, t.index(columns)),
+                      [&] { t.store(logit, into, {token, column}); });
+             largest = t.maximum(largest, logit);
+           }
+           for (int64_t distance = kWarpLanes / 2; distance; distance /= 2)
+             largest = t.maximum(largest, t.shuffle(largest, distance));
+           Value at = t.add(group, llvm::alignTo<kGroup>(columns));
+           t.ifThen(t.equal(t.lane(), 0),
+                    [&] { t.store(largest, into, {token, at}); });
+         });
+}
+
 void mlir::tbq::lowerAddPositions(ThreadBuilder &t, AddPositionsOp op) {
   LayoutAttr layout = cast<PackedType>(op.getTable().getType()).getLayout();
   Value table = getBytes(t, op.getTable());
@@ -104,6 +132,7 @@ static void lowerElements(ThreadBuilder &t, StepOp step) {
       .Case([&](EmbeddingOp op) { lowerEmbedding(t, op); })
       .Case([&](AddPositionsOp op) { lowerAddPositions(t, op); })
       .Case([&](SelectRowsOp op) { lowerSelectRows(t, op); })
+      .Case([&](SummarizeLogitsOp op) { lowerSummarizeLogits(t, op); })
       .Case([&](AddOp op) { lowerAdd(t, op); })
       .Case([&](GatedActivationOp op) { lowerGatedActivation(t, op); })
       .Case([&](ActivationOp op) { lowerActivation(t, op); })

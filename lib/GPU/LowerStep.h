@@ -17,6 +17,7 @@ void mapElements(ThreadBuilder &t, StepOp op, int64_t columns,
 void lowerEmbedding(ThreadBuilder &t, EmbeddingOp op);
 void lowerAddPositions(ThreadBuilder &t, AddPositionsOp op);
 void lowerSelectRows(ThreadBuilder &t, SelectRowsOp op);
+void lowerSummarizeLogits(ThreadBuilder &t, SummarizeLogitsOp op);
 void lowerAdd(ThreadBuilder &t, AddOp op);
 void lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op);
 /// silu(gate) * up

@@ -48,6 +48,9 @@ Value ThreadBuilder::fma(Value x, Value y, Value z) {
 Value ThreadBuilder::maxf(Value x, Value y) {
   return arith::MaxNumFOp::create(b, loc, x, y);
 }
+Value ThreadBuilder::maximum(Value x, Value y) {
+  return arith::MaximumFOp::create(b, loc, x, y);
+}
 Value ThreadBuilder::exp(Value x) { return math::ExpOp::create(b, loc, x); }
 
 Value ThreadBuilder::toF32(Value x) {

@@ -61,6 +61,7 @@ public:
 
   Value fma(Value x, Value y, Value z); // x * y + z, rounded once
   Value maxf(Value x, Value y);
+  Value maximum(Value x, Value y); // of floats, NaN if one is
   /// Which tbq-expand-math spells out.
   Value exp(Value x);
   Value toF32(Value x); // i32, f16, bf16 or f32

@@ -148,7 +148,7 @@ LogicalResult PackedLinearOp::verify() {
   if (layout.getTile() == 1)
     return emitOpError("needs a matrix in tiles, not a table");
   if (!hasColumns(getInput(), layout.getColumns()) ||
-      !hasColumns(getOutput(*this), layout.getRows()))
+      !hasRoom(getOutput(*this), layout.getRows()))
     return emitOpError("does not map ")
            << getInput().getType() << " to " << getOutput(*this).getType()
            << " by " << layout;

@@ -27,6 +27,15 @@ inline bool hasColumns(Value rows, int64_t columns) {
   return type.getRank() == 2 && type.getDimSize(1) == columns;
 }
 
+/// Whether a buffer's rows have room for `columns`, or a tensor's just those.
+inline bool hasRoom(Value rows, int64_t columns) {
+  auto type = dyn_cast<MemRefType>(rows.getType());
+  if (!type)
+    return hasColumns(rows, columns);
+  return type.getRank() == 2 &&
+         type.getDimSize(1) >= int64_t(llvm::alignTo(columns, kLanes));
+}
+
 inline bool isF32(Value rows) {
   return cast<ShapedType>(rows.getType()).getElementType().isF32();
 }

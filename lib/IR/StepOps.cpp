@@ -5,6 +5,8 @@
 
 #include "StepForm.h"
 
+#include "format/StepAbi.h"
+
 using namespace mlir;
 using namespace mlir::tbq;
 
@@ -43,6 +45,7 @@ TBQ_EFFECTS(GatedActivationOp)
 TBQ_EFFECTS(ActivationOp)
 TBQ_EFFECTS(AddOp)
 TBQ_EFFECTS(SelectRowsOp)
+TBQ_EFFECTS(SummarizeLogitsOp)
 TBQ_EFFECTS(GroupSumsOp)
 TBQ_EFFECTS(QuantizeActivationsOp)
 TBQ_EFFECTS(PackedLinearOp)
@@ -113,6 +116,27 @@ LogicalResult SelectRowsOp::verify() {
     return failure();
   if (getColumns(getInput()) != getColumns(getOutput(*this)))
     return emitOpError("keeps the columns of ") << getInput().getType();
+  return success();
+}
+
+int64_t SummarizeLogitsOp::getSummaryColumns(int64_t columns) {
+  return llvm::alignTo<TBQ_LOGITS_GROUP>(columns) +
+         llvm::divideCeil(columns, TBQ_LOGITS_GROUP);
+}
+int64_t SummarizeLogitsOp::getUnitsPerToken() {
+  return llvm::divideCeil(getColumns(), TBQ_LOGITS_GROUP);
+}
+int64_t SummarizeLogitsOp::getUnitColumns() { return TBQ_LOGITS_GROUP; }
+
+LogicalResult SummarizeLogitsOp::verify() {
+  if (failed(verifyForm(*this, 1)))
+    return failure();
+  int64_t columns = getColumns(), made = getSummaryColumns(columns);
+  if (!isF32(getInput()) || !hasColumns(getInput(), columns) ||
+      !hasColumns(getOutput(*this), made))
+    return emitOpError("makes rows of ")
+           << made << " f32 of " << columns << ", not " << getInput().getType()
+           << " to " << getOutput(*this).getType();
   return success();
 }
 

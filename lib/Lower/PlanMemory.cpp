@@ -288,9 +288,15 @@ void FunctionRewriter::run() {
                                      block.getArgumentTypes(), TypeRange()));
 }
 
-/// Sizes of an entry's memory, of which the arena is shared by all entries.
+static int64_t getLogitsColumns(func::FuncOp entry) {
+  auto logits = cast<RankedTensorType>(entry.getResultTypes()[0]);
+  return llvm::alignTo(logits.getDimSize(1), kLanes);
+}
+
+/// Sizes of an entry's memory, of which the arena and the `columns` of a row of
+/// logits are those of all entries.
 static StepTypes getStepTypes(func::FuncOp entry, int64_t weights,
-                              int64_t arena) {
+                              int64_t arena, int64_t columns) {
   MLIRContext *context = entry.getContext();
   auto tokens = cast<RankedTensorType>(entry.getArgument(0).getType());
   auto logits = cast<RankedTensorType>(entry.getResultTypes()[0]);
@@ -308,9 +314,7 @@ static StepTypes getStepTypes(func::FuncOp entry, int64_t weights,
       bytesOf(context, weights),
       bytesOf(context, sequences * getCache(entry).getBytes()),
       toMemory(tokens),
-      MemRefType::get({tokens.getDimSize(0),
-                       int64_t(llvm::alignTo(logits.getDimSize(1), kLanes))},
-                      logits.getElementType()),
+      MemRefType::get({tokens.getDimSize(0), columns}, logits.getElementType()),
       position};
 }
 
@@ -330,19 +334,20 @@ struct PlanMemoryPass : tbq::impl::PlanMemoryPassBase<PlanMemoryPass> {
     if (failed(functions))
       return signalPassFailure();
     std::vector<PlannedEntry> entries;
-    int64_t arena = kAlignment;
+    int64_t arena = kAlignment, columns = 0;
     for (func::FuncOp entry : *functions) {
       FailureOr<PlannedEntry> planned = planEntry(entry, workerBytes);
       if (failed(planned))
         return signalPassFailure();
       arena = std::max(arena, planned->entry.plan.getBytes());
+      columns = std::max(columns, getLogitsColumns(entry));
       entries.push_back(std::move(*planned));
     }
 
     Builder b(&getContext());
     for (PlannedEntry &planned : entries) {
       func::FuncOp entry = planned.entry.function;
-      StepTypes types = getStepTypes(entry, weights.getBytes(), arena);
+      StepTypes types = getStepTypes(entry, weights.getBytes(), arena, columns);
       auto set = [&](StringRef name, int64_t value) {
         module->setAttr(name, b.getI64IntegerAttr(value));
       };

@@ -224,6 +224,13 @@ struct Sampler {
     return token;
   }
 
+  int32_t sampleFrom(Session &session) {
+    std::lock_guard<std::mutex> lock(session.mutex);
+    int32_t token = 0;
+    require(tbq_session_sample(session.handle.get(), handle.get(), &token));
+    return token;
+  }
+
   void accept(int32_t token) {
     require(tbq_sampler_accept(handle.get(), token));
   }
@@ -342,6 +349,12 @@ NB_MODULE(native, module) {
       .def("eval_batch", &Session::evalBatch, "sequences"_a, "tokens"_a)
       .def("select", &Session::select, "sequence"_a)
       .def_prop_ro("logits", &Session::logits, nb::rv_policy::automatic)
+      .def(
+          "sample",
+          [](Session &session, Sampler &sampler) {
+            return sampler.sampleFrom(session);
+          },
+          "sampler"_a)
       .def("rollback", &Session::rollback, "position"_a)
       .def_prop_ro("position",
                    [](const Session &session) {

@@ -12,7 +12,8 @@ Classes:
         render_chat([(role, content), ...])
     Session(model, threads=0, context=0, sequences=1): eval(tokens) appends tokens; eval_all(tokens)
         also gives float32 logits [tokens, vocab]; logits, float32 [vocab] after the last token or
-        None; position, context, threads; rollback(position). Of several sequences, at most the
+        None; sample(sampler) chooses from those, on a GPU much faster than from a copy; position,
+        context, threads; rollback(position). Of several sequences, at most the
         model's max_batch, select(number) says which one all that is about, and
         eval_batch(numbers, tokens) appends a token to each: float32 logits [tokens, vocab]
     Sampler(model, temperature=, top_k=, top_p=, min_p=, repeat_penalty=, repeat_last=, seed=0):
@@ -52,7 +53,7 @@ def choose(model, prompt, limit=None, threads=0, **sampling):
         if made and session.position == session.context:
             return
         session.eval(tokens)
-        token = sampler.sample(session.logits)
+        token = session.sample(sampler)
         if model.is_end(token):
             return
         sampler.accept(token)

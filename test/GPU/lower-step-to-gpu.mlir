@@ -23,6 +23,29 @@ func.func @add(%a: memref<4x64xf32>, %b: memref<4x64xf32>, %c: memref<4x64xf32>,
 
 // -----
 
+// A warp copies 64 logits and finds the largest, NaN if one is. What is past the
+// end is not copied.
+// CHECK-LABEL: func.func @summarize(
+func.func @summarize(%a: memref<1x112xf32>, %b: memref<1x144xf32>, %count: index, %begin: index, %end: index) {
+  // CHECK: scf.for %{{.*}} = %{{.*}} to %arg4 step %c16 {
+  // CHECK: %[[LAST:.*]] = arith.minsi %[[COLUMN:.*]], %c99
+  // CHECK: %[[LOGIT:.*]] = memref.load %arg0[%{{.*}}, %[[LAST]]]
+  // CHECK: %[[EXISTS:.*]] = arith.cmpi slt, %[[COLUMN]], %c100
+  // CHECK: scf.if %[[EXISTS]] {
+  // CHECK-NEXT: memref.store %[[LOGIT]], %arg1[%{{.*}}, %[[COLUMN]]]
+  // CHECK: memref.load %arg0
+  // CHECK: arith.maximumf
+  // CHECK-COUNT-5: nvvm.shfl.sync
+  // CHECK: %[[AT:.*]] = arith.addi %{{.*}}, %c128
+  // CHECK: scf.if
+  // CHECK-NEXT: memref.store %{{.*}}, %arg1[%{{.*}}, %[[AT]]]
+  tbq.summarize_logits %a columns 100 into(%b) count(%count) range(%begin, %end)
+    : (memref<1x112xf32>, memref<1x144xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
 // A unit has as many columns as the op says.
 // CHECK-LABEL: func.func @gate(
 func.func @gate(%a: memref<1x64xf32>, %b: memref<1x64xf32>, %c: memref<1x64xf32>, %count: index, %begin: index, %end: index) {

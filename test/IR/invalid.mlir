@@ -647,6 +647,14 @@ func.func @f(%x: tensor<?x16xf32>, %t: tensor<8x8xf32>, %i: index) {
 
 // -----
 
+func.func @f(%x: tensor<1x100xf32>) {
+  // expected-error @below {{makes rows of 130 f32 of 100, not 'tensor<1x100xf32>' to 'tensor<1x102xf32>'}}
+  %r = tbq.summarize_logits %x columns 100 : (tensor<1x100xf32>) -> tensor<1x102xf32>
+  return
+}
+
+// -----
+
 func.func @f(%x: tensor<4x16xf32>, %t: tensor<8x4xf32>, %places: tensor<4x3xi64>) {
   // expected-error @below {{needs a position and a byte of the cache for each of 'tensor<4x16xf32>', not 'tensor<4x3xi64>'}}
   %r = tbq.rope %x, %t at %places heads 4 x 4 : (tensor<4x16xf32>, tensor<8x4xf32>, tensor<4x3xi64>) -> tensor<4x16xf32>

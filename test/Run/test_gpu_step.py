@@ -63,6 +63,15 @@ def test_batch_has_the_same_bits(name, activations, sequences, model_directory, 
         assert found.tobytes() == alone.tobytes()
 
 
+@pytest.mark.parametrize("flags", [("--temp", 0), ("--temp", 2, "--top-k", 5, "--seed", 3)])
+def test_a_token_is_chosen_of_few_logits(flags, model_directory, emulated):
+    """Decode says which groups of logits are large; whoever ignores ends looks at all of them."""
+    artifact = emulated(model_directory("stored-ternary-g128"), "--activations=i8")
+    assert json.loads(runGood("tbq-inspect", "--json", artifact).stdout)["steps"]["summarizes_logits"]
+    run = ("tbq-run", "-m", artifact, "-p", "the license", "-n", 16, *flags)
+    assert runGood(*run).stdout == runGood(*run, "--ignore-eos").stdout
+
+
 def test_many_keys(tmp_path, compile_model, logits_of, emulated, measure):
     """More than one block of 16 keys for each of 16 warps."""
     synthetic.makeCheckpoint(tmp_path / "model", hidden_size=32, intermediate_size=32, num_hidden_layers=1,

@@ -92,15 +92,16 @@ void Generator::feed(const std::vector<int32_t> &tokens) {
 }
 
 int32_t Generator::next() {
-  const float *logits = tbq_session_logits(session.get());
-  if (!ignoredEnds.empty()) {
+  int32_t token = 0;
+  if (ignoredEnds.empty()) {
+    require(tbq_session_sample(session.get(), sampler.get(), &token));
+  } else {
+    const float *logits = tbq_session_logits(session.get());
     std::copy(logits, logits + withoutEnds.size(), withoutEnds.begin());
     for (int32_t end : ignoredEnds)
       withoutEnds[static_cast<size_t>(end)] = -INFINITY;
-    logits = withoutEnds.data();
+    require(tbq_sampler_sample(sampler.get(), withoutEnds.data(), &token));
   }
-  int32_t token = 0;
-  require(tbq_sampler_sample(sampler.get(), logits, &token));
   require(tbq_sampler_accept(sampler.get(), token));
   return token;
 }

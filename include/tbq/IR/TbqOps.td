@@ -497,8 +497,27 @@ def Tbq_LayersOp : Tbq_Op<"layers",
 }
 
 //===----------------------------------------------------------------------===//
-// Lower: workers, and the bytes of a weight.
+// Lower: what a step adds to its logits, workers, and the bytes of a weight.
 //===----------------------------------------------------------------------===//
+
+def Tbq_SummarizeLogitsOp : Tbq_StepOp<"summarize_logits",
+    (ins Tbq_Rows:$input, I64Attr:$columns), ["getUnitColumns"]> {
+  let summary = "logits, and behind them the largest of each group";
+  let description = [{
+    A row of `columns` logits as it is, then, from the next multiple of
+    TBQ_LOGITS_GROUP (format/StepAbi.h) on, the largest of each so many of
+    them, or NaN if one is NaN. A unit is such a group.
+
+    ```mlir
+    %s = tbq.summarize_logits %logits columns 320 : (tensor<1x320xf32>) -> tensor<1x325xf32>
+    ```
+  }];
+  let assemblyFormat = !strconcat("$input `columns` $columns", BufferForm);
+  let extraClassDeclaration = [{
+    /// Of a row of so many logits, with what stands behind them.
+    static int64_t getSummaryColumns(int64_t columns);
+  }];
+}
 
 def Tbq_WorkerOp : Tbq_Op<"worker", [Pure]> {
   let summary = "this worker's number, 0 up to the number of workers";

@@ -20,7 +20,7 @@ const char *useFromC(const char *good, const char *bad) {
   tbq_session_options sessionOptions = tbq_session_defaults();
   tbq_sampler_options samplerOptions;
   int32_t tokens[10] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
-  int32_t token = -1, sequences[3] = {1, 0, 1};
+  int32_t token = -1, sampled = -1, sequences[3] = {1, 0, 1};
   float rows[10 * 15];
   size_t count = 0;
   int status;
@@ -60,6 +60,8 @@ const char *useFromC(const char *good, const char *bad) {
   tbq_model_destroy(model); /* both keep what they need */
 
   REQUIRE(!tbq_session_logits(session));
+  REQUIRE(tbq_session_sample(session, sampler, &token) == TBQ_ERROR_ARGUMENT);
+  REQUIRE(strstr(tbq_last_error(), "has no logits"));
   REQUIRE(tbq_session_eval(session, tokens, 10, rows) == TBQ_OK);
   REQUIRE(tbq_session_position(session) == 10);
   REQUIRE(!memcmp(tbq_session_logits(session), rows + 9 * 15, 15 * 4));
@@ -79,6 +81,9 @@ const char *useFromC(const char *good, const char *bad) {
   REQUIRE(tbq_sampler_sample(sampler, tbq_session_logits(session), &token) ==
           TBQ_OK);
   REQUIRE(token >= 0 && token < 15);
+  REQUIRE(tbq_session_sample(session, sampler, &sampled) == TBQ_OK);
+  REQUIRE(sampled == token);
+  REQUIRE(tbq_session_sample(0, sampler, &sampled) == TBQ_ERROR_ARGUMENT);
   REQUIRE(tbq_sampler_accept(sampler, 99) == TBQ_ERROR_ARGUMENT);
   REQUIRE(tbq_sampler_reset(0) == TBQ_ERROR_ARGUMENT);
   REQUIRE(tbq_session_rollback(session, 0) == TBQ_OK);

@@ -218,6 +218,7 @@ TEST(Manifest, RangesAndRulesBetweenFields) {
       {"/model/kv_heads", 3, "model.kv_heads"},
       {"/steps/logits_stride", TEST_VOCAB - 1, "steps.logits_stride"},
       {"/steps/prefill_tokens", 0, "steps.prefill_tokens"},
+      {"/steps/summarizes_logits", true, "steps.logits_stride"},
       {"/steps/batch_tokens", kMostSequences + 1, "steps.batch_tokens"},
       {"/steps/arena_bytes", 18446744073709551615ull, "steps.arena_bytes"},
       {"/activations", "f64", "activations"},

@@ -4,6 +4,8 @@
 // softmax's probabilities, and gives the same tokens on every machine.
 #include "runtime/Sampler.h"
 
+#include "format/StepAbi.h"
+
 #include <algorithm>
 #include <cmath>
 #include <gtest/gtest.h>
@@ -127,6 +129,46 @@ TEST(Sampler, LargeVocabularies) {
       logits[wrong] = right;
     }
   }
+}
+
+/// Who says which logits are large saves looking at the others, and changes no
+/// token; ties and a last group that is shorter included.
+TEST(Sampler, KnowingTheLargestChangesNothing) {
+  Random random(3);
+  for (int64_t vocab : {64, 100, 1000, 4096 + 63})
+    for (tbq_sampler_options options :
+         {tbq_sampler_options{0, 40, 1, 0, 1, 64, 1},
+          tbq_sampler_options{0.8f, 40, 0.95f, 0.05f, 1, 64, 2},
+          tbq_sampler_options{1, 3, 1, 0, 1, 64, 3},
+          tbq_sampler_options{1, 0, 0.9f, 0.05f, 1, 64, 4},
+          tbq_sampler_options{0.8f, 40, 0.95f, 0, 1.3f, 64, 5}}) {
+      std::vector<float> logits(size_t(vocab), 0);
+      auto alone = newSampler(logits, options);
+      auto told = newSampler(logits, options);
+      for (int round = 0; round < 50; ++round) {
+        for (float &logit : logits)
+          logit = float(random.below(round % 2 ? 40 : 100000)) / 1000;
+        std::vector<float> largest;
+        for (size_t i = 0; i < logits.size(); i += TBQ_LOGITS_GROUP)
+          largest.push_back(*std::max_element(
+              logits.begin() + long(i),
+              logits.begin() +
+                  long(std::min(i + TBQ_LOGITS_GROUP, logits.size()))));
+        int32_t expected = -1, token = -2;
+        ASSERT_TRUE(alone->sample(logits.data(), expected));
+        ASSERT_TRUE(told->sample(logits.data(), token, largest.data()));
+        ASSERT_EQ(token, expected) << vocab << " in round " << round;
+        ASSERT_TRUE(alone->accept(token) && told->accept(token));
+      }
+      std::vector<float> largest((logits.size() + 63) / 64, 1);
+      logits[70 % logits.size()] = NAN;
+      largest[70 % logits.size() / 64] = NAN;
+      int32_t token = -1;
+      Outcome refused = told->sample(logits.data(), token, largest.data());
+      EXPECT_EQ(refused.message,
+                "logits[" + std::to_string(70 % logits.size()) + "]: is nan");
+      EXPECT_EQ(token, -1);
+    }
 }
 
 TEST(Sampler, TopP) {
