@@ -205,9 +205,14 @@ Outcome CudaWorkers::allocate() {
       {"arena", table.arena_bytes + TBQ_DEVICE_SLACK, arena},
       {"KV cache", uint64_t(sequences) * cacheStride(table) + TBQ_DEVICE_SLACK,
        caches},
-      {"places", uint64_t(table.batch_tokens) * sizeof(tbq_place), places},
+      {"places",
+       table.batch_tokens > 1 ? uint64_t(table.batch_tokens) * sizeof(tbq_place)
+                              : 0,
+       places},
       {"barrier", sizeof(tbq_device_barrier), barrier}};
   for (const auto &memory : memories) {
+    if (memory.bytes == 0)
+      continue;
     std::string purpose = "asking the GPU for " + std::to_string(memory.bytes) +
                           " bytes (" + memory.what + ")";
     if (Outcome made = check(driver->cuMemAlloc(&memory.pointer, memory.bytes),

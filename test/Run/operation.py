@@ -67,8 +67,8 @@ class Table(ctypes.Structure):
         *[(name, ctypes.c_void_p) for name in ("tokenizer", "tokenizer_bytes")],
         *[(name, ctypes.c_void_p) for name in ("weights", "weights_bytes")],
         *[(name, ctypes.c_int64) for name in ("arena_bytes", "cache_bytes", "shared_bytes")],
-        *[(name, ctypes.c_int64) for name in ("decode_tokens", "prefill_tokens", "stride")],
-        *[(name, ctypes.c_void_p) for name in ("decode", "prefill", "kernels", "kernels_bytes")],
+        *[(name, ctypes.c_int64) for name in ("decode_tokens", "prefill_tokens", "batch_tokens", "stride")],
+        *[(name, ctypes.c_void_p) for name in ("decode", "prefill", "batch", "kernels", "kernels_bytes")],
     ]
 
 
