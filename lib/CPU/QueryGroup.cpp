@@ -93,6 +93,13 @@ SmallVector<Value> QueryGroup::getProducts(Value block) {
   return products;
 }
 
+/// Of each lane; where `y` is no number, `x`.
+static Value getLarger(VectorBuilder &v, Value x, Value y) {
+  Value isLarger =
+      arith::CmpFOp::create(v.b, v.loc, arith::CmpFPredicate::OGT, y, x);
+  return arith::SelectOp::create(v.b, v.loc, isLarger, y, x);
+}
+
 SmallVector<Value> QueryGroup::storeScores(Value span, Value end) {
   auto numbers = llvm::to_vector(llvm::seq<int32_t>(0, kLanes));
   Value lanes = arith::ConstantOp::create(
@@ -115,7 +122,7 @@ SmallVector<Value> QueryGroup::storeScores(Value span, Value end) {
           arith::SelectOp::create(v.b, v.loc, isVisible[queries[i].number],
                                   v.mulf(product, scale), v.splat(-INFINITY));
       v.store(scores, scratch, {row, v.index(i), v.index(0)});
-      next.push_back(arith::MaxNumFOp::create(v.b, v.loc, largest[i], scores));
+      next.push_back(getLarger(v, largest[i], scores));
     }
     return next;
   });
@@ -170,28 +177,60 @@ SmallVector<Value> QueryGroup::addValue(Value key, Value row, Value lane,
   return next;
 }
 
-SmallVector<Value> QueryGroup::sumValues(Value span, Value block) {
-  int64_t count = queries.size();
+SmallVector<Value> QueryGroup::sumBlock(Value span, Value block, int64_t first,
+                                        int64_t number) {
   Value row = v.sub(block, span), start = v.mul(block, kLanes);
   Value end = v.add(start, kLanes);
+  auto addKeys = [&](Value from, Value to, ValueRange init, bool masked) {
+    return v.loop(from, to, 1, init, [&](Value key, ValueRange sums) {
+      return addValue(key, row, v.sub(key, start), first, sums, masked);
+    });
+  };
+  // Keys that every query sees, and those that only later ones do.
+  Value common = v.min(limits.front(), end);
+  SmallVector<Value> none(queries.size() * number, v.splat(0.0f));
+  SmallVector<Value> sums = addKeys(start, common, none, false);
+  if (limits.size() > 1)
+    sums = addKeys(v.max(start, common), v.min(limits.back(), end), sums, true);
+  return sums;
+}
+
+SmallVector<Value> QueryGroup::sumParts(Value span, Value end, int64_t first,
+                                        int64_t until, int64_t step) {
+  int64_t count = queries.size();
+  SmallVector<Value> none(count * (until - first), v.splat(0.0f));
+  return v.loop(span, end, 1, none, [&](Value block, ValueRange seen) {
+    SmallVector<Value> next(seen);
+    for (int64_t from = first; from < until; from += step) {
+      int64_t number = std::min(step, until - from);
+      SmallVector<Value> sums = sumBlock(span, block, from, number);
+      for (int64_t query = 0; query < count; ++query)
+        for (int64_t part = 0; part < number; ++part) {
+          Value &sum = next[query * (until - first) + from - first + part];
+          sum = v.addf(sum, sums[query * number + part]);
+        }
+    }
+    return next;
+  });
+}
+
+SmallVector<Value> QueryGroup::sumValues(Value span, Value end) {
+  int64_t count = queries.size();
+  // Few queries wait for memory: all of a value at once, so that it is read in
+  // order. Many have arithmetic to do: one part at a time, so that a weight is
+  // used once and the multiplication itself reads it, and no more parts of all
+  // blocks before the next than there are registers for.
+  bool few = count < kLatency;
+  auto divide = [&](int64_t most) {
+    most = std::max<int64_t>(1, most);
+    return llvm::divideCeil(parts, llvm::divideCeil(parts, most));
+  };
+  int64_t step = few ? divide(sums / count) : 1;
+  int64_t round = few ? parts : divide((sums - count) / count);
   SmallVector<Value> result(count * parts);
-  // Equal steps of as many parts as there are registers for.
-  int64_t step = llvm::divideCeil(parts, llvm::divideCeil(parts, sums / count));
-  for (int64_t first = 0; first < parts; first += step) {
-    int64_t number = std::min(step, parts - first);
-    auto addKeys = [&](Value from, Value to, ValueRange init, bool masked) {
-      return v.loop(from, to, 1, init, [&](Value key, ValueRange sums) {
-        return addValue(key, row, v.sub(key, start), first, sums, masked);
-      });
-    };
-    // Keys that every query sees, and those that only later ones do.
-    Value common = v.min(limits.front(), end);
-    SmallVector<Value> sums =
-        addKeys(start, common,
-                SmallVector<Value>(count * number, v.splat(0.0f)), false);
-    if (limits.size() > 1)
-      sums =
-          addKeys(v.max(start, common), v.min(limits.back(), end), sums, true);
+  for (int64_t first = 0; first < parts; first += round) {
+    int64_t number = std::min(round, parts - first);
+    SmallVector<Value> sums = sumParts(span, end, first, first + number, step);
     for (int64_t query = 0; query < count; ++query)
       for (int64_t part = 0; part < number; ++part)
         result[query * parts + first + part] = sums[query * number + part];
@@ -201,22 +240,19 @@ SmallVector<Value> QueryGroup::sumValues(Value span, Value block) {
 
 SmallVector<Value> QueryGroup::storeWeights(Value span, Value end,
                                             Value largest) {
-  SmallVector<Value> subtracted;
-  for (size_t query = 0; query < queries.size(); ++query)
-    subtracted.push_back(getLane(v, largest, query));
-  SmallVector<Value> none(queries.size(), v.splat(0.0f));
-  return v.loop(span, end, 1, none, [&](Value block, ValueRange sums) {
-    SmallVector<Value> next;
-    for (auto [query, sum] : llvm::enumerate(sums)) {
+  SmallVector<Value> sums;
+  for (size_t query = 0; query < queries.size(); ++query) {
+    Value subtracted = getLane(v, largest, query);
+    auto addBlock = [&](Value block, ValueRange sum) -> SmallVector<Value> {
       Value at[] = {v.sub(block, span), v.index(query), v.index(0)};
       Value score = v.load(scratch, at, v.f32Vector());
-      Value weight =
-          math::ExpOp::create(v.b, v.loc, v.subf(score, subtracted[query]));
+      Value weight = math::ExpOp::create(v.b, v.loc, v.subf(score, subtracted));
       v.store(weight, scratch, at);
-      next.push_back(v.addf(sum, weight));
-    }
-    return next;
-  });
+      return {v.addf(sum[0], weight)};
+    };
+    sums.push_back(v.loop(span, end, 1, v.splat(0.0f), addBlock)[0]);
+  }
+  return sums;
 }
 
 SmallVector<Value> QueryGroup::addSpan(Value span, Value blocks,
@@ -225,14 +261,7 @@ SmallVector<Value> QueryGroup::addSpan(Value span, Value blocks,
   Value largest = arith::MaxNumFOp::create(
       v.b, v.loc, seen[0], getLargest(v, storeScores(span, end)));
   SmallVector<Value> weights = storeWeights(span, end, largest);
-  SmallVector<Value> none(queries.size() * parts, v.splat(0.0f));
-  SmallVector<Value> values =
-      v.loop(span, end, 1, none, [&](Value block, ValueRange sums) {
-        SmallVector<Value> next;
-        for (auto [sum, more] : llvm::zip(sums, sumValues(span, block)))
-          next.push_back(v.addf(sum, more));
-        return next;
-      });
+  SmallVector<Value> values = sumValues(span, end);
   SmallVector<Value> sums;
   for (auto [query, weight] : llvm::enumerate(weights)) {
     sums.push_back(weight);

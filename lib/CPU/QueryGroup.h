@@ -42,6 +42,8 @@ public:
 
 private:
   static constexpr int64_t kLineBytes = 64;
+  /// Multiply-adds that are begun before the first one's sum is there.
+  static constexpr int64_t kLatency = 4;
 
   struct Query {
     Value token, column; // where its row of features begins
@@ -63,8 +65,14 @@ private:
   /// Makes a span's scores weights, relative to the `largest`, and adds them up
   /// for each query.
   SmallVector<Value> storeWeights(Value span, Value end, Value largest);
-  /// Each query's weighted sum of a block's values, part by part.
-  SmallVector<Value> sumValues(Value span, Value block);
+  /// Each query's weighted sum of a span's values, part by part.
+  SmallVector<Value> sumValues(Value span, Value end);
+  /// Parts `first` to `until` of that, `step` of a block at once.
+  SmallVector<Value> sumParts(Value span, Value end, int64_t first,
+                              int64_t until, int64_t step);
+  /// The same of a block's values, for `number` parts from `first` on.
+  SmallVector<Value> sumBlock(Value span, Value block, int64_t first,
+                              int64_t number);
   /// One key's part of that, its weight in `lane` of the block's scores, for
   /// as many parts as there are sums from `first` on. `masked`: of those
   /// queries only that are not earlier than the key.
