@@ -13,9 +13,10 @@ using namespace mlir::tbq;
 
 QueryGroup::QueryGroup(VectorBuilder &v, AttentionOp op, CacheHead &cache,
                        Value token, int64_t tokens, Value head, int64_t heads,
-                       Value scratch, const AttentionTarget &target)
-    : v(v), op(op), cache(cache), head(head), scratch(scratch), heads(heads),
-      sums(getSums(target.registers)),
+                       Value hasNext, Value scratch,
+                       const AttentionTarget &target)
+    : v(v), op(op), cache(cache), head(head), hasNext(hasNext),
+      scratch(scratch), heads(heads), sums(getSums(target.registers)),
       parts(cache.type.getPaddedHeadDim() / kLanes),
       cacheBytes(target.cacheBytes) {
   int64_t headDim = cache.type.getHeadDim();
@@ -55,12 +56,26 @@ SmallVector<Value> QueryGroup::add(ValueRange seen, Value largest,
   return state;
 }
 
-void QueryGroup::prefetch(Value offset) {
+QueryGroup::Distance QueryGroup::getDistance(Value blocks, int64_t blockBytes,
+                                             int64_t headBytes) {
+  int64_t most = llvm::divideCeil(cacheBytes, blockBytes);
+  Value ahead = v.min(blocks, v.index(most)), last = v.sub(blocks, ahead);
+  Value beyond = v.sub(v.index(headBytes), v.mul(last, blockBytes));
+  beyond = arith::SelectOp::create(v.b, v.loc, hasNext, beyond, v.index(0));
+  return {last, v.mul(ahead, blockBytes), beyond};
+}
+
+Value QueryGroup::Distance::get(VectorBuilder &v, Value block) const {
+  return arith::SelectOp::create(v.b, v.loc, v.less(block, last), within,
+                                 beyond);
+}
+
+void QueryGroup::prefetch(Value offset, Value distance) {
   if (!cacheBytes)
     return;
-  memref::PrefetchOp::create(v.b, v.loc, op.getCache(),
-                             v.add(offset, cacheBytes), /*isWrite=*/false,
-                             /*localityHint=*/2, /*isDataCache=*/true);
+  memref::PrefetchOp::create(v.b, v.loc, op.getCache(), v.add(offset, distance),
+                             /*isWrite=*/false, /*localityHint=*/2,
+                             /*isDataCache=*/true);
 }
 
 SmallVector<Value> QueryGroup::getProducts(Value block) {
@@ -68,6 +83,7 @@ SmallVector<Value> QueryGroup::getProducts(Value block) {
   // Rows of one feature that begin in a cache line.
   int64_t rows = std::max<int64_t>(
       1, kLineBytes / (kLanes * cache.type.getElementBytes()));
+  Value distance = keysAhead.get(v, block);
   // Two sums of every other feature each.
   SmallVector<Value> sums = v.unrolled(
       cache.type.getHeadDim(), count < 4 ? 8 : 4,
@@ -75,7 +91,7 @@ SmallVector<Value> QueryGroup::getProducts(Value block) {
       [&](Value feature, int64_t copy, ValueRange carried) {
         Value offset = cache.getKeyOffset(block, feature);
         if (copy % rows == 0)
-          prefetch(offset);
+          prefetch(offset, distance);
         Value key =
             v.loadAsF32(op.getCache(), offset, cache.type.getElementType());
         SmallVector<Value> next(carried);
@@ -151,15 +167,15 @@ static Value getLargest(VectorBuilder &v, SmallVector<Value> vectors) {
 }
 
 SmallVector<Value> QueryGroup::addValue(Value key, Value row, Value lane,
-                                        int64_t first, ValueRange sums,
-                                        bool masked) {
+                                        Value distance, int64_t first,
+                                        ValueRange sums, bool masked) {
   int64_t number = sums.size() / queries.size();
   SmallVector<Value> values, next;
   int64_t partBytes = kLanes * cache.type.getElementBytes();
   for (int64_t part = first; part < first + number; ++part) {
     Value offset = cache.getValueOffset(key, part * kLanes);
     if (part * partBytes % kLineBytes == 0)
-      prefetch(offset);
+      prefetch(offset, distance);
     values.push_back(
         v.loadAsF32(op.getCache(), offset, cache.type.getElementType()));
   }
@@ -180,10 +196,11 @@ SmallVector<Value> QueryGroup::addValue(Value key, Value row, Value lane,
 SmallVector<Value> QueryGroup::sumBlock(Value span, Value block, int64_t first,
                                         int64_t number) {
   Value row = v.sub(block, span), start = v.mul(block, kLanes);
-  Value end = v.add(start, kLanes);
+  Value end = v.add(start, kLanes), distance = valuesAhead.get(v, block);
   auto addKeys = [&](Value from, Value to, ValueRange init, bool masked) {
     return v.loop(from, to, 1, init, [&](Value key, ValueRange sums) {
-      return addValue(key, row, v.sub(key, start), first, sums, masked);
+      return addValue(key, row, v.sub(key, start), distance, first, sums,
+                      masked);
     });
   };
   // Keys that every query sees, and those that only later ones do.
@@ -299,6 +316,11 @@ void QueryGroup::storeOutput(ValueRange state) {
 void QueryGroup::run() {
   Value last = v.sub(limits.back(), 1);
   Value blocks = v.add(v.div(last, kLanes), 1);
+  const CacheType &type = cache.type;
+  keysAhead = getDistance(blocks, type.getHeadDim() * type.getKeyRowBytes(),
+                          type.getKeyHeadBytes());
+  valuesAhead = getDistance(blocks, kLanes * type.getValueRowBytes(),
+                            type.getValueHeadBytes());
   storeOutput(v.loop(v.index(0), blocks, kSpan, getNone(v.splat(-1e30f)),
                      [&](Value span, ValueRange seen) {
                        return addSpan(span, blocks, seen);

@@ -23,10 +23,11 @@ public:
   static constexpr int64_t kSpan = 16; // blocks
 
   /// `tokens` tokens from `token` on, `heads` heads of each from `head` on.
+  /// `hasNext`: then this worker goes on to the next kv head's keys and values.
   /// `scratch` holds scores: kSpan blocks, of as many queries, of 16 keys.
   QueryGroup(VectorBuilder &v, AttentionOp op, CacheHead &cache, Value token,
-             int64_t tokens, Value head, int64_t heads, Value scratch,
-             const AttentionTarget &target);
+             int64_t tokens, Value head, int64_t heads, Value hasNext,
+             Value scratch, const AttentionTarget &target);
 
   void run();
 
@@ -48,6 +49,13 @@ private:
   struct Query {
     Value token, column; // where its row of features begins
     int64_t number;      // of the token within the group
+  };
+
+  /// How far ahead of a block keys or values are asked for, in bytes: of the
+  /// last blocks, those of the next head.
+  struct Distance {
+    Value last, within, beyond;
+    Value get(VectorBuilder &v, Value block) const;
   };
 
   /// The largest score of each query, in the lane of its number; then each
@@ -76,17 +84,19 @@ private:
   /// One key's part of that, its weight in `lane` of the block's scores, for
   /// as many parts as there are sums from `first` on. `masked`: of those
   /// queries only that are not earlier than the key.
-  SmallVector<Value> addValue(Value key, Value row, Value lane, int64_t first,
-                              ValueRange sums, bool masked);
+  SmallVector<Value> addValue(Value key, Value row, Value lane, Value distance,
+                              int64_t first, ValueRange sums, bool masked);
   void storeOutput(ValueRange state);
   /// Asks for keys and values that come later, into the second cache: reading
   /// the cache waits for memory, not for arithmetic.
-  void prefetch(Value offset);
+  void prefetch(Value offset, Value distance);
+  Distance getDistance(Value blocks, int64_t blockBytes, int64_t headBytes);
 
   VectorBuilder &v;
   AttentionOp op;
   CacheHead &cache;
-  Value head, scratch;
+  Value head, hasNext, scratch;
+  Distance keysAhead, valuesAhead;
   int64_t heads, sums, parts, cacheBytes;
   SmallVector<Query> queries;
   SmallVector<Value> limits; // of each token: its position + 1
