@@ -91,9 +91,10 @@ public:
     Value first = v.div(v.add(begin, heads - 1), heads);
     Value until = v.max(first, v.div(end, heads));
     Value last = v.sub(until, v.rem(v.sub(until, first), tokens));
+    Value no = arith::ConstantOp::create(v.b, v.loc, v.b.getBoolAttr(false));
     v.loop(v.index(0), v.index(kvHeads), [&](Value kvHead) {
       v.loop(first, last, tokens, {}, [&](Value token, ValueRange) {
-        addGroup(token, tokens, kvHead, v.mul(kvHead, sharing), sharing);
+        addGroup(token, tokens, kvHead, v.mul(kvHead, sharing), sharing, no);
         return SmallVector<Value>();
       });
     });
@@ -116,13 +117,15 @@ private:
       Value start = v.mul(piece, sharing);
       Value from = v.max(begin, start), to = v.min(end, v.add(start, sharing));
       Value token = v.div(piece, kvHeads), kvHead = v.rem(piece, kvHeads);
+      Value next = v.min(v.add(piece, 1), v.sub(last, 1));
+      Value hasNext = v.less(kvHead, v.rem(next, kvHeads));
       // As many as there are registers for, then powers of two.
       for (int64_t size = std::min(sharing, most); size > 0;
            size = llvm::bit_floor(uint64_t(size - 1))) {
         Value end = v.sub(to, v.rem(v.sub(to, from), size));
         v.loop(from, end, size, {}, [&](Value query, ValueRange) {
           addGroup(token, 1, kvHead, v.sub(query, v.mul(token, op.getHeads())),
-                   size);
+                   size, hasNext);
           return SmallVector<Value>();
         });
         from = end;
@@ -131,11 +134,13 @@ private:
   }
 
   void addGroup(Value token, int64_t tokens, Value kvHead, Value head,
-                int64_t heads) {
+                int64_t heads, Value hasNext) {
     Value begin = getPlace(v.b, v.loc, op.getPosition(), token).cache;
     CacheHead cache(v.b, v.loc, op.getCacheType(), op.getLayer(), kvHead,
                     begin);
-    QueryGroup(v, op, cache, token, tokens, head, heads, scratch, target).run();
+    QueryGroup(v, op, cache, token, tokens, head, heads, hasNext, scratch,
+               target)
+        .run();
   }
 
   /// Scores on the stack, once a function.

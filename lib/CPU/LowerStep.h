@@ -23,8 +23,10 @@ void lowerAppendCache(VectorBuilder &v, AppendCacheOp op);
 
 /// What attention asks of the target.
 struct AttentionTarget {
-  int64_t registers;  // vectors of 16 lanes that it has room for
-  int64_t cacheBytes; // how far ahead keys and values are asked for; 0: not
+  int64_t registers; // vectors of 16 lanes that it has room for
+  /// How far ahead keys and values are asked for, rounded up to whole blocks of
+  /// positions; 0: they are not.
+  int64_t cacheBytes;
 };
 void lowerAttention(VectorBuilder &v, AttentionOp op,
                     const AttentionTarget &target);

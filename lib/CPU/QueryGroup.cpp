@@ -13,9 +13,10 @@ using namespace mlir::tbq;
 
 QueryGroup::QueryGroup(VectorBuilder &v, AttentionOp op, CacheHead &cache,
                        Value token, int64_t tokens, Value head, int64_t heads,
-                       Value scratch, const AttentionTarget &target)
-    : v(v), op(op), cache(cache), head(head), scratch(scratch), heads(heads),
-      sums(getSums(target.registers)),
+                       Value hasNext, Value scratch,
+                       const AttentionTarget &target)
+    : v(v), op(op), cache(cache), head(head), hasNext(hasNext),
+      scratch(scratch), heads(heads), sums(getSums(target.registers)),
       parts(cache.type.getPaddedHeadDim() / kLanes),
       cacheBytes(target.cacheBytes) {
   int64_t headDim = cache.type.getHeadDim();
@@ -55,12 +56,26 @@ SmallVector<Value> QueryGroup::add(ValueRange seen, Value largest,
   return state;
 }
 
-void QueryGroup::prefetch(Value offset) {
+QueryGroup::Distance QueryGroup::getDistance(Value blocks, int64_t blockBytes,
+                                             int64_t headBytes) {
+  int64_t most = llvm::divideCeil(cacheBytes, blockBytes);
+  Value ahead = v.min(blocks, v.index(most)), last = v.sub(blocks, ahead);
+  Value beyond = v.sub(v.index(headBytes), v.mul(last, blockBytes));
+  beyond = arith::SelectOp::create(v.b, v.loc, hasNext, beyond, v.index(0));
+  return {last, v.mul(ahead, blockBytes), beyond};
+}
+
+Value QueryGroup::Distance::get(VectorBuilder &v, Value block) const {
+  return arith::SelectOp::create(v.b, v.loc, v.less(block, last), within,
+                                 beyond);
+}
+
+void QueryGroup::prefetch(Value offset, Value distance) {
   if (!cacheBytes)
     return;
-  memref::PrefetchOp::create(v.b, v.loc, op.getCache(),
-                             v.add(offset, cacheBytes), /*isWrite=*/false,
-                             /*localityHint=*/2, /*isDataCache=*/true);
+  memref::PrefetchOp::create(v.b, v.loc, op.getCache(), v.add(offset, distance),
+                             /*isWrite=*/false, /*localityHint=*/2,
+                             /*isDataCache=*/true);
 }
 
 SmallVector<Value> QueryGroup::getProducts(Value block) {
@@ -68,6 +83,7 @@ SmallVector<Value> QueryGroup::getProducts(Value block) {
   // Rows of one feature that begin in a cache line.
   int64_t rows = std::max<int64_t>(
       1, kLineBytes / (kLanes * cache.type.getElementBytes()));
+  Value distance = keysAhead.get(v, block);
   // Two sums of every other feature each.
   SmallVector<Value> sums = v.unrolled(
       cache.type.getHeadDim(), count < 4 ? 8 : 4,
@@ -75,7 +91,7 @@ SmallVector<Value> QueryGroup::getProducts(Value block) {
       [&](Value feature, int64_t copy, ValueRange carried) {
         Value offset = cache.getKeyOffset(block, feature);
         if (copy % rows == 0)
-          prefetch(offset);
+          prefetch(offset, distance);
         Value key =
             v.loadAsF32(op.getCache(), offset, cache.type.getElementType());
         SmallVector<Value> next(carried);
@@ -91,6 +107,13 @@ SmallVector<Value> QueryGroup::getProducts(Value block) {
   for (int64_t i = 0; i < count; ++i)
     products.push_back(v.addf(sums[2 * i], sums[2 * i + 1]));
   return products;
+}
+
+/// Of each lane; where `y` is no number, `x`.
+static Value getLarger(VectorBuilder &v, Value x, Value y) {
+  Value isLarger =
+      arith::CmpFOp::create(v.b, v.loc, arith::CmpFPredicate::OGT, y, x);
+  return arith::SelectOp::create(v.b, v.loc, isLarger, y, x);
 }
 
 SmallVector<Value> QueryGroup::storeScores(Value span, Value end) {
@@ -115,7 +138,7 @@ SmallVector<Value> QueryGroup::storeScores(Value span, Value end) {
           arith::SelectOp::create(v.b, v.loc, isVisible[queries[i].number],
                                   v.mulf(product, scale), v.splat(-INFINITY));
       v.store(scores, scratch, {row, v.index(i), v.index(0)});
-      next.push_back(arith::MaxNumFOp::create(v.b, v.loc, largest[i], scores));
+      next.push_back(getLarger(v, largest[i], scores));
     }
     return next;
   });
@@ -144,15 +167,15 @@ static Value getLargest(VectorBuilder &v, SmallVector<Value> vectors) {
 }
 
 SmallVector<Value> QueryGroup::addValue(Value key, Value row, Value lane,
-                                        int64_t first, ValueRange sums,
-                                        bool masked) {
+                                        Value distance, int64_t first,
+                                        ValueRange sums, bool masked) {
   int64_t number = sums.size() / queries.size();
   SmallVector<Value> values, next;
   int64_t partBytes = kLanes * cache.type.getElementBytes();
   for (int64_t part = first; part < first + number; ++part) {
     Value offset = cache.getValueOffset(key, part * kLanes);
     if (part * partBytes % kLineBytes == 0)
-      prefetch(offset);
+      prefetch(offset, distance);
     values.push_back(
         v.loadAsF32(op.getCache(), offset, cache.type.getElementType()));
   }
@@ -170,28 +193,61 @@ SmallVector<Value> QueryGroup::addValue(Value key, Value row, Value lane,
   return next;
 }
 
-SmallVector<Value> QueryGroup::sumValues(Value span, Value block) {
-  int64_t count = queries.size();
+SmallVector<Value> QueryGroup::sumBlock(Value span, Value block, int64_t first,
+                                        int64_t number) {
   Value row = v.sub(block, span), start = v.mul(block, kLanes);
-  Value end = v.add(start, kLanes);
+  Value end = v.add(start, kLanes), distance = valuesAhead.get(v, block);
+  auto addKeys = [&](Value from, Value to, ValueRange init, bool masked) {
+    return v.loop(from, to, 1, init, [&](Value key, ValueRange sums) {
+      return addValue(key, row, v.sub(key, start), distance, first, sums,
+                      masked);
+    });
+  };
+  // Keys that every query sees, and those that only later ones do.
+  Value common = v.min(limits.front(), end);
+  SmallVector<Value> none(queries.size() * number, v.splat(0.0f));
+  SmallVector<Value> sums = addKeys(start, common, none, false);
+  if (limits.size() > 1)
+    sums = addKeys(v.max(start, common), v.min(limits.back(), end), sums, true);
+  return sums;
+}
+
+SmallVector<Value> QueryGroup::sumParts(Value span, Value end, int64_t first,
+                                        int64_t until, int64_t step) {
+  int64_t count = queries.size();
+  SmallVector<Value> none(count * (until - first), v.splat(0.0f));
+  return v.loop(span, end, 1, none, [&](Value block, ValueRange seen) {
+    SmallVector<Value> next(seen);
+    for (int64_t from = first; from < until; from += step) {
+      int64_t number = std::min(step, until - from);
+      SmallVector<Value> sums = sumBlock(span, block, from, number);
+      for (int64_t query = 0; query < count; ++query)
+        for (int64_t part = 0; part < number; ++part) {
+          Value &sum = next[query * (until - first) + from - first + part];
+          sum = v.addf(sum, sums[query * number + part]);
+        }
+    }
+    return next;
+  });
+}
+
+SmallVector<Value> QueryGroup::sumValues(Value span, Value end) {
+  int64_t count = queries.size();
+  // Few queries wait for memory: all of a value at once, so that it is read in
+  // order. Many have arithmetic to do: one part at a time, so that a weight is
+  // used once and the multiplication itself reads it, and no more parts of all
+  // blocks before the next than there are registers for.
+  bool few = count < kLatency;
+  auto divide = [&](int64_t most) {
+    most = std::max<int64_t>(1, most);
+    return llvm::divideCeil(parts, llvm::divideCeil(parts, most));
+  };
+  int64_t step = few ? divide(sums / count) : 1;
+  int64_t round = few ? parts : divide((sums - count) / count);
   SmallVector<Value> result(count * parts);
-  // Equal steps of as many parts as there are registers for.
-  int64_t step = llvm::divideCeil(parts, llvm::divideCeil(parts, sums / count));
-  for (int64_t first = 0; first < parts; first += step) {
-    int64_t number = std::min(step, parts - first);
-    auto addKeys = [&](Value from, Value to, ValueRange init, bool masked) {
-      return v.loop(from, to, 1, init, [&](Value key, ValueRange sums) {
-        return addValue(key, row, v.sub(key, start), first, sums, masked);
-      });
-    };
-    // Keys that every query sees, and those that only later ones do.
-    Value common = v.min(limits.front(), end);
-    SmallVector<Value> sums =
-        addKeys(start, common,
-                SmallVector<Value>(count * number, v.splat(0.0f)), false);
-    if (limits.size() > 1)
-      sums =
-          addKeys(v.max(start, common), v.min(limits.back(), end), sums, true);
+  for (int64_t first = 0; first < parts; first += round) {
+    int64_t number = std::min(round, parts - first);
+    SmallVector<Value> sums = sumParts(span, end, first, first + number, step);
     for (int64_t query = 0; query < count; ++query)
       for (int64_t part = 0; part < number; ++part)
         result[query * parts + first + part] = sums[query * number + part];
@@ -201,22 +257,19 @@ SmallVector<Value> QueryGroup::sumValues(Value span, Value block) {
 
 SmallVector<Value> QueryGroup::storeWeights(Value span, Value end,
                                             Value largest) {
-  SmallVector<Value> subtracted;
-  for (size_t query = 0; query < queries.size(); ++query)
-    subtracted.push_back(getLane(v, largest, query));
-  SmallVector<Value> none(queries.size(), v.splat(0.0f));
-  return v.loop(span, end, 1, none, [&](Value block, ValueRange sums) {
-    SmallVector<Value> next;
-    for (auto [query, sum] : llvm::enumerate(sums)) {
+  SmallVector<Value> sums;
+  for (size_t query = 0; query < queries.size(); ++query) {
+    Value subtracted = getLane(v, largest, query);
+    auto addBlock = [&](Value block, ValueRange sum) -> SmallVector<Value> {
       Value at[] = {v.sub(block, span), v.index(query), v.index(0)};
       Value score = v.load(scratch, at, v.f32Vector());
-      Value weight =
-          math::ExpOp::create(v.b, v.loc, v.subf(score, subtracted[query]));
+      Value weight = math::ExpOp::create(v.b, v.loc, v.subf(score, subtracted));
       v.store(weight, scratch, at);
-      next.push_back(v.addf(sum, weight));
-    }
-    return next;
-  });
+      return {v.addf(sum[0], weight)};
+    };
+    sums.push_back(v.loop(span, end, 1, v.splat(0.0f), addBlock)[0]);
+  }
+  return sums;
 }
 
 SmallVector<Value> QueryGroup::addSpan(Value span, Value blocks,
@@ -225,14 +278,7 @@ SmallVector<Value> QueryGroup::addSpan(Value span, Value blocks,
   Value largest = arith::MaxNumFOp::create(
       v.b, v.loc, seen[0], getLargest(v, storeScores(span, end)));
   SmallVector<Value> weights = storeWeights(span, end, largest);
-  SmallVector<Value> none(queries.size() * parts, v.splat(0.0f));
-  SmallVector<Value> values =
-      v.loop(span, end, 1, none, [&](Value block, ValueRange sums) {
-        SmallVector<Value> next;
-        for (auto [sum, more] : llvm::zip(sums, sumValues(span, block)))
-          next.push_back(v.addf(sum, more));
-        return next;
-      });
+  SmallVector<Value> values = sumValues(span, end);
   SmallVector<Value> sums;
   for (auto [query, weight] : llvm::enumerate(weights)) {
     sums.push_back(weight);
@@ -270,6 +316,11 @@ void QueryGroup::storeOutput(ValueRange state) {
 void QueryGroup::run() {
   Value last = v.sub(limits.back(), 1);
   Value blocks = v.add(v.div(last, kLanes), 1);
+  const CacheType &type = cache.type;
+  keysAhead = getDistance(blocks, type.getHeadDim() * type.getKeyRowBytes(),
+                          type.getKeyHeadBytes());
+  valuesAhead = getDistance(blocks, kLanes * type.getValueRowBytes(),
+                            type.getValueHeadBytes());
   storeOutput(v.loop(v.index(0), blocks, kSpan, getNone(v.splat(-1e30f)),
                      [&](Value span, ValueRange seen) {
                        return addSpan(span, blocks, seen);

@@ -23,10 +23,11 @@ public:
   static constexpr int64_t kSpan = 16; // blocks
 
   /// `tokens` tokens from `token` on, `heads` heads of each from `head` on.
+  /// `hasNext`: then this worker goes on to the next kv head's keys and values.
   /// `scratch` holds scores: kSpan blocks, of as many queries, of 16 keys.
   QueryGroup(VectorBuilder &v, AttentionOp op, CacheHead &cache, Value token,
-             int64_t tokens, Value head, int64_t heads, Value scratch,
-             const AttentionTarget &target);
+             int64_t tokens, Value head, int64_t heads, Value hasNext,
+             Value scratch, const AttentionTarget &target);
 
   void run();
 
@@ -42,10 +43,19 @@ public:
 
 private:
   static constexpr int64_t kLineBytes = 64;
+  /// Multiply-adds that are begun before the first one's sum is there.
+  static constexpr int64_t kLatency = 4;
 
   struct Query {
     Value token, column; // where its row of features begins
     int64_t number;      // of the token within the group
+  };
+
+  /// How far ahead of a block keys or values are asked for, in bytes: of the
+  /// last blocks, those of the next head.
+  struct Distance {
+    Value last, within, beyond;
+    Value get(VectorBuilder &v, Value block) const;
   };
 
   /// The largest score of each query, in the lane of its number; then each
@@ -63,22 +73,30 @@ private:
   /// Makes a span's scores weights, relative to the `largest`, and adds them up
   /// for each query.
   SmallVector<Value> storeWeights(Value span, Value end, Value largest);
-  /// Each query's weighted sum of a block's values, part by part.
-  SmallVector<Value> sumValues(Value span, Value block);
+  /// Each query's weighted sum of a span's values, part by part.
+  SmallVector<Value> sumValues(Value span, Value end);
+  /// Parts `first` to `until` of that, `step` of a block at once.
+  SmallVector<Value> sumParts(Value span, Value end, int64_t first,
+                              int64_t until, int64_t step);
+  /// The same of a block's values, for `number` parts from `first` on.
+  SmallVector<Value> sumBlock(Value span, Value block, int64_t first,
+                              int64_t number);
   /// One key's part of that, its weight in `lane` of the block's scores, for
   /// as many parts as there are sums from `first` on. `masked`: of those
   /// queries only that are not earlier than the key.
-  SmallVector<Value> addValue(Value key, Value row, Value lane, int64_t first,
-                              ValueRange sums, bool masked);
+  SmallVector<Value> addValue(Value key, Value row, Value lane, Value distance,
+                              int64_t first, ValueRange sums, bool masked);
   void storeOutput(ValueRange state);
   /// Asks for keys and values that come later, into the second cache: reading
   /// the cache waits for memory, not for arithmetic.
-  void prefetch(Value offset);
+  void prefetch(Value offset, Value distance);
+  Distance getDistance(Value blocks, int64_t blockBytes, int64_t headBytes);
 
   VectorBuilder &v;
   AttentionOp op;
   CacheHead &cache;
-  Value head, scratch;
+  Value head, hasNext, scratch;
+  Distance keysAhead, valuesAhead;
   int64_t heads, sums, parts, cacheBytes;
   SmallVector<Query> queries;
   SmallVector<Value> limits; // of each token: its position + 1

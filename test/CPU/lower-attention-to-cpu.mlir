@@ -4,6 +4,7 @@
 // of 32: heads of a token, and in prefill tokens too.
 
 !kv = !tbq.cache<2 layers, 1 by 24, 40 tokens, f16>
+!two = !tbq.cache<1 layers, 2 by 16, 40 tokens, f16>
 !wide = !tbq.cache<1 layers, 1 by 64, 40 tokens, f32>
 
 // A worker's heads of one token, two together, and one that is left. Blocks of
@@ -29,19 +30,26 @@
 // CHECK: %[[LIMIT:.*]] = arith.addi %[[POSITION]], %c1
 // CHECK: %[[WHOLE:.*]] = arith.divui %[[POSITION]], %c16
 // CHECK: %[[BLOCKS:.*]] = arith.addi %[[WHOLE]], %c1
+// CHECK: %[[AHEAD:.*]] = arith.minui %[[BLOCKS]], %c8
+// CHECK: %[[LAST:.*]] = arith.subi %[[BLOCKS]], %[[AHEAD]]
+// CHECK: %[[WITHIN:.*]] = arith.muli %[[AHEAD]], %c768
 // CHECK: scf.for %[[SPAN:.*]] = %c0 to %[[BLOCKS]] step %c16 iter_args(%[[SEEN_LARGEST:.*]] = %{{.*}}, %[[SEEN:.*]] = %[[ZERO:.*]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
 // CHECK: %[[NEXT:.*]] = arith.addi %[[SPAN]], %c16
 // CHECK: %[[END:.*]] = arith.minui %[[NEXT]], %[[BLOCKS]]
 // Scores of a block: a key is loaded once for both heads, which have two sums
-// each, and every other line asks for what comes 6 KB later.
+// each, and every other row asks for what comes eight blocks of 768 bytes later,
+// where there is any: no other kv head comes after this one.
 // CHECK: scf.for %[[BLOCK:.*]] = %[[SPAN]] to %[[END]] step %c1 iter_args(%[[MOST:.*]] = %[[NEVER]], %{{.*}} = %[[NEVER]])
 // CHECK: %[[FIRST:.*]] = arith.muli %[[BLOCK]], %c16
 // CHECK: %[[LEFT:.*]] = arith.subi %[[LIMIT]], %[[FIRST]]
 // CHECK: %[[COUNT:.*]] = arith.index_cast %[[LEFT]]
 // CHECK: %[[COUNTS:.*]] = vector.broadcast %[[COUNT]]
 // CHECK: %[[VISIBLE:.*]] = arith.cmpi sgt, %[[COUNTS]], %[[LANE_NUMBERS]]
+// CHECK: %[[IS_BEFORE:.*]] = arith.cmpi ult, %[[BLOCK]], %[[LAST]]
+// CHECK: %[[DISTANCE:.*]] = arith.select %[[IS_BEFORE]], %[[WITHIN]], %c0
 // CHECK: scf.for %{{.*}} = %c0 to %c24 step %c8 iter_args(%[[A:.*]] = %{{.*}}, %[[B:.*]] = %{{.*}}, %[[C:.*]] = %{{.*}}, %[[D:.*]] = %{{[^)]*}})
-// CHECK: memref.prefetch %arg1[%{{.*}}], read, locality<2>, data
+// CHECK: %[[LATER:.*]] = arith.addi %{{.*}}, %[[DISTANCE]]
+// CHECK: memref.prefetch %arg1[%[[LATER]]], read, locality<2>, data
 // CHECK: %[[KEY:.*]] = arith.extf
 // CHECK: math.fma %{{.*}}, %[[KEY]], %[[A]]
 // CHECK: math.fma %{{.*}}, %[[KEY]], %[[C]]
@@ -54,7 +62,8 @@
 // CHECK: arith.mulf %{{.*}}, %[[SCALE]]
 // CHECK: %[[SCORE:.*]] = arith.select %[[VISIBLE]], %{{.*}}, %[[NEVER]]
 // CHECK: vector.store %[[SCORE]], %[[SCORES]][%{{.*}}, %c0, %c0]
-// CHECK: arith.maxnumf %[[MOST]], %[[SCORE]]
+// CHECK: %[[IS_LARGER:.*]] = arith.cmpf ogt, %[[SCORE]], %[[MOST]]
+// CHECK: arith.select %[[IS_LARGER]], %[[SCORE]], %[[MOST]]
 // The largest of each 16 in four steps, the two heads in one vector.
 // CHECK: vector.shuffle %[[S:.*]], %[[T:.*]] [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23]
 // CHECK-NEXT: vector.shuffle %[[S]], %[[T]] [8, 9, 10, 11, 12, 13, 14, 15, 24, 25,
@@ -70,16 +79,18 @@
 // CHECK-NEXT: %[[SPAN_LARGEST:.*]] = arith.maxnumf
 // CHECK-NEXT: %[[NEWEST:.*]] = arith.maxnumf %[[SEEN_LARGEST]], %[[SPAN_LARGEST]]
 // CHECK-NEXT: %[[ONE:.*]] = vector.shuffle %[[NEWEST]], %[[NEWEST]] [0, 0, 0,
-// CHECK-NEXT: %[[TWO:.*]] = vector.shuffle %[[NEWEST]], %[[NEWEST]] [1, 1, 1,
-// Then the span's weights, which stand in place of its scores.
-// CHECK-NEXT: %[[WEIGHTS:.*]]:2 = scf.for %{{.*}} = %[[SPAN]] to %[[END]] step %c1 iter_args(%[[WEIGHED:.*]] = %[[ZERO]], %{{.*}} = %[[ZERO]])
+// Then the span's weights of each head, which stand in place of its scores.
+// CHECK-NEXT: %[[WEIGHTS:.*]] = scf.for %{{.*}} = %[[SPAN]] to %[[END]] step %c1 iter_args(%[[WEIGHED:.*]] = %[[ZERO]])
 // CHECK: %[[OLD:.*]] = vector.load %[[SCORES]][%[[ROW:.*]], %c0, %c0]
 // CHECK-NEXT: arith.subf %[[OLD]], %[[ONE]]
 // CHECK-NEXT: %[[WEIGHT:.*]] = math.exp
 // CHECK-NEXT: vector.store %[[WEIGHT]], %[[SCORES]][%[[ROW]], %c0, %c0]
 // CHECK-NEXT: arith.addf %[[WEIGHED]], %[[WEIGHT]]
+// CHECK: %[[TWO:.*]] = vector.shuffle %[[NEWEST]], %[[NEWEST]] [1, 1, 1,
+// CHECK-NEXT: scf.for %{{.*}} = %[[SPAN]] to %[[END]] step %c1 iter_args(%{{.*}} = %[[ZERO]])
 // CHECK: arith.subf %{{.*}}, %[[TWO]]
 // CHECK-NEXT: math.exp
+// Two queries are few: both vectors of a value at once.
 // CHECK: %[[SUMS:.*]]:4 = scf.for %[[BLOCK:.*]] = %[[SPAN]] to %[[END]] step %c1 iter_args(%[[BEFORE:.*]] = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
 // CHECK: %[[VALUES:.*]] = arith.muli %[[BLOCK]], %c16
 // CHECK: %[[VALUES_END:.*]] = arith.addi %[[VALUES]], %c16
@@ -96,7 +107,7 @@
 // CHECK: arith.subf %[[SEEN_LARGEST]], %[[NEWEST]]
 // CHECK-NEXT: %[[DECAYS:.*]] = math.exp
 // CHECK-NEXT: %[[DECAY:.*]] = vector.shuffle %[[DECAYS]], %[[DECAYS]] [0, 0, 0,
-// CHECK-NEXT: math.fma %[[SEEN]], %[[DECAY]], %[[WEIGHTS]]#0
+// CHECK-NEXT: math.fma %[[SEEN]], %[[DECAY]], %[[WEIGHTS]]
 // CHECK-COUNT-2: math.fma %{{.*}}, %[[DECAY]], %[[SUMS]]#
 // CHECK-NEXT: vector.shuffle %[[DECAYS]], %[[DECAYS]] [1, 1, 1,
 // CHECK-COUNT-3: math.fma
@@ -137,12 +148,16 @@ func.func @decode(%q: memref<1x48xf32>, %cache: memref<8192xi8>, %y: memref<1x48
 // CHECK-COUNT-48: math.fma
 // CHECK-NOT: math.fma
 // CHECK: math.exp
+// Many queries: one vector of a value at a time, of all blocks before the next.
 // Values that all four tokens see, then those that only later ones do: an
 // infinite one must not meet a weight of 0.
 // CHECK: %[[COMMON:.*]] = arith.minui %[[LIMIT]], %{{.*}}
 // CHECK: scf.for %{{.*}} = %[[BEGIN:.*]] to %[[COMMON]] step %c1
 // CHECK-NOT: arith.select
-// CHECK: scf.yield
+// CHECK: arith.extf
+// CHECK-NOT: arith.extf
+// CHECK-COUNT-12: math.fma
+// CHECK-NEXT: scf.yield
 // CHECK: %[[THEN:.*]] = arith.maxui %[[BEGIN]], %[[COMMON]]
 // CHECK: scf.for %[[KEY:.*]] = %[[THEN]] to %{{.*}} step %c1
 // CHECK: %[[MORE:.*]] = math.fma %{{.*}}, %{{.*}}, %[[BEFORE:.*]] :
@@ -163,6 +178,24 @@ func.func @decode(%q: memref<1x48xf32>, %cache: memref<8192xi8>, %y: memref<1x48
 // CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c2
 func.func @prefill(%q: memref<16x80xf32>, %cache: memref<8192xi8>, %y: memref<16x80xf32>, %l: index, %p: index, %n: index, %b: index, %e: index) {
   tbq.attention %q, %cache[%l] at %p heads 3 scale 0.5 !kv into(%y) count(%n) range(%b, %e) : (memref<16x80xf32>, memref<8192xi8>, index, index, memref<16x80xf32>, index, index, index) -> ()
+  return
+}
+
+// Two kv heads, one after the other: the last blocks of the first one's keys ask
+// for the second's, 1536 bytes after their own.
+// CHECK-LABEL: func.func @two(
+// CHECK: scf.for %[[PIECE:.*]] = %arg6 to %arg7 step %c1
+// CHECK: %[[KV_HEAD:.*]] = arith.remui %[[PIECE]], %c2
+// CHECK: %[[NEXT:.*]] = arith.minui %{{.*}}, %{{.*}}
+// CHECK-NEXT: %[[NEXT_HEAD:.*]] = arith.remui %[[NEXT]], %c2
+// CHECK-NEXT: %[[HAS_NEXT:.*]] = arith.cmpi ult, %[[KV_HEAD]], %[[NEXT_HEAD]]
+// CHECK: %[[AHEAD:.*]] = arith.minui %[[BLOCKS:.*]], %c12
+// CHECK: %[[LAST:.*]] = arith.subi %[[BLOCKS]], %[[AHEAD]]
+// CHECK: %[[SKIPPED:.*]] = arith.muli %[[LAST]], %c512
+// CHECK: %[[BEYOND:.*]] = arith.subi %c1536, %[[SKIPPED]]
+// CHECK: arith.select %[[HAS_NEXT]], %[[BEYOND]], %c0
+func.func @two(%q: memref<1x32xf32>, %cache: memref<8192xi8>, %y: memref<1x32xf32>, %l: index, %p: index, %n: index, %b: index, %e: index) {
+  tbq.attention %q, %cache[%l] at %p heads 2 scale 0.5 !two into(%y) count(%n) range(%b, %e) : (memref<1x32xf32>, memref<8192xi8>, index, index, memref<1x32xf32>, index, index, index) -> ()
   return
 }
 

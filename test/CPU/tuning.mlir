@@ -115,12 +115,14 @@ func.func @long(%x: memref<64x5632xi8>, %sums: memref<64x16xi32>, %scale: memref
 
 // -----
 
-// Keys and values of attention.
+// Keys and values of attention, whose blocks have 768 and 1024 bytes.
 !kv = !tbq.cache<2 layers, 1 by 24, 40 tokens, f16>
 // USUAL-LABEL: func.func @attend(
-// USUAL: arith.constant 6144 : index
+// USUAL: arith.minui %[[BLOCKS:.*]], %c8
+// USUAL: arith.minui %[[BLOCKS]], %c6
 // OTHER-LABEL: func.func @attend(
-// OTHER: arith.constant 2048 : index
+// OTHER: arith.minui %[[BLOCKS:.*]], %c3
+// OTHER-NEXT: arith.subi %[[BLOCKS]]
 // NONE-LABEL: func.func @attend(
 // NONE-NOT: memref.prefetch
 func.func @attend(%q: memref<16x80xf32>, %cache: memref<8192xi8>, %y: memref<16x80xf32>, %l: index, %p: index, %n: index, %b: index, %e: index) {
