@@ -51,6 +51,13 @@ bool DigitLinear::takesIntegers(PackedLinearOp op) {
   return !cast<MemRefType>(op.getInput().getType()).getElementType().isF32();
 }
 
+bool DigitLinear::mayHaveRing(PackedLinearOp op) {
+  int64_t rows = cast<MemRefType>(op.getInput().getType()).getDimSize(0);
+  LayoutAttr layout = getLayout(op);
+  return !layout.isFloat() && !layout.getSalient() &&
+         rows <= (takesIntegers(op) ? kProductTokens : 1);
+}
+
 /// A product has room for two, which all blocks should have.
 static int64_t getTilesAtOnce(const LinearGroup &group, int64_t blocks) {
   PackedLinearOp op = group.ops.front();
@@ -75,7 +82,7 @@ static int64_t countLaneShares(PackedLinearOp op, int64_t sharedBytes) {
   // A function's own buffers are 40 KB of 99 at most, and 96 of 227.
   int64_t room = sharedBytes - kDeclaredShared - sharedBytes * 3 / 7;
   int64_t ofShare = 2 * 2 * PieceGeometry(layout).ofRing;
-  int64_t shares = op.getLow() ? 2 : 4;
+  int64_t shares = op.getLow() ? 2 : kMostShares;
   while (shares > 1 && shares * ofShare > std::min(room / kWarps, kRingBytes))
     shares /= 2;
   return shares;

@@ -19,6 +19,8 @@ namespace mlir::tbq {
 
 /// Columns that a product of the tensor cores adds up, and tokens that it has.
 inline constexpr int64_t kSlice = 32, kProductTokens = 8;
+/// Shares that a warp may have.
+inline constexpr int64_t kMostShares = 4;
 /// Bytes that a tile's eight rows take, of a term.
 inline constexpr int64_t kCoefficientBytes = 2 * kWarpRows;
 /// The most bytes of a warp's ring: more than are under way while memory is
@@ -51,9 +53,12 @@ public:
   static int64_t countUnits(const LinearGroup &alike, int64_t blocks);
 
   static bool takesIntegers(PackedLinearOp op);
+  /// Whether a ring may bring a linear's weights: of a step of one token, or of
+  /// as many as a product has columns, without salient weights.
+  static bool mayHaveRing(PackedLinearOp op);
 
   /// A ring for runAhead, where a block may share `sharedBytes`, if there is
-  /// room for one: a step of one token, no salient weights.
+  /// room for one.
   bool makeRing(int64_t sharedBytes);
   /// Asks for as much as the ring holds before `early`, and from there on for a
   /// round whenever one has been read: DigitStream.cpp.
@@ -190,6 +195,19 @@ protected:
   /// Of a tile's row that the lane has in the end.
   Value lastRow();
   SmallVector<LaneSum> finishShares(SmallVector<Value> sums, Value other);
+
+  // Several tokens' shares: DigitTokens.cpp.
+  /// A piece of one of the warp's shares, and whether it exists (null: it
+  /// does).
+  struct TokensPiece {
+    int64_t share;
+    Piece piece;
+    Value exists;
+  };
+  std::vector<TokensPiece> readTokens(Value slot, Value round);
+  void addTokens(const TokensPiece &piece, Value token,
+                 MutableArrayRef<Value> sums);
+  SmallVector<LaneSum> finishTokens(ArrayRef<Value> sums, Value other);
 
   // Multiplying. sums: of each token (floats), or, for each eight tokens, of
   // each tile and of two tokens.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The ring of a linear of digits for one token: memory of a warp's own, among
+// The ring of a linear of digits for few tokens: memory of a warp's own, among
 // what a block's threads share, in slots of a round of pieces each. Lanes copy
 // 16 bytes at a time, past the registers, and each waits for its own copies;
 // the warp meets before it reads what other lanes have brought, and again
@@ -19,8 +19,7 @@ static constexpr int64_t kFewSlots = 3, kMostSlots = 8, kMostPieces = 4;
 static constexpr int64_t kMostLoaded = 48;
 
 bool DigitLinear::makeRing(int64_t sharedBytes) {
-  if (cast<MemRefType>(input.getType()).getDimSize(0) != 1 ||
-      layout.getSalient())
+  if (!mayHaveRing(op))
     return false;
   int64_t free = t.countScratch(sharedBytes) / kWarps;
   int64_t bytes = llvm::alignDown(std::min(free, kRingBytes), kThreadBytes);

@@ -50,7 +50,7 @@ SmallVector<DigitLinear::Stream> DigitLinear::getStreams(int64_t plane) const {
 }
 
 int64_t DigitLinear::countHeld() const {
-  if (!integer || countOfWarp() == 1)
+  if (!integer || tokens > 1 || countOfWarp() == 1)
     return 0;
   return (low ? 2 : 1) * countOfWarp() * countFours();
 }

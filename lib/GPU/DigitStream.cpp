@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// A linear of digits for one token, whose weights are on their way before their
-// turn: as many rounds of a warp's tiles as its ring has slots, the first ones
-// from before the barrier on that its input waits for. Only weights are asked
-// for early: nobody writes them. See DigitLinear.h.
+// A linear of digits for few tokens, whose weights are on their way before
+// their turn: as many rounds of a warp's tiles as its ring has slots, the first
+// ones from before the barrier on that its input waits for. Only weights are
+// asked for early: nobody writes them. See DigitLinear.h.
 
 #include "DigitLinear.h"
 
@@ -48,6 +48,7 @@ std::pair<Value, Value> DigitLinear::getRange(IRMapping &copies) {
 void DigitLinear::runAhead(Operation *early) {
   Operation *own = &*t.b.getInsertionPoint();
   const Rounds &rounds = ring.rounds;
+  const bool isOne = tokens == 1;
   Value token = t.index(0), begin, end, place;
   const int64_t stride = kWarps / tileWarps * getStep();
   auto set = [&] {
@@ -97,50 +98,59 @@ void DigitLinear::runAhead(Operation *early) {
     return state;
   };
   const int64_t packed = 2 + tiles + none.size();
+  auto addRound = [&](Value number, const Target &further, ValueRange old) {
+    Value round = t.toIndex(number), slot = t.toIndex(old[0]);
+    SmallVector<Value> sums(old.drop_front(packed)),
+        held(old.slice(2 + tiles, none.size()));
+    std::vector<SharesPiece> ofOne;
+    std::vector<TokensPiece> ofTokens;
+    if (isOne)
+      ofOne = readRound(slot, round);
+    else
+      ofTokens = readTokens(slot, round);
+    Target next{old[1], old.slice(2, tiles)};
+    copyRound(slot, next, getLater(round, first));
+    for (const SharesPiece &piece : ofOne)
+      addShared(piece, token, held, sums);
+    for (const TokensPiece &piece : ofTokens)
+      addTokens(piece, token, sums);
+    next = moveOn(next, t.equal(round, rounds.count - 1 - first), further);
+    SmallVector<Value> state = pack(getNextSlot(old[0]), next, held);
+    state.append(sums);
+    return state;
+  };
+  auto addTile = [&](Value from, ValueRange before) {
+    Value tile = t.add(from, place), active = t.less(tile, end);
+    // Asked for before the pieces are added, whoever will store.
+    SmallVector<Value> residuals;
+    for (int64_t i = 0; isOne && op.getResidual() && i < tiles; ++i) {
+      Value column = t.add(t.mul(tile, kRows), t.add(lastRow(), i * kRows));
+      Value last = t.index(layout.getRows() - 1);
+      residuals.push_back(
+          t.load(op.getResidual(), {token, t.min(column, last)}));
+    }
+    Target further = getTarget(t.add(tile, ahead + stride), end);
+    SmallVector<Value> state(before);
+    state.append(isOne ? countSums() : countOfWarp() * countSums(),
+                 t.constant(0.0f));
+    Value count =
+        t.select(active, t.constantI32(rounds.count), t.constantI32(0));
+    state = t.loop(t.constantI32(0), count, t.constantI32(1), state,
+                   [&](Value number, ValueRange old) {
+                     return addRound(number, further, old);
+                   });
+    SmallVector<Value> all(ArrayRef(state).drop_front(packed));
+    Value other = hasOther(tile, end);
+    SmallVector<LaneSum> sums =
+        isOne ? finishShares(all, other) : finishTokens(all, other);
+    for (auto [sum, residual] : llvm::zip(sums, residuals))
+      sum.residual = residual;
+    finishTile(sums, tile, active, token);
+    state.truncate(packed);
+    return state;
+  };
   // Without a token there is nothing to do.
   Value last = t.select(t.less(t.index(0), op.getCount()), end, begin);
-  t.loop(
-      begin, last, t.index(stride), pack(t.constantI32(0), target, none),
-      [&](Value from, ValueRange before) {
-        Value tile = t.add(from, place), active = t.less(tile, end);
-        // Asked for before the pieces are added, whoever will store.
-        SmallVector<Value> residuals;
-        for (int64_t i = 0; op.getResidual() && i < tiles; ++i) {
-          Value column = t.add(t.mul(tile, kRows), t.add(lastRow(), i * kRows));
-          Value last = t.index(layout.getRows() - 1);
-          residuals.push_back(
-              t.load(op.getResidual(), {token, t.min(column, last)}));
-        }
-        Target further = getTarget(t.add(tile, ahead + stride), end);
-        SmallVector<Value> state(before);
-        state.append(countSums(), t.constant(0.0f));
-        Value count =
-            t.select(active, t.constantI32(rounds.count), t.constantI32(0));
-        state = t.loop(
-            t.constantI32(0), count, t.constantI32(1), state,
-            [&](Value number, ValueRange old) {
-              Value round = t.toIndex(number);
-              SmallVector<Value> sums(old.drop_front(packed)),
-                  held(old.slice(2 + tiles, none.size()));
-              Value slot = t.toIndex(old[0]);
-              std::vector<SharesPiece> read = readRound(slot, round);
-              Target next{old[1], old.slice(2, tiles)};
-              copyRound(slot, next, getLater(round, first));
-              for (const SharesPiece &piece : read)
-                addShared(piece, token, held, sums);
-              next = moveOn(next, t.equal(round, rounds.count - 1 - first),
-                            further);
-              SmallVector<Value> state = pack(getNextSlot(old[0]), next, held);
-              state.append(sums);
-              return state;
-            });
-        SmallVector<LaneSum> sums =
-            finishShares(SmallVector<Value>(ArrayRef(state).drop_front(packed)),
-                         hasOther(tile, end));
-        for (auto [sum, residual] : llvm::zip(sums, residuals))
-          sum.residual = residual;
-        finishTile(sums, tile, active, token);
-        state.truncate(packed);
-        return state;
-      });
+  t.loop(begin, last, t.index(stride), pack(t.constantI32(0), target, none),
+         addTile);
 }

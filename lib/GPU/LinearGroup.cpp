@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// See LinearGroup.h. Only linears of one token are put together: with more,
+// See LinearGroup.h. Only linears of few tokens are put together: with more,
 // each has work for all blocks.
 
 #include "DigitLinear.h"
@@ -79,11 +79,13 @@ static bool canDivideAnew(ArrayRef<PackedLinearOp> ops) {
   return behind && isa<BarrierOp>(behind) && before && isa<BarrierOp>(before);
 }
 
-/// What makes of each two rows one, by the same tiles, if none else reads them.
+/// What makes of each two rows one, by the same tiles, if none else reads them:
+/// of one token.
 static GatedActivationOp findGated(LinearGroup &pair) {
   auto gated = dyn_cast_or_null<GatedActivationOp>(
       findEffect(pair.ops.back(), /*isBehind=*/true));
-  if (!gated)
+  Value input = pair.ops[0].getInput();
+  if (!gated || cast<MemRefType>(input.getType()).getDimSize(0) > 1)
     return nullptr;
   Value gate = pair.ops[0].getInto().front();
   Value up = pair.ops[1].getInto().front();
@@ -98,9 +100,7 @@ static GatedActivationOp findGated(LinearGroup &pair) {
 LinearGroup mlir::tbq::findLinearGroup(ArrayRef<PackedLinearOp> rest) {
   PackedLinearOp first = rest.front();
   LinearGroup alone{{first}}, group = alone;
-  LayoutAttr layout = getLayout(first);
-  int64_t tokens = cast<MemRefType>(first.getInput().getType()).getDimSize(0);
-  if (layout.isFloat() || layout.getSalient() || tokens > 1)
+  if (!DigitLinear::mayHaveRing(first))
     return alone;
   for (PackedLinearOp op : rest.drop_front()) {
     if (findEffect(group.ops.back(), /*isBehind=*/true) != op ||

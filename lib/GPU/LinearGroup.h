@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// Which packed linears a GPU runs as one: those of one token that read one
+// Which packed linears a GPU runs as one: those of few tokens that read one
 // input, as query, key and value do, or gate and up. Invariant: each block
 // writes what it would have written, or a barrier stands before whoever reads.
 #ifndef TBQ_GPU_LINEARGROUP_H

@@ -57,9 +57,9 @@ def test_computes_what_the_cpu_does(name, activations, model_directory, compile_
 
 @pytest.mark.parametrize("name, activations, sequences", [
     ("stored-ternary-g128", "i8", 3), ("stored-odd-salient-g64", "i16", 2), ("opt", "f32", 3),
-    ("stored-many-tiles", "i8", 18)])  # fmt: skip
+    ("stored-many-tiles", "i8", 8), ("stored-many-tiles", "i16", 5), ("stored-many-tiles", "i8", 18)])  # fmt: skip
 def test_batch_has_the_same_bits(name, activations, sequences, model_directory, logits_of, emulated):
-    """Sequences at once, each a token behind the one before, of 18 by blocks of products."""
+    """Sequences at once, each a token behind the one before; of 2 to 8 by rings, of 18 by blocks of products."""
     artifact = emulated(model_directory(name), f"--activations={activations}", f"--max-batch={sequences}")
     alone = logits_of(artifact, IDS[:17])
     for found in logits_of(artifact, IDS[:17], batch=sequences):
