@@ -122,6 +122,7 @@ Status Compilation::runStage(Stage stage) {
   }
   case Stage::GPU: {
     GPUOptions gpu;
+    gpu.blocks = options.deviceBlocks;
     gpu.delayBlocks = options.delayBlocks;
     if (hasMuchShared(*device))
       gpu.sharedBytes = 227 << 10;
