@@ -126,6 +126,9 @@ Status Compilation::runStage(Stage stage) {
     gpu.delayBlocks = options.delayBlocks;
     if (hasMuchShared(*device))
       gpu.sharedBytes = 227 << 10;
+    // All have one PTX, the oldest's.
+    gpu.warpgroups =
+        device->architectures == std::vector<std::string>{"sm_90a"};
     buildGPUPipeline(manager, gpu);
     break;
   }
