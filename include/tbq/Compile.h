@@ -40,17 +40,18 @@ struct CompileOptions {
   TargetFlags target;
   std::string assembler; // ptxas; empty: the one on the PATH, if needed
   ImportOptions import;
-  std::string quantize;      // empty, or what parseQuantizeSpec reads
-  std::string policy;        // empty, or a file of lines PATTERN SPEC
-  std::string embedding;     // empty, or what parseEmbeddingSpec reads
-  std::string saveQuantized; // empty, or where our checkpoint goes
-  std::string record;        // empty, or a JSON file for the manifest
-  std::string tuning;        // empty, or a table of the CPU's family
-  int64_t prefillTokens = 0; // 0: what the table says
-  int64_t maxBatch = 1;      // sequences that a step can carry
-  bool observe = false;      // the step shows the values of its operations
-  bool timePhases = false;   // and when its blocks come to barriers
-  bool delayBlocks = false;  // which they do late, at random
+  std::string quantize;       // empty, or what parseQuantizeSpec reads
+  std::string policy;         // empty, or a file of lines PATTERN SPEC
+  std::string embedding;      // empty, or what parseEmbeddingSpec reads
+  std::string saveQuantized;  // empty, or where our checkpoint goes
+  std::string record;         // empty, or a JSON file for the manifest
+  std::string tuning;         // empty, or a table of the CPU's family
+  int64_t prefillTokens = 0;  // 0: what the table says
+  int64_t maxBatch = 1;       // sequences that a step can carry
+  int64_t deviceBlocks = 132; // that a GPU is expected to run
+  bool observe = false;       // the step shows the values of its operations
+  bool timePhases = false;    // and when its blocks come to barriers
+  bool delayBlocks = false;   // which they do late, at random
   WeightsPlace weights = WeightsPlace::Embedded;
   std::string temporaries; // a folder for what each stage leaves; may be empty
   std::string remarks;  // categories shown, a regular expression; may be empty

@@ -389,7 +389,8 @@ def LowerLinearToGPUPass : Pass<"tbq-lower-linear-to-gpu"> {
   }];
   let options = [
     Option<"blocks", "blocks", "int64_t", "132", "blocks that the step is expected to run on">,
-    Option<"sharedBytes", "shared-bytes", "int64_t", "99 << 10", "most bytes that the threads of a block may share">];
+    Option<"sharedBytes", "shared-bytes", "int64_t", "99 << 10", "most bytes that the threads of a block may share">,
+    Option<"warpgroups", "warpgroups", "bool", "false", "products of four warps, which sm_90a alone has">];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
     "::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::tbq::TbqDialect"];

@@ -117,6 +117,10 @@ struct GPUOptions : PassPipelineOptions<GPUOptions> {
       *this, "shared-bytes",
       llvm::cl::desc("most bytes that the threads of a block may share"),
       llvm::cl::init(99 << 10)};
+  Option<bool> warpgroups{
+      *this, "warpgroups",
+      llvm::cl::desc("products of four warps, which sm_90a alone has"),
+      llvm::cl::init(false)};
 };
 
 /// What `dot` may be on a target, the best first.

@@ -122,9 +122,13 @@ Status Compilation::runStage(Stage stage) {
   }
   case Stage::GPU: {
     GPUOptions gpu;
+    gpu.blocks = options.deviceBlocks;
     gpu.delayBlocks = options.delayBlocks;
     if (hasMuchShared(*device))
       gpu.sharedBytes = 227 << 10;
+    // All have one PTX, the oldest's.
+    gpu.warpgroups =
+        device->architectures == std::vector<std::string>{"sm_90a"};
     buildGPUPipeline(manager, gpu);
     break;
   }

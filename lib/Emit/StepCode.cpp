@@ -215,6 +215,11 @@ Status StepCode::finishKernels() {
       continue;
     if (Status status = restrictFunction(function, target); !status)
       return status;
+    // Of warps that meet in it.
+    for (llvm::Instruction &instruction : llvm::instructions(function))
+      if (auto *call = dyn_cast<llvm::CallInst>(&instruction);
+          call && call->isInlineAsm())
+        call->setConvergent();
     if (function.getCallingConv() == llvm::CallingConv::PTX_Kernel)
       continue;
     function.setLinkage(llvm::GlobalValue::InternalLinkage);

@@ -66,8 +66,7 @@ Value DealtTiles::count(ThreadBuilder &t, PackedLinearOp op,
 // The shape
 //===----------------------------------------------------------------------===//
 
-/// The function's team; null: it has none.
-static Value findTeam(Operation *op) {
+Value mlir::tbq::findTeam(Operation *op) {
   for (Value argument : op->getParentOfType<func::FuncOp>().getArguments())
     if (isa<TeamType>(argument.getType()))
       return argument;
@@ -93,11 +92,9 @@ void BlockLinear::chooseShape(int64_t blocks, int64_t sharedBytes) {
     each.rounds = std::min(kStages, room / countStage(each)) / ofRound;
     if (each.rounds < 2)
       continue;
-    int64_t count = llvm::divideCeil(layout.getNumTiles(), each.getTiles()) *
-                    llvm::divideCeil(rows, each.getTokens());
     int64_t products = each.tokens / kProductTokens;
-    int64_t cost = llvm::divideCeil(count, blocks) *
-                   (24 + 18 * each.tiles + products * (9 + 8 * each.tiles));
+    each.cost = 24 + 18 * each.tiles + products * (9 + 8 * each.tiles);
+    int64_t cost = llvm::divideCeil(countTiles(each), blocks) * each.cost;
     if (least && cost >= least)
       continue;
     least = cost;
@@ -105,6 +102,11 @@ void BlockLinear::chooseShape(int64_t blocks, int64_t sharedBytes) {
   }
   tiles = shape.tiles;
   tokens = shape.tokens;
+}
+
+int64_t BlockLinear::countTiles(const BlockShape &shape) const {
+  return llvm::divideCeil(layout.getNumTiles(), shape.getTiles()) *
+         llvm::divideCeil(rows, shape.getTokens());
 }
 
 BlockLinear::Place BlockLinear::getPlace(Value index) {
@@ -117,7 +119,7 @@ BlockLinear::Place BlockLinear::getPlace(Value index) {
 // A block's tiles
 //===----------------------------------------------------------------------===//
 
-void BlockLinear::run(const DealtTiles &dealt) {
+BlockLinear::Turns BlockLinear::getTurns(const DealtTiles &dealt) {
   Type index = t.b.getIndexType();
   Value team = findTeam(op);
   Value worker = WorkerOp::create(t.b, t.loc, index, team);
@@ -127,9 +129,16 @@ void BlockLinear::run(const DealtTiles &dealt) {
   };
   // The first tile goes to the block behind the one that had the last.
   Value first = rem(t.sub(t.add(worker, workers), rem(dealt.count(t))));
-  Value count = DealtTiles::count(t, op, shape);
+  return {first, DealtTiles::count(t, op, shape), workers};
+}
+
+void BlockLinear::run(const DealtTiles &dealt) {
+  Turns turns = getTurns(dealt);
+  Value first = turns.first, count = turns.count, workers = turns.workers;
   bytes = getBytes(t, op.getWeight());
-  memory = t.getScratch(countStages() * countStage(shape) + countKept(shape));
+  int64_t ofStages = countStages() * countStage(shape);
+  memory = t.getScratch(ofStages + countKept(shape));
+  kept = t.index(ofStages);
   t.ifThen(t.less(first, count), [&] { copyFirst(getPlace(first)); });
   t.loop(first, count, workers, [&](Value index) {
     Place place = getPlace(index);
@@ -191,28 +200,27 @@ SmallVector<Value> BlockLinear::addRange(const Place &place, Value from,
 }
 
 /// The sums of the ranges so far, of this lane, four by four.
-static Value getKeptAt(ThreadBuilder &t, int64_t from, int64_t four) {
-  return t.add(t.mul(t.thread(), 16), from + four * 16 * kThreads);
+Value BlockLinear::getKeptAt(int64_t four) {
+  return t.add(t.add(t.mul(t.thread(), 16), four * 16 * kThreads), kept);
 }
 
 void BlockLinear::keep(Value range, ArrayRef<Value> sums) {
-  Value isFirst = t.equal(range, 0);
-  SmallVector<Value> before = getKept();
-  int64_t from = countStages() * countStage(shape);
+  SmallVector<Value> before = t.ifElse(
+      t.less(t.like(range, 0), range), [&] { return getKept(); },
+      [&](Type) { return t.constant(0.0f); });
   for (size_t i = 0; i < sums.size(); i += 4) {
     SmallVector<Value> four;
     for (size_t j = i; j < i + 4; ++j)
-      four.push_back(t.select(isFirst, sums[j], t.addf(before[j], sums[j])));
-    t.storeBytesOf(four, memory, getKeptAt(t, from, i / 4));
+      four.push_back(t.addf(before[j], sums[j]));
+    t.storeBytesOf(four, memory, getKeptAt(i / 4));
   }
 }
 
 SmallVector<Value> BlockLinear::getKept() {
   auto type = VectorType::get({4}, t.b.getF32Type());
-  int64_t from = countStages() * countStage(shape);
   SmallVector<Value> sums;
   for (int64_t four = 0; four < countWarpSums() / 4; ++four) {
-    Value held = t.loadBytes(memory, getKeptAt(t, from, four), type);
+    Value held = t.loadBytes(memory, getKeptAt(four), type);
     for (int64_t i = 0; i < 4; ++i)
       sums.push_back(t.extract(held, i));
   }
@@ -233,6 +241,13 @@ void BlockLinear::storeSums(const Place &place, ArrayRef<Value> sums) {
     if (Value residual = op.getResidual())
       each.residual = t.load(residual, {at, t.min(row, lastRow)});
   }
-  for (const LaneSum &each : results)
-    store(each, tile, token);
+  if (!group.gated) {
+    for (const LaneSum &each : results)
+      store(each, tile, token);
+    return;
+  }
+  // Of each two tokens, a row of one and of the other.
+  for (size_t i = 0; i < results.size(); i += 4)
+    for (size_t j = i; j < i + 2; ++j)
+      storeGated({results[j], results[j + 2]}, tile, token);
 }

@@ -21,6 +21,7 @@ struct BlockShape {
   int64_t tiles, tokens; // of a warp
   int64_t rowWarps;
   int64_t rounds = 0; // of pieces, that memory has room for
+  int64_t cost = 0;   // instructions that a warp issues for a piece
 
   int64_t getTokenWarps() const { return kWarps / rowWarps; }
   int64_t getTiles() const { return tiles * rowWarps; }
@@ -46,6 +47,9 @@ private:
   Operation *since = nullptr; // the last barrier, or what has none
 };
 
+/// The function's team; null: it has none.
+Value findTeam(Operation *op);
+
 class BlockLinear : public DigitLinear {
 public:
   /// sharedBytes: that a block has in all.
@@ -55,23 +59,44 @@ public:
   /// Whether it can be run, or is for warps alone: of few tokens, of pieces
   /// that end within a slice, with salient digits.
   bool isPossible() const { return shape.rounds > 0; }
+  /// Tiles of as many tokens as there is room for.
+  int64_t countTiles(const BlockShape &shape) const;
   const BlockShape &getShape() const { return shape; }
 
   /// `dealt`: tiles that blocks have had since they met.
   void run(const DealtTiles &dealt);
 
-private:
+protected:
+  /// Tiles that are the block's: the first, the end, and the step from one to
+  /// the next.
+  struct Turns {
+    Value first, count, workers;
+  };
   /// A tile of the product: its first tile of rows, its first token.
   struct Place {
     Value tile, token;
   };
 
-  void chooseShape(int64_t blocks, int64_t sharedBytes);
+  Turns getTurns(const DealtTiles &dealt);
   Place getPlace(Value index);
+  void storeSums(const Place &place, ArrayRef<Value> sums);
+  int64_t countWarpSums() const { return tiles * tokens / 4; }
+
+  /// Sums of the ranges of pieces so far, which stand at `kept` in memory.
+  int64_t countKept(const BlockShape &shape) const;
+  Value getKeptAt(int64_t four);
+  void keep(Value range, ArrayRef<Value> sums);
+  SmallVector<Value> getKept();
+
+  BlockShape shape{};
+  Value memory, kept; // what the block shares, an offset in it
+  int64_t rows = 0;   // of the input: tokens that it has room for
+
+private:
+  void chooseShape(int64_t blocks, int64_t sharedBytes);
 
   // Of a stage, in bytes.
   int64_t countStage(const BlockShape &shape) const;
-  int64_t countKept(const BlockShape &shape) const;
   int64_t countStages() const { return shape.rounds * ofRound; }
   int64_t getLowOffset() const { return shape.getTokens() * geometry.width; }
   int64_t getWeightOffset() const;
@@ -97,19 +122,12 @@ private:
   void addPiece(Value number, MutableArrayRef<Value> sums);
   void loadStaged(Piece &piece, Value stage);
   SmallVector<Value> loadStagedTokens(Value stage, int64_t product);
-  void keep(Value range, ArrayRef<Value> sums);
-  SmallVector<Value> getKept();
-  void storeSums(const Place &place, ArrayRef<Value> sums);
 
   /// Of the block's tile, the warp's part.
   Value rowWarp() { return t.rem(t.warp(), shape.rowWarps); }
   Value tokenWarp() { return t.div(t.warp(), shape.rowWarps); }
-  int64_t countWarpSums() const { return shape.tiles * shape.tokens / 4; }
 
-  BlockShape shape{};
-  Value memory;     // of stages, and behind them sums that are kept
-  int64_t rows = 0; // of the input: tokens that it has room for
-  int64_t ofRound;  // pieces that the block's threads meet for
+  int64_t ofRound; // pieces that the block's threads meet for
 };
 
 } // namespace mlir::tbq

@@ -79,11 +79,11 @@ void BlockRow::store(ArrayRef<Value> elements, Value rows, Value token) {
     });
 }
 
-void BlockRow::storeBytes(ArrayRef<Value> elements, Value rows, Value token) {
+void BlockRow::storeBytes(ArrayRef<Value> elements, Value rows, Place place) {
   for (int64_t number = 0; number < vectors; ++number)
     ifExists(number, [&](Value column) {
       t.storeBytes(elements.slice(number * kVector, kVector), rows,
-                   {token, column});
+                   place(column));
     });
 }
 
@@ -104,8 +104,7 @@ Value BlockRow::sumVector(ArrayRef<Value> elements, int64_t number,
                       columns / kVector);
 }
 
-void BlockRow::sumGroups(ArrayRef<Value> elements, int64_t group, Value sums,
-                         Value token,
+void BlockRow::sumGroups(ArrayRef<Value> elements, int64_t group, Store store,
                          llvm::function_ref<Value(Value)> getStored) {
   // A row that is one group may as well be one of more columns.
   if (group >= columns)
@@ -114,22 +113,21 @@ void BlockRow::sumGroups(ArrayRef<Value> elements, int64_t group, Value sums,
                 : llvm::alignTo(columns, kWarpColumns);
   int64_t part = std::min<int64_t>(group & -group, kWarpColumns);
   if (part < kVector || (part < group && part < kWarpLanes))
-    return sumStored(group, sums, token, elements.front().getType(), getStored);
+    return sumStored(group, store, elements.front().getType(), getStored);
   if (part < group)
-    return sumParts(elements, part, group, sums, token);
+    return sumParts(elements, part, group, store);
   for (int64_t number = 0; number < vectors; ++number) {
     Value sum = sumVector(elements, number, group);
     Value column = t.add(t.mul(t.thread(), kVector), number * kBlockColumns);
     Value begins = t.both(t.equal(t.rem(column, group), 0),
                           t.less(column, t.index(columns)));
-    t.ifThen(begins,
-             [&] { t.store(sum, sums, {token, t.div(column, group)}); });
+    t.ifThen(begins, [&] { store(sum, t.div(column, group)); });
   }
 }
 
 /// Groups of several parts, each a warp's or less: a thread adds up a group's.
 void BlockRow::sumParts(ArrayRef<Value> elements, int64_t part, int64_t group,
-                        Value sums, Value token) {
+                        Store store) {
   int64_t parts = vectors * kBlockColumns / part;
   Type type = elements.front().getType();
   Value shared = t.getShared("parts_" + std::to_string(parts), parts);
@@ -151,12 +149,12 @@ void BlockRow::sumParts(ArrayRef<Value> elements, int64_t part, int64_t group,
                          return SmallVector<Value>{
                              t.combine(Reduction::Sum, before[0], load(at))};
                        })[0];
-    t.store(sum, sums, {token, number});
+    store(sum, number);
   });
 }
 
 /// Groups of any size, a warp each.
-void BlockRow::sumStored(int64_t group, Value sums, Value token, Type type,
+void BlockRow::sumStored(int64_t group, Store store, Type type,
                          llvm::function_ref<Value(Value)> getStored) {
   Value zero = type.isF32() ? t.constant(0.0f) : t.constantI32(0);
   int64_t groups = llvm::divideCeil(columns, group);
@@ -170,7 +168,6 @@ void BlockRow::sumStored(int64_t group, Value sums, Value token, Type type,
                               Reduction::Sum, before[0], getStored(column))};
                         })[0];
     Value sum = t.reduceWarp(Reduction::Sum, part);
-    t.ifThen(t.equal(t.lane(), 0),
-             [&] { t.store(sum, sums, {token, number}); });
+    t.ifThen(t.equal(t.lane(), 0), [&] { store(sum, number); });
   });
 }

@@ -24,16 +24,19 @@ public:
   /// With 0 past the last column.
   SmallVector<Value> mask(SmallVector<Value> elements);
   void store(ArrayRef<Value> elements, Value rows, Value token);
-  /// Of i32, the low bytes.
-  void storeBytes(ArrayRef<Value> elements, Value rows, Value token);
+  /// Of i32, the low bytes, by fours where `place` says of a column.
+  using Place = llvm::function_ref<SmallVector<Value>(Value)>;
+  void storeBytes(ArrayRef<Value> elements, Value rows, Place place);
 
   /// Over the block, to all threads. Between two meetings of its threads each
   /// needs another `turn`: of two, by turns.
   Value reduce(Reduction reduction, ArrayRef<Value> elements, int64_t turn);
-  /// Stores the sum of each group of columns in row `token` of `sums`.
-  /// `getStored` reads an element of any column again, behind a meeting.
-  void sumGroups(ArrayRef<Value> elements, int64_t group, Value sums,
-                 Value token, llvm::function_ref<Value(Value)> getStored);
+  /// Gives `store` the sum of each group of columns and its number, in some
+  /// thread. `getStored` reads an element of any column again, behind a
+  /// meeting.
+  using Store = llvm::function_ref<void(Value sum, Value group)>;
+  void sumGroups(ArrayRef<Value> elements, int64_t group, Store store,
+                 llvm::function_ref<Value(Value)> getStored);
 
 private:
   static constexpr int64_t kVector = 4;
@@ -49,8 +52,8 @@ private:
   /// that have them.
   Value sumVector(ArrayRef<Value> elements, int64_t number, int64_t columns);
   void sumParts(ArrayRef<Value> elements, int64_t part, int64_t group,
-                Value sums, Value token);
-  void sumStored(int64_t group, Value sums, Value token, Type type,
+                Store store);
+  void sumStored(int64_t group, Store store, Type type,
                  llvm::function_ref<Value(Value)> getStored);
 
   ThreadBuilder &t;

@@ -117,3 +117,30 @@ LinearGroup mlir::tbq::findLinearGroup(ArrayRef<PackedLinearOp> rest) {
     group.gated = findGated(group);
   return group.inPairs || canDivideAnew(group.ops) ? group : alone;
 }
+
+LinearGroup mlir::tbq::findGatedPair(ArrayRef<PackedLinearOp> rest) {
+  LinearGroup alone{{rest.front()}}, pair = alone;
+  if (rest.size() == 1 || getLayout(rest[0]) != getLayout(rest[1]) ||
+      findEffect(rest[0], /*isBehind=*/true) != rest[1] ||
+      !areAlike(rest[0], rest[1]))
+    return alone;
+  pair.ops.push_back(rest[1]);
+  Operation *barrier = findEffect(rest[1], /*isBehind=*/true);
+  if (!isa_and_nonnull<BarrierOp>(barrier))
+    return alone;
+  auto gated = dyn_cast_or_null<GatedActivationOp>(
+      findEffect(barrier, /*isBehind=*/true));
+  if (!gated)
+    return alone;
+  Value gate = pair.ops[0].getInto().front(),
+        up = pair.ops[1].getInto().front();
+  auto isReadElsewhere = [&](Value row) {
+    return row != gated.getInto().front() && isReadBehind(gated, row);
+  };
+  if (gated.getGate() != gate || gated.getUp() != up || isReadElsewhere(gate) ||
+      isReadElsewhere(up))
+    return alone;
+  pair.inPairs = true;
+  pair.gated = gated;
+  return pair;
+}

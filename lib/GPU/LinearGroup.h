@@ -28,6 +28,11 @@ struct LinearGroup {
 LinearGroup findAlike(PackedLinearOp op);
 
 /// The first of `rest`, and those behind it that may run with it.
+/// Of many tokens, the first of `rest`, or it and the next one and what makes
+/// of each two rows one behind a barrier, if none else reads them: for one that
+/// has rows of both.
+LinearGroup findGatedPair(ArrayRef<PackedLinearOp> rest);
+
 LinearGroup findLinearGroup(ArrayRef<PackedLinearOp> rest);
 
 /// What comes before (or behind) an op and touches memory; null: nothing does.

@@ -6,6 +6,7 @@
 #include "BlockLinear.h"
 #include "FloatLinear.h"
 #include "LowerStep.h"
+#include "WarpgroupLinear.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -294,7 +295,7 @@ void WarpLinear::storeIn(PackedLinearOp part, Value bytes,
   });
 }
 
-/// Of one token: the lane has a row of both.
+/// Of a token: the lane has a row of both.
 void WarpLinear::storeGated(ArrayRef<LaneSum> results, Value tile,
                             Value token) {
   const LaneSum &gate = results[0], &up = results[1];
@@ -303,7 +304,7 @@ void WarpLinear::storeGated(ArrayRef<LaneSum> results, Value tile,
         getGated(t, getResult(gate, group.ops[0], bytesOf[0], tile, token),
                  getResult(up, group.ops[1], bytesOf[1], tile, token));
     t.store(y, group.gated.getInto().front(),
-            {token, t.add(t.mul(tile, kRows), gate.row)});
+            {t.add(token, gate.token), t.add(t.mul(tile, kRows), gate.row)});
   });
 }
 
@@ -325,10 +326,35 @@ static Operation *findEarly(Operation *linear, Operation *user) {
   return isa<BarrierOp>(early) ? findBarrier(early) : early;
 }
 
+/// Where nothing is timed, of which the barrier has a part.
+static void removeBarrier(Operation *barrier) {
+  if (!cast<BarrierOp>(barrier).getPhase())
+    barrier->erase();
+}
+
 namespace {
 struct LowerLinearToGPUPass
     : tbq::impl::LowerLinearToGPUPassBase<LowerLinearToGPUPass> {
   using LowerLinearToGPUPassBase::LowerLinearToGPUPassBase;
+
+  /// Whether linears of one input, whose tiles blocks divide as if they were
+  /// one's, are done sooner by warp groups: by what a warp issues.
+  bool gain(ArrayRef<PackedLinearOp> readers, TokenTiles tiles,
+            DenseMap<Operation *, int64_t> &units) {
+    int64_t ofGroups = 0, ofBlocks = 0, cost = 0;
+    for (PackedLinearOp op : readers) {
+      OpBuilder b(op);
+      BlockLinear other(op, b, units[op], blocks, sharedBytes);
+      WarpgroupLinear own({{op}}, b, units[op], blocks, sharedBytes, tiles);
+      if (!other.isPossible())
+        return true;
+      ofBlocks += other.countTiles(other.getShape()) * other.getShape().cost;
+      ofGroups += own.countTiles(own.getShape());
+      cost = own.getShape().cost;
+    }
+    return llvm::divideCeil(ofGroups, blocks) * cost <=
+           llvm::divideCeil(ofBlocks, blocks);
+  }
 
   void runOnOperation() override {
     SmallVector<PackedLinearOp> ops;
@@ -336,13 +362,23 @@ struct LowerLinearToGPUPass
     DenseMap<Operation *, int64_t> units;
     Operation *user = nullptr;
     DealtTiles dealt;
+    DenseMap<Operation *, TokenTiles> placed;
     for (PackedLinearOp op : ops)
       units[op] = DigitLinear::countUnits(findAlike(op), blocks);
+    if (warpgroups)
+      placed =
+          placeInTiles(getOperation(), WarpgroupLinear::canTake,
+                       [&](ArrayRef<PackedLinearOp> readers, TokenTiles tiles) {
+                         return gain(readers, tiles, units);
+                       });
     for (ArrayRef<PackedLinearOp> rest = ops; !rest.empty();) {
-      LinearGroup group = findLinearGroup(rest);
+      auto tiles = placed.find(rest.front());
+      bool isPlaced = tiles != placed.end();
+      LinearGroup group =
+          isPlaced ? findGatedPair(rest) : findLinearGroup(rest);
       // Linears are one only as a ring brings them.
       if (OpBuilder b(rest.front());
-          group.ops.size() > 1 &&
+          !isPlaced && group.ops.size() > 1 &&
           !DigitLinear(group, b, units[rest.front()], blocks, sharedBytes)
                .makeRing(sharedBytes))
         group = {{rest.front()}};
@@ -357,6 +393,18 @@ struct LowerLinearToGPUPass
       OpBuilder b(op);
       if (layout.isFloat()) {
         FloatLinear(op, b, blocks).run();
+      } else if (isPlaced) {
+        Operation *at = group.gated ? group.gated.getOperation() : op;
+        b.setInsertionPoint(at);
+        // What is written is read behind the next one.
+        if (group.gated)
+          removeBarrier(findEffect(op, /*isBehind=*/true));
+        WarpgroupLinear linear(group, b, units[op], blocks, sharedBytes,
+                               tiles->second);
+        dealt.meet(at);
+        linear.run(dealt);
+        dealt.add(op, linear.getShape());
+        user = at->getPrevNode();
       } else {
         DigitLinear linear(group, b, units[op], blocks, sharedBytes);
         BlockLinear ofBlock(group.ops.front(), b, units[op], blocks,

@@ -7,6 +7,7 @@
 
 #include "BlockRow.h"
 #include "LowerStep.h"
+#include "TokenTiles.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
@@ -114,18 +115,20 @@ void mlir::tbq::lowerLayerNorm(ThreadBuilder &t, LayerNormOp op) {
 void mlir::tbq::lowerGroupSums(ThreadBuilder &t, GroupSumsOp op) {
   BlockRow row(t, op.getColumnsAttr().getInt());
   forEachRow(t, op, [&](Value token) {
-    row.sumGroups(row.load(op.getInput(), token), op.getGroup(),
-                  op.getInto().front(), token, [&](Value column) {
-                    return t.load(op.getInput(), {token, column});
-                  });
+    row.sumGroups(
+        row.load(op.getInput(), token), op.getGroup(),
+        [&](Value sum, Value group) {
+          t.store(sum, op.getInto().front(), {token, group});
+        },
+        [&](Value column) { return t.load(op.getInput(), {token, column}); });
   });
 }
 
 /// Stores a row's digits: in one byte, or the low byte and what it leaves to
 /// the high one.
 static void storeDigits(ThreadBuilder &t, BlockRow &row, ArrayRef<Value> q,
-                        ValueRange digits, Value token) {
-  row.storeBytes(q, digits.back(), token);
+                        ValueRange digits, BlockRow::Place place) {
+  row.storeBytes(q, digits.back(), place);
   if (digits.size() == 1)
     return;
   // The low byte counts from -128 to 127.
@@ -134,7 +137,7 @@ static void storeDigits(ThreadBuilder &t, BlockRow &row, ArrayRef<Value> q,
                                   t.constantI32(8))
         .getResult();
   });
-  row.storeBytes(high, digits.front(), token);
+  row.storeBytes(high, digits.front(), place);
 }
 
 /// What was stored for one column.
@@ -166,10 +169,26 @@ static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
   Value factor = t.divf(steps, largest);
   auto q = llvm::map_to_vector(
       elements, [&](Value x) { return t.roundToI32(t.mulf(x, factor)); });
-  storeDigits(t, row, q, digits, token);
-  row.sumGroups(q, op.getGroup(), sums, token, [&](Value column) {
-    return loadDigits(t, digits, {token, column});
-  });
+  std::optional<TokenTiles> tiles = TokenTiles::get(op);
+  // In tiles, an element's number is that of the buffer's, not of its row's.
+  auto getPlace = [&](Value column) -> SmallVector<Value> {
+    if (!tiles)
+      return {token, column};
+    return {t.index(0),
+            tiles->getDigits(t, token, column, getColumns(digits.front()))};
+  };
+  storeDigits(t, row, q, digits, getPlace);
+  row.sumGroups(
+      q, op.getGroup(),
+      [&](Value sum, Value group) {
+        if (!tiles)
+          return t.store(sum, sums, {token, group});
+        t.store(t.bitcast(t.toF32(sum), sum.getType()), sums,
+                {t.index(0), tiles->getSum(t, token, group, getColumns(sums))});
+      },
+      [&](Value column) { return loadDigits(t, digits, getPlace(column)); });
+  if (tiles)
+    fenceCopies(t);
 }
 
 void mlir::tbq::lowerQuantizeActivations(ThreadBuilder &t,

@@ -20,10 +20,6 @@ namespace mlir::tbq {
 using namespace mlir;
 using namespace mlir::tbq;
 
-static int64_t getColumns(Value rows) {
-  return cast<MemRefType>(rows.getType()).getShape().back();
-}
-
 //===----------------------------------------------------------------------===//
 // Element by element
 //===----------------------------------------------------------------------===//

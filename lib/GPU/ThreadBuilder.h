@@ -50,7 +50,7 @@ public:
   // Scalars.
   Value min(Value x, Value y);
   Value less(Value x, Value y); // signed
-  Value equal(Value x, int64_t y) { return same(x, index(y)); }
+  Value equal(Value x, int64_t y) { return same(x, like(x, y)); }
   Value same(Value x, Value y);
   Value both(Value x, Value y);
   Value select(Value condition, Value x, Value y);
@@ -204,6 +204,9 @@ inline constexpr const char *kArrivesOnly = "tbq.arrives",
 /// waits: what is put before it runs when the block has arrived, behind all
 /// that it has written, while others are waited for.
 Operation *findBarrier(Operation *op);
+
+/// Of a buffer of rows.
+int64_t getColumns(Value rows);
 
 /// The bytes of a packed weight.
 Value getBytes(ThreadBuilder &t, Value packed);

@@ -94,6 +94,10 @@ void ThreadBuilder::storeF32As(Value x, Value bytes, Value offset, Type type) {
                           /*nontemporal=*/false, llvm::MaybeAlign(size));
 }
 
+int64_t mlir::tbq::getColumns(Value rows) {
+  return cast<MemRefType>(rows.getType()).getShape().back();
+}
+
 Value mlir::tbq::getBytes(ThreadBuilder &t, Value packed) {
   int64_t bytes = cast<PackedType>(packed.getType()).getLayout().getBytes();
   return PackedBytesOp::create(

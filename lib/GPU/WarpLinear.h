@@ -84,6 +84,8 @@ protected:
                   Value token);
 
   void store(const LaneSum &result, Value tile, Value token);
+  /// Of a pair.
+  void storeGated(ArrayRef<LaneSum> results, Value tile, Value token);
 
   /// Byte offset of a tile.
   Value getTileOffset(Value tile);
@@ -123,7 +125,6 @@ private:
   void generateTile(Value tile, Value end, Value token);
   void storeIn(PackedLinearOp part, Value bytes, const LaneSum &result,
                Value tile, Value token, Value stores);
-  void storeGated(ArrayRef<LaneSum> results, Value tile, Value token);
   /// Whether the result's row and token exist; `stores`: and this, if not null.
   Value exists(const LaneSum &result, PackedLinearOp part, Value tile,
                Value token, Value stores);

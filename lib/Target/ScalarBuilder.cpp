@@ -14,6 +14,9 @@ Value ScalarBuilder::constant(float value) {
 Value ScalarBuilder::constantI32(int64_t value) {
   return arith::ConstantOp::create(b, loc, b.getI32IntegerAttr(value));
 }
+Value ScalarBuilder::like(Value x, int64_t value) {
+  return x.getType().isIndex() ? index(value) : constantI32(value);
+}
 Value ScalarBuilder::add(Value x, Value y) {
   return arith::AddIOp::create(b, loc, x, y);
 }
@@ -24,11 +27,11 @@ Value ScalarBuilder::mul(Value x, Value y) {
   return arith::MulIOp::create(b, loc, x, y);
 }
 Value ScalarBuilder::div(Value x, int64_t y) {
-  return y == 1 ? x : arith::DivUIOp::create(b, loc, x, index(y)).getResult();
+  return y == 1 ? x : arith::DivUIOp::create(b, loc, x, like(x, y)).getResult();
 }
 Value ScalarBuilder::rem(Value x, int64_t y) {
-  return y == 1 ? index(0)
-                : arith::RemUIOp::create(b, loc, x, index(y)).getResult();
+  return y == 1 ? like(x, 0)
+                : arith::RemUIOp::create(b, loc, x, like(x, y)).getResult();
 }
 Value ScalarBuilder::addf(Value x, Value y) {
   return arith::AddFOp::create(b, loc, x, y);

@@ -55,6 +55,20 @@ def withVectors(text):
     return text.replace(f"declare {four} @nvvm_", "declare <4 x float> @nvvm_")
 
 
+def withoutAssembly(text):
+    """PTX as a call of what its first line, a comment, names: a function of the emulator, and numbers that
+    come before the operands."""
+    declared = {}
+
+    def rewrite(match):
+        result, name, numbers, operands = match.groups()
+        declared[name] = result
+        return f"call {result} (...) @{name}({', '.join(filter(None, (numbers.strip(), operands)))})"
+
+    text = re.sub(r'call (void|i32|\{[^}]*\}) asm sideeffect "// (\w+)([^"\\]*)\\0A[^"]*", "[^"]*"\(([^)]*)\)', rewrite, text)
+    return text + "".join(f"declare {result} @{name}(...)\n" for name, result in declared.items())
+
+
 def forThisMachine(text):
     """The kernels as functions of any processor, NVVM's intrinsics as functions of the emulator."""
     text = re.sub(r"^target (triple|datalayout).*\n", "", text, flags=re.M)
@@ -67,8 +81,8 @@ def forThisMachine(text):
     text = re.sub(r"= addrspacecast ptr ([@%][\w.]+) to ptr", r"= getelementptr i8, ptr \1, i64 0", text)
     # What a launch brings: as much as any kernel may ask for.
     text = re.sub(r"@tbq_shared_worker = external (local_unnamed_addr )?global \[0 x i8\]",
-                  "@tbq_shared_worker = internal global [232448 x i8] zeroinitializer", text)
-    return withVectors(withoutCasts(text))
+                  "@tbq_shared_worker = global [232448 x i8] zeroinitializer, align 128", text)
+    return withoutAssembly(withVectors(withoutCasts(text)))
 
 
 def compileStep(directory, flags, driver, step):

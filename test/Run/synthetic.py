@@ -148,6 +148,18 @@ MANY_TILES = {
         "hidden_size": 512, "intermediate_size": 4256, "num_hidden_layers": 1,
         "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "stored": {**TERNARY, "group_size": 64},
     },
+    # Rows that are whole stages of a warp group's, of several schemes: with two groups a stage or one, which
+    # those that read the same have alike.
+    "stored-whole-stages": {
+        "hidden_size": 384, "intermediate_size": 640, "num_hidden_layers": 2,
+        "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 64,
+        "stored": {**TERNARY, "layers": {
+            r".*\.v_proj": {"group_size": 64},
+            r".*\.[qk]_proj": {"scheme": "dual-binary", "group_size": 64, "shift": False},
+            r".*\.0\.self_attn\.o_proj": {"scheme": "binary", "group_size": 128},
+            r".*\.1\.self_attn\.o_proj": {"shift": False},
+        }},
+    },
 }  # fmt: skip
 FLOAT |= OPT
 STORED |= SALIENT | OPT_STORED

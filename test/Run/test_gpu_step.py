@@ -34,8 +34,8 @@ def driver(tmp_path_factory):
 def emulated(driver, compile_model, tmp_path, monkeypatch):
     """emulated(directory, flags) -> an artifact for a GPU, which programs from now on run here."""
 
-    def prepare(directory, *flags):
-        flags = (*flags, "--target=cuda", "--gpu-arch=sm_90")
+    def prepare(directory, *flags, arch="sm_90"):
+        flags = (*flags, "--target=cuda", f"--gpu-arch={arch}")
         emulator.compileStep(directory, flags, driver, tmp_path / "step.so")
         monkeypatch.setenv("TBQ_LIBCUDA", str(driver))
         monkeypatch.setenv("EMULATED_STEP", str(tmp_path / "step.so"))
@@ -151,8 +151,26 @@ def test_blocks_divide_tokens(name, activations, chunk, count, model_directory, 
     directory, flag = model_directory(name), f"--activations={activations}"
     expected = logits_of(compile_model(directory, flag), ids)
     artifact = emulated(directory, flag, f"--prefill-chunk={chunk}")
-    found = logits_of(artifact, ids)
+    found = logits_of(artifact, ids, chunk=chunk)
     assert logits_of(artifact, ids, chunk=1).tobytes() == found.tobytes()
+    gpu_steps.check(found, expected, activations, measure)
+
+
+# On sm_90a by warp groups: 256 rows and 64 tokens or fewer a tile, more than one tile of either; one, two or four
+# pieces a stage; with sums of groups or without; planes of one and of two bits; gate and up as one or not.
+@pytest.mark.parametrize("name, activations, chunk, count",
+                         [("stored-many-tiles", "i8", 128, 100), ("stored-whole-stages", "i16", 128, 70),
+                          ("stored-whole-stages", "i8", 32, 37), ("stored-whole-stages", "i8", 16, 18)])
+def test_warp_groups_divide_tokens(name, activations, chunk, count, model_directory, compile_model, logits_of, emulated,
+                                   measure):
+    ids = [(7 * i) % 60 + 1 for i in range(count)]
+    directory, flag = model_directory(name), f"--activations={activations}"
+    expected = logits_of(compile_model(directory, flag), ids)
+    artifact = emulated(directory, flag, f"--prefill-chunk={chunk}", "--gpu-blocks=1", arch="sm_90a")
+    found = logits_of(artifact, ids, chunk=chunk)
+    few = ids[:20]
+    assert logits_of(artifact, few, chunk=1).tobytes() == found[:20].tobytes()
+    assert logits_of(artifact, ids, chunk=50).tobytes() == found.tobytes()
     gpu_steps.check(found, expected, activations, measure)
 
 

@@ -32,6 +32,11 @@ struct Flags {
                      "gets its machine code, if there is a ptxas"),
       llvm::cl::value_desc("arch"), llvm::cl::init("sm_80"),
       llvm::cl::cat(all)};
+  Number gpuBlocks{
+      "gpu-blocks",
+      llvm::cl::desc("with --target=cuda, the GPU's multiprocessors, by which "
+                     "work is divided; any number runs (default 132)"),
+      llvm::cl::init(132), llvm::cl::cat(all)};
   Text ptxas{
       "ptxas",
       llvm::cl::desc("with --target=cuda, NVIDIA's assembler (default: the "

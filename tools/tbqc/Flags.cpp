@@ -65,7 +65,7 @@ Status Flags::setTarget(CompileOptions &options) const {
   if (cuda)
     options.target.device = gpuArch;
   for (const cl::Option *flag :
-       Options{&gpuArch, &ptxas, &timePhases, &delayBlocks})
+       Options{&gpuArch, &gpuBlocks, &ptxas, &timePhases, &delayBlocks})
     if (!cuda && flag->getNumOccurrences())
       return makeError("--" + flag->ArgStr.str(), "",
                        "has no effect without --target=cuda");
@@ -83,6 +83,9 @@ Status Flags::setNumbers(CompileOptions &options) const {
   if (Status status = checkRange(batch, 1, ::tbq::kMostSequences); !status)
     return status;
   options.maxBatch = batch;
+  if (Status status = checkRange(gpuBlocks, 1, 1024); !status)
+    return status;
+  options.deviceBlocks = gpuBlocks;
   if (context.getNumOccurrences())
     if (Status status = checkRange(context, 1, 1 << 24); !status)
       return status;

@@ -20,13 +20,16 @@ public:
   Value constant(float value);
   Value constantI32(int64_t value);
 
+  /// A number of the type of x, an index or i32.
+  Value like(Value x, int64_t value);
+
   // Of indices or integers; quotients without a sign.
   Value add(Value x, Value y);
-  Value add(Value x, int64_t y) { return y ? add(x, index(y)) : x; }
+  Value add(Value x, int64_t y) { return y ? add(x, like(x, y)) : x; }
   Value sub(Value x, Value y);
-  Value sub(Value x, int64_t y) { return y ? sub(x, index(y)) : x; }
+  Value sub(Value x, int64_t y) { return y ? sub(x, like(x, y)) : x; }
   Value mul(Value x, Value y);
-  Value mul(Value x, int64_t y) { return y == 1 ? x : mul(x, index(y)); }
+  Value mul(Value x, int64_t y) { return y == 1 ? x : mul(x, like(x, y)); }
   Value div(Value x, int64_t y);
   Value rem(Value x, int64_t y);
 

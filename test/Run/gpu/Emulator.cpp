@@ -15,12 +15,14 @@
 #include <atomic>
 #include <chrono>
 #include <csetjmp>
+#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <dlfcn.h>
 #include <emmintrin.h>
+#include <map>
 #include <thread>
 #include <ucontext.h>
 #include <vector>
@@ -35,6 +37,8 @@ enum class State {
   Shuffling,
   Multiplying,
   MultiplyingHalves,
+  MultiplyingGroup,
+  WaitingForTurn,
   Meeting,
   AtBarrier,
   Done
@@ -50,6 +54,13 @@ struct Product {
 struct HalfProduct {
   uint32_t rows[4], columns[2];
   float sums[4];
+};
+
+/// A warp group's: 64 rows, as many tokens as the lanes say.
+struct GroupProduct {
+  int tokens, slices;
+  uint32_t digits[16], columns; // where these begin, as of a descriptor
+  int32_t sums[32];
 };
 
 /// What cp.async promises: bytes that are there when the thread has waited.
@@ -69,10 +80,23 @@ struct Fiber {
   int source;
   Product product;
   HalfProduct halves;
+  GroupProduct group;
+  uintptr_t barrier; // whose turn it waits for
+  int parity;
   std::vector<Copy> open;                // since the last group
   std::deque<std::vector<Copy>> pending; // groups, the oldest first
 };
 
+/// A barrier in shared memory: what is missing of a turn, and the copies that
+/// belong to it, done when someone waits for it and not before.
+struct TurnBarrier {
+  int arrivals, missing, parity = 0;
+  int64_t expected = 0; // bytes of copies, less those asked for
+  std::vector<Copy> copies;
+};
+
+std::map<uintptr_t, TurnBarrier> barriers;
+uint8_t *shared; // what the launch brings
 Fiber fibers[threads];
 jmp_buf scheduler;
 int current;
@@ -193,6 +217,70 @@ bool finishHalves(int warp) {
   return true;
 }
 
+/// Four warps stand at a product: 64 x 32 times 32 x tokens, so many slices of
+/// it. Tokens have 128 bytes each, the chunks of 16 exchanged by the address.
+bool finishGroup(int number) {
+  Fiber *first = fibers + number * 4 * lanes;
+  for (int warp = 0; warp < 4; ++warp)
+    if (!allLanes(first + warp * lanes, State::MultiplyingGroup))
+      return false;
+  const GroupProduct &one = first->group;
+  auto base = uintptr_t(shared);
+  uintptr_t begin = base + ((one.columns - (base >> 4)) & 0x3fff) * 16;
+  auto column = [&](int token, int k) {
+    uintptr_t at = begin + uintptr_t(token * 128 + k);
+    return *reinterpret_cast<int8_t *>(at ^ (at >> 3 & 0x70));
+  };
+  for (int thread = 0; thread < 4 * lanes; ++thread) {
+    GroupProduct &own = first[thread].group;
+    if (own.tokens != one.tokens || own.slices != one.slices ||
+        own.columns != one.columns)
+      fail("warps of a group multiply other things");
+    for (int i = 0; i < own.tokens / 2; ++i) {
+      int row = thread % lanes / 4 + i / 2 % 2 * 8;
+      int token = i / 4 * 8 + 2 * (thread % 4) + i % 2;
+      for (int k = 0; k < 32 * own.slices; ++k) {
+        const Fiber &lane =
+            first[thread / lanes * lanes + row % 8 * 4 + k % 16 / 4];
+        uint32_t word =
+            lane.group.digits[k / 32 * 4 + row / 8 + k % 32 / 16 * 2];
+        own.sums[i] += int8_t(word >> 8 * (k % 4)) * column(token, k);
+      }
+    }
+  }
+  for (int thread = 0; thread < 4 * lanes; ++thread)
+    first[thread].state = State::Ready;
+  return true;
+}
+
+TurnBarrier &getBarrier(uintptr_t address) {
+  auto found = barriers.find(address);
+  if (found == barriers.end())
+    fail("something is done with a barrier that is none");
+  return found->second;
+}
+
+void endTurn(TurnBarrier &barrier) {
+  if (barrier.missing != 0 || barrier.expected != 0)
+    return;
+  for (const Copy &copy : barrier.copies)
+    std::memcpy(copy.to, copy.from, copy.bytes);
+  barrier.copies.clear();
+  barrier.missing = barrier.arrivals;
+  barrier.parity ^= 1;
+}
+
+bool finishTurn(Fiber &fiber) {
+  if (fiber.state != State::WaitingForTurn)
+    return false;
+  TurnBarrier &barrier = getBarrier(fiber.barrier);
+  endTurn(barrier);
+  if (barrier.parity == fiber.parity)
+    return false;
+  fiber.state = State::Ready;
+  return true;
+}
+
 /// The same where they meet and nothing else.
 bool finishMeeting(int warp) {
   Fiber *first = fibers + warp * lanes;
@@ -221,14 +309,17 @@ void checkCopies() {
     if (left)
       fail("a thread ends with copies that it has not waited for");
   }
+  if (!barriers.empty())
+    fail("a barrier is left in memory that is used for something else");
 }
 
 /// Until then the bytes are nothing that anyone can use: floats no numbers.
-void copyLater(void *to, const void *from, size_t bytes) {
-  if (uintptr_t(to) % bytes || uintptr_t(from) % bytes)
+void copyLater(void *to, const void *from, size_t bytes, size_t alignment,
+               std::vector<Copy> &copies) {
+  if (uintptr_t(to) % alignment || uintptr_t(from) % alignment)
     fail("a copy at an address that its size does not divide");
   std::memset(to, 0x7f, bytes);
-  fibers[current].open.push_back(
+  copies.push_back(
       {static_cast<uint8_t *>(to), static_cast<const uint8_t *>(from), bytes});
 }
 
@@ -260,6 +351,10 @@ void runBlock() {
     for (int warp = 0; warp < threads / lanes; ++warp)
       moved |= finishShuffle(warp) || finishProduct(warp) ||
                finishHalves(warp) || finishMeeting(warp);
+    for (int group = 0; group < threads / lanes / 4; ++group)
+      moved |= finishGroup(group);
+    for (Fiber &fiber : fibers)
+      moved |= finishTurn(fiber);
     moved |= finishBarrier();
     if (!moved)
       fail("threads wait for each other at different places");
@@ -297,10 +392,10 @@ void nvvm_bar_warp_sync(int32_t mask) {
   leave(State::Meeting);
 }
 void nvvm_cp_async_cg_shared_global_16(void *to, const void *from) {
-  copyLater(to, from, 16);
+  copyLater(to, from, 16, 16, fibers[current].open);
 }
 void nvvm_cp_async_ca_shared_global_4(void *to, const void *from) {
-  copyLater(to, from, 4);
+  copyLater(to, from, 4, 4, fibers[current].open);
 }
 void nvvm_cp_async_commit_group() {
   Fiber &fiber = fibers[current];
@@ -368,6 +463,60 @@ __m128 nvvm_mma_m16n8k16_row_col_f32_f32(__m128i a0, __m128i a1, __m128i a2,
 }
 }
 
+// What it calls instead of PTX (lib/GPU/Warpgroup.h).
+extern "C" {
+void tbq_init_barrier(uintptr_t at, int arrivals) {
+  if (at % 8 || barriers.count(at))
+    fail("a barrier where there is one, or where none can be");
+  TurnBarrier &barrier = barriers[at];
+  barrier.arrivals = barrier.missing = arrivals;
+}
+void tbq_end_barrier(uintptr_t at) {
+  if (!getBarrier(at).copies.empty())
+    fail("a barrier ends before its copies have come");
+  barriers.erase(at);
+}
+void tbq_arrive_and_expect(uintptr_t at, int bytes) {
+  TurnBarrier &barrier = getBarrier(at);
+  endTurn(barrier);
+  barrier.expected += bytes;
+  --barrier.missing;
+}
+void tbq_arrive(uintptr_t at) { tbq_arrive_and_expect(at, 0); }
+void tbq_wait_for_turn(uintptr_t at, int parity) {
+  fibers[current].barrier = at;
+  fibers[current].parity = parity;
+  leave(State::WaitingForTurn);
+}
+void tbq_copy_bulk(void *to, const void *from, int bytes, uintptr_t at) {
+  TurnBarrier &barrier = getBarrier(at);
+  if (bytes % 16)
+    fail("a copy of no multiple of 16 bytes");
+  copyLater(to, from, size_t(bytes), 16, barrier.copies);
+  barrier.expected -= bytes;
+}
+int tbq_elect() {
+  leave(State::Meeting);
+  return current % lanes == 0;
+}
+void tbq_fence_copies() {}
+/// Returns as many words as half its tokens, in memory that the caller names.
+void tbq_multiply(int32_t *result, int tokens, int slices, int adds, ...) {
+  GroupProduct &product = fibers[current].group;
+  product = {tokens, slices, {}, 0, {}};
+  va_list operands;
+  va_start(operands, adds);
+  for (int i = 0; i < 4 * slices; ++i)
+    product.digits[i] = va_arg(operands, uint32_t);
+  product.columns = va_arg(operands, uint32_t) & 0x3fff;
+  for (int i = 0; adds && i < tokens / 2; ++i)
+    product.sums[i] = va_arg(operands, int32_t);
+  va_end(operands);
+  leave(State::MultiplyingGroup);
+  std::memcpy(result, product.sums, size_t(tokens) * 2);
+}
+}
+
 extern "C" {
 /// Starts a kernel; its parameters as cuLaunchCooperativeKernel has them.
 void emulateLaunch(const char *name, void **parameters) {
@@ -375,6 +524,7 @@ void emulateLaunch(const char *name, void **parameters) {
   void *step = path ? dlopen(path, RTLD_NOW | RTLD_LOCAL) : nullptr;
   if (!step)
     fail(path ? dlerror() : "no EMULATED_STEP");
+  shared = static_cast<uint8_t *>(dlsym(step, "tbq_shared_worker"));
   call.kernel = reinterpret_cast<Kernel>(dlsym(step, name));
   void *to[] = {&call.arena,  &call.weights, &call.cache,
                 &call.tokens, &call.logits,  &call.position,

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// See Warpgroup.h.
+
+#include "Warpgroup.h"
+
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+static Value assemble(ThreadBuilder &t, const std::string &text,
+                      const std::string &constraints, ValueRange operands,
+                      Type result = Type()) {
+  auto op = LLVM::InlineAsmOp::create(
+      t.b, t.loc, result ? TypeRange(result) : TypeRange(), operands, text,
+      constraints, /*has_side_effects=*/true, /*is_align_stack=*/false,
+      LLVM::TailCallKind::None, /*asm_dialect=*/nullptr,
+      /*operand_attrs=*/ArrayAttr());
+  return result ? op.getRes() : Value();
+}
+
+static Value toI64(ThreadBuilder &t, Value address) {
+  return arith::IndexCastOp::create(t.b, t.loc, t.b.getI64Type(), address);
+}
+
+Value mlir::tbq::getDescriptor(ThreadBuilder &t, Value address, int64_t from) {
+  constexpr uint32_t kOne = 1 << 16; // where a field must not be 0
+  Value sixteens = t.andBits(
+      t.shiftRight(t.toI32(from ? t.add(address, from) : address), 4), 0x3fff);
+  // The result is the warp's, not each lane's, and so is what is added to it.
+  return t.reduceAllLanes(t.add(sixteens, t.constantI32(kOne)),
+                          NVVM::ReduxKind::UMAX);
+}
+
+/// $from, ..., in braces.
+static std::string list(int64_t from, int64_t count) {
+  std::string text;
+  for (int64_t i = 0; i < count; ++i)
+    text += llvm::formatv("{0}${1}", i ? ", " : "{", from + i).str();
+  return text + "}";
+}
+
+SmallVector<Value> mlir::tbq::multiplyGroup(ThreadBuilder &t, int64_t tokens,
+                                            ArrayRef<Value> digits,
+                                            Value descriptor,
+                                            ArrayRef<Value> sums) {
+  int64_t count = tokens / 2, slices = digits.size() / 4;
+  // What the registers of a product are used for before and behind it must not
+  // be between its slices: all of them are one text.
+  std::string text = llvm::formatv("// tbq_multiply i32 {0}, i32 {1}, i32 {2}\n"
+                                   "{{\n"
+                                   ".reg .pred first, other;\n"
+                                   ".reg .b32 low;\n"
+                                   ".reg .b64 at;\n"
+                                   "setp.ne.b32 first, {2}, 0;\n"
+                                   "setp.eq.b32 other, 0, 0;\n"
+                                   "wgmma.fence.sync.aligned;\n",
+                                   tokens, slices, sums.empty() ? 0 : 1);
+  int64_t firstDigit = count, at = count + digits.size();
+  for (int64_t slice = 0; slice < slices; ++slice)
+    // Strides of eight tokens, in sixteens; bytes are exchanged among 128.
+    text += llvm::formatv("add.u32 low, ${0}, {1};\n"
+                          "mov.b64 at, {{low, 0x40000040};\n"
+                          "wgmma.mma_async.sync.aligned.m64n{2}k32.s32.s8.s8 "
+                          "{3}, {4}, at, {5};\n",
+                          at, 2 * slice, tokens, list(0, count),
+                          list(firstDigit + 4 * slice, 4),
+                          slice ? "other" : "first");
+  text += "wgmma.commit_group.sync.aligned;\n"
+          "wgmma.wait_group.sync.aligned 0;\n"
+          "}";
+  std::string constraints;
+  for (int64_t i = 0; i < count; ++i)
+    constraints += sums.empty() ? "=&r," : "=r,";
+  for (size_t i = 0; i < digits.size(); ++i)
+    constraints += "r,";
+  constraints += "r";
+  for (size_t i = 0; i < sums.size(); ++i)
+    constraints += "," + std::to_string(i);
+  SmallVector<Value> operands(digits);
+  operands.push_back(descriptor);
+  llvm::append_range(operands, sums);
+  auto type = LLVM::LLVMStructType::getLiteral(
+      t.b.getContext(), SmallVector<Type>(count, t.b.getI32Type()));
+  Value products = assemble(t, text, constraints, operands, type);
+  SmallVector<Value> results;
+  for (int64_t i = 0; i < count; ++i)
+    results.push_back(LLVM::ExtractValueOp::create(t.b, t.loc, products, i));
+  return results;
+}
+
+Value mlir::tbq::isElected(ThreadBuilder &t) {
+  Value word = assemble(t,
+                        "// tbq_elect\n"
+                        "{\n"
+                        ".reg .pred elected;\n"
+                        "elect.sync _|elected, -1;\n"
+                        "selp.b32 $0, 1, 0, elected;\n"
+                        "}",
+                        "=r", {}, t.b.getI32Type());
+  return t.equal(word, 1);
+}
+
+void mlir::tbq::initBarrier(ThreadBuilder &t, Value barrier, Value arrivals) {
+  assemble(t,
+           "// tbq_init_barrier\n"
+           "mbarrier.init.shared::cta.b64 [$0], $1;",
+           "l,r,~{memory}", {toI64(t, barrier), arrivals});
+}
+
+void mlir::tbq::endBarrier(ThreadBuilder &t, Value barrier) {
+  assemble(t,
+           "// tbq_end_barrier\n"
+           "mbarrier.inval.shared::cta.b64 [$0];",
+           "l,~{memory}", toI64(t, barrier));
+}
+
+void mlir::tbq::arrive(ThreadBuilder &t, Value barrier) {
+  assemble(t,
+           "// tbq_arrive\n"
+           "mbarrier.arrive.shared::cta.b64 _, [$0];",
+           "l,~{memory}", toI64(t, barrier));
+}
+
+void mlir::tbq::arriveAndExpect(ThreadBuilder &t, Value barrier,
+                                int64_t bytes) {
+  assemble(t,
+           "// tbq_arrive_and_expect\n"
+           "mbarrier.arrive.expect_tx.shared::cta.b64 _, [$0], $1;",
+           "l,r,~{memory}", {toI64(t, barrier), t.constantI32(bytes)});
+}
+
+void mlir::tbq::waitForTurn(ThreadBuilder &t, Value barrier, Value parity) {
+  assemble(t,
+           "// tbq_wait_for_turn\n"
+           "{\n"
+           ".reg .pred over;\n"
+           "again:\n"
+           "mbarrier.try_wait.parity.shared::cta.b64 over, [$0], $1;\n"
+           "@over bra done;\n"
+           "bra again;\n"
+           "done:\n"
+           "}",
+           "l,r,~{memory}", {toI64(t, barrier), parity});
+}
+
+void mlir::tbq::copyBulk(ThreadBuilder &t, Value to, Value from, int64_t bytes,
+                         Value barrier) {
+  assemble(
+      t,
+      "// tbq_copy_bulk\n"
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+      "[$0], [$1], $2, [$3];",
+      "l,l,r,l,~{memory}",
+      {toI64(t, to), toI64(t, from), t.constantI32(bytes), toI64(t, barrier)});
+}
+
+void mlir::tbq::fenceCopies(ThreadBuilder &t) {
+  assemble(t, "// tbq_fence_copies\nfence.proxy.async;", "~{memory}", {});
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// What sm_90a has and MLIR has no op for: products of four warps, whose rows
+// are registers and whose columns lie in memory that the block shares, copies
+// of many bytes by one thread, and the barriers that both are waited for with.
+// Each is assembly whose first line is a comment: what an emulator calls, and
+// numbers that it is called with before the operands.
+#ifndef TBQ_GPU_WARPGROUP_H
+#define TBQ_GPU_WARPGROUP_H
+
+#include "ThreadBuilder.h"
+
+namespace mlir::tbq {
+
+/// Warps that multiply together, and the rows of their product.
+inline constexpr int64_t kGroupWarps = 4, kGroupRows = 64;
+/// Bytes of a token that lie together, their chunks of 16 exchanged by its
+/// number: chunk i at i ^ number % 8.
+inline constexpr int64_t kSwizzled = 128;
+/// What eight such tokens lie at.
+inline constexpr int64_t kSwizzledAlignment = 8 * kSwizzled;
+
+/// Where products find tokens of kSwizzled bytes each, at an address that
+/// kSwizzledAlignment divides, from byte `from` on of each.
+Value getDescriptor(ThreadBuilder &t, Value address, int64_t from = 0);
+
+/// Sums + rows of signed digits times `tokens` tokens, all there when it
+/// returns. digits: four words a slice of 32 columns, as multiplyBytes has
+/// them, of rows 16 w on in the group's warp w. sums: empty, or as the result
+/// is: of each eight tokens four, as of multiplyBytes.
+SmallVector<Value> multiplyGroup(ThreadBuilder &t, int64_t tokens,
+                                 ArrayRef<Value> digits, Value descriptor,
+                                 ArrayRef<Value> sums);
+
+/// Whether the lane is the one of its warp, all of which are here, that does
+/// what one is to do: what it is that is then known to be done by one.
+Value isElected(ThreadBuilder &t);
+
+// A barrier is eight bytes of memory that the block shares, at an address that
+// eight divides. Its turns have parity 0, 1, 0, ...
+void initBarrier(ThreadBuilder &t, Value barrier, Value arrivals); // i32
+/// Before its memory is used for something else.
+void endBarrier(ThreadBuilder &t, Value barrier);
+void arrive(ThreadBuilder &t, Value barrier);
+/// The same, and the turn needs `bytes` of copies to have come.
+void arriveAndExpect(ThreadBuilder &t, Value barrier, int64_t bytes);
+/// Until the turn of that parity is over.
+void waitForTurn(ThreadBuilder &t, Value barrier, Value parity);
+/// Addresses and bytes are multiples of 16.
+void copyBulk(ThreadBuilder &t, Value to, Value from, int64_t bytes,
+              Value barrier);
+/// What the thread has written, or has seen written, comes before copies that
+/// are asked for, and barriers that are used, behind this.
+void fenceCopies(ThreadBuilder &t);
+
+} // namespace mlir::tbq
+
+#endif // TBQ_GPU_WARPGROUP_H

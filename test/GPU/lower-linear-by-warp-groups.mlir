@@ -1,0 +1,68 @@
+// RUN: tbq-opt %s --tbq-lower-linear-to-gpu="shared-bytes=232448 warpgroups" --tbq-lower-step-to-gpu --canonicalize --cse | FileCheck %s
+// Prefill by warp groups, which sm_90a has: tiles of 256 rows and 64 tokens, whose digits are multiplied where
+// they have been unpacked. What is quantised for it lies in tiles, as it is copied and multiplied.
+!ternary = !tbq.packed<4096x4096, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+// CHECK-LABEL: func.func @prefill_by_warp_groups(
+func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096xi8>, %sums: memref<512x32xi32>, %scale: memref<512x16xf32>, %y: memref<512x4096xf32>,
+    %section: memref<8388608xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  // A token's chunks of 16 bytes are exchanged by its number; the sums of a
+  // group are floats; both are seen by copies.
+  // CHECK: arith.xori
+  // CHECK: vector.store %{{.*}}, %arg1[%c0, %{{.*}}]
+  // CHECK: nvvm.redux.sync add
+  // CHECK: arith.sitofp
+  // CHECK: memref.store %{{.*}}, %arg2[%c0, %{{.*}}]
+  // CHECK: llvm.inline_asm has_side_effects "// tbq_fence_copies\0Afence.proxy.async;"
+  // CHECK: tbq.barrier
+  tbq.quantize_activations %x columns 4096 group 128 into(%q, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<512x4096xf32>, memref<512x4096xi8>, memref<512x16xf32>, memref<512x32xi32>, index, index, index) -> ()
+  tbq.barrier %team
+  // CHECK: "// tbq_init_barrier
+  // CHECK: "// tbq_fence_copies
+  // CHECK: nvvm.barrier0
+  // One lane of a warp asks for its weights, of the first for tokens: three
+  // stages of one, two of the other.
+  // CHECK: "// tbq_elect
+  // CHECK-COUNT-10: cp.async.bulk
+  // CHECK-NOT: cp.async.bulk
+  // CHECK: scf.for
+  // Sixteen shares of two pieces, which are a stage.
+  // CHECK: scf.for %{{.*}} = %c0_i32 to %c16_i32
+  // CHECK-COUNT-2: "// tbq_wait_for_turn
+  // CHECK: llvm.inline_asm has_side_effects "// tbq_multiply i32 64, i32 4, i32 0{{.*}}wgmma.fence.sync.aligned{{.*}}wgmma.mma_async.sync.aligned.m64n64k32.s32.s8.s8
+  // CHECK-SAME: wgmma.commit_group.sync.aligned;\0Awgmma.wait_group.sync.aligned 0;
+  // The next weights, when all lanes have read these.
+  // CHECK: nvvm.bar.warp.sync
+  // CHECK: cp.async.bulk
+  // CHECK: "// tbq_multiply
+  // CHECK-NOT: "// tbq_multiply
+  // And tokens, when all warps have left those of the stage before.
+  // CHECK: "// tbq_arrive\0A
+  // CHECK: "// tbq_wait_for_turn
+  // CHECK: cp.async.bulk
+  // CHECK-COUNT-32: memref.store %{{.*}}, %arg4
+  // CHECK-NOT: memref.store
+  // CHECK: nvvm.barrier0
+  // CHECK: mbarrier.inval
+  %w = tbq.placed_weight [0] in %section : memref<8388608xi8> : !ternary
+  tbq.packed_linear %q, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<512x4096xi8>, !ternary, memref<512x32xi32>, memref<512x16xf32>, memref<512x4096xf32>, index, index, index) -> ()
+  return
+}
+
+// What others read too lies as it is, and is multiplied by blocks of warps.
+// CHECK-LABEL: func.func @read_by_others(
+func.func @read_by_others(%x: memref<512x4096xf32>, %q: memref<512x4096xi8>, %sums: memref<512x32xi32>, %scale: memref<512x16xf32>, %y: memref<512x4096xf32>,
+    %section: memref<8388608xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team, %other: memref<512x4096xi8>) {
+  tbq.quantize_activations %x columns 4096 group 128 into(%q, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<512x4096xf32>, memref<512x4096xi8>, memref<512x16xf32>, memref<512x32xi32>, index, index, index) -> ()
+  tbq.barrier %team
+  %w = tbq.placed_weight [0] in %section : memref<8388608xi8> : !ternary
+  // CHECK-NOT: inline_asm
+  // CHECK: nvvm.mma.sync
+  // CHECK-NOT: inline_asm
+  tbq.packed_linear %q, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<512x4096xi8>, !ternary, memref<512x32xi32>, memref<512x16xf32>, memref<512x4096xf32>, index, index, index) -> ()
+  memref.copy %q, %other : memref<512x4096xi8> to memref<512x4096xi8>
+  return
+}
