@@ -156,22 +156,6 @@ def AttendOwnKeyPass : Pass<"tbq-attend-own-key", "::mlir::func::FuncOp"> {
   }];
 }
 
-def DivideKeysPass : Pass<"tbq-divide-keys", "::mlir::func::FuncOp"> {
-  let summary = "ranges of a token's keys are units of their own";
-  let description = [{
-    Of a step of one token, whose heads are fewer than a GPU's blocks, where the
-    cache has room for several ranges. Attention gets memory for what each range
-    of a head comes to, a row each.
-
-    ```mlir
-    %o = tbq.attention %q, %cache[%layer] at %position key(%k) value(%v) heads 9 scale 0.125 !cache : ... -> tensor<1x576xf32>
-    // becomes, of a cache of 2,048 positions in tiles, ranges of 512
-    %o, %parts = tbq.attention %q, %cache[%layer] at %position key(%k) value(%v) heads 9 scale 0.125 !cache : ... -> (tensor<1x576xf32>, tensor<36x66xf32>)
-    ```
-  }];
-  let dependentDialects = ["::mlir::tbq::TbqDialect"];
-}
-
 def SummarizeLogitsPass : Pass<"tbq-summarize-logits", "::mlir::ModuleOp"> {
   let summary = "steps say which logits are large";
   let description = [{

@@ -75,10 +75,8 @@ void mlir::tbq::buildLowerPipeline(OpPassManager &manager,
                                    const LowerOptions &options) {
   manager.addNestedPass<func::FuncOp>(createMatchUnitsPass());
   // Values are shown as the graph has them: with each key in the cache.
-  if (options.ownKey && !options.observe) {
+  if (options.ownKey && !options.observe)
     manager.addNestedPass<func::FuncOp>(createAttendOwnKeyPass());
-    manager.addNestedPass<func::FuncOp>(createDivideKeysPass());
-  }
   if (options.summarizeLogits && !options.observe)
     manager.addPass(createSummarizeLogitsPass());
   PlanMemoryPassOptions memory;

@@ -145,100 +145,6 @@ lowerHeads(ThreadBuilder &t, AttentionOp op,
   t.loop(first, end, t.index(1), [&](Value unit) { attend(unit, {}); });
 }
 
-/// All keys of a head, of a token or of neighbouring ones: range by range,
-/// where there may be several.
-static void attend(ThreadBuilder &t, AttentionOp op, AttentionNeighbours around,
-                   Value token, Value head, int64_t tokens) {
-  AttentionPlace place = {op.getLayer(), op.getPosition()};
-  TileAttention all(t, op, around, place, token, head, tokens);
-  if (op.getCacheType().countRanges() == 1) {
-    all.run({});
-    all.combine();
-  } else {
-    RangeMerge none = RangeMerge::none(t);
-    t.loop(t.index(0), all.countRanges(), t.index(1),
-           {none.largest, none.total}, [&](Value range, ValueRange before) {
-             TileAttention part(t, op, around, place, token, head, tokens,
-                                range);
-             RangeMerge merge{before[0], before[1]};
-             part.run({});
-             part.combine(&merge);
-             t.synchronize();
-             return SmallVector<Value>{merge.largest, merge.total};
-           });
-  }
-  padRows(t, op, token, head, tokens);
-  t.synchronize();
-}
-
-/// One token's heads, range by range: each is a unit, of which a block has
-/// neighbours. If there are several, blocks meet, and put together a head's.
-static void lowerDivided(ThreadBuilder &t, AttentionOp op,
-                         AttentionNeighbours around, BarrierOp behind) {
-  const int64_t heads = op.getHeads();
-  Type index = t.b.getIndexType();
-  // The block's units, where `t` stands.
-  auto getUnits = [&](Value position) {
-    Value units = t.mul(TileAttention::countRanges(t, position), heads);
-    Value worker = WorkerOp::create(t.b, t.loc, index, behind.getTeam());
-    Value workers = WorkersOp::create(t.b, t.loc, index, behind.getTeam());
-    auto share = [&](Value number) -> Value {
-      return arith::DivUIOp::create(t.b, t.loc, t.mul(units, number), workers);
-    };
-    return std::pair(share(worker), share(t.add(worker, 1)));
-  };
-  auto getPart = [&](AttentionPlace place, Value unit) {
-    return TileAttention(t, op, around, place, t.index(0), t.rem(unit, heads),
-                         /*tokens=*/1, t.div(unit, heads));
-  };
-  AttentionPlace place = {op.getLayer(), op.getPosition()};
-  auto isAlone = [&] {
-    return t.less(place.position, t.index(CacheType::kRange));
-  };
-  auto attendPart = [&](Value unit, ValueRange loaded) {
-    TileAttention part = getPart(place, unit);
-    part.run(loaded);
-    part.combinePart(isAlone());
-    padRows(t, op, t.index(0), t.rem(unit, heads), 1);
-    t.synchronize();
-  };
-  // The first one's keys before the barrier that its query waits for.
-  SmallVector<Value> loaded;
-  if (Operation *barrier = findBarrier(op)) {
-    OpBuilder::InsertionGuard guard(t.b);
-    t.b.setInsertionPoint(barrier);
-    IRMapping copies;
-    AttentionPlace early = {getAt(t.b, place.layer, copies),
-                            getAt(t.b, place.position, copies)};
-    auto units = getUnits(early.position);
-    loaded = getPart(early, units.first)
-                 .loadFirst(t.less(units.first, units.second));
-  }
-  Value first, end;
-  std::tie(first, end) = getUnits(place.position);
-  if (!loaded.empty()) {
-    t.ifThen(t.less(first, end), [&] { attendPart(first, loaded); });
-    first = t.add(first, 1);
-  }
-  t.loop(first, end, t.index(1), [&](Value unit) { attendPart(unit, {}); });
-  t.ifThen(t.less(t.index(CacheType::kRange - 1), place.position), [&] {
-    Operation *meeting = t.b.clone(*behind);
-    meeting->removeAttr(kArrivesOnly);
-    meeting->removeAttr(kWaitsOnly);
-    t.loop(op.getRange()[0], op.getRange()[1], t.index(1), [&](Value head) {
-      TileAttention(t, op, around, place, t.index(0), head, /*tokens=*/1)
-          .mergeParts();
-    });
-  });
-}
-
-/// The barrier behind an op, in its block.
-static BarrierOp findBarrierBehind(Operation *op) {
-  while (op && !isa<BarrierOp>(op))
-    op = op->getNextNode();
-  return dyn_cast_or_null<BarrierOp>(op);
-}
-
 /// All tokens by tiles, whose heads are dealt to the blocks in turn, those with
 /// the most keys first: what the op reads and writes is behind barriers.
 static void lowerTiles(ThreadBuilder &t, AttentionOp op, BarrierOp barrier,
@@ -251,8 +157,14 @@ static void lowerTiles(ThreadBuilder &t, AttentionOp op, BarrierOp barrier,
   Value units = t.mul(tiles, op.getHeads());
   t.loop(block, units, blocks, [&](Value number) {
     Value unit = t.sub(t.sub(units, number), 1);
-    attend(t, op, {}, t.mul(t.div(unit, op.getHeads()), tokens),
-           t.rem(unit, op.getHeads()), tokens);
+    Value first = t.mul(t.div(unit, op.getHeads()), tokens);
+    Value head = t.rem(unit, op.getHeads());
+    TileAttention attention(t, op, {}, {op.getLayer(), op.getPosition()}, first,
+                            head, tokens);
+    attention.run({});
+    attention.combine();
+    padRows(t, op, first, head, tokens);
+    t.synchronize();
   });
 }
 
@@ -277,13 +189,5 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
                                                          : 8;
   if (rows > 1 && before && isa_and_nonnull<BarrierOp>(behind))
     return lowerTiles(t, op, before, tokens);
-  if (op.getCacheType().countRanges() == 1)
-    return lowerHeads<TileAttention>(t, op, getTileHead);
-  BarrierOp meeting = findBarrierBehind(op);
-  if (op.getInto().size() == 2 && meeting)
-    return lowerDivided(t, op, around, meeting);
-  t.loop(op.getRange()[0], op.getRange()[1], t.index(1), [&](Value unit) {
-    attend(t, op, around, t.div(unit, op.getHeads()),
-           t.rem(unit, op.getHeads()), /*tokens=*/1);
-  });
+  lowerHeads<TileAttention>(t, op, getTileHead);
 }

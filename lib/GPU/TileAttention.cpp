@@ -17,8 +17,7 @@ static constexpr int64_t kLaneWords = 4;
 
 TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
                              AttentionNeighbours around, AttentionPlace place,
-                             Value token, Value head, int64_t tokens,
-                             Value range)
+                             Value token, Value head, int64_t tokens)
     : t(t), op(op), around(around), type(op.getCacheType()),
       cache(t.b, t.loc, type, place.layer,
             t.div(head, op.getHeads() / type.getKvHeads()),
@@ -26,7 +25,7 @@ TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
       token(token), head(head),
       kvHead(t.div(head, op.getHeads() / type.getKvHeads())),
       position(getPlace(t.b, t.loc, place.position, token).position),
-      range(range), tokens(tokens), groups(llvm::divideCeil(tokens, kTokens)),
+      tokens(tokens), groups(llvm::divideCeil(tokens, kTokens)),
       padded(type.getPaddedHeadDim()), tiles(padded / kTile),
       // Two tokens' rows begin in different banks of the memory.
       rowWords(tokens == 1 ? padded : llvm::alignTo(padded, 32) + 16) {}
@@ -39,8 +38,6 @@ Value TileAttention::getShared() {
   if (tokens == 1)
     return t.getShared("attention_token", getStatistics() + 2 * kWarps);
   int64_t words = getStatistics() + (2 + 1) * kWarps * tokens;
-  if (type.countRanges() > 1)
-    words += 2 * tokens;
   auto type = MemRefType::get({words}, t.b.getF32Type(), AffineMap(),
                               t.b.getI64IntegerAttr(kSharedMemory));
   return memref::ViewOp::create(t.b, t.loc, type, t.getScratch(4 * words),
@@ -119,8 +116,6 @@ void TileAttention::stageQueries() {
 void TileAttention::stageOwnRows() {
   int64_t words = padded / 2, group = op.getHeads() / type.getKvHeads();
   Value stores = t.equal(t.rem(head, group), 0);
-  if (range)
-    stores = t.both(stores, t.same(t.add(range, 1), countRanges()));
   for (bool isKey : {true, false}) {
     int64_t first = isKey ? getOwnKey() : getOwnValue();
     forEach(isKey ? words : 2 * words, words, [&](Value word) {
@@ -174,28 +169,16 @@ SmallVector<Value> TileAttention::loadIf(Value exists, Value block) {
 }
 
 SmallVector<Value> TileAttention::loadFirst(Value exists) {
-  Value block = t.add(firstBlock(), t.warp());
-  return loadIf(t.both(exists, t.less(block, endBlock())), block);
+  return loadIf(t.both(exists, t.less(t.warp(), countBlocks())), t.warp());
 }
 
-Value TileAttention::lastPosition() {
-  if (tokens == 1)
-    return position;
-  Value behind = t.sub(t.sub(op.getCount(), 1), token);
-  return t.add(position, t.min(behind, t.index(tokens - 1)));
-}
-
-Value TileAttention::countRanges() { return countRanges(t, lastPosition()); }
-
-Value TileAttention::firstBlock() {
-  constexpr int64_t kBlocks = CacheType::kRange / CacheType::kBlock;
-  return range ? t.mul(range, kBlocks) : t.index(0);
-}
-
-Value TileAttention::endBlock() {
-  constexpr int64_t kBlocks = CacheType::kRange / CacheType::kBlock;
-  Value all = t.add(t.div(lastPosition(), CacheType::kBlock), 1);
-  return range ? t.min(all, t.add(firstBlock(), kBlocks)) : all;
+Value TileAttention::countBlocks() {
+  Value last = position;
+  if (tokens > 1) {
+    Value behind = t.sub(t.sub(op.getCount(), 1), token);
+    last = t.add(position, t.min(behind, t.index(tokens - 1)));
+  }
+  return t.add(t.div(last, CacheType::kBlock), 1);
 }
 
 /// What `put` makes of words of the token's own block, of others the same.
@@ -365,7 +348,7 @@ SmallVector<TileAttention::State> TileAttention::unflatten(ValueRange values) {
 
 /// The blocks from `first` on, each loaded when it is its turn.
 SmallVector<Value> TileAttention::addBlocks(Value first, ValueRange states) {
-  return t.loop(first, endBlock(), t.index(kWarps), states,
+  return t.loop(first, countBlocks(), t.index(kWarps), states,
                 [&](Value block, ValueRange seen) {
                   SmallVector<State> own = unflatten(seen);
                   addBlock(
@@ -386,20 +369,19 @@ void TileAttention::run(ValueRange loaded) {
              SmallVector<Value>(4 * tiles, t.constant(0.0f))};
   SmallVector<State> states(groups, none);
   SmallVector<Value> last;
-  Value first = t.add(firstBlock(), t.warp());
   if (loaded.empty()) {
-    last = addBlocks(first, flatten(states));
+    last = addBlocks(t.warp(), flatten(states));
   } else {
     // By itself, so that sums take no registers while it waits.
     auto visit = [&] {
       SmallVector<Value> keys(loaded.take_front(4 * tiles));
       SmallVector<Value> values(loaded.drop_front(4 * tiles));
-      addBlock(first, keys, [&] { return values; }, states);
-      return addBlocks(t.add(first, kWarps), flatten(states));
+      addBlock(t.warp(), keys, [&] { return values; }, states);
+      return addBlocks(t.add(t.warp(), kWarps), flatten(states));
     };
     SmallVector<Value> nothing = flatten(states);
     size_t next = 0;
-    last = t.ifElse(t.less(first, endBlock()), visit,
+    last = t.ifElse(t.less(t.warp(), countBlocks()), visit,
                     [&](Type) { return nothing[next++]; });
   }
   found = unflatten(last);

@@ -6,11 +6,6 @@
 // the order of the warps. A product's rows and columns do not depend on each
 // other, so a token's bits are the same alone and among others.
 //
-// More keys than CacheType::kRange are taken range by range, each as if it were
-// all, and what they come to is merged in their order (RangeMerge): by one
-// block after the other, or, where the op has memory for them, of each range by
-// a block of its own.
-//
 // Queries and weights are two f16 each, the second what the first leaves. Of a
 // product m16n8k16, lane 4 g + q has row g and g + 8, columns 2 q and 2 q + 1.
 // Scores: rows are eight tokens' queries and below them what these leave,
@@ -26,35 +21,12 @@
 
 namespace mlir::tbq {
 
-/// What ranges of keys come to, put together one after the other: the largest
-/// score, the sum of weights relative to it, and what the former outputs and
-/// the next range's are multiplied with.
-struct RangeMerge {
-  Value largest, total;
-  Value former = Value(), next = Value();
-
-  static RangeMerge none(ThreadBuilder &t) {
-    return {t.constant(-1e30f), t.constant(0.0f)};
-  }
-  RangeMerge add(ThreadBuilder &t, Value ofRange, Value weights) const;
-  /// Of an output so far and of the next range's.
-  Value merge(ThreadBuilder &t, Value before, Value ofRange) const;
-};
-
 class TileAttention {
 public:
   /// For `head` of `tokens` tokens from `token` on, as many as there are: of
-  /// one, or of 8 or 16. Where `t` stands. `range`: of keys, by its number;
-  /// null: there is one.
+  /// one, or of 8 or 16. Where `t` stands.
   TileAttention(ThreadBuilder &t, AttentionOp op, AttentionNeighbours around,
-                AttentionPlace place, Value token, Value head, int64_t tokens,
-                Value range = nullptr);
-
-  /// Those that the last token has.
-  Value countRanges();
-  static Value countRanges(ThreadBuilder &t, Value position) {
-    return t.add(t.div(position, CacheType::kRange), 1);
-  }
+                AttentionPlace place, Value token, Value head, int64_t tokens);
 
   /// What run takes as `loaded`: the warp's first block, if the head `exists`.
   /// See WarpAttention.
@@ -62,14 +34,8 @@ public:
   /// The warp's part. `loaded`: the first block; the others, and of none all,
   /// are loaded each when it is its turn.
   void run(ValueRange loaded);
-  /// What the block's warps found, put together and stored; `merge`: with what
-  /// the ranges before this one came to, and then with this one.
-  void combine(RangeMerge *merge = nullptr);
-  /// The same of one token, stored in the range's row of the op's second buffer
-  /// and, if it `isAlone`, as what the op makes.
-  void combinePart(Value isAlone);
-  /// The head's rows of that buffer, put together and stored.
-  void mergeParts();
+  /// What the block's warps found, put together and stored.
+  void combine();
 
 private:
   /// Columns of a product; lanes that have a row; features of a tile.
@@ -109,12 +75,7 @@ private:
   /// Put the token's own key and value in their place, in its block.
   SmallVector<Value> putOwnKey(Value block, ValueRange keys);
   SmallVector<Value> putOwnValue(Value block, ValueRange values);
-  Value lastPosition(); // of the tokens
-  /// Of the range's blocks.
-  Value firstBlock();
-  Value endBlock();
-  /// Where a range's row lies in the op's second buffer.
-  Value findPart(Value range);
+  Value countBlocks();
 
   /// Of each eight tokens, those of the lane's token and keys 4 q to 4 q + 3.
   SmallVector<SmallVector<Value>> getScores(Value block, ArrayRef<Value> keys);
@@ -126,24 +87,13 @@ private:
   SmallVector<State> unflatten(ValueRange values);
 
   /// Of a warp's share of an output, from its largest score and sum of weights,
-  /// by sixteen lanes that have the warps'; and of all of them.
-  struct Statistics {
-    Value factor, largest, total;
-  };
-  Statistics findStatistics(Value token, Value warp);
+  /// by sixteen lanes that have the warps'.
+  Value getFactor(Value token, Value warp);
   void storeStatistics();
   void storeTokenSums();
-  /// Runs `store` with each feature's sum, by a thread each.
-  void combineToken(const Statistics &all,
-                    llvm::function_ref<void(Value sum, Value feature)> store);
-  void combineTile(RangeMerge *merge);
-  /// Each token's merge by the threads that find its statistics, and what its
-  /// outputs are multiplied with, for all.
-  void mergeTokens(RangeMerge &merge, int64_t factorsAt);
-  void storeOutput(Value sum, Value number, Value feature,
-                   const RangeMerge *merge = nullptr);
-  /// Whether the token has keys of the range.
-  Value seesRange(Value number);
+  void combineToken();
+  void combineTile();
+  void storeOutput(Value sum, Value number, Value feature);
 
   Value row() { return t.div(t.lane(), kTileLanes); }       // g
   Value quarter() { return t.rem(t.thread(), kTileLanes); } // q
@@ -153,7 +103,6 @@ private:
   CacheType type;
   CacheHead cache;
   Value token, head, kvHead, position;
-  Value range; // null: all keys
   int64_t tokens;
   int64_t groups;           // of eight tokens
   int64_t padded;           // features

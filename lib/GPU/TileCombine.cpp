@@ -34,37 +34,21 @@ void TileAttention::storeStatistics() {
   });
 }
 
-TileAttention::Statistics TileAttention::findStatistics(Value token,
-                                                        Value warp) {
+Value TileAttention::getFactor(Value token, Value warp) {
   auto type = VectorType::get({2}, t.b.getF32Type());
   Value number = t.add(t.mul(warp, tokens), token);
   Value both = t.loadVector(getShared(),
                             {t.add(t.mul(number, 2), getStatistics())}, type);
   Value largest = t.extract(both, 0);
-  Value ofAll = t.reduceWarp(Reduction::Maximum, largest, kWarps);
-  Value decay = t.exp(t.subf(largest, ofAll));
+  Value decay =
+      t.exp(t.subf(largest, t.reduceWarp(Reduction::Maximum, largest, kWarps)));
   Value total =
       t.reduceWarp(Reduction::Sum, t.mulf(decay, t.extract(both, 1)), kWarps);
-  return {t.divf(decay, total), ofAll, total};
+  return t.divf(decay, total);
 }
 
-RangeMerge RangeMerge::add(ThreadBuilder &t, Value ofRange,
-                           Value weights) const {
-  Value larger = t.maxf(largest, ofRange);
-  Value own = t.mulf(t.exp(t.subf(largest, larger)), total);
-  Value its = t.mulf(t.exp(t.subf(ofRange, larger)), weights);
-  Value sum = t.addf(own, its);
-  return {larger, sum, t.divf(own, sum), t.divf(its, sum)};
-}
-
-Value RangeMerge::merge(ThreadBuilder &t, Value before, Value ofRange) const {
-  return t.fma(ofRange, next, t.mulf(before, former));
-}
-
-/// Of token number `number`, where there is such; merged with what is there,
-/// but the first range, and one that the token does not see.
-void TileAttention::storeOutput(Value sum, Value number, Value feature,
-                                const RangeMerge *merge) {
+/// Token number `number`, where there is such.
+void TileAttention::storeOutput(Value sum, Value number, Value feature) {
   int64_t headDim = type.getHeadDim();
   Value at = t.add(token, number), exists;
   if (tokens > 1)
@@ -74,25 +58,13 @@ void TileAttention::storeOutput(Value sum, Value number, Value feature,
     exists = exists ? t.both(exists, isOfHead) : isOfHead;
   }
   auto store = [&] {
-    Value to[] = {at, t.add(t.mul(head, headDim), feature)};
-    Value stored = sum, into = op.getInto().front();
-    if (merge) {
-      Value before = t.load(into, to);
-      stored = t.select(t.equal(range, 0), sum, merge->merge(t, before, sum));
-      if (tokens > 1)
-        stored = t.select(seesRange(number), stored, before);
-    }
-    t.store(stored, into, to);
+    t.store(sum, op.getInto().front(),
+            {at, t.add(t.mul(head, headDim), feature)});
   };
   if (exists)
     t.ifThen(exists, store);
   else
     store();
-}
-
-Value TileAttention::seesRange(Value number) {
-  return t.less(t.mul(range, CacheType::kRange),
-                t.add(t.add(position, number), 1));
 }
 
 /// A lane has what all lanes of its row have. It stands where the threads that
@@ -111,13 +83,13 @@ void TileAttention::storeTokenSums() {
   });
 }
 
-void TileAttention::combineToken(
-    const Statistics &all,
-    llvm::function_ref<void(Value sum, Value feature)> store) {
+void TileAttention::combineToken() {
   int64_t most = padded % 32 ? 2 : 4;
+  t.synchronize();
+  Value factor = getFactor(t.index(0), t.rem(t.lane(), kWarps));
   SmallVector<Value> factors;
   for (int64_t w = 0; w < kWarps; ++w)
-    factors.push_back(t.getFromLane(all.factor, t.index(w)));
+    factors.push_back(t.getFromLane(factor, t.index(w)));
   t.loop(t.thread(), t.index(padded), t.index(kThreads), [&](Value place) {
     Value sum = t.constant(0.0f), at = t.add(place, getSums());
     for (auto [w, factor] : llvm::enumerate(factors))
@@ -127,82 +99,20 @@ void TileAttention::combineToken(
     Value row = t.rem(t.div(place, most), 8);
     Value feature = t.add(t.add(t.mul(t.div(number, 2), kTile), t.mul(row, 2)),
                           t.rem(number, 2));
-    store(sum, feature);
-  });
-}
-
-void TileAttention::combinePart(Value isAlone) {
-  t.renewThread();
-  t.synchronize();
-  Statistics all = findStatistics(t.index(0), t.rem(t.lane(), kWarps));
-  Value parts = op.getInto()[1], part = findPart(range);
-  combineToken(all, [&](Value sum, Value feature) {
-    t.store(sum, parts, {part, feature});
-    t.ifThen(isAlone, [&] { storeOutput(sum, t.index(0), feature); });
-  });
-  t.ifThen(t.equal(t.thread(), 0), [&] {
-    t.store(all.largest, parts, {part, t.index(padded)});
-    t.store(all.total, parts, {part, t.index(padded + 1)});
-  });
-}
-
-Value TileAttention::findPart(Value range) {
-  return t.add(t.mul(head, type.countRanges()), range);
-}
-
-void TileAttention::mergeParts() {
-  constexpr int64_t kAtOnce = 4;
-  t.renewThread();
-  Value ranges = countRanges(), parts = op.getInto()[1];
-  t.loop(t.thread(), t.index(padded), t.index(kThreads), [&](Value feature) {
-    struct Part {
-      Value largest, total, sum;
-    };
-    auto load = [&](Value range) {
-      Value part = findPart(range);
-      return Part{t.load(parts, {part, t.index(padded)}),
-                  t.load(parts, {part, t.index(padded + 1)}),
-                  t.load(parts, {part, feature})};
-    };
-    Part first = load(t.index(0));
-    RangeMerge merge = RangeMerge::none(t).add(t, first.largest, first.total);
-    SmallVector<Value> all = t.loop(
-        t.index(1), ranges, t.index(kAtOnce),
-        {merge.largest, merge.total, first.sum},
-        [&](Value from, ValueRange before) {
-          SmallVector<Part> loaded;
-          for (int64_t i = 0; i < kAtOnce; ++i)
-            loaded.push_back(load(t.min(t.add(from, i), t.sub(ranges, 1))));
-          SmallVector<Value> now(before);
-          for (auto [i, part] : llvm::enumerate(loaded)) {
-            Value exists = t.less(t.add(from, i), ranges);
-            RangeMerge next =
-                RangeMerge{now[0], now[1]}.add(t, part.largest, part.total);
-            Value merged[] = {next.largest, next.total,
-                              next.merge(t, now[2], part.sum)};
-            for (auto [value, more] : llvm::zip(now, merged))
-              value = t.select(exists, more, value);
-          }
-          return now;
-        });
-    storeOutput(all[2], t.index(0), feature);
+    storeOutput(sum, t.index(0), feature);
   });
 }
 
 /// As many products' sums at a time as threads can add up, one each.
-void TileAttention::combineTile(RangeMerge *merge) {
+void TileAttention::combineTile() {
   const int64_t ofTile = tokens * kTile, atOnce = kThreads / ofTile;
   const int64_t factorsAt = getStatistics() + 2 * kWarps * tokens;
   t.synchronize();
-  if (merge)
-    mergeTokens(*merge, factorsAt);
-  else
-    t.ifThen(t.less(t.thread(), t.index(kWarps * tokens)), [&] {
-      Value factor =
-          findStatistics(t.div(t.thread(), kWarps), t.rem(t.thread(), kWarps))
-              .factor;
-      t.store(factor, getShared(), {t.add(t.thread(), factorsAt)});
-    });
+  t.ifThen(t.less(t.thread(), t.index(kWarps * tokens)), [&] {
+    Value factor =
+        getFactor(t.div(t.thread(), kWarps), t.rem(t.thread(), kWarps));
+    t.store(factor, getShared(), {t.add(t.thread(), factorsAt)});
+  });
   t.synchronize();
   // Where a lane writes four sums, and a thread finds one: so that neither the
   // lanes of a row nor features of a token lie in the same banks.
@@ -228,14 +138,6 @@ void TileAttention::combineTile(RangeMerge *merge) {
     for (int64_t i = 0; i < 4; ++i)
       factors.push_back(t.extract(four, i));
   }
-  RangeMerge ofToken;
-  if (merge) {
-    auto both = VectorType::get({2}, t.b.getF32Type());
-    Value at = t.add(t.mul(number, 2), factorsAt + kWarps * tokens);
-    Value weights = t.loadVector(getShared(), {at}, both);
-    ofToken.former = t.extract(weights, 0);
-    ofToken.next = t.extract(weights, 1);
-  }
   for (int64_t first = 0; first < tiles; first += atOnce) {
     int64_t count = std::min(atOnce, tiles - first);
     for (int64_t i = 0; i < count * groups; ++i) {
@@ -250,8 +152,7 @@ void TileAttention::combineTile(RangeMerge *merge) {
                   sum);
     Value tile = t.add(t.div(product, groups), first);
     auto store = [&] {
-      storeOutput(sum, number, t.add(t.mul(tile, kTile), feature),
-                  merge ? &ofToken : nullptr);
+      storeOutput(sum, number, t.add(t.mul(tile, kTile), feature));
     };
     if (count < atOnce)
       t.ifThen(t.less(tile, t.index(tiles)), store);
@@ -261,33 +162,10 @@ void TileAttention::combineTile(RangeMerge *merge) {
   }
 }
 
-void TileAttention::mergeTokens(RangeMerge &merge, int64_t factorsAt) {
-  // Threads past the last token do as those of the last one.
-  Value number = t.min(t.div(t.thread(), kWarps), t.index(tokens - 1));
-  Value warp = t.rem(t.thread(), kWarps);
-  Statistics own = findStatistics(number, warp);
-  RangeMerge merged = merge.add(t, own.largest, own.total);
-  Value sees = seesRange(number);
-  merge.largest = t.select(sees, merged.largest, merge.largest);
-  merge.total = t.select(sees, merged.total, merge.total);
-  t.ifThen(t.less(t.thread(), t.index(kWarps * tokens)), [&] {
-    t.store(own.factor, getShared(), {t.add(t.thread(), factorsAt)});
-    Value at = t.add(t.mul(number, 2), factorsAt + kWarps * tokens);
-    t.ifThen(t.equal(warp, 0), [&] {
-      t.storeVector({merged.former, merged.next}, getShared(), {at});
-    });
-  });
-}
-
-void TileAttention::combine(RangeMerge *merge) {
+void TileAttention::combine() {
   t.renewThread();
-  if (tokens > 1)
-    return combineTile(merge);
-  t.synchronize();
-  Statistics all = findStatistics(t.index(0), t.rem(t.lane(), kWarps));
-  if (merge)
-    *merge = merge->add(t, all.largest, all.total);
-  combineToken(all, [&](Value sum, Value feature) {
-    storeOutput(sum, t.index(0), feature, merge);
-  });
+  if (tokens == 1)
+    combineToken();
+  else
+    combineTile();
 }

@@ -270,21 +270,9 @@ Value AttentionOp::getCacheMemory() { return getCache(); }
 bool AttentionOp::readsEarlierCache() { return bool(getKey()); }
 
 LogicalResult AttentionOp::verify() {
-  const bool isDivided = countOutputs(*this) == 2;
-  if (failed(verifyForm(*this, isDivided ? 2 : 1)) ||
-      failed(verifyPlaces(*this, getQuery())))
+  if (failed(verifyForm(*this, 1)) || failed(verifyPlaces(*this, getQuery())))
     return failure();
   CacheType cache = getCacheType();
-  if (isDivided) {
-    Value parts = getInto().empty() ? Value(getResult(1)) : Value(getInto()[1]);
-    int64_t rows = getHeads() * cache.countRanges();
-    if (!getKey() || !isF32(parts) ||
-        cast<ShapedType>(parts.getType()).getDimSize(0) < rows ||
-        !hasColumns(parts, getPartColumns(cache)))
-      return emitOpError("with a key has parts of ")
-             << rows << " x " << getPartColumns(cache) << " f32, not "
-             << parts.getType();
-  }
   if (getHeads() % cache.getKvHeads() != 0)
     return emitOpError() << getHeads() << " heads do not share "
                          << cache.getKvHeads() << " kv heads evenly";

@@ -113,9 +113,6 @@ int64_t CacheType::getKeyRowBytes() const { return kBlock * getElementBytes(); }
 int64_t CacheType::getValueRowBytes() const {
   return getPaddedHeadDim() * getElementBytes();
 }
-int64_t CacheType::countRanges() const {
-  return getTiled() ? llvm::divideCeil(getPositions(), kRange) : 1;
-}
 int64_t CacheType::getLayerBytes() const {
   return getKvHeads() * (getKeyHeadBytes() + getValueHeadBytes());
 }

@@ -647,15 +647,6 @@ func.func @f(%x: tensor<?x16xf32>, %t: tensor<8x8xf32>, %i: index) {
 
 // -----
 
-func.func @f(%q: tensor<1x64xf32>, %k: tensor<1x32xf32>, %c: !tbq.cache<2 layers, 1 by 32, 1100 tokens, f16, tiled>, %i: index) {
-  // expected-error @below {{with a key has parts of 6 x 34 f32, not 'tensor<6x32xf32>'}}
-  %o:2 = tbq.attention %q, %c[%i] at %i key(%k) value(%k) heads 2 scale 1.0 !tbq.cache<2 layers, 1 by 32, 1100 tokens, f16, tiled>
-    : (tensor<1x64xf32>, !tbq.cache<2 layers, 1 by 32, 1100 tokens, f16, tiled>, index, index, tensor<1x32xf32>, tensor<1x32xf32>) -> (tensor<1x64xf32>, tensor<6x32xf32>)
-  return
-}
-
-// -----
-
 func.func @f(%x: tensor<1x100xf32>) {
   // expected-error @below {{makes rows of 130 f32 of 100, not 'tensor<1x100xf32>' to 'tensor<1x102xf32>'}}
   %r = tbq.summarize_logits %x columns 100 : (tensor<1x100xf32>) -> tensor<1x102xf32>

@@ -6,16 +6,13 @@ and its operations are the interpreter's. test_gpu_device.py runs it on a GPU.
 
 import json
 import platform
-import subprocess
-import sys
 
-import numpy
 import pytest
 
 import emulator
 import gpu_steps
 import synthetic
-from conftest import BUILD, LONG, runGood
+from conftest import LONG, runGood
 
 pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="fibers of x86-64 here")
 IDS = [(7 * i) % 60 + 1 for i in range(19)]  # more than a block of 16 keys
@@ -86,41 +83,6 @@ def test_many_keys(tmp_path, compile_model, logits_of, emulated, measure):
     found = logits_of(artifact, ids)
     assert logits_of(artifact, ids, chunk=1).tobytes() == found.tobytes()
     gpu_steps.check(found, expected, "i16", measure)
-
-
-BATCH = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-import tbq_runtime
-session = tbq_runtime.Session(tbq_runtime.Model(sys.argv[2]), sequences=2)
-ids = json.loads(sys.argv[3])
-for number, text in enumerate(ids):
-    session.select(number)
-    session.eval(text[:-1])
-session.eval_batch([1, 0], [ids[1][-1], ids[0][-1]]).tofile(sys.argv[4])
-"""
-
-
-def test_ranges_of_keys(tmp_path, compile_model, logits_of, emulated, measure):
-    """More keys than a range has: decode's blocks have a range each, of a prefill one has them all, some
-    of whose tokens have no keys of the last one; so of a batch."""
-    synthetic.makeCheckpoint(tmp_path / "model", hidden_size=32, intermediate_size=32, num_hidden_layers=1,
-                             num_attention_heads=2, num_key_value_heads=1, head_dim=16,
-                             max_position_embeddings=1100)  # fmt: skip
-    ids = [(7 * i) % 60 + 1 for i in range(1040)]
-    flags = ("--activations=i16", "--max-batch=2", "--context=1100")
-    expected = logits_of(compile_model(tmp_path / "model", *flags), ids)
-    artifact = emulated(tmp_path / "model", *flags)
-    found = logits_of(artifact, ids, chunk=500)
-    gpu_steps.check(found, expected, "i16", measure)
-    for position in (511, 512, 1030):
-        last = logits_of(artifact, ids[: position + 1], chunk=position)[-1]
-        assert last.tobytes() == found[position].tobytes(), position
-    texts = [ids[:1030], ids[:9]]
-    subprocess.run([sys.executable, "-c", BATCH, BUILD / "python", artifact, json.dumps(texts), tmp_path / "rows"],
-                   check=True, timeout=300)
-    rows = numpy.fromfile(tmp_path / "rows", numpy.float32).reshape(2, -1)
-    assert rows[0].tobytes() == found[8].tobytes() and rows[1].tobytes() == found[1029].tobytes()
 
 
 def test_attention_is_of_products(model_directory):

@@ -328,11 +328,6 @@ def Tbq_AttentionOp : Tbq_StepOp<"attention",
     the cache holds them, they stand at its position. Of the cache, only what
     earlier steps left is read then.
 
-    With a second result, each range of a head's keys (CacheType::kRange) is by
-    itself first: a row has what it comes to, divided by the sum of its weights,
-    then its largest score and that sum. Ranges are always put together in their
-    order, so all bits are the same without.
-
     ```mlir
     %o = tbq.attention %q, %cache[%layer] at %position key(%k) value(%v) heads 9 scale 0.125 !cache
       : (tensor<1x576xf32>, !cache, index, index, tensor<1x192xf32>, tensor<1x192xf32>) -> tensor<1x576xf32>
@@ -342,12 +337,6 @@ def Tbq_AttentionOp : Tbq_StepOp<"attention",
     $query `,` $cache `[` $layer `]` `at` $position (`key` `(` $key^ `)`)?
     (`value` `(` $value^ `)`)? `heads` $heads `scale` $scale $cache_type}],
     BufferForm);
-  let extraClassDeclaration = [{
-    /// Of a row of the second result.
-    static int64_t getPartColumns(CacheType cache) {
-      return cache.getPaddedHeadDim() + 2;
-    }
-  }];
 }
 
 /// Columns of a unit of an op that goes element by element: 16, unless

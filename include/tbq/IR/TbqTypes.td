@@ -67,10 +67,6 @@ def Tbq_CacheType : Tbq_Type<"Cache", "cache"> {
     int64_t getKeyRowBytes() const;
     int64_t getValueRowBytes() const;
     /// Byte offset of the keys and of the values of a layer.
-    /// Positions whose scores are put together before those of others are: all
-    /// of a cache that is not in tiles.
-    static constexpr int64_t kRange = 512;
-    int64_t countRanges() const;
     int64_t getLayerBytes() const;
     int64_t getValuesOffset() const;
     int64_t getBytes() const;
