@@ -346,8 +346,8 @@ struct LowerLinearToGPUPass
       OpBuilder b(op);
       BlockLinear other(op, b, units[op], blocks, sharedBytes);
       WarpgroupLinear own({{op}}, b, units[op], blocks, sharedBytes, tiles);
-      if (!other.isPossible())
-        return true;
+      if (!own.isPossible())
+        return false;
       ofBlocks += other.countTiles(other.getShape()) * other.getShape().cost;
       ofGroups += own.countTiles(own.getShape());
       cost = own.getShape().cost;

@@ -132,8 +132,10 @@ WarpgroupLinear::WarpgroupLinear(LinearGroup linears, OpBuilder &b,
       continue;
     while (stages > 2 && countBytes() > t.countScratch(sharedBytes))
       --stages;
-    if (countBytes() <= t.countScratch(sharedBytes))
-      break;
+    if (countBytes() > t.countScratch(sharedBytes))
+      continue;
+    shape.rounds = stages;
+    break;
   }
 }
 
