@@ -341,19 +341,20 @@ struct LowerLinearToGPUPass
   /// one's, are done sooner by warp groups: by what a warp issues.
   bool gain(ArrayRef<PackedLinearOp> readers, TokenTiles tiles,
             DenseMap<Operation *, int64_t> &units) {
-    int64_t ofGroups = 0, ofBlocks = 0, cost = 0;
+    int64_t ofGroups = 0, ofBlocks = 0, groupCost = 0, blockCost = 0;
     for (PackedLinearOp op : readers) {
       OpBuilder b(op);
       BlockLinear other(op, b, units[op], blocks, sharedBytes);
       WarpgroupLinear own({{op}}, b, units[op], blocks, sharedBytes, tiles);
       if (!own.isPossible())
         return false;
-      ofBlocks += other.countTiles(other.getShape()) * other.getShape().cost;
+      ofBlocks += other.countTiles(other.getShape());
+      blockCost = std::max(blockCost, other.getShape().cost);
       ofGroups += own.countTiles(own.getShape());
-      cost = own.getShape().cost;
+      groupCost = own.getShape().cost;
     }
-    return llvm::divideCeil(ofGroups, blocks) * cost <=
-           llvm::divideCeil(ofBlocks, blocks);
+    return llvm::divideCeil(ofGroups, blocks) * groupCost <=
+           llvm::divideCeil(ofBlocks, blocks) * blockCost;
   }
 
   void runOnOperation() override {
