@@ -173,7 +173,8 @@ def test_phases_are_timed(model_directory, emulated):
         ("quantize_activations, down_proj", layers),
         ("embedding", 1),
         ("select_rows, rms_norm, lm_head", 1),
-        ("all", 5 * layers + 2),
+        ("summarize_logits", 1),
+        ("all", 5 * layers + 3),
     ]
     for row in rows:
         median, last, barrier, whole = map(float, row[2:])
