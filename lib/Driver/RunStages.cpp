@@ -44,8 +44,9 @@ void Compilation::recordGraph() {
            b.getNamedAttr("embedding", b.getStringAttr(options.embedding))}));
 }
 
-/// Tokens of a prefill step on a GPU: enough rows for all its tensor cores.
-static constexpr int64_t kDeviceTokens = 512;
+/// Tokens of a prefill step on a GPU: of so many, few blocks have less to do
+/// than others, whatever the number of tiles.
+static constexpr int64_t kDeviceTokens = 2048;
 
 /// Whether the oldest GPU of a target gives a block 227 KiB: since sm_90.
 static bool hasMuchShared(const CodeTarget &device) {

@@ -13,8 +13,8 @@ using namespace mlir::tbq;
 /// Stages that are enough to wait for none, a power of two, and pieces of a
 /// round.
 static constexpr int64_t kStages = 4, kOfRound = 2;
-/// Tokens that are worth a block's tile.
-static constexpr int64_t kFewest = 16;
+/// Tokens that are worth a block's tile, and of a common prompt.
+static constexpr int64_t kFewest = 16, kPrompt = 512;
 
 /// The shapes there are: of a warp, at most what its lanes have registers for.
 static constexpr BlockShape kShapes[] = {
@@ -83,6 +83,15 @@ BlockLinear::BlockLinear(PackedLinearOp op, OpBuilder &b, int64_t units,
     chooseShape(blocks, sharedBytes);
 }
 
+int64_t mlir::tbq::countTurns(int64_t rows, int64_t blocks,
+                              llvm::function_ref<int64_t(int64_t)> countTiles) {
+  int64_t fewer = std::min(rows, kPrompt);
+  auto count = [&](int64_t tokens) {
+    return llvm::divideCeil(countTiles(tokens), blocks);
+  };
+  return count(rows) * fewer + count(fewer) * rows;
+}
+
 /// The shape whose last block is done first: by the instructions that a warp
 /// issues for a piece, as it unpacks digits and adds products.
 void BlockLinear::chooseShape(int64_t blocks, int64_t sharedBytes) {
@@ -94,7 +103,9 @@ void BlockLinear::chooseShape(int64_t blocks, int64_t sharedBytes) {
       continue;
     int64_t products = each.tokens / kProductTokens;
     each.cost = 24 + 18 * each.tiles + products * (9 + 8 * each.tiles);
-    int64_t cost = llvm::divideCeil(countTiles(each), blocks) * each.cost;
+    int64_t turns = countTurns(
+        rows, blocks, [&](int64_t tokens) { return countTiles(each, tokens); });
+    int64_t cost = turns * each.cost;
     if (least && cost >= least)
       continue;
     least = cost;
@@ -104,9 +115,9 @@ void BlockLinear::chooseShape(int64_t blocks, int64_t sharedBytes) {
   tokens = shape.tokens;
 }
 
-int64_t BlockLinear::countTiles(const BlockShape &shape) const {
+int64_t BlockLinear::countTiles(const BlockShape &shape, int64_t tokens) const {
   return llvm::divideCeil(layout.getNumTiles(), shape.getTiles()) *
-         llvm::divideCeil(rows, shape.getTokens());
+         llvm::divideCeil(tokens, shape.getTokens());
 }
 
 BlockLinear::Place BlockLinear::getPlace(Value index) {

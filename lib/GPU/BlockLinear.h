@@ -47,6 +47,12 @@ private:
   Operation *since = nullptr; // the last barrier, or what has none
 };
 
+/// Turns of the last block to be done, of whom there are `blocks`, for a token:
+/// of a full step of `rows` and of a common prompt that is less, both as much.
+/// countTiles: of so many tokens. To be compared with those of other tiles.
+int64_t countTurns(int64_t rows, int64_t blocks,
+                   llvm::function_ref<int64_t(int64_t)> countTiles);
+
 /// The function's team; null: it has none.
 Value findTeam(Operation *op);
 
@@ -59,9 +65,10 @@ public:
   /// Whether it can be run, or is for warps alone: of few tokens, of pieces
   /// that end within a slice, with salient digits.
   bool isPossible() const { return shape.rounds > 0; }
-  /// Tiles of as many tokens as there is room for.
-  int64_t countTiles(const BlockShape &shape) const;
+  int64_t countTiles(const BlockShape &shape, int64_t tokens) const;
   const BlockShape &getShape() const { return shape; }
+  /// Tokens that there is room for.
+  int64_t countRows() const { return rows; }
 
   /// `dealt`: tiles that blocks have had since they met.
   void run(const DealtTiles &dealt);

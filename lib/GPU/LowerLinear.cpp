@@ -341,20 +341,28 @@ struct LowerLinearToGPUPass
   /// one's, are done sooner by warp groups: by what a warp issues.
   bool gain(ArrayRef<PackedLinearOp> readers, TokenTiles tiles,
             DenseMap<Operation *, int64_t> &units) {
-    int64_t ofGroups = 0, ofBlocks = 0, groupCost = 0, blockCost = 0;
+    SmallVector<BlockLinear, 0> ofBlocks, ofGroups; // as they are dealt
     for (PackedLinearOp op : readers) {
       OpBuilder b(op);
-      BlockLinear other(op, b, units[op], blocks, sharedBytes);
-      WarpgroupLinear own({{op}}, b, units[op], blocks, sharedBytes, tiles);
-      if (!own.isPossible())
+      ofBlocks.emplace_back(op, b, units[op], blocks, sharedBytes);
+      ofGroups.push_back(
+          WarpgroupLinear({{op}}, b, units[op], blocks, sharedBytes, tiles));
+      if (!ofGroups.back().isPossible())
         return false;
-      ofBlocks += other.countTiles(other.getShape());
-      blockCost = std::max(blockCost, other.getShape().cost);
-      ofGroups += own.countTiles(own.getShape());
-      groupCost = own.getShape().cost;
     }
-    return llvm::divideCeil(ofGroups, blocks) * groupCost <=
-           llvm::divideCeil(ofBlocks, blocks) * blockCost;
+    auto weigh = [&](ArrayRef<BlockLinear> linears) {
+      int64_t cost = 0;
+      for (const BlockLinear &each : linears)
+        cost = std::max(cost, each.getShape().cost);
+      auto countTiles = [&](int64_t tokens) {
+        int64_t count = 0;
+        for (const BlockLinear &each : linears)
+          count += each.countTiles(each.getShape(), tokens);
+        return count;
+      };
+      return countTurns(linears.front().countRows(), blocks, countTiles) * cost;
+    };
+    return weigh(ofGroups) <= weigh(ofBlocks);
   }
 
   void runOnOperation() override {

@@ -97,7 +97,7 @@ struct Flags {
   Number chunk{
       "prefill-chunk",
       llvm::cl::desc("tokens of a prefill step (default: what the table of "
-                     "the CPU's family says; 512 on a GPU)"),
+                     "the CPU's family says; 2048 on a GPU)"),
       llvm::cl::cat(all)};
   Text tuning{"tuning",
               llvm::cl::desc("a table of the CPU's family, as --tune writes it "
