@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Ops that make something of a whole row, on a GPU: norms, quantised
-// activations, sums of groups. The row is the block's, in its registers. In a
-// step of one token a norm goes into what is quantised without a way through
-// memory, where nothing else reads it. Each row ends where the threads meet.
+// activations, sums of groups. The row is the block's, in its registers. A norm
+// goes into what is quantised without a way through memory, where nothing else
+// reads it. Each row ends where the threads meet.
 
 #include "BlockRow.h"
 #include "LowerStep.h"
@@ -15,13 +15,36 @@ using namespace mlir::tbq;
 /// Vectors of a thread that may be loaded before a barrier: what registers are
 /// left beside a linear's.
 static constexpr int64_t kMostAhead = 2;
+/// Of a row that is held while the one before is used.
+static constexpr int64_t kMostHeld = 8;
 
-static void forEachRow(ThreadBuilder &t, StepOp op,
-                       llvm::function_ref<void(Value token)> body) {
-  forEachToken(t, op, [&](Value token) {
-    body(token);
-    t.synchronize();
-  });
+static int64_t countRows(Value rows) {
+  return cast<MemRefType>(rows.getType()).getDimSize(0);
+}
+
+/// Runs `body` with every token of the op's range, and its row. Of several, the
+/// next one's row is on its way while one is used.
+static void
+forEachRow(ThreadBuilder &t, StepOp op, BlockRow &row, Value rows,
+           llvm::function_ref<void(Value, const SmallVector<Value> &)> body) {
+  int64_t count = countRows(rows);
+  if (count == 1 || row.countVectors() > kMostHeld)
+    return forEachToken(t, op, [&](Value token) {
+      body(token, row.load(rows, token));
+      t.synchronize();
+    });
+  // Behind the last one, any row that there is.
+  auto load = [&](Value token) {
+    return row.load(rows, t.min(token, t.index(count - 1)));
+  };
+  Value first = op.getRange()[0], end = op.getRange()[1];
+  t.loop(first, end, t.index(1), load(first),
+         [&](Value token, ValueRange elements) {
+           SmallVector<Value> next = load(t.add(token, 1));
+           body(token, SmallVector<Value>(elements));
+           t.synchronize();
+           return next;
+         });
 }
 
 /// 1 / sqrt(squares / features + epsilon)
@@ -69,9 +92,8 @@ static NormWeights loadWeights(ThreadBuilder &t, NormOp op, BlockRow &row) {
 
 /// The row's norm; counts the turns that its sums take.
 static SmallVector<Value> getNorm(ThreadBuilder &t, RmsNormOp op, BlockRow &row,
-                                  const NormWeights &with, Value token,
-                                  int64_t &turn) {
-  SmallVector<Value> elements = row.load(op.getInput(), token);
+                                  const NormWeights &with,
+                                  SmallVector<Value> elements, int64_t &turn) {
   const SmallVector<Value> &weights = with.weights;
   Value squares = sumSquares(t, row, elements, turn++);
   Value factor = getNormFactor(t, squares, op.getFeatures(), op.getEpsilon());
@@ -82,8 +104,7 @@ static SmallVector<Value> getNorm(ThreadBuilder &t, RmsNormOp op, BlockRow &row,
 
 static SmallVector<Value> getNorm(ThreadBuilder &t, LayerNormOp op,
                                   BlockRow &row, const NormWeights &with,
-                                  Value token, int64_t &turn) {
-  SmallVector<Value> elements = row.load(op.getInput(), token);
+                                  SmallVector<Value> elements, int64_t &turn) {
   Value mean = t.divf(row.reduce(Reduction::Sum, elements, turn++),
                       t.constant(float(op.getFeatures())));
   for (Value &x : elements)
@@ -100,9 +121,9 @@ static SmallVector<Value> getNorm(ThreadBuilder &t, LayerNormOp op,
 template <typename NormOp> static void lower(ThreadBuilder &t, NormOp op) {
   BlockRow row(t, op.getFeatures());
   NormWeights with = loadWeights(t, op, row);
-  forEachRow(t, op, [&](Value token) {
+  forEachRow(t, op, row, op.getInput(), [&](Value token, auto &elements) {
     int64_t turn = 0;
-    row.store(getNorm(t, op, row, with, token, turn), op.getInto().front(),
+    row.store(getNorm(t, op, row, with, elements, turn), op.getInto().front(),
               token);
   });
 }
@@ -114,9 +135,9 @@ void mlir::tbq::lowerLayerNorm(ThreadBuilder &t, LayerNormOp op) {
 
 void mlir::tbq::lowerGroupSums(ThreadBuilder &t, GroupSumsOp op) {
   BlockRow row(t, op.getColumnsAttr().getInt());
-  forEachRow(t, op, [&](Value token) {
+  forEachRow(t, op, row, op.getInput(), [&](Value token, auto &elements) {
     row.sumGroups(
-        row.load(op.getInput(), token), op.getGroup(),
+        elements, op.getGroup(),
         [&](Value sum, Value group) {
           t.store(sum, op.getInto().front(), {token, group});
         },
@@ -194,8 +215,8 @@ static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
 void mlir::tbq::lowerQuantizeActivations(ThreadBuilder &t,
                                          QuantizeActivationsOp op) {
   BlockRow row(t, op.getColumnsAttr().getInt());
-  forEachRow(t, op, [&](Value token) {
-    quantize(t, op, row, row.load(op.getInput(), token), token, /*turn=*/0);
+  forEachRow(t, op, row, op.getInput(), [&](Value token, auto &elements) {
+    quantize(t, op, row, elements, token, /*turn=*/0);
   });
 }
 
@@ -203,9 +224,9 @@ template <typename NormOp>
 static void lower(ThreadBuilder &t, NormOp norm, QuantizeActivationsOp op) {
   BlockRow row(t, norm.getFeatures());
   NormWeights with = loadWeights(t, norm, row);
-  forEachRow(t, op, [&](Value token) {
+  forEachRow(t, op, row, norm.getInput(), [&](Value token, auto &loaded) {
     int64_t turn = 0;
-    SmallVector<Value> elements = getNorm(t, norm, row, with, token, turn);
+    SmallVector<Value> elements = getNorm(t, norm, row, with, loaded, turn);
     quantize(t, op, row, elements, token, turn);
   });
 }
@@ -243,11 +264,28 @@ bool mlir::tbq::isReadBehind(Operation *op, Value row) {
   return false;
 }
 
+/// Whether two parts of the step's memory have no byte in common.
+static bool areApart(Value one, Value other) {
+  auto first = one.getDefiningOp<memref::ViewOp>(),
+       second = other.getDefiningOp<memref::ViewOp>();
+  if (!first || !second || first.getSource() != second.getSource())
+    return false;
+  auto begin = getConstantIntValue(first.getByteShift()),
+       otherBegin = getConstantIntValue(second.getByteShift());
+  auto countBytes = [](MemRefType type) {
+    return type.getNumElements() * type.getElementTypeBitWidth() / 8;
+  };
+  return begin && otherBegin &&
+         (*begin + countBytes(first.getType()) <= *otherBegin ||
+          *otherBegin + countBytes(second.getType()) <= *begin);
+}
+
 QuantizeActivationsOp mlir::tbq::findQuantize(StepOp norm) {
   if (!isa<RmsNormOp, LayerNormOp>(norm.getOperation()))
     return nullptr;
   Value row = norm.getInto().front();
-  if (cast<MemRefType>(row.getType()).getDimSize(0) != 1 || !isOwn(row))
+  bool isOne = countRows(row) == 1;
+  if (isOne ? !isOwn(row) : !row.getDefiningOp<memref::ViewOp>())
     return nullptr;
   // What stands between is arithmetic: no barrier, nothing that is shown.
   Operation *next = norm->getNextNode();
@@ -256,6 +294,13 @@ QuantizeActivationsOp mlir::tbq::findQuantize(StepOp norm) {
   auto quantize = dyn_cast_or_null<QuantizeActivationsOp>(next);
   if (!quantize || quantize.getInput() != row ||
       quantize.getRange() != norm.getRange() || isReadBehind(quantize, row))
+    return nullptr;
+  // Of several tokens, one's digits must not lie where another's row is still
+  // to be read.
+  auto isApart = [&](Value into) {
+    return areApart(norm->getOperand(0), into);
+  };
+  if (!isOne && !llvm::all_of(quantize.getInto(), isApart))
     return nullptr;
   return quantize;
 }

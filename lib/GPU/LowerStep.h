@@ -42,8 +42,8 @@ bool isOwn(Value buffer);
 /// writes it anew: bytes of the block's own may be used again.
 bool isReadBehind(Operation *op, Value row);
 
-/// What alone reads the row that a norm makes, of a step of one token, and can
-/// be lowered together with it; else null.
+/// What alone reads the row that a norm makes, and can be lowered together with
+/// it; else null.
 QuantizeActivationsOp findQuantize(StepOp norm);
 /// The norm of a row, not stored, and its digits, where `t` stands.
 void lowerNormAndQuantize(ThreadBuilder &t, StepOp norm,

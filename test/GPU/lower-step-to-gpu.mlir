@@ -208,7 +208,7 @@ func.func @norm_digits(%x: memref<1x64xf32>, %q: memref<1x64xi8>, %scale: memref
 
 // -----
 
-// So does a layer norm. Not where there are more rows, since a token's digits may
+// So does a layer norm. Not where there are more rows, if a token's digits may
 // lie where another's row is still to be read, nor where the row is not the
 // worker's own; nor where another op reads it, a barrier stands between, or
 // another part is quantised.
@@ -242,6 +242,46 @@ func.func @norms(%x: memref<1x64xf32>, %y: memref<1x64xf32>, %q: memref<1x64xi8>
     : (memref<1x64xf32>, !row, memref<1x64xf32>, index, index, index) -> ()
   tbq.quantize_activations %y columns 64 group 64 into(%q, %scale, %sums) count(%count) range(%begin, %end)
     : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  return
+}
+// Of several tokens it does where digits have bytes of their own, and the next
+// row is loaded before one is used.
+// CHECK-LABEL: func.func @rows(
+func.func @rows(%arena: memref<8192xi8>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  %c0 = arith.constant 0 : index
+  %c2048 = arith.constant 2048 : index
+  %c4096 = arith.constant 4096 : index
+  %c6144 = arith.constant 6144 : index
+  %c7168 = arith.constant 7168 : index
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !row
+  // CHECK: %[[X:.*]] = memref.view %arg0[%c0]
+  // CHECK: %[[FIRST:.*]] = arith.minsi %arg3, %c7
+  // CHECK: %[[ROW:.*]] = vector.load %[[X]][%[[FIRST]],
+  // CHECK: scf.for %[[TOKEN:.*]] = %arg3 to %arg4 step %c1 iter_args
+  // CHECK: %[[NEXT:.*]] = arith.addi %[[TOKEN]], %c1
+  // CHECK: vector.load %[[X]]
+  // CHECK: math.sqrt
+  // CHECK-NOT: store
+  // CHECK: math.absf
+  // CHECK: scf.yield
+  %x = memref.view %arena[%c0][] : memref<8192xi8> to memref<8x64xf32>
+  %y = memref.view %arena[%c2048][] : memref<8192xi8> to memref<8x64xf32>
+  %q = memref.view %arena[%c4096][] : memref<8192xi8> to memref<8x64xi8>
+  %scale = memref.view %arena[%c6144][] : memref<8192xi8> to memref<8x16xf32>
+  %sums = memref.view %arena[%c7168][] : memref<8192xi8> to memref<8x16xi32>
+  tbq.rms_norm %x, %w epsilon 9.99999974E-6 features 64 into(%y) count(%count) range(%begin, %end)
+    : (memref<8x64xf32>, !row, memref<8x64xf32>, index, index, index) -> ()
+  tbq.quantize_activations %y columns 64 group 64 into(%q, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<8x64xf32>, memref<8x64xi8>, memref<8x16xf32>, memref<8x16xi32>, index, index, index) -> ()
+  // Digits are where other tokens' rows are.
+  // CHECK: math.sqrt
+  // CHECK: vector.store {{.*}} memref<8x64xf32>
+  // CHECK: math.absf
+  %digits = memref.view %arena[%c0][] : memref<8192xi8> to memref<8x64xi8>
+  tbq.rms_norm %x, %w epsilon 9.99999974E-6 features 64 into(%y) count(%count) range(%begin, %end)
+    : (memref<8x64xf32>, !row, memref<8x64xf32>, index, index, index) -> ()
+  tbq.quantize_activations %y columns 64 group 64 into(%digits, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<8x64xf32>, memref<8x64xi8>, memref<8x16xf32>, memref<8x16xi32>, index, index, index) -> ()
   return
 }
 // CHECK-LABEL: func.func @apart(
