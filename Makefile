@@ -24,7 +24,7 @@ check-long: setup venv ## the same, with SmolLM2 fetched, aarch64 emulated and t
 
 gpu-check: setup venv ## what needs an NVIDIA GPU: steps, generation and training (TBQ_PYTHON: a Python with CUDA's torch)
 	@TBQ_PYTHON="$$(realpath -m $(TBQ_BUILD))/venv/bin/python" scripts/build.sh
-	@$(TBQ_BUILD)/venv/bin/python -m pytest -q -rs -p no:cacheprovider test/Run/test_gpu_device.py
+	@$(TBQ_BUILD)/venv/bin/python -m pytest -q -rs -p no:cacheprovider test/Run/test_gpu_device.py test/Run/test_gpu_machine_code.py
 	@PYTHONPATH=python $${TBQ_PYTHON:-$(TBQ_BUILD)/venv/bin/python} -m pytest -q -rs -p no:cacheprovider \
 	  python/tests/test_on_gpu.py python/tests/test_training_on_gpu.py
 

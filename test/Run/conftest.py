@@ -68,6 +68,11 @@ def runTool(name, *arguments, folder=None, timeout=300, **options):
     )
 
 
+def findCudaTool(name):
+    """Path of a tool of NVIDIA's toolkit, or None."""
+    return shutil.which(name) or shutil.which(name, path="/usr/local/cuda/bin")
+
+
 def runGood(name, *arguments, **options):
     """Like runTool, where anything but exit code 0 is the test's failure."""
     result = runTool(name, *arguments, **options)
