@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// Tiles, tokens and warps of a linear, and what follows the last piece of a
+// tile. See WarpLinear.h.
+
+#include "WarpLinear.h"
+
+#include "LowerStep.h"
+
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+using namespace mlir::tbq;
+
+/// Sums of a lane that warps exchange at a time.
+static constexpr int64_t kExchanged = 2;
+/// Instructions of a piece's products, and what they take besides where it may
+/// not exist; of what a warp does at once for a piece of each of its shares;
+/// and of a round of so many pieces.
+static constexpr int64_t kOfProducts = 28, kOfUneven = 10, kOfShares = 20,
+                         kOfRound = 40, kRoundPieces = 4;
+
+static LayoutAttr getLayout(PackedLinearOp op) {
+  return op.getWeight().getType().getLayout();
+}
+
+WarpLinear::WarpLinear(LinearGroup linears, OpBuilder &b, int64_t pieces,
+                       int64_t tiles, int64_t tokens, int64_t units,
+                       int64_t blocks, int64_t laneShares)
+    : group(linears), op(group.ops.front()), t(b, op.getLoc()),
+      layout(getLayout(op)), input(op.getInput()), pieces(pieces), shares(1),
+      tileWarps(1), tiles(tiles), tokenSlots(1) {
+  int64_t rows = cast<MemRefType>(input.getType()).getDimSize(0);
+  this->tokens = std::min(rows, tokens);
+  // So that warps have work, if the tile has pieces for them, and none has to
+  // come round again. Shares are sums of their own, so there are as many in a
+  // step of one token as of many.
+  while (tileWarps < kWarps && 2 * units * tileWarps <= blocks * kWarps &&
+         pieces >= 2 * tileWarps)
+    tileWarps *= 2;
+  // Of a warp's shares the lanes do at once what is not the products. None has
+  // less than two pieces, by which blocks go through them (BlockLinear).
+  int64_t least = 0;
+  for (int64_t ofWarp = 1; ofWarp <= laneShares; ofWarp *= 2) {
+    int64_t all = tileWarps * ofWarp;
+    int64_t ofPiece = kOfProducts + (pieces % all ? kOfUneven : 0);
+    int64_t most = llvm::divideCeil(pieces, all);
+    int64_t cost = most * (ofWarp * ofPiece + kOfShares) +
+                   llvm::divideCeil(most * ofWarp, kRoundPieces) * kOfRound;
+    if (all > tileWarps && (2 * all > pieces || cost >= least))
+      continue;
+    least = cost;
+    shares = all;
+  }
+  // Warps that a block has no tile for take other tokens of those it has.
+  int64_t ofBlock = llvm::divideCeil(group.countTiles(), blocks);
+  blockTiles = ofBlock * (group.inPairs ? 2 : 1);
+  int64_t used = llvm::divideCeil(ofBlock, getStep()) * tileWarps;
+  while (2 * used * tokenSlots <= kWarps && tokenSlots * this->tokens < rows)
+    tokenSlots *= 2;
+}
+
+void WarpLinear::run() {
+  bytes = getBytes(t, op.getWeight());
+  Value begin = op.getRange()[0], end = op.getRange()[1];
+  int64_t slots = kWarps / tileWarps / tokenSlots; // of tiles
+  Value ofTokens = t.rem(getSlot(), tokenSlots),
+        ofTiles = t.div(getSlot(), tokenSlots);
+  t.loop(begin, end, t.index(slots * tiles), [&](Value first) {
+    Value tile = t.add(first, t.mul(ofTiles, tiles));
+    // All warps as often: they meet.
+    t.loop(t.index(0), op.getCount(), t.index(tokens * tokenSlots),
+           [&](Value from) {
+             Value token =
+                 tokenSlots == 1 ? from : t.add(from, t.mul(ofTokens, tokens));
+             generateTile(tile, end, token);
+           });
+  });
+}
+
+Value WarpLinear::getTileOffset(Value tile) {
+  if (!layout.getSalient())
+    return t.mul(tile, layout.getTileBytes());
+  return t.mul(t.loadIndex(bytes, t.mul(tile, 4)), kAlignment);
+}
+
+Value WarpLinear::getToken(Value token, Value number, bool isMet) {
+  int64_t rows = cast<MemRefType>(input.getType()).getDimSize(0);
+  if (rows == 1)
+    return token;
+  Value at = t.add(token, number);
+  return rows % tokens == 0 && isMet ? at : t.min(at, t.index(rows - 1));
+}
+
+std::pair<Value, Value> WarpLinear::findTile(Value tile, int64_t number) {
+  if (group.inPairs)
+    return {bytesOf[number], tile};
+  if (number > 0)
+    tile = t.add(tile, number);
+  if (group.ops.size() == 1)
+    return {bytes, tile};
+  Value found = bytesOf.front(), first = t.index(0);
+  int64_t before = 0;
+  for (size_t i = 1; i < group.ops.size(); ++i) {
+    before += getLayout(group.ops[i - 1]).getNumTiles();
+    Value isBefore = t.less(tile, t.index(before));
+    found = t.select(isBefore, found, bytesOf[i]);
+    first = t.select(isBefore, first, t.index(before));
+  }
+  return {found, t.sub(tile, first)};
+}
+
+WarpLinear::Rounds WarpLinear::getRounds(int64_t ahead) const {
+  int64_t most = llvm::divideCeil(pieces, shares);
+  Rounds rounds;
+  rounds.count = llvm::divideCeil(most, ahead);
+  rounds.pieces = llvm::divideCeil(most, rounds.count);
+  rounds.even = rounds.count * rounds.pieces * shares == pieces;
+  return rounds;
+}
+
+std::pair<Value, Value> WarpLinear::getNumber(const Rounds &rounds, Value share,
+                                              Value round, int64_t i) {
+  int64_t most = llvm::divideCeil(pieces, shares);
+  Value number =
+      t.add(t.add(t.mul(share, most), t.mul(round, rounds.pieces)), i);
+  if (rounds.even)
+    return {number, Value()};
+  return {t.min(number, t.index(pieces - 1)),
+          t.less(t.index(i), countExisting(rounds, share, round))};
+}
+
+Value WarpLinear::countExisting(const Rounds &rounds, Value share,
+                                Value round) {
+  int64_t most = llvm::divideCeil(pieces, shares);
+  Value first = t.mul(share, most), done = t.mul(round, rounds.pieces);
+  Value end = t.min(t.add(first, most), t.index(pieces));
+  return t.min(t.sub(end, t.add(first, done)), t.index(rounds.pieces));
+}
+
+void WarpLinear::generateTile(Value tile, Value end, Value token) {
+  Value active = t.less(tile, end);
+  if (tokenSlots > 1)
+    active = t.both(active, t.less(token, op.getCount()));
+  auto addTurn = [&](Value share, ValueRange before) {
+    SmallVector<Value> sums = sumPieces(tile, end, active, share, token);
+    addShares(sums, before);
+    return sums;
+  };
+  SmallVector<Value> sums;
+  if (shares == tileWarps) {
+    sums = addTurn(getPart(), {});
+  } else {
+    // By turns, each of one share of each warp, so that all are in order.
+    SmallVector<Value> none(countSums(), t.constant(0.0f));
+    sums = t.loop(t.index(0), t.index(shares), t.index(tileWarps), none,
+                  [&](Value first, ValueRange before) {
+                    return addTurn(t.add(first, getPart()), before);
+                  });
+  }
+  finishTile(getLaneSums(sums, tile, end), tile, active, token);
+}
+
+void WarpLinear::finishTile(ArrayRef<LaneSum> sums, Value tile, Value active,
+                            Value token) {
+  if (tileWarps > 1)
+    active = t.both(active, t.equal(getPart(), 0));
+  t.ifThen(active, [&] {
+    if (group.gated)
+      return storeGated(sums, tile, token);
+    for (const LaneSum &sum : sums)
+      store(sum, tile, token);
+  });
+}
+
+void WarpLinear::addShares(MutableArrayRef<Value> sums, ValueRange before,
+                           int64_t lanes) {
+  Value leader = t.sub(t.lane(), t.rem(t.lane(), kLanesOfRow));
+  // All of a warp's, which begin at an index of shared memory, or at its lanes.
+  auto addUp = [&](Value total, llvm::function_ref<Value(int64_t)> get) {
+    for (int64_t i = 0; i < lanes; ++i)
+      total = total ? t.addf(total, get(i)) : get(i);
+    return total;
+  };
+  auto getBefore = [&](size_t i) {
+    return before.empty() ? Value() : before[i];
+  };
+  if (tileWarps == 1) {
+    for (auto [i, sum] : llvm::enumerate(sums)) {
+      Value own = sum;
+      sum = addUp(getBefore(i), [&](int64_t lane) {
+        return lanes == 1 ? own : t.getFromLane(own, t.add(leader, lane));
+      });
+    }
+    return;
+  }
+  constexpr int64_t kOfWarp = kExchanged * kWarpLanes;
+  auto type = VectorType::get({lanes}, t.b.getF32Type());
+  Value shared = t.getShared("linear", kWarps * kOfWarp);
+  Value warp = t.mul(t.warp(), kOfWarp);
+  Value first = t.add(t.sub(warp, t.mul(getPart(), kOfWarp)),
+                      lanes == 1 ? t.lane() : leader);
+  for (size_t done = 0; done < sums.size(); done += kExchanged) {
+    auto part =
+        sums.slice(done, std::min<size_t>(kExchanged, sums.size() - done));
+    t.synchronize();
+    for (auto [i, sum] : llvm::enumerate(part))
+      t.store(sum, shared, {t.add(t.add(warp, t.lane()), i * kWarpLanes)});
+    t.synchronize();
+    auto addAll = [&] {
+      SmallVector<Value> totals;
+      for (size_t i = 0; i < part.size(); ++i) {
+        Value &total = totals.emplace_back(getBefore(done + i));
+        for (int64_t other = 0; other < tileWarps; ++other) {
+          Value held = t.loadVector(
+              shared, t.add(first, i * kWarpLanes + other * kOfWarp), type);
+          total =
+              addUp(total, [&](int64_t lane) { return t.extract(held, lane); });
+        }
+      }
+      return totals;
+    };
+    llvm::copy(t.ifElse(t.equal(getPart(), 0), addAll,
+                        [&](Type) { return t.constant(0.0f); }),
+               part.begin());
+  }
+}
+
+void WarpLinear::store(const LaneSum &result, Value tile, Value token) {
+  Value stored = result.stores;
+  if (group.inPairs)
+    return storeIn(group.ops[result.number], bytesOf[result.number], result,
+                   tile, token, stored);
+  if (result.number > 0)
+    tile = t.add(tile, result.number);
+  if (group.ops.size() == 1)
+    return storeIn(op, bytes, result, tile, token, stored);
+  int64_t first = 0;
+  for (auto [part, bytes] : llvm::zip_equal(group.ops, bytesOf)) {
+    // What is before the first is past the last, of numbers without a sign.
+    Value inPart = t.sub(tile, t.index(first));
+    Value isHere =
+        arith::CmpIOp::create(t.b, t.loc, arith::CmpIPredicate::ult, inPart,
+                              t.index(getLayout(part).getNumTiles()));
+    storeIn(part, bytes, result, inPart, token,
+            stored ? t.both(stored, isHere) : isHere);
+    first += getLayout(part).getNumTiles();
+  }
+}
+
+Value WarpLinear::exists(const LaneSum &result, PackedLinearOp part, Value tile,
+                         Value token, Value stores) {
+  Value column = t.add(t.mul(tile, kRows), result.row);
+  Value found =
+      t.both(t.less(result.token, t.index(tokens)),
+             t.both(t.less(t.add(token, result.token), part.getCount()),
+                    t.less(column, t.index(getLayout(part).getRows()))));
+  return stores ? t.both(found, stores) : found;
+}
+
+/// Activation scale, bias, residual.
+Value WarpLinear::getResult(const LaneSum &result, PackedLinearOp part,
+                            Value bytes, Value tile, Value token) {
+  Value at = t.add(token, result.token), y = result.sum;
+  if (Value scale = part.getActivationScale())
+    y = t.mulf(y,
+               result.scale ? result.scale : t.load(scale, {at, t.index(0)}));
+  if (layout.getBias()) {
+    int64_t first = getLayout(part).getBiasOffset();
+    Value offset =
+        t.add(getTileOffset(tile), t.add(t.mul(result.row, 4), first));
+    y = t.addf(y, t.loadAsF32(bytes, offset, t.b.getF32Type()));
+  }
+  if (result.residual)
+    return t.addf(y, result.residual);
+  Value column = t.add(t.mul(tile, kRows), result.row);
+  if (Value residual = part.getResidual())
+    return t.addf(y, t.load(residual, {at, column}));
+  return y;
+}
+
+void WarpLinear::storeIn(PackedLinearOp part, Value bytes,
+                         const LaneSum &result, Value tile, Value token,
+                         Value stores) {
+  t.ifThen(exists(result, part, tile, token, stores), [&] {
+    Value column = t.add(t.mul(tile, kRows), result.row);
+    t.store(getResult(result, part, bytes, tile, token), part.getInto().front(),
+            {t.add(token, result.token), column});
+  });
+}
+
+/// Of a token: the lane has a row of both.
+void WarpLinear::storeGated(ArrayRef<LaneSum> results, Value tile,
+                            Value token) {
+  const LaneSum &gate = results[0], &up = results[1];
+  t.ifThen(exists(gate, op, tile, token, gate.stores), [&] {
+    Value y =
+        getGated(t, getResult(gate, group.ops[0], bytesOf[0], tile, token),
+                 getResult(up, group.ops[1], bytesOf[1], tile, token));
+    t.store(y, group.gated.getInto().front(),
+            {t.add(token, gate.token), t.add(t.mul(tile, kRows), gate.row)});
+  });
+}
