@@ -124,11 +124,13 @@ WarpgroupLinear::WarpgroupLinear(LinearGroup linears, OpBuilder &b,
   tiles = kWarpTiles;
   tokens = placed.tokens;
   for (int64_t columns : {2 * kSwizzled, kSwizzled}) {
-    // Two that are multiplied at a time, if there is room for as many ahead.
+    // Two that are multiplied at a time, if there is room for as many ahead. A
+    // tile asks for no tile behind the next one, and for tokens a stage late:
+    // it must have more than one.
     ofTile = layout.getColumns() / columns;
     ofStage = columns / geometry.width;
     stages = std::min(kStages, ofTile);
-    if (layout.getColumns() % columns)
+    if (layout.getColumns() % columns || ofTile == 1)
       continue;
     while (stages > 2 && countBytes() > t.countScratch(sharedBytes))
       --stages;

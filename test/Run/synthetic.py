@@ -160,6 +160,11 @@ MANY_TILES = {
             r".*\.1\.self_attn\.o_proj": {"shift": False},
         }},
     },
+    # Rows that are two stages of a warp group's, and one, which is too few.
+    "stored-few-stages": {
+        "hidden_size": 256, "intermediate_size": 128, "num_hidden_layers": 1,
+        "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 64, "stored": {**TERNARY, "group_size": 64},
+    },
 }  # fmt: skip
 FLOAT |= OPT
 STORED |= SALIENT | OPT_STORED

@@ -122,7 +122,8 @@ def test_blocks_divide_tokens(name, activations, chunk, count, model_directory, 
 # pieces a stage; with sums of groups or without; planes of one and of two bits; gate and up as one or not.
 @pytest.mark.parametrize("name, activations, chunk, count",
                          [("stored-many-tiles", "i8", 128, 100), ("stored-whole-stages", "i16", 128, 70),
-                          ("stored-whole-stages", "i8", 32, 37), ("stored-whole-stages", "i8", 16, 18)])
+                          ("stored-whole-stages", "i8", 32, 37), ("stored-whole-stages", "i8", 16, 18),
+                          ("stored-few-stages", "i8", 16, 18)])
 def test_warp_groups_divide_tokens(name, activations, chunk, count, model_directory, compile_model, logits_of, emulated,
                                    measure):
     ids = [(7 * i) % 60 + 1 for i in range(count)]
