@@ -23,6 +23,16 @@ Outcome tbq::checkSequences(const Model &model, int64_t sequences) {
                               std::to_string(sequences) + ")");
 }
 
+/// Whether the argument is a number below `bound`.
+template <typename Name>
+static Outcome checkBelow(int64_t bound, int64_t got, const Name &name) {
+  if (got >= 0 && got < bound)
+    return Outcome::ok();
+  return Outcome::failure(TBQ_ERROR_ARGUMENT, name(),
+                          "must be in [0, " + std::to_string(bound) +
+                              ") (got " + std::to_string(got) + ")");
+}
+
 Outcome Session::create(std::shared_ptr<const Model> model,
                         std::unique_ptr<Workers> workers, int64_t context,
                         std::unique_ptr<Session> &session, int64_t sequences) {
@@ -62,22 +72,24 @@ Outcome Session::create(std::shared_ptr<const Model> model,
   return Outcome::ok();
 }
 
-Outcome Session::checkRoom(const Sequence &sequence, int64_t count) const {
+Outcome Session::checkRoom(const Sequence &sequence, int64_t count,
+                           const std::string &name) const {
   if (count <= capacity - sequence.held)
     return Outcome::ok();
-  return Outcome::failure(TBQ_ERROR_CONTEXT_FULL, "context",
-                          std::to_string(count) + " tokens do not fit: " +
-                              std::to_string(sequence.held) + " of " +
-                              std::to_string(capacity) + " are taken");
+  return Outcome::failure(TBQ_ERROR_CONTEXT_FULL, name,
+                          std::to_string(count) +
+                              (count == 1 ? " token does" : " tokens do") +
+                              " not fit: " + std::to_string(sequence.held) +
+                              " of " + std::to_string(capacity) + " are taken");
 }
 
 Outcome Session::check(const int32_t *tokens, int64_t count) const {
   for (int64_t i = 0; i < count; ++i)
-    if (tokens[i] < 0 || tokens[i] >= loaded->vocab())
-      return Outcome::failure(
-          TBQ_ERROR_ARGUMENT, "tokens[" + std::to_string(i) + "]",
-          "must be in [0, " + std::to_string(loaded->vocab()) + ") (got " +
-              std::to_string(tokens[i]) + ")");
+    if (Outcome checked =
+            checkBelow(loaded->vocab(), tokens[i],
+                       [&] { return "tokens[" + std::to_string(i) + "]"; });
+        !checked)
+      return checked;
   return Outcome::ok();
 }
 
@@ -92,29 +104,26 @@ Outcome Session::checkBatch(const int32_t *numbers, const int32_t *tokens,
     sequence.isOfBatch = false;
   for (int64_t i = 0; i < count; ++i) {
     auto name = [&] { return "sequences[" + std::to_string(i) + "]"; };
-    if (numbers[i] < 0 || numbers[i] >= sequenceCount())
-      return Outcome::failure(TBQ_ERROR_ARGUMENT, name(),
-                              "must be in [0, " +
-                                  std::to_string(sequenceCount()) + ") (got " +
-                                  std::to_string(numbers[i]) + ")");
+    if (Outcome checked = checkBelow(sequenceCount(), numbers[i], name);
+        !checked)
+      return checked;
     Sequence &sequence = sequences[size_t(numbers[i])];
     if (sequence.isOfBatch)
       return Outcome::failure(TBQ_ERROR_ARGUMENT, name(),
                               "is " + std::to_string(numbers[i]) +
                                   " again: a step appends one token to each");
     sequence.isOfBatch = true;
-    if (Outcome fits = checkRoom(sequence, 1); !fits)
+    if (Outcome fits = checkRoom(sequence, 1, name()); !fits)
       return fits;
   }
   return check(tokens, count);
 }
 
 Outcome Session::select(int64_t sequence) {
-  if (sequence < 0 || sequence >= sequenceCount())
-    return Outcome::failure(TBQ_ERROR_ARGUMENT, "sequence",
-                            "must be in [0, " +
-                                std::to_string(sequenceCount()) + ") (got " +
-                                std::to_string(sequence) + ")");
+  if (Outcome checked = checkBelow(sequenceCount(), sequence,
+                                   [] { return std::string("sequence"); });
+      !checked)
+    return checked;
   selected = size_t(sequence);
   return Outcome::ok();
 }
@@ -148,7 +157,7 @@ Outcome Session::eval(const int32_t *tokens, int64_t count, float *rows) {
     return Outcome::failure(TBQ_ERROR_ARGUMENT, "count",
                             "must be at least 1 (got " + std::to_string(count) +
                                 ")");
-  if (Outcome fits = checkRoom(sequence, count); !fits)
+  if (Outcome fits = checkRoom(sequence, count, "context"); !fits)
     return fits;
   if (Outcome checked = check(tokens, count); !checked)
     return checked;

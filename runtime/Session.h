@@ -14,6 +14,7 @@
 #include "runtime/ZeroPages.h"
 
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace tbq {
@@ -31,11 +32,12 @@ public:
   /// vocab floats; else only the last token's logits are computed.
   Outcome eval(const int32_t *tokens, int64_t count, float *rows = nullptr);
 
-  /// Appends a token to each of `count` different sequences, in one step.
-  /// `rows`, if not null, receives count rows of vocab floats.
+  /// Appends tokens[i] to sequence numbers[i], for `count` different ones, in
+  /// one step. `rows`, if not null, receives count rows of vocab floats.
   Outcome evalBatch(const int32_t *numbers, const int32_t *tokens,
                     int64_t count, float *rows = nullptr);
 
+  /// In [0, sequenceCount()): which one the calls below, and eval, are about.
   Outcome select(int64_t sequence);
 
   /// Shows `observer` the values of each operation of the steps to come, if the
@@ -73,7 +75,9 @@ private:
 
   Session() = default;
   Outcome check(const int32_t *tokens, int64_t count) const;
-  Outcome checkRoom(const Sequence &sequence, int64_t count) const;
+  /// `name`: of the argument that says which sequence.
+  Outcome checkRoom(const Sequence &sequence, int64_t count,
+                    const std::string &name) const;
   Outcome checkBatch(const int32_t *numbers, const int32_t *tokens,
                      int64_t count);
   void fitCache(int64_t number, int64_t positions);

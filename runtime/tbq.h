@@ -170,17 +170,20 @@ TBQ_API void tbq_session_destroy(tbq_session *session);
 TBQ_API tbq_status tbq_session_eval(tbq_session *session, const int32_t *tokens,
                                     size_t count, float *logits);
 
-/* Appends a token to each of `count` different sequences, in one step, which
- * reads the weights once for all of them. Logits are those of tbq_session_eval;
- * if `logits` is not null it receives count rows of tbq_model_vocab floats. If
- * a sequence is full: TBQ_ERROR_CONTEXT_FULL, and no token is appended. */
+/* Appends tokens[i] to sequence sequences[i], for each of `count`, 1 to the
+ * session's, which must differ: in one step, which reads the weights once for
+ * all of them. Logits are those of tbq_session_eval; if `logits` is not null it
+ * receives count rows of tbq_model_vocab floats, in the same order. If a
+ * sequence is full: TBQ_ERROR_CONTEXT_FULL; whatever is refused, no token is
+ * appended. */
 TBQ_API tbq_status tbq_session_eval_batch(tbq_session *session,
                                           const int32_t *sequences,
                                           const int32_t *tokens, size_t count,
                                           float *logits);
 
-/* From now on tbq_session_eval, _logits, _position and _rollback are about this
- * sequence; at first they are about number 0. */
+/* From now on tbq_session_eval, _logits, _sample, _position and _rollback are
+ * about this sequence, of those that the session was created for; at first they
+ * are about number 0. */
 TBQ_API tbq_status tbq_session_select(tbq_session *session, int32_t sequence);
 
 /* tbq_model_vocab floats, those of the sequence's last token; null before the

@@ -230,7 +230,7 @@ TEST(Session, BatchesAreChecked) {
                {{0, 1},
                 {1, 1},
                 TBQ_ERROR_CONTEXT_FULL,
-                "context: 1 tokens do not fit: 4 of 4 are taken"}};
+                "sequences[1]: 1 token does not fit: 4 of 4 are taken"}};
   for (const auto &batch : wrong) {
     Outcome refused =
         session->evalBatch(batch.numbers.data(), batch.tokens.data(),
