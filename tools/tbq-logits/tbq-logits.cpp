@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <memory>
 
 using namespace tbq;
@@ -127,23 +128,26 @@ static std::string readIds(const Options &options) {
   return std::move(*text);
 }
 
+using TakeRows = std::function<void(const std::vector<float> &)>;
+
 /// The logits after each of the tokens, `chunk` at a time.
-static std::vector<float>
-evaluate(Session &session, const std::vector<int32_t> &ids, size_t chunk) {
+static void evaluate(Session &session, const std::vector<int32_t> &ids,
+                     size_t chunk, const TakeRows &take) {
   auto vocab = static_cast<size_t>(session.model().vocab());
-  std::vector<float> rows(ids.size() * vocab);
+  std::vector<float> rows;
   for (size_t at = 0; at < ids.size(); at += chunk) {
     size_t count = std::min(chunk, ids.size() - at);
+    rows.resize(count * vocab);
     require(session.eval(ids.data() + at, static_cast<int64_t>(count),
-                         rows.data() + at * vocab));
+                         rows.data()));
+    take(rows);
   }
-  return rows;
 }
 
 /// The same of each of several sequences at once, one after the other. Each is
 /// a token behind the one before, and steps have them in either order.
-static std::vector<float> evaluateBatch(Session &session,
-                                        const std::vector<int32_t> &ids) {
+static void evaluateBatch(Session &session, const std::vector<int32_t> &ids,
+                          const TakeRows &take) {
   const auto vocab = static_cast<size_t>(session.model().vocab());
   const auto sequences = static_cast<size_t>(session.sequenceCount());
   std::vector<float> rows(sequences * ids.size() * vocab);
@@ -166,7 +170,7 @@ static std::vector<float> evaluateBatch(Session &session,
                   rows.data() + (number * ids.size() + step - number) * vocab);
     }
   }
-  return rows;
+  take(rows);
 }
 
 static ExitCode run(const Options &options) {
@@ -187,18 +191,20 @@ static ExitCode run(const Options &options) {
   std::optional<OutputFile> out;
   if (!options.out.empty())
     out.emplace(options.out);
-  std::vector<float> rows =
-      options.batch ? evaluateBatch(*session, ids)
-                    : evaluate(*session, ids, size_t(options.chunk));
-  if (out) {
-    out->write(rows);
-    out->commit();
-  }
-  if (options.hash) {
-    Sha256 hash;
+  Sha256 hash;
+  auto take = [&](const std::vector<float> &rows) {
     hash.update(rows.data(), rows.size() * sizeof(float));
+    if (out)
+      out->write(rows);
+  };
+  if (options.batch)
+    evaluateBatch(*session, ids, take);
+  else
+    evaluate(*session, ids, size_t(options.chunk), take);
+  if (out)
+    out->commit();
+  if (options.hash)
     std::printf("%s\n", toHex(hash.finish()).c_str());
-  }
   return exitOk;
 }
 
