@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 """A GPU that is none: the step's LLVM IR, compiled for this machine, its threads as fibers
-(gpu/Emulator.cpp), behind a driver that the runtime opens as it opens NVIDIA's (gpu/FakeDriver.c).
+(gpu/Emulator.cpp) that call gpu/Intrinsics.cpp, behind a driver that the runtime opens as it opens
+NVIDIA's (gpu/FakeDriver.c).
 """
 
 import re
@@ -18,7 +19,7 @@ def buildDriver(folder, emulates):
     common = ("-O2", "-fPIC", *WARNINGS, "-I", REPOSITORY)
     subprocess.run([LLVM / "clang", *common, "-c", SOURCES / "FakeDriver.c", "-o", objects[0]], check=True)
     if emulates:
-        objects.append(SOURCES / "Emulator.cpp")
+        objects += [SOURCES / "Emulator.cpp", SOURCES / "Intrinsics.cpp"]
     subprocess.run([LLVM / "clang++", *common, "-std=c++17", "-shared", *objects, "-o", library, "-ldl"], check=True)
     return library
 
