@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Mistakes that one may make in the kernels and the lowering: what scripts/mutate.py tries.
+"""Mistakes that one may make in the kernels, the lowering and the runtime: what scripts/mutate.py tries.
 
 Input:  nothing.
 Output: MUTANTS, a name for each (file, text, replacement, what it breaks).
@@ -188,6 +188,68 @@ SITES = {
         ("terms-factor", "v.add(four, four)", "four", "digits of a term without its factor"),
         ("terms-blocks", "v.add(v.mul(number, layout.getNumGroupTerms()), term), v.index(0)});",
          "v.add(v.mul(number, 0), term), v.index(0)});", "coefficients of all groups in one place"),
+    ],
+    "lib/GPU/WarpgroupLinear.cpp": [
+        ("group-ternary", "0xaaaaaaaau", "0x55555555u", "digits of ternary planes exchanged by the wrong bit"),
+        ("group-scale", "float scale = 1.0f / getSigned(layout, plane)->scale;", "float scale = 1.0f;",
+         "digits that lie high in their bytes count as often as they are high"),
+        ("group-low", "sum = t.shiftLeft(sum, 8);", "sum = t.shiftLeft(sum, 7);", "weight of the high digit of i16"),
+        ("group-sums", "ofGroup[i / (2 * tiles) * 2 + i % 2]", "ofGroup[i % 2]",
+         "all tokens of a lane have the first ones' sums of activations"),
+        ("group-tile", "coefficients[i / 2 % tiles]", "coefficients[0]", "both tiles of rows have the first one's"),
+        ("group-one-stage", " || ofTile == 1)", ")", "a tile of one stage, which waits for ever"),
+        ("group-next", "getTurn(turns, t.add(index, turns.workers))", "getTurn(turns, t.add(index, 1))",
+         "the stages behind a tile are of one that another block has"),
+        ("group-range", "t.equal(t.rem(t.add(piece, 1), most), 0)", "t.equal(t.rem(piece, most), 0)",
+         "ranges of pieces begin one late"),
+    ],
+    "lib/GPU/WarpgroupStages.cpp": [
+        ("stage-parity", "t.exclusiveOr(stage.parity, t.constantI32(1)),\n                   stage.parity)};\n}",
+         "stage.parity,\n                   stage.parity)};\n}", "a turn taken for the one before it"),
+        ("stage-token", "t.select(isNext, next.place.token, turn.place.token)", "turn.place.token",
+         "the next tile begins with this one's tokens"),
+        ("stage-weights", "t.select(isNext, next.weights, turn.weights)", "turn.weights",
+         "the next tile begins with this one's weights"),
+        ("stage-empty", "            waitForTurn(t, before.empty, before.parity);\n", "",
+         "tokens copied over those that other warps multiply"),
+        ("stage-sums", "number * tokens * kSumBytes", "0", "a stage's pieces have the first one's sums"),
+    ],
+    "lib/GPU/TokenTiles.cpp": [
+        ("tiles-swizzle", "t.exclusiveOr(chunk, t.rem(token, 8))", "chunk", "chunks are not exchanged"),
+        ("tiles-readers", "if (!linear || !readsRows(linear, op))\n        return {};",
+         "if (!linear || !readsRows(linear, op))\n        continue;", "tiles where others read rows as they are"),
+        ("tiles-alike", "(tiles && !(*tiles == *own))", "false", "linears of two forms read tiles of one"),
+        ("tiles-group", "t.add(t.mul(tile, tokens * groups), t.mul(group, tokens))", "t.mul(group, tokens)",
+         "all tiles of tokens have the first one's sums"),
+    ],
+    "lib/GPU/DigitTokens.cpp": [
+        ("few-share", "sums.slice(piece.share * countSums(), countSums())", "sums.slice(0, countSums())",
+         "a warp's shares in the sums of the first"),
+        ("few-exists", "piece.exists ? t.select(piece.exists, added, sum) : added", "added",
+         "pieces behind the last one are added"),
+        ("few-parts", "int64_t share = 1; share < count", "int64_t share = 2; share < count",
+         "the second share of a tile dropped"),
+        ("few-own", "t.add(own, share * kWarpLanes)", "own", "a warp's shares over each other"),
+    ],
+    "runtime/Session.cpp": [
+        ("batch-held", "    ++sequence.held;\n", "", "a batch's tokens are appended nowhere"),
+        ("batch-twice", "if (sequence.isOfBatch)", "if (false)", "two tokens of a batch at one place"),
+        ("batch-row", "sequence.logits = logits + i * table.logits_stride;", "sequence.logits = logits;",
+         "all sequences have the first one's logits"),
+        ("batch-forget", "for (Sequence &sequence : sequences)\n    sequence.logits = nullptr;", "",
+         "logits of a sequence that another step has written over"),
+        ("batch-summary", "sequence.hasSummary = decode;", "sequence.hasSummary = true;",
+         "a summary of logits where prefill writes none"),
+    ],
+    "runtime/Session.h": [
+        ("batch-cache", "number * int64_t(cacheStride(loaded->table()))", "0", "all sequences in the first one's cache"),
+    ],
+    "runtime/Sampler.cpp": [
+        ("sample-group", "std::max(first, keep)", "first", "tokens of the first groups are candidates twice"),
+        ("sample-nan", "if (areBelowInfinity(values, count))", "if (areBelowInfinity(values, count - 1))",
+         "a last logit, or group of them, that is no number is sampled from"),
+        ("sample-penalty", "logits = {penalised(values), vocab, nullptr};",
+         "logits = {penalised(values), vocab, largest};", "what is largest without the penalty, with it"),
     ],
     "lib/Target/Activation.cpp": [
         ("gelu-side", "e.isNegative(x), above,", "e.isNegative(u), above,", "gelu takes x for positive"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-"""Makes mistakes in the kernels and the lowering, one at a time, and sees whether tests notice.
+"""Makes mistakes in the kernels, the lowering and the runtime, one at a time, and sees whether tests notice.
 
 Input:  the source tree and what is built of it in TBQ_BUILD (build); scripts/mutants.py.
 Output: a table: each mutant, caught by which test or survived, and seconds; exit code 1 if any
@@ -22,7 +22,7 @@ from mutants import MUTANTS
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 BUILD = os.environ.get("TBQ_BUILD", "build")
-TOOLS = ("tbqc", "tbq-opt")
+TOOLS = ("tbqc", "tbq-opt", "tbq-logits", "tbq-run", "tbq-runtime-test")
 # A barrier or a loop that is wrong may never end; pytest ends a tool after 300 s by itself.
 LIMIT = 1800
 LIT = ("/usr/lib/llvm-22/bin/lit", "-q", "--max-failures=1", "--filter=(CPU|Lower|Pack)/", f"{BUILD}/test")
@@ -39,11 +39,29 @@ PYTEST = (
     # Where scripts/aarch64.sh has built what it needs; skipped elsewhere.
     "test/Run/test_aarch64.py::test_logits_are_this_processors[+dotprod-binary:g96,salient=0.1-i8]",
 )  # fmt: skip
-# Cheapest first. FAILED finds the name of the test that failed.
-STEPS = {"lit": LIT, "pytest": PYTEST}
-# What looks at results, not at the text of the compiler's output, which any change of it alters.
-RESULTS = {"pytest": PYTEST}
-FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)|^  (TBQ :: \S+)", re.MULTILINE)
+LIT_GPU = (*LIT[:3], "--filter=GPU/", LIT[-1])
+# A GPU's step, emulated.
+EMULATED = (
+    *PYTEST[:7],
+    "-k", "few_logits or same_bits or warp_groups",
+    "test/Run/test_gpu_step.py",
+)  # fmt: skip
+RUNTIME = (f"{BUILD}/bin/tbq-runtime-test", "--gtest_filter=Session.*:Sampler.*", "--gtest_brief=1")
+BATCHES = (*PYTEST[:7], "test/Run/test_batch.py", "test/Run/test_gpu_step.py::test_a_token_is_chosen_of_few_logits")
+# Of the mutants of a folder; in each, cheapest first. FAILED finds the name of the test that failed.
+STEPS = {
+    "lib/GPU/": {"lit": LIT_GPU, "pytest": EMULATED},
+    "runtime/": {"gtest": RUNTIME, "pytest": BATCHES},
+    "": {"lit": LIT, "pytest": PYTEST},
+}
+FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)|^  (TBQ :: \S+)|^\[  FAILED  \] (\w+\.\w+)", re.MULTILINE)
+
+
+def stepsOf(mutant, results):
+    """The tests of it; results: without those that look at the text of the compiler's output, which
+    any change of it alters."""
+    steps = next(steps for folder, steps in STEPS.items() if mutant.file.startswith(folder))
+    return {name: command for name, command in steps.items() if not (results and name == "lit")}
 
 
 def findStale(root):
@@ -89,7 +107,7 @@ def findFailure(steps):
             return f"{step}: no end within {LIMIT} s"
         if code != 0:
             found = FAILED.search(output)
-            return (found[1] or found[2]) if found else f"{step}: exit code {code}"
+            return next(filter(None, found.groups())) if found else f"{step}: exit code {code}"
     return None
 
 
@@ -128,19 +146,22 @@ def choose(arguments):
     return random.Random(arguments.seed).sample(names, min(arguments.draw, len(names)))
 
 
-def tryAll(names, steps, sure):
+def tryAll(names, results, sure):
     """The exit code."""
     bad = []
+    steps = {name: stepsOf(MUTANTS[name], results) for name in names}
     try:
-        if not build():
-            failure = "the build fails"
-        else:
-            failure = None if sure else findFailure(steps)
+        failure = None if build() else "the build fails"
+        tried = []
+        for each in steps.values():
+            if not sure and not failure and each not in tried:
+                failure = findFailure(each)
+                tried.append(each)
         if failure:
             raise SystemExit(f"mutate.py: without any mutant: {failure}")
         for name in names:
             begin = time.monotonic()
-            outcome, good = tryMutant(name, steps)
+            outcome, good = tryMutant(name, steps[name])
             bad += [] if good else [name]
             print(f"{name:20} {time.monotonic() - begin:5.0f} s  {outcome}", flush=True)
             if not good:
@@ -175,7 +196,7 @@ def main():
     # An exit that runs what restores the tree.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit("mutate.py: ended by a signal"))
-    return tryAll(names, RESULTS if arguments.results else STEPS, arguments.sure)
+    return tryAll(names, arguments.results, arguments.sure)
 
 
 if __name__ == "__main__":

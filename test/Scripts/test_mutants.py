@@ -16,7 +16,7 @@ SITE = "epsilon.convertToFloat()"
 @pytest.fixture
 def sources(tmp_path):
     """A copy of what mutate.py reads."""
-    for folder in ("scripts", "lib"):
+    for folder in ("scripts", "lib", "runtime"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=ignored)
     return tmp_path

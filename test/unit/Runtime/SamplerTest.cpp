@@ -141,7 +141,8 @@ TEST(Sampler, KnowingTheLargestChangesNothing) {
           tbq_sampler_options{0.8f, 40, 0.95f, 0.05f, 1, 64, 2},
           tbq_sampler_options{1, 3, 1, 0, 1, 64, 3},
           tbq_sampler_options{1, 0, 0.9f, 0.05f, 1, 64, 4},
-          tbq_sampler_options{0.8f, 40, 0.95f, 0, 1.3f, 64, 5}}) {
+          tbq_sampler_options{0.8f, 40, 0.95f, 0, 1.3f, 64, 5},
+          tbq_sampler_options{0, 40, 1, 0, 1.3f, 64, 6}}) {
       std::vector<float> logits(size_t(vocab), 0);
       auto alone = newSampler(logits, options);
       auto told = newSampler(logits, options);
