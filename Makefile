@@ -28,7 +28,7 @@ gpu-check: setup venv ## what needs an NVIDIA GPU: steps, generation and trainin
 	@PYTHONPATH=python $${TBQ_PYTHON:-$(TBQ_BUILD)/venv/bin/python} -m pytest -q -rs -p no:cacheprovider \
 	  python/tests/test_on_gpu.py python/tests/test_training_on_gpu.py
 
-mutants: setup venv ## make 30 mistakes in the kernels and the lowering, see the tests catch each
+mutants: setup venv ## make 30 mistakes in the kernels, the lowering and the runtime, see the tests catch each
 	@TBQ_PYTHON="$$(realpath -m $(TBQ_BUILD))/venv/bin/python" scripts/build.sh
 	@$(TBQ_BUILD)/venv/bin/python scripts/mutate.py --draw 30 --seed 1
 
