@@ -2,7 +2,9 @@
 //
 // tbq-observe-steps: around each op of the distributed step, what it reads and
 // what it wrote is shown to whoever asked. An op may write where it reads, so
-// its inputs are shown before it runs. No worker is at work meanwhile.
+// its inputs are shown before it runs. No worker is at work meanwhile. Steps of
+// several sequences show nothing: they compute what others do, and whoever
+// looks knows one sequence and its cache.
 
 #include "StepArguments.h"
 #include "tbq/Passes.h"
@@ -89,6 +91,8 @@ struct ObserveStepsPass : tbq::impl::ObserveStepsPassBase<ObserveStepsPass> {
   void runOnOperation() override {
     SmallVector<Attribute> operations;
     for (auto function : getOperation().getOps<func::FuncOp>()) {
+      if (!function.getArgument(kPosition).getType().isIndex())
+        continue;
       OpBuilder b = OpBuilder::atBlockBegin(&function.getBody().front());
       Value layer =
           function.getNumArguments() > kLayer

@@ -75,3 +75,11 @@ def test_what_an_artifact_says_of_it(model_directory, compile_model):
     result = runGood("tbq-bench", "-m", artifact, "-p", 0, "-n", 4, "-r", 1, "-t", 1, "--batch", "1,2", "-o", "json",
                      "--limit-seconds", 0.01)  # fmt: skip
     assert [(row["test"], row["batch"]) for row in json.loads(result.stdout)] == [("tg4", 1), ("tg4 x 2", 2)]
+
+
+def test_one_sequence_is_shown(model_directory, compile_model, logits_of):
+    """What shows its operations shows those of one sequence, and carries several."""
+    artifact = compile_model(model_directory("stored-ternary-g128"), "--activations=i8", "--max-batch=3", "--dump-tensors")
+    assert runTool("tbq-verify", "-m", artifact, model_directory("stored-ternary-g128")).returncode == 0
+    alone = logits_of(artifact, IDS)
+    assert all(sequence.tobytes() == alone.tobytes() for sequence in logits_of(artifact, IDS, batch=3))
