@@ -68,6 +68,7 @@ def test_what_an_artifact_says_of_it(model_directory, compile_model):
     for flags, most in (((), 1), (("--max-batch=2",), 2)):
         artifact = compile_model(directory, "--activations=i8", *flags)
         assert json.loads(runGood("tbq-inspect", "--json", artifact).stdout)["steps"]["batch_tokens"] == most
+        assert (f", batch {most} sequences\n" in runGood("tbq-inspect", artifact).stdout) == (most > 1)
         result = runTool("tbq-logits", artifact, "--tokens", "1 2 3", "--batch", most + 1, "--hash")
         assert result.returncode == 1 and f"sequences: must be 1 to {most}" in result.stderr
         result = runTool("tbq-bench", "-m", artifact, "-p", 0, "-n", 4, "--batch", f"1,{most + 1}")

@@ -145,9 +145,13 @@ static void printSummary(const Manifest &m, uint64_t fileBytes, bool layers) {
                                             : " in the file"));
   row("a token reads", describeReading(m));
   row("memory", "arena " + megabytes(m.steps.arenaBytes) + ", KV cache " +
-                    megabytes(m.steps.cacheBytes) + " a session");
-  row("steps", "decode " + number(m.steps.decodeTokens) + ", prefill " +
-                   number(m.steps.prefillTokens) + " tokens");
+                    megabytes(m.steps.cacheBytes) + " a sequence");
+  row("steps",
+      "decode " + number(m.steps.decodeTokens) + ", prefill " +
+          number(m.steps.prefillTokens) + " tokens" +
+          (m.steps.batchTokens > 1
+               ? ", batch " + number(m.steps.batchTokens) + " sequences"
+               : ""));
   row("target", m.target.triple + ", " + m.target.cpu);
   std::string features, missing;
   for (const std::string &feature : m.target.features)
