@@ -130,11 +130,13 @@ Outcome Session::select(int64_t sequence) {
 
 /// Before a step that fills a cache to `positions`. Attention reads all that is
 /// held for every token: from huge pages, once there is much of it. All of the
-/// cache becomes resident then, so a short sequence goes without.
+/// cache becomes resident then, so a short sequence goes without; so does a
+/// GPU, whose caches are its own.
 void Session::fitCache(int64_t number, int64_t positions) {
   constexpr int64_t most = 8; // times the memory held
   Sequence &sequence = sequences[size_t(number)];
-  if (sequence.hasHugePages || positions < loaded->context() / most)
+  if (loaded->onDevice() || sequence.hasHugePages ||
+      positions < loaded->context() / most)
     return;
   const tbq_model_table &table = loaded->table();
   caches.useHugePages(uint64_t(number) * cacheStride(table), table.cache_bytes);
