@@ -80,7 +80,8 @@ def test_what_an_artifact_says_of_it(model_directory, compile_model):
 
 def test_one_sequence_is_shown(model_directory, compile_model, logits_of):
     """What shows its operations shows those of one sequence, and carries several."""
-    artifact = compile_model(model_directory("stored-ternary-g128"), "--activations=i8", "--max-batch=3", "--dump-tensors")
-    assert runTool("tbq-verify", "-m", artifact, model_directory("stored-ternary-g128")).returncode == 0
+    directory = model_directory("stored-ternary-g128")
+    artifact = compile_model(directory, "--activations=i8", "--max-batch=3", "--dump-tensors")
+    assert runTool("tbq-verify", "-m", artifact, directory).returncode == 0
     alone = logits_of(artifact, IDS)
     assert all(sequence.tobytes() == alone.tobytes() for sequence in logits_of(artifact, IDS, batch=3))
