@@ -35,7 +35,8 @@ pytestmark = pytest.mark.skipif(GPU is None, reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("activations", gpu_steps.BOUNDS)
 @pytest.mark.parametrize("name", gpu_steps.NAMES)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_computes_what_the_cpu_does(architecture, name, activations, model_directory, compile_model, logits_of, measure):
+def test_computes_what_the_cpu_does(architecture, name, activations, model_directory, compile_model, logits_of,
+                                    measure):
     directory, flag = model_directory(name), f"--activations={activations}"
     ids = [(7 * i) % 60 + 1 for i in range(50)]
     expected = logits_of(compile_model(directory, flag), ids)

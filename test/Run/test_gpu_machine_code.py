@@ -23,9 +23,13 @@ def test_machine_code(architecture, model_directory, compile_model, tmp_path):
     ptx, cubin = tmp_path / "step.ptx", tmp_path / "step.cubin"
     runGood("tbqc", directory, "-o", ptx, "--emit=asm", "--activations=i8", "--target=cuda",
             f"--gpu-arch={architecture}")
-    found = subprocess.run([findCudaTool("ptxas"), "-v", f"-arch={architecture}", ptx, "-o", cubin], capture_output=True,
-                           text=True, check=True).stderr
-    assert "0 bytes spill stores, 0 bytes spill loads" in found.split("Function properties for decode")[1].split("\n")[1]
-    sass = subprocess.run([findCudaTool("cuobjdump"), "-sass", cubin], capture_output=True, text=True, check=True).stdout
+
+    def run(tool, *arguments):
+        return subprocess.run([findCudaTool(tool), *arguments], capture_output=True, text=True, check=True)
+
+    found = run("ptxas", "-v", f"-arch={architecture}", ptx, "-o", cubin).stderr
+    properties = found.split("Function properties for decode")[1].split("\n")[1]
+    assert properties.strip() == "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
+    sass = run("cuobjdump", "-sass", cubin).stdout
     for instruction in INSTRUCTIONS[architecture]:
         assert instruction in sass, instruction
