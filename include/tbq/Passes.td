@@ -411,8 +411,8 @@ def LowerTeamToGPUPass : Pass<"tbq-lower-team-to-gpu", "::mlir::ModuleOp"> {
 def MarkKernelsPass : Pass<"tbq-mark-kernels", "::mlir::ModuleOp"> {
   let summary = "entry points are kernels, of blocks of a known size";
   let description = [{
-    The last pass: in the LLVM dialect the entry points get `nvvm.kernel`
-    and `nvvm.reqntid`, and their weights are never written.
+    The last pass: in the LLVM dialect the entry points get `nvvm.kernel`,
+    `nvvm.reqntid` and `nvvm.minctasm`, and their weights are never written.
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect"];
 }

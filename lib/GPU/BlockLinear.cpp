@@ -166,10 +166,11 @@ SmallVector<Value> BlockLinear::addPieces(const Place &place) {
   if (shares == 1)
     return addRange(place, t.index(0), t.index(pieces));
   int64_t most = llvm::divideCeil(pieces, shares);
+  keepNone();
   t.loop(t.index(0), t.index(shares), t.index(1), [&](Value range) {
     Value from = t.min(t.mul(range, most), t.index(pieces));
     Value to = t.min(t.add(from, most), t.index(pieces));
-    keep(range, addRange(place, from, to));
+    keep(addRange(place, from, to));
   });
   return getKept();
 }
@@ -212,19 +213,24 @@ SmallVector<Value> BlockLinear::addRange(const Place &place, Value from,
 
 /// The sums of the ranges so far, of this lane, four by four.
 Value BlockLinear::getKeptAt(int64_t four) {
-  return t.add(t.add(t.mul(t.thread(), 16), four * 16 * kThreads), kept);
+  return t.add(
+      t.add(t.mul(t.thread(), 16), four * 16 * shape.warps * kWarpLanes), kept);
 }
 
-void BlockLinear::keep(Value range, ArrayRef<Value> sums) {
-  SmallVector<Value> before = t.ifElse(
-      t.less(t.like(range, 0), range), [&] { return getKept(); },
-      [&](Type) { return t.constant(0.0f); });
-  for (size_t i = 0; i < sums.size(); i += 4) {
-    SmallVector<Value> four;
-    for (size_t j = i; j < i + 4; ++j)
-      four.push_back(t.addf(before[j], sums[j]));
-    t.storeBytesOf(four, memory, getKeptAt(i / 4));
-  }
+void BlockLinear::storeKept(ArrayRef<Value> sums) {
+  for (size_t i = 0; i < sums.size(); i += 4)
+    t.storeBytesOf(sums.slice(i, 4), memory, getKeptAt(i / 4));
+}
+
+void BlockLinear::keepNone() {
+  storeKept(SmallVector<Value>(countWarpSums(), t.constant(0.0f)));
+}
+
+void BlockLinear::keep(ArrayRef<Value> sums) {
+  SmallVector<Value> all = getKept();
+  for (auto [whole, more] : llvm::zip_equal(all, sums))
+    whole = t.addf(whole, more);
+  storeKept(all);
 }
 
 SmallVector<Value> BlockLinear::getKept() {

@@ -20,10 +20,11 @@ namespace mlir::tbq {
 struct BlockShape {
   int64_t tiles, tokens; // of a warp
   int64_t rowWarps;
-  int64_t rounds = 0; // of pieces, that memory has room for
-  int64_t cost = 0;   // instructions that a warp issues for a piece
+  int64_t rounds = 0;     // of pieces, that memory has room for
+  int64_t cost = 0;       // instructions that a warp issues for a piece
+  int64_t warps = kWarps; // that multiply
 
-  int64_t getTokenWarps() const { return kWarps / rowWarps; }
+  int64_t getTokenWarps() const { return warps / rowWarps; }
   int64_t getTiles() const { return tiles * rowWarps; }
   int64_t getTokens() const { return tokens * getTokenWarps(); }
 };
@@ -92,7 +93,9 @@ protected:
   /// Sums of the ranges of pieces so far, which stand at `kept` in memory.
   int64_t countKept(const BlockShape &shape) const;
   Value getKeptAt(int64_t four);
-  void keep(Value range, ArrayRef<Value> sums);
+  void storeKept(ArrayRef<Value> sums);
+  void keepNone();
+  void keep(ArrayRef<Value> sums);
   SmallVector<Value> getKept();
 
   BlockShape shape{};

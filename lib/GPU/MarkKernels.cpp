@@ -39,6 +39,9 @@ struct MarkKernelsPass : tbq::impl::MarkKernelsPassBase<MarkKernelsPass> {
                         b.getUnitAttr());
       function->setAttr(NVVM::NVVMDialect::getReqntidAttrName(),
                         b.getDenseI32ArrayAttr({int32_t(kThreads)}));
+      // Without it warps cannot take each other's registers.
+      function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(),
+                        b.getI32IntegerAttr(1));
       // A step that takes one token has one.
       auto most =
           getOperation()->getAttrOfType<IntegerAttr>("tbq.decode_tokens");

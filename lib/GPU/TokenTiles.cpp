@@ -24,7 +24,7 @@ void TokenTiles::set(QuantizeActivationsOp op) const {
 }
 
 int64_t TokenTiles::countTokens(int64_t all) {
-  for (int64_t tokens : {64, 32, 16})
+  for (int64_t tokens : {128, 64, 32, 16})
     if (all % tokens == 0)
       return tokens;
   return 0;

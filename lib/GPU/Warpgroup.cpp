@@ -24,10 +24,9 @@ static Value toI64(ThreadBuilder &t, Value address) {
   return arith::IndexCastOp::create(t.b, t.loc, t.b.getI64Type(), address);
 }
 
-Value mlir::tbq::getDescriptor(ThreadBuilder &t, Value address, int64_t from) {
+Value mlir::tbq::getDescriptor(ThreadBuilder &t, Value address) {
   constexpr uint32_t kOne = 1 << 16; // where a field must not be 0
-  Value sixteens = t.andBits(
-      t.shiftRight(t.toI32(from ? t.add(address, from) : address), 4), 0x3fff);
+  Value sixteens = t.andBits(t.shiftRight(t.toI32(address), 4), 0x3fff);
   // The result is the warp's, not each lane's, and so is what is added to it.
   return t.reduceAllLanes(t.add(sixteens, t.constantI32(kOne)),
                           NVVM::ReduxKind::UMAX);
@@ -41,14 +40,28 @@ static std::string list(int64_t from, int64_t count) {
   return text + "}";
 }
 
-SmallVector<Value> mlir::tbq::multiplyGroup(ThreadBuilder &t, int64_t tokens,
+static SmallVector<Value> assembleMany(ThreadBuilder &t,
+                                       const std::string &text,
+                                       const std::string &constraints,
+                                       ValueRange operands, int64_t count) {
+  auto type = LLVM::LLVMStructType::getLiteral(
+      t.b.getContext(), SmallVector<Type>(count, t.b.getI32Type()));
+  Value all = assemble(t, text, constraints, operands, type);
+  SmallVector<Value> results;
+  for (int64_t i = 0; i < count; ++i)
+    results.push_back(LLVM::ExtractValueOp::create(t.b, t.loc, all, i));
+  return results;
+}
+
+SmallVector<Value> mlir::tbq::startProducts(ThreadBuilder &t, int64_t tokens,
                                             ArrayRef<Value> digits,
                                             Value descriptor,
                                             ArrayRef<Value> sums) {
   int64_t count = tokens / 2, slices = digits.size() / 4;
-  // What the registers of a product are used for before and behind it must not
-  // be between its slices: all of them are one text.
-  std::string text = llvm::formatv("// tbq_multiply i32 {0}, i32 {1}, i32 {2}\n"
+  // What the registers of a product are used for before it must not be between
+  // its slices: all of them are one text.
+  std::string text = llvm::formatv("// tbq_start_products i32 {0}, i32 {1}, "
+                                   "i32 {2}\n"
                                    "{{\n"
                                    ".reg .pred first, other;\n"
                                    ".reg .b32 low;\n"
@@ -68,7 +81,6 @@ SmallVector<Value> mlir::tbq::multiplyGroup(ThreadBuilder &t, int64_t tokens,
                           list(firstDigit + 4 * slice, 4),
                           slice ? "other" : "first");
   text += "wgmma.commit_group.sync.aligned;\n"
-          "wgmma.wait_group.sync.aligned 0;\n"
           "}";
   std::string constraints;
   for (int64_t i = 0; i < count; ++i)
@@ -81,13 +93,28 @@ SmallVector<Value> mlir::tbq::multiplyGroup(ThreadBuilder &t, int64_t tokens,
   SmallVector<Value> operands(digits);
   operands.push_back(descriptor);
   llvm::append_range(operands, sums);
-  auto type = LLVM::LLVMStructType::getLiteral(
-      t.b.getContext(), SmallVector<Type>(count, t.b.getI32Type()));
-  Value products = assemble(t, text, constraints, operands, type);
-  SmallVector<Value> results;
+  return assembleMany(t, text, constraints, operands, count);
+}
+
+SmallVector<Value> mlir::tbq::finishProducts(ThreadBuilder &t, int64_t later,
+                                             ArrayRef<Value> products,
+                                             ArrayRef<Value> digits) {
+  // The digits' registers are not used for anything else until here.
+  int64_t count = products.size();
+  std::string text = llvm::formatv("// tbq_finish_products i32 {0}, i32 {1}\n"
+                                   "wgmma.wait_group.sync.aligned {1};",
+                                   count, later);
+  std::string constraints;
   for (int64_t i = 0; i < count; ++i)
-    results.push_back(LLVM::ExtractValueOp::create(t.b, t.loc, products, i));
-  return results;
+    constraints += "=r,";
+  for (int64_t i = 0; i < count; ++i)
+    constraints += std::to_string(i) + ",";
+  for (size_t i = 0; i < digits.size(); ++i)
+    constraints += "r,";
+  constraints += "~{memory}";
+  SmallVector<Value> operands(products);
+  llvm::append_range(operands, digits);
+  return assembleMany(t, text, constraints, operands, count);
 }
 
 Value mlir::tbq::isElected(ThreadBuilder &t) {

@@ -14,6 +14,9 @@ namespace mlir::tbq {
 
 /// Warps that multiply together, and the rows of their product.
 inline constexpr int64_t kGroupWarps = 4, kGroupRows = 64;
+/// Of a block; the others have their registers.
+inline constexpr int64_t kMultiplyingGroups = 2,
+                         kMultiplyingWarps = kMultiplyingGroups * kGroupWarps;
 /// Bytes of a token that lie together, their chunks of 16 exchanged by its
 /// number: chunk i at i ^ number % 8.
 inline constexpr int64_t kSwizzled = 128;
@@ -21,16 +24,22 @@ inline constexpr int64_t kSwizzled = 128;
 inline constexpr int64_t kSwizzledAlignment = 8 * kSwizzled;
 
 /// Where products find tokens of kSwizzled bytes each, at an address that
-/// kSwizzledAlignment divides, from byte `from` on of each.
-Value getDescriptor(ThreadBuilder &t, Value address, int64_t from = 0);
+/// kSwizzledAlignment divides. One more is sixteen bytes on.
+Value getDescriptor(ThreadBuilder &t, Value address);
 
-/// Sums + rows of signed digits times `tokens` tokens, all there when it
-/// returns. digits: four words a slice of 32 columns, as multiplyBytes has
-/// them, of rows 16 w on in the group's warp w. sums: empty, or as the result
-/// is: of each eight tokens four, as of multiplyBytes.
-SmallVector<Value> multiplyGroup(ThreadBuilder &t, int64_t tokens,
+/// Begins sums + rows of signed digits times `tokens` tokens. digits: four
+/// words a slice of 32 columns, as multiplyBytes has them, of rows 16 w on in
+/// the group's warp w. sums: empty, or as the result is: of each eight tokens
+/// four, as of multiplyBytes. Nothing may be done with the result but to finish
+/// it.
+SmallVector<Value> startProducts(ThreadBuilder &t, int64_t tokens,
                                  ArrayRef<Value> digits, Value descriptor,
                                  ArrayRef<Value> sums);
+/// Products that were started with these digits, and `later` others behind
+/// them: all there when it returns.
+SmallVector<Value> finishProducts(ThreadBuilder &t, int64_t later,
+                                  ArrayRef<Value> products,
+                                  ArrayRef<Value> digits);
 
 /// Whether the lane is the one of its warp, all of which are here, that does
 /// what one is to do: what it is that is then known to be done by one.

@@ -14,9 +14,17 @@ using namespace mlir;
 using namespace mlir::tbq;
 
 /// Stages that are enough to wait for none.
-static constexpr int64_t kStages = 4;
+static constexpr int64_t kStages = 6;
 /// Instructions that a warp issues for a piece, and of each token.
-static constexpr int64_t kOfPiece = 85, kOfToken = 2;
+static constexpr int64_t kOfPiece = 110, kOfToken = 2;
+/// Registers of a thread: as launched, and of one that multiplies or does not.
+static constexpr int64_t kRegisters = 128, kOfMultiplying = 216, kOfOthers = 40;
+static_assert(kMultiplyingGroups * kOfMultiplying +
+                  (kWarps / kGroupWarps - kMultiplyingGroups) * kOfOthers <=
+              kWarps / kGroupWarps * kRegisters);
+/// Of a tile's tokens, multiplied by themselves: while products of some are
+/// added to sums, those of others are under way.
+static constexpr int64_t kHalves = 2;
 /// Tiles of a product's rows that a warp has.
 static constexpr int64_t kWarpTiles = kGroupRows / kGroupWarps / kWarpRows;
 
@@ -31,8 +39,8 @@ namespace {
 struct SignedDigits {
   int64_t scale;
   uint32_t bits, flipped; // of a byte
-  /// Of two bits, digits 0, 1, 2 become -1, 0, 1: the higher is exchanged if
-  /// the lower is set, then both.
+  /// Of two bits, digits 0, 1, 2 become -1, 0, 1: first the higher is exchanged
+  /// if the lower is set.
   bool isTernary = false;
 };
 } // namespace
@@ -74,7 +82,7 @@ static std::optional<SignedDigits> getSigned(LayoutAttr layout, int64_t plane) {
   if (bits == 1 && factor == 1 && less == 0)
     return SignedDigits{64, 0x40, 0};
   if (bits == 2 && factor == 1 && less == 1)
-    return SignedDigits{64, 0xc0, 0, /*isTernary=*/true};
+    return SignedDigits{64, 0xc0, 0xc0, /*isTernary=*/true};
   if (factor == 1 && less == 1 << (bits - 1) && bits > 1)
     return SignedDigits{1 << (8 - bits), 0xffu & 0xff00u >> bits, 0x80};
   return std::nullopt;
@@ -119,18 +127,19 @@ WarpgroupLinear::WarpgroupLinear(LinearGroup linears, OpBuilder &b,
       placed(placed) {
   group = linears;
   // Of a pair, a tile of each.
-  shape = {group.inPairs ? 1 : kWarpTiles, placed.tokens, kWarps};
-  shape.cost = kOfPiece + kOfToken * placed.tokens;
+  shape = {group.inPairs ? 1 : kWarpTiles, placed.tokens, kMultiplyingWarps};
+  shape.warps = kMultiplyingWarps;
+  shape.cost = (kOfPiece + kOfToken * placed.tokens) * shape.warps / kWarps;
   tiles = kWarpTiles;
   tokens = placed.tokens;
+  // Two pieces at a time, unless a range ends between them.
+  int64_t most = llvm::divideCeil(pieces, shares);
   for (int64_t columns : {2 * kSwizzled, kSwizzled}) {
-    // Two that are multiplied at a time, if there is room for as many ahead. A
-    // tile asks for no tile behind the next one, and for tokens a stage late:
-    // it must have more than one.
     ofTile = layout.getColumns() / columns;
     ofStage = columns / geometry.width;
-    stages = std::min(kStages, ofTile);
-    if (layout.getColumns() % columns || ofTile == 1)
+    stages = kStages;
+    if (layout.getColumns() % columns ||
+        (columns > kSwizzled && shares > 1 && most % ofStage))
       continue;
     while (stages > 2 && countBytes() > t.countScratch(sharedBytes))
       --stages;
@@ -145,18 +154,41 @@ WarpgroupLinear::WarpgroupLinear(LinearGroup linears, OpBuilder &b,
 // A block's tiles
 //===----------------------------------------------------------------------===//
 
-WarpgroupLinear::Turn WarpgroupLinear::getTurn(const Turns &turns,
-                                               Value index) {
-  // Blocks side by side have the same rows, which so come from memory once.
+void WarpgroupLinear::forEachTile(const Turns &turns, Body body) {
+  Value none = t.constantI32(0);
   Value ofTokens = t.div(t.add(op.getCount(), tokens - 1), tokens);
-  Value row = arith::DivUIOp::create(t.b, t.loc, index, ofTokens);
-  Value token = t.sub(index, t.mul(row, ofTokens));
-  Place place = {t.mul(row, shape.getTiles()), t.mul(token, tokens)};
-  // Neighbours are past the end both or none.
-  Value tile = t.min(t.add(place.tile, t.mul(t.warp(), shape.tiles)),
-                     t.index(layout.getNumTiles() - shape.tiles));
-  return {place, t.less(index, turns.count),
-          t.add(getTileOffset(tile), layout.getGroupOffset(0))};
+  t.loop(turns.first, turns.count, turns.workers, {none, none},
+         [&](Value index, ValueRange carried) {
+           // Blocks side by side have the same rows, which so come from memory
+           // once.
+           Value row = arith::DivUIOp::create(t.b, t.loc, index, ofTokens);
+           Value token = t.sub(index, t.mul(row, ofTokens));
+           return body({t.mul(row, shape.getTiles()), t.mul(token, tokens)},
+                       carried);
+         });
+}
+
+/// Runs `body`, by whole groups of warps, each thread of which has so many
+/// registers meanwhile. All of the block must be in here, with as many as there
+/// are together: a group meets between two changes, and who takes registers
+/// again does so when others have left them, or it takes what these wait for.
+static void withRegisters(ThreadBuilder &t, int64_t count,
+                          llvm::function_ref<void()> body) {
+  auto set = [&](int64_t count, bool isMore) {
+    NVVM::SetMaxRegisterOp::create(t.b, t.loc, count,
+                                   isMore
+                                       ? NVVM::SetMaxRegisterAction::increase
+                                       : NVVM::SetMaxRegisterAction::decrease);
+  };
+  bool takes = count > kRegisters;
+  set(count, takes);
+  body();
+  t.synchronize();
+  if (takes)
+    set(kRegisters, /*isMore=*/false);
+  t.synchronize();
+  if (!takes)
+    set(kRegisters, /*isMore=*/true);
 }
 
 void WarpgroupLinear::run(const DealtTiles &dealt) {
@@ -165,22 +197,51 @@ void WarpgroupLinear::run(const DealtTiles &dealt) {
     bytesOf.push_back(getBytes(t, each.getWeight()));
   bytes = bytesOf.front();
   makeBarriers();
-  requestFirst(getTurn(turns, turns.first));
-  Value none = t.constantI32(0);
-  t.loop(turns.first, turns.count, turns.workers, {none, none},
-         [&](Value index, ValueRange carried) {
-           Turn turn = getTurn(turns, index);
-           Turn next = getTurn(turns, t.add(index, turns.workers));
-           SmallVector<Value> all = addTile(turn, next, carried);
-           auto sums = ArrayRef(all).drop_back(carried.size());
-           storeSums(turn.place, sums);
-           return SmallVector<Value>(ArrayRef(all).drop_front(sums.size()));
-         });
+  Value number = t.toI32(t.div(t.warp(), kGroupWarps));
+  t.ifThen(t.less(number, t.constantI32(kMultiplyingGroups)), [&] {
+    t.renewThread();
+    withRegisters(t, kOfMultiplying, [&] { multiplyTiles(turns); });
+  });
+  t.ifThen(t.less(t.constantI32(kMultiplyingGroups - 1), number), [&] {
+    t.renewThread();
+    withRegisters(t, kOfOthers, [&] {
+      t.ifThen(t.both(t.equal(number, kMultiplyingGroups), isElected(t)),
+               [&] { copyTiles(turns); });
+      t.synchronizeWarp();
+    });
+  });
+  t.renewThread();
   endBarriers();
 }
 
-SmallVector<Value> WarpgroupLinear::addTile(const Turn &turn, const Turn &next,
-                                            ValueRange carried) {
+void WarpgroupLinear::copyTiles(const Turns &turns) {
+  Value number = t.rem(t.warp(), kGroupWarps);
+  forEachTile(turns, [&](Place place, ValueRange carried) {
+    return t.loop(
+        t.constantI32(0), t.constantI32(ofTile), t.constantI32(1), carried,
+        [&](Value unit, ValueRange carried) {
+          Stage stage = getStage(carried);
+          // That of the turn before; there is none before the first.
+          waitForTurn(t, stage.empty,
+                      t.exclusiveOr(stage.parity, t.constantI32(1)));
+          t.ifThen(t.equal(number, 0), [&] { copyTokens(stage, unit, place); });
+          for (int64_t i = 0; i < kMultiplyingGroups; ++i)
+            copyWeights(stage, unit, place, t.add(number, i * kGroupWarps));
+          return moveOn(stage);
+        });
+  });
+}
+
+void WarpgroupLinear::multiplyTiles(const Turns &turns) {
+  forEachTile(turns, [&](Place place, ValueRange carried) {
+    SmallVector<Value> all = addTile(carried);
+    auto sums = ArrayRef(all).drop_back(carried.size());
+    storeSums(place, sums);
+    return SmallVector<Value>(ArrayRef(all).drop_front(sums.size()));
+  });
+}
+
+SmallVector<Value> WarpgroupLinear::addTile(ValueRange carried) {
   size_t sums = countWarpSums();
   int64_t most = llvm::divideCeil(pieces, shares);
   // A range of whole stages is a loop of its own.
@@ -189,54 +250,84 @@ SmallVector<Value> WarpgroupLinear::addTile(const Turn &turn, const Turn &next,
   auto addStages = [&](Value from, Value to, ValueRange carried) {
     SmallVector<Value> init(sums, t.constant(0.0f));
     llvm::append_range(init, carried);
-    auto add = [&](Value unit, ValueRange old) {
-      Stage stage = getStage(old[sums], old[sums + 1]);
-      SmallVector<Value> all =
-          addStage(stage, unit, turn, next, old.take_front(sums), !inRanges);
-      llvm::append_range(all, moveOn(stage));
-      return all;
-    };
-    return t.loop(from, to, t.constantI32(1), init, add);
+    return t.loop(from, to, t.constantI32(1), init,
+                  [&](Value unit, ValueRange old) {
+                    Stage stage = getStage(old.drop_front(sums));
+                    SmallVector<Value> all =
+                        addStage(stage, unit, old.take_front(sums), !inRanges);
+                    llvm::append_range(all, moveOn(stage));
+                    return all;
+                  });
   };
+  if (shares > 1)
+    keepNone();
   Value none = t.constantI32(0), one = t.constantI32(1);
-  SmallVector<Value> all;
-  if (inRanges) {
-    auto addRange = [&](Value range, ValueRange carried) {
-      Value from = t.mul(range, most / ofStage);
-      all = addStages(from, t.add(from, most / ofStage), carried);
-      keep(range, ArrayRef(all).take_front(sums));
-      return SmallVector<Value>(ArrayRef(all).drop_front(sums));
-    };
-    SmallVector<Value> last =
-        t.loop(none, t.constantI32(pieces / most), one, carried, addRange);
-    all = getKept();
-    llvm::append_range(all, last);
+  if (!inRanges) {
+    SmallVector<Value> all = addStages(none, t.constantI32(ofTile), carried);
+    if (shares > 1)
+      llvm::copy(getKept(), all.begin());
     return all;
   }
-  all = addStages(none, t.constantI32(ofTile), carried);
-  if (shares > 1)
-    llvm::copy(getKept(), all.begin());
+  SmallVector<Value> last =
+      t.loop(none, t.constantI32(pieces / most), one, carried,
+             [&](Value range, ValueRange carried) {
+               Value from = t.mul(range, most / ofStage);
+               Value to = t.add(from, most / ofStage);
+               SmallVector<Value> all = addStages(from, to, carried);
+               keep(ArrayRef(all).take_front(sums));
+               return SmallVector<Value>(ArrayRef(all).drop_front(sums));
+             });
+  SmallVector<Value> all = getKept();
+  llvm::append_range(all, last);
   return all;
 }
 
+/// While products are added to sums, others are under way; none from stage to
+/// stage, where ptxas would wait for each.
 SmallVector<Value> WarpgroupLinear::addStage(const Stage &stage, Value unit,
-                                             const Turn &turn, const Turn &next,
                                              SmallVector<Value> sums,
                                              bool endsRanges) {
-  waitForTurn(t, stage.hasWeights, stage.parity);
   waitForTurn(t, stage.full, stage.parity);
-  for (int64_t number = 0; number < ofStage; ++number) {
-    Piece piece = loadStaged(stage, number);
-    SmallVector<SmallVector<Value>> digits; // of each plane
-    for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
-      digits.push_back(getSignedWords(piece, plane));
-    if (number == ofStage - 1)
-      requestWeights(stage, t.add(unit, stages), turn, next);
-    addTerms(piece, digits, stage, number, sums);
-    if (shares > 1 && endsRanges)
-      sums = endRange(unit, number, sums);
+  Value descriptor = getDescriptor(t, t.getAddress(memory, stage.tokens));
+  SmallVector<Terms> terms = getTerms();
+  int64_t ofPiece = kHalves * terms.size(), count = ofStage * ofPiece;
+  std::deque<Products> running;
+  Products last;
+  auto startNext = [&](int64_t index) {
+    if (index >= count)
+      return;
+    last.number = index / ofPiece;
+    last.terms = terms[index % ofPiece / kHalves];
+    last.half = index % kHalves;
+    if (index % ofPiece == 0)
+      last.piece = loadStaged(stage, last.number);
+    if (last.half == 0)
+      last.words = getSignedWords(last.piece, last.terms.plane);
+    running.push_back(start(last, descriptor));
+  };
+  for (int64_t half = 0; half < kHalves; ++half)
+    startNext(half);
+  for (int64_t finished = 0; !running.empty();) {
+    Products products = running.front();
+    running.pop_front();
+    products.sums =
+        finishProducts(t, running.size(), products.sums, products.words);
+    if (low && !products.isWhole) {
+      for (Value &sum : products.sums)
+        sum = t.shiftLeft(sum, 8);
+      products.isWhole = true;
+      running.push_back(start(products, descriptor));
+      continue;
+    }
+    addProducts(products, stage, sums);
+    ++finished;
+    if (finished % ofPiece == 0 && shares > 1 && endsRanges)
+      sums = endRange(unit, products.number, sums);
+    startNext(finished - 1 + kHalves);
   }
-  requestTokens(stage, t.add(unit, stages - 1), turn, next);
+  // All lanes have read what is there.
+  t.synchronizeWarp();
+  t.ifThen(isElected(t), [&] { arrive(t, stage.empty); });
   return sums;
 }
 
@@ -252,7 +343,7 @@ SmallVector<Value> WarpgroupLinear::endRange(Value unit, int64_t number,
   if (isLast && pieces % most)
     ends = arith::OrIOp::create(t.b, t.loc, ends, t.equal(piece, pieces - 1));
   auto end = [&] {
-    keep(t.div(piece, most), sums);
+    keep(sums);
     return SmallVector<Value>(sums.size(), t.constant(0.0f));
   };
   if (most == ofStage)
@@ -276,9 +367,8 @@ SmallVector<Value> WarpgroupLinear::getSignedWords(const Piece &piece,
     SmallVector<Value> &own = words.emplace_back(tile.words[plane]);
     for (Value &word : own)
       if (form.isTernary)
-        word = t.exclusiveOr(
-            t.exclusiveOr(word, t.andBits(t.shiftLeft(word, 1), 0xaaaaaaaau)),
-            t.constantI32(-1));
+        word =
+            t.exclusiveOr(word, t.andBits(t.shiftLeft(word, 1), 0xaaaaaaaau));
   }
   auto getFour = [&](int64_t tile, int64_t four) {
     // The digit's highest bit, to that of the byte's that are taken.
@@ -300,47 +390,49 @@ SmallVector<Value> WarpgroupLinear::getSignedWords(const Piece &piece,
   return fours;
 }
 
-SmallVector<Value> WarpgroupLinear::multiply(ArrayRef<Value> words,
-                                             const Stage &stage,
-                                             int64_t number) {
-  int64_t column = number * geometry.width;
-  int64_t from = column / kSwizzled * tokens * kSwizzled + column % kSwizzled;
-  Value high = t.getAddress(memory, t.add(stage.tokens, from));
-  SmallVector<Value> sums =
-      multiplyGroup(t, tokens, words, getDescriptor(t, high), {});
-  if (!low)
-    return sums;
-  for (Value &sum : sums)
-    sum = t.shiftLeft(sum, 8);
-  return multiplyGroup(t, tokens, words,
-                       getDescriptor(t, t.add(high, countDigitBytes())), sums);
+SmallVector<WarpgroupLinear::Terms> WarpgroupLinear::getTerms() const {
+  SmallVector<Terms> all;
+  int64_t from = 0, count = layout.getNumGroupTerms();
+  for (int64_t term = 0; term < count; ++term)
+    if (int64_t plane = findPlane(layout, term); plane >= 0) {
+      all.push_back({plane, from, term + 1});
+      from = term + 1;
+    }
+  all.back().end = count;
+  return all;
 }
 
-void WarpgroupLinear::addTerms(const Piece &piece,
-                               ArrayRef<SmallVector<Value>> digits,
-                               const Stage &stage, int64_t number,
-                               MutableArrayRef<Value> sums) {
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
+WarpgroupLinear::Products WarpgroupLinear::start(Products products,
+                                                 Value descriptor) {
+  int64_t column = products.number * geometry.width;
+  int64_t token = products.half * (tokens / kHalves);
+  int64_t from = (column / kSwizzled * tokens + token) * kSwizzled +
+                 column % kSwizzled +
+                 (products.isWhole ? countDigitBytes() : 0);
+  products.sums = startProducts(t, tokens / kHalves, products.words,
+                                t.add(descriptor, from / 16), products.sums);
+  return products;
+}
+
+void WarpgroupLinear::addProducts(const Products &products, const Stage &stage,
+                                  MutableArrayRef<Value> sums) {
+  sums = sums.slice(products.half * products.sums.size(), products.sums.size());
+  for (int64_t term = products.terms.from; term < products.terms.end; ++term) {
     int64_t plane = findPlane(layout, term);
-    SmallVector<Value> coefficients;
-    for (const TilePiece &tile : piece.tiles)
-      coefficients.push_back(t.toF32(tile.coefficients[term]));
-    auto add = [&](size_t i, Value x) {
-      sums[i] = t.fma(x, coefficients[i / 2 % tiles], sums[i]);
-    };
-    if (plane < 0) {
-      SmallVector<Value> ofGroup = loadSums(stage, number);
-      // Two tokens of each eight, for both rows.
-      for (size_t i = 0; i < sums.size(); ++i)
-        add(i, ofGroup[i / (2 * tiles) * 2 + i % 2]);
-      continue;
+    float factor = plane < 0 ? 1.0f : 1.0f / getSigned(layout, plane)->scale;
+    SmallVector<Value> coefficients, ofGroup;
+    for (const TilePiece &tile : products.piece.tiles) {
+      Value own = t.toF32(tile.coefficients[term]);
+      coefficients.push_back(factor == 1.0f ? own
+                                            : t.mulf(own, t.constant(factor)));
     }
-    float scale = 1.0f / getSigned(layout, plane)->scale;
-    if (scale != 1.0f)
-      for (Value &coefficient : coefficients)
-        coefficient = t.mulf(coefficient, t.constant(scale));
-    SmallVector<Value> products = multiply(digits[plane], stage, number);
-    for (size_t i = 0; i < sums.size(); ++i)
-      add(i, t.toF32(products[i]));
+    if (plane < 0)
+      ofGroup = loadSums(stage, products);
+    for (auto [i, sum] : llvm::enumerate(sums)) {
+      // Two tokens of each eight, for both rows.
+      Value x = plane < 0 ? ofGroup[i / (2 * tiles) * 2 + i % 2]
+                          : t.toF32(products.sums[i]);
+      sum = t.fma(x, coefficients[i / 2 % tiles], sum);
+    }
   }
 }

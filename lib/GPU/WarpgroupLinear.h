@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// A linear of digits for many tokens on sm_90a. A block has a tile of 256 rows
-// and up to 64 tokens, of which each group of four warps has 64 rows: products
-// of warp groups, whose rows are the digits that a lane has unpacked, and whose
-// columns lie in memory that the block shares (TokenTiles.h). That memory is
-// stages of 128 or 256 columns: the tile's tokens, copied by one thread when
-// all warps have left what was there, and the weights of each warp, copied by
-// the warp itself. Some stages are ahead of what is multiplied, of the next
-// tile behind the last of one; nothing else is waited for.
+// A linear of digits for many tokens on sm_90a. A block has a tile of 128 rows
+// and up to 128 tokens, of which each of two groups of four warps has 64 rows:
+// products of warp groups, whose rows are the digits that a lane has unpacked,
+// and whose columns lie in memory that the block shares (TokenTiles.h). A third
+// group copies, the tile's tokens and every warp's weights, to stages of 128 or
+// 256 columns, as long as there is one that nobody reads, those of the block's
+// next tile behind those of one. The groups that multiply take registers that
+// the others do not need: 64 sums and as many products a lane.
 // Digits become what a term makes of them before they are multiplied, as far up
 // in their byte as they go: bytes with a sign, so that products need no sum of
 // activations taken away, and the scale is one more factor of coefficients.
@@ -17,6 +17,8 @@
 
 #include "BlockLinear.h"
 #include "TokenTiles.h"
+
+#include <deque>
 
 namespace mlir::tbq {
 
@@ -33,20 +35,20 @@ public:
   void run(const DealtTiles &dealt);
 
 private:
-  /// A tile of the block's, if it exists: where the warp's rows of weights lie.
-  struct Turn {
-    Place place;
-    Value exists, weights;
-  };
-  Turn getTurn(const Turns &turns, Value index);
+  /// Runs `body` with the block's tiles, and what it carries from one to the
+  /// next: how the stages go on.
+  using Body = llvm::function_ref<SmallVector<Value>(Place, ValueRange)>;
+  void forEachTile(const Turns &turns, Body body);
+  void multiplyTiles(const Turns &turns);
+  void copyTiles(const Turns &turns);
 
   // Stages: WarpgroupStages.cpp.
   struct Stage {
-    Value slot, parity;            // i32; of the turn it is in
-    Value tokens, weights;         // in memory
-    Value full, empty, hasWeights; // barriers
+    Value slot, parity;    // i32; of the turn it is in
+    Value tokens, weights; // in memory; the weights of all warps
+    Value full, empty;     // barriers
   };
-  Stage getStage(Value slot, Value parity);
+  Stage getStage(ValueRange carried);
   /// As a loop carries it to the next one.
   SmallVector<Value> moveOn(const Stage &stage);
   int64_t countDigitBytes() const; // of tokens, one digit
@@ -54,38 +56,53 @@ private:
   int64_t countTokenBytes() const;  // with all digits and sums
   int64_t countWeightBytes() const; // of a tile of rows
   int64_t countStageBytes() const;
-  int64_t countBarriers() const;
   int64_t countKeptBytes() const;
   int64_t countBytes() const; // of all
   void makeBarriers();
-  void endBarriers();
-  /// Stage `unit` of a tile, or past its last one of the next.
-  void copyTokens(const Stage &stage, Value unit, const Turn &turn);
-  void copyWeights(const Stage &stage, Value unit, const Turn &turn);
-  void requestTokens(const Stage &stage, Value unit, const Turn &turn,
-                     const Turn &next);
-  void requestWeights(const Stage &stage, Value unit, const Turn &turn,
-                      const Turn &next);
-  void requestFirst(const Turn &turn);
+  void endBarriers(); // when all have met
+  /// Runs `body` with the address of each, by one thread, and whether it is
+  /// `empty`.
+  void forEachBarrier(llvm::function_ref<void(Value, Value)> body);
+  /// A warp's.
+  Value getWeights(const Stage &stage, Value warp);
+  /// Stage `unit` of a tile.
+  void copyTokens(const Stage &stage, Value unit, const Place &place);
+  /// Of the warp that multiplies them.
+  void copyWeights(const Stage &stage, Value unit, const Place &place,
+                   Value warp);
   /// Piece `number` of a stage, of the warp's tiles.
   Piece loadStaged(const Stage &stage, int64_t number);
-  SmallVector<Value> loadSums(const Stage &stage, int64_t number);
 
-  // Pieces.
+  // Products.
+  /// A plane, and the terms that are added with its products, in their order.
+  struct Terms {
+    int64_t plane, from, end;
+  };
+  SmallVector<Terms> getTerms() const;
+  /// A piece's products with half of the tile's tokens.
+  struct Products {
+    int64_t number; // of the piece
+    Piece piece;
+    Terms terms;
+    SmallVector<Value> words;
+    int64_t half;
+    SmallVector<Value> sums;
+    bool isWhole = false; // of both digits of activations, if there are two
+  };
+  /// descriptor: of the stage's tokens.
+  Products start(Products products, Value descriptor);
+  /// What the stage's sums of groups have for them.
+  SmallVector<Value> loadSums(const Stage &stage, const Products &products);
+  void addProducts(const Products &products, const Stage &stage,
+                   MutableArrayRef<Value> sums);
+  SmallVector<Value> getSignedWords(const Piece &piece, int64_t plane);
+
   /// Sums, and how the stages go on.
-  SmallVector<Value> addTile(const Turn &turn, const Turn &next,
-                             ValueRange carried);
-  SmallVector<Value> addStage(const Stage &stage, Value unit, const Turn &turn,
-                              const Turn &next, SmallVector<Value> sums,
-                              bool endsRanges);
-  void addTerms(const Piece &piece, ArrayRef<SmallVector<Value>> digits,
-                const Stage &stage, int64_t number,
-                MutableArrayRef<Value> sums);
+  SmallVector<Value> addTile(ValueRange carried);
+  SmallVector<Value> addStage(const Stage &stage, Value unit,
+                              SmallVector<Value> sums, bool endsRanges);
   SmallVector<Value> endRange(Value unit, int64_t number,
                               SmallVector<Value> sums);
-  SmallVector<Value> getSignedWords(const Piece &piece, int64_t plane);
-  SmallVector<Value> multiply(ArrayRef<Value> words, const Stage &stage,
-                              int64_t number);
 
   TokenTiles placed;
   int64_t stages;          // that there is memory for

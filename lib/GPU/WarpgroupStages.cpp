@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// The stages of a WarpgroupLinear. Three barriers say that a stage's tokens
-// have come, that all warps have left them, and, one for each warp, that its
-// weights have come. See WarpgroupLinear.h.
+// The stages of a WarpgroupLinear. Two barriers say that all of a stage has
+// come, and that all warps have left it. See WarpgroupLinear.h.
 
 #include "WarpgroupLinear.h"
 
@@ -14,7 +13,10 @@ using namespace mlir::tbq;
 static constexpr int64_t kSumBytes = 4; // f32
 static constexpr int64_t kBarrierBytes = 8;
 /// Of a stage: full, empty.
-static constexpr int64_t kOfTokens = 2;
+static constexpr int64_t kBarriers = 2;
+/// At the first, when they have asked: who copies tokens, and who copies a
+/// warp's weights.
+static constexpr int64_t kArrivals = 1 + kMultiplyingWarps;
 
 //===----------------------------------------------------------------------===//
 // What there is
@@ -45,21 +47,18 @@ int64_t WarpgroupLinear::countWeightBytes() const {
 }
 
 int64_t WarpgroupLinear::countStageBytes() const {
-  return llvm::alignTo(countTokenBytes() + kWarps * tiles * countWeightBytes(),
+  return llvm::alignTo(countTokenBytes() +
+                           kMultiplyingWarps * tiles * countWeightBytes(),
                        kSwizzledAlignment);
 }
 
-int64_t WarpgroupLinear::countBarriers() const {
-  return stages * (kOfTokens + kWarps);
-}
-
 int64_t WarpgroupLinear::countKeptBytes() const {
-  return shares == 1 ? 0 : kThreads * countWarpSums() * 4;
+  return shares == 1 ? 0 : shape.warps * kWarpLanes * countWarpSums() * 4;
 }
 
 int64_t WarpgroupLinear::countBytes() const {
   return kSwizzledAlignment + stages * countStageBytes() + countKeptBytes() +
-         countBarriers() * kBarrierBytes;
+         stages * kBarriers * kBarrierBytes;
 }
 
 void WarpgroupLinear::makeBarriers() {
@@ -70,12 +69,12 @@ void WarpgroupLinear::makeBarriers() {
       t.mul(t.div(t.add(address, kSwizzledAlignment - 1), kSwizzledAlignment),
             kSwizzledAlignment),
       address);
-  kept = t.add(first, ofStages);
-  barriers = t.getAddress(memory, t.add(kept, countKeptBytes()));
-  t.ifThen(t.less(t.thread(), t.index(countBarriers())), [&] {
-    Value isEmpty = t.equal(t.rem(t.thread(), kOfTokens + kWarps), 1);
-    initBarrier(t, t.add(barriers, t.mul(t.thread(), kBarrierBytes)),
-                t.select(isEmpty, t.constantI32(kWarps), t.constantI32(1)));
+  barriers = t.getAddress(memory, t.add(first, ofStages));
+  kept = t.add(first, ofStages + stages * kBarriers * kBarrierBytes);
+  forEachBarrier([&](Value barrier, Value isEmpty) {
+    initBarrier(t, barrier,
+                t.select(isEmpty, t.constantI32(kMultiplyingWarps),
+                         t.constantI32(kArrivals)));
     // Rows that other threads have written are copied, too.
     fenceCopies(t);
   });
@@ -83,25 +82,25 @@ void WarpgroupLinear::makeBarriers() {
 }
 
 void WarpgroupLinear::endBarriers() {
-  t.synchronize();
-  t.ifThen(t.less(t.thread(), t.index(countBarriers())), [&] {
-    endBarrier(t, t.add(barriers, t.mul(t.thread(), kBarrierBytes)));
+  forEachBarrier([&](Value barrier, Value) { endBarrier(t, barrier); });
+}
+
+void WarpgroupLinear::forEachBarrier(
+    llvm::function_ref<void(Value, Value)> body) {
+  t.ifThen(t.less(t.thread(), t.index(stages * kBarriers)), [&] {
+    body(t.add(barriers, t.mul(t.thread(), kBarrierBytes)),
+         t.equal(t.rem(t.thread(), kBarriers), 1));
   });
 }
 
-WarpgroupLinear::Stage WarpgroupLinear::getStage(Value slot, Value parity) {
-  int64_t ofWarp = tiles * countWeightBytes();
+WarpgroupLinear::Stage WarpgroupLinear::getStage(ValueRange carried) {
+  Value slot = carried[0];
   Value begin = t.add(first, t.toIndex(t.mul(slot, countStageBytes())));
-  Value full = t.add(
-      barriers, t.toIndex(t.mul(slot, (kOfTokens + kWarps) * kBarrierBytes)));
-  Value ofWarps = t.add(full, kOfTokens * kBarrierBytes);
-  return {slot,
-          parity,
-          begin,
-          t.add(t.add(begin, countTokenBytes()), t.mul(t.warp(), ofWarp)),
-          full,
-          t.add(full, kBarrierBytes),
-          t.add(ofWarps, t.mul(t.warp(), kBarrierBytes))};
+  Value full =
+      t.add(barriers, t.toIndex(t.mul(slot, kBarriers * kBarrierBytes)));
+  return {slot,  carried[1],
+          begin, t.add(begin, countTokenBytes()),
+          full,  t.add(full, kBarrierBytes)};
 }
 
 SmallVector<Value> WarpgroupLinear::moveOn(const Stage &stage) {
@@ -116,13 +115,13 @@ SmallVector<Value> WarpgroupLinear::moveOn(const Stage &stage) {
 //===----------------------------------------------------------------------===//
 
 void WarpgroupLinear::copyTokens(const Stage &stage, Value unit,
-                                 const Turn &turn) {
+                                 const Place &place) {
   arriveAndExpect(t, stage.full, countTokenBytes());
   Value to = t.getAddress(memory, stage.tokens);
   int64_t columns = getColumns(input);
   auto copy = [&](Value rows, int64_t ofToken, int64_t bytes) {
     Value from =
-        t.add(t.mul(turn.place.token, ofToken), t.mul(t.toIndex(unit), bytes));
+        t.add(t.mul(place.token, ofToken), t.mul(t.toIndex(unit), bytes));
     copyBulk(t, to, t.getAddress(rows, from), bytes, stage.full);
     to = t.add(to, bytes);
   };
@@ -133,82 +132,27 @@ void WarpgroupLinear::copyTokens(const Stage &stage, Value unit,
     copy(op.getSums(), getColumns(op.getSums()) * kSumBytes, bytes);
 }
 
+Value WarpgroupLinear::getWeights(const Stage &stage, Value warp) {
+  return t.add(stage.weights, t.mul(warp, tiles * countWeightBytes()));
+}
+
 void WarpgroupLinear::copyWeights(const Stage &stage, Value unit,
-                                  const Turn &turn) {
+                                  const Place &place, Value warp) {
   int64_t ofTile = countWeightBytes();
-  arriveAndExpect(t, stage.hasWeights, tiles * ofTile);
-  Value to = t.getAddress(memory, stage.weights);
-  Value from = t.add(turn.weights, t.mul(t.toIndex(unit), ofTile));
+  // Neighbours are past the end both or none.
+  Value tile = t.min(t.add(place.tile, t.mul(warp, shape.tiles)),
+                     t.index(layout.getNumTiles() - shape.tiles));
+  Value from = t.add(t.add(getTileOffset(tile), layout.getGroupOffset(0)),
+                     t.mul(t.toIndex(unit), ofTile));
+  arriveAndExpect(t, stage.full, tiles * ofTile);
+  Value to = t.getAddress(memory, getWeights(stage, warp));
   for (int64_t i = 0; i < tiles; ++i) {
     Value own =
         group.inPairs
             ? t.getAddress(bytesOf[i], from)
             : t.getAddress(bytes, t.add(from, i * layout.getTileBytes()));
-    copyBulk(t, t.add(to, i * ofTile), own, ofTile, stage.hasWeights);
+    copyBulk(t, t.add(to, i * ofTile), own, ofTile, stage.full);
   }
-}
-
-void WarpgroupLinear::requestFirst(const Turn &turn) {
-  auto request = [&](int64_t count, llvm::function_ref<void(Stage, Value)> of) {
-    for (int64_t i = 0; i < count; ++i)
-      of(getStage(t.constantI32(i), Value()), t.constantI32(i));
-  };
-  t.ifThen(t.both(turn.exists, isElected(t)), [&] {
-    request(stages,
-            [&](Stage stage, Value unit) { copyWeights(stage, unit, turn); });
-    t.ifThen(t.equal(t.warp(), 0), [&] {
-      request(stages - 1,
-              [&](Stage stage, Value unit) { copyTokens(stage, unit, turn); });
-    });
-  });
-}
-
-/// Runs `body` with the stage's number and its tile.
-template <typename Turn>
-static void ofTurn(ThreadBuilder &t, Value unit, int64_t ofTile,
-                   const Turn &turn, const Turn &next,
-                   llvm::function_ref<void(Value, const Turn &)> body) {
-  Value isNext = t.less(t.constantI32(ofTile - 1), unit);
-  Value exists = t.select(isNext, next.exists, turn.exists);
-  Turn chosen = turn;
-  chosen.place.token = t.select(isNext, next.place.token, turn.place.token);
-  chosen.weights = t.select(isNext, next.weights, turn.weights);
-  Value inTile = t.select(isNext, t.sub(unit, ofTile), unit);
-  t.ifThen(exists, [&] { body(inTile, chosen); });
-}
-
-void WarpgroupLinear::requestWeights(const Stage &stage, Value unit,
-                                     const Turn &turn, const Turn &next) {
-  // All lanes have read what is there.
-  t.synchronizeWarp();
-  t.ifThen(isElected(t), [&] {
-    ofTurn<Turn>(t, unit, ofTile, turn, next,
-                 [&](Value inTile, const Turn &chosen) {
-                   copyWeights(stage, inTile, chosen);
-                 });
-  });
-}
-
-void WarpgroupLinear::requestTokens(const Stage &stage, Value unit,
-                                    const Turn &turn, const Turn &next) {
-  t.synchronizeWarp();
-  t.ifThen(isElected(t), [&] {
-    arrive(t, stage.empty);
-    t.ifThen(t.equal(t.warp(), 0), [&] {
-      ofTurn<Turn>(
-          t, unit, ofTile, turn, next, [&](Value inTile, const Turn &chosen) {
-            // Where the stage before this one was, in its turn.
-            Value isFirst = t.equal(stage.slot, 0);
-            Stage before = getStage(
-                t.select(isFirst, t.constantI32(stages - 1),
-                         t.sub(stage.slot, 1)),
-                t.select(isFirst, t.exclusiveOr(stage.parity, t.constantI32(1)),
-                         stage.parity));
-            waitForTurn(t, before.empty, before.parity);
-            copyTokens(before, inTile, chosen);
-          });
-    });
-  });
 }
 
 //===----------------------------------------------------------------------===//
@@ -219,27 +163,32 @@ DigitLinear::Piece WarpgroupLinear::loadStaged(const Stage &stage,
                                                int64_t number) {
   Piece piece;
   int64_t ofPiece = countWeightBytes() / ofStage;
+  Value weights = getWeights(stage, t.warp());
   for (int64_t i = 0; i < tiles; ++i) {
-    Value begin =
-        t.add(stage.weights, i * countWeightBytes() + number * ofPiece);
+    Value begin = t.add(weights, i * countWeightBytes() + number * ofPiece);
     piece.tiles.push_back(
         loadTile(piece, {memory, begin, t.add(begin, geometry.bytes)}));
   }
   return piece;
 }
 
-/// Of the lane's tokens: two of each eight.
+/// Two of each eight tokens.
 SmallVector<Value> WarpgroupLinear::loadSums(const Stage &stage,
-                                             int64_t number) {
+                                             const Products &products) {
   auto type = VectorType::get({4}, t.b.getF32Type());
   Value begin = t.add(stage.tokens, (low ? 2 : 1) * countDigitBytes() +
-                                        number * tokens * kSumBytes);
+                                        products.number * tokens * kSumBytes);
+  int64_t count = products.sums.size() / (2 * tiles);
   SmallVector<Value> sums;
-  for (int64_t pair = 0; pair < tokens / 16; ++pair) {
-    Value at = TokenTiles::getSums(t, quarter(), pair);
-    Value four = t.loadBytes(memory, t.add(begin, t.mul(at, kSumBytes)), type);
-    for (int64_t i = 0; i < 4; ++i)
-      sums.push_back(t.extract(four, i));
+  Value four;
+  for (int64_t eight = products.half * count, end = eight + count; eight < end;
+       ++eight) {
+    if (sums.empty() || eight % 2 == 0) {
+      Value at = TokenTiles::getSums(t, quarter(), eight / 2);
+      four = t.loadBytes(memory, t.add(begin, t.mul(at, kSumBytes)), type);
+    }
+    for (int64_t i = 0; i < 2; ++i)
+      sums.push_back(t.extract(four, eight % 2 * 2 + i));
   }
   return sums;
 }

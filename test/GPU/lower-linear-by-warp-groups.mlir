@@ -1,5 +1,5 @@
 // RUN: tbq-opt %s --tbq-lower-linear-to-gpu="shared-bytes=232448 warpgroups" --tbq-lower-step-to-gpu --canonicalize --cse | FileCheck %s
-// Prefill by warp groups, which sm_90a has: tiles of 256 rows and 64 tokens, whose digits are multiplied where
+// Prefill by warp groups, which sm_90a has: tiles of 128 rows and 128 tokens, whose digits are multiplied where
 // they have been unpacked. What is quantised for it lies in tiles, as it is copied and multiplied.
 !ternary = !tbq.packed<4096x4096, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @prefill_by_warp_groups(
@@ -20,29 +20,48 @@ func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096x
   // CHECK: "// tbq_init_barrier
   // CHECK: "// tbq_fence_copies
   // CHECK: nvvm.barrier0
-  // One lane of a warp asks for its weights, of the first for tokens: three
-  // stages of one, two of the other.
-  // CHECK: "// tbq_elect
-  // CHECK-COUNT-10: cp.async.bulk
-  // CHECK-NOT: cp.async.bulk
+  // Two groups multiply, with registers that the others leave.
+  // CHECK: scf.if
+  // CHECK: nvvm.setmaxregister increase 216
   // CHECK: scf.for
   // Sixteen shares of two pieces, which are a stage.
   // CHECK: scf.for %{{.*}} = %c0_i32 to %c16_i32
-  // CHECK-COUNT-2: "// tbq_wait_for_turn
-  // CHECK: llvm.inline_asm has_side_effects "// tbq_multiply i32 64, i32 4, i32 0{{.*}}wgmma.fence.sync.aligned{{.*}}wgmma.mma_async.sync.aligned.m64n64k32.s32.s8.s8
-  // CHECK-SAME: wgmma.commit_group.sync.aligned;\0Awgmma.wait_group.sync.aligned 0;
-  // The next weights, when all lanes have read these.
-  // CHECK: nvvm.bar.warp.sync
-  // CHECK: cp.async.bulk
-  // CHECK: "// tbq_multiply
-  // CHECK-NOT: "// tbq_multiply
-  // And tokens, when all warps have left those of the stage before.
-  // CHECK: "// tbq_arrive\0A
   // CHECK: "// tbq_wait_for_turn
-  // CHECK: cp.async.bulk
-  // CHECK-COUNT-32: memref.store %{{.*}}, %arg4
+  // A piece's products with half of the tokens each; while some are added,
+  // others are under way.
+  // CHECK: "// tbq_start_products i32 64, i32 4, i32 0{{.*}}wgmma.fence.sync.aligned{{.*}}wgmma.mma_async.sync.aligned.m64n64k32.s32.s8.s8
+  // CHECK-SAME: wgmma.commit_group.sync.aligned;
+  // CHECK: "// tbq_start_products
+  // CHECK: "// tbq_finish_products i32 32, i32 1\0Awgmma.wait_group.sync.aligned 1;
+  // CHECK-COUNT-64: math.fma
+  // CHECK: "// tbq_start_products
+  // CHECK: "// tbq_finish_products i32 32, i32 1
+  // CHECK: "// tbq_start_products
+  // CHECK: "// tbq_finish_products i32 32, i32 1
+  // CHECK-NOT: "// tbq_start_products
+  // CHECK: "// tbq_finish_products i32 32, i32 0
+  // When all lanes have read what is there.
+  // CHECK: nvvm.bar.warp.sync
+  // CHECK: "// tbq_arrive\0A
+  // CHECK-COUNT-64: memref.store %{{.*}}, %arg4
   // CHECK-NOT: memref.store
+  // They leave the registers before others take them again.
   // CHECK: nvvm.barrier0
+  // CHECK-NEXT: nvvm.setmaxregister decrease 128
+  // CHECK-NEXT: nvvm.barrier0
+  // One lane of each of four warps copies, of the first tokens and sums, of
+  // each the weights of two warps, of two tiles.
+  // CHECK: nvvm.setmaxregister decrease 40
+  // CHECK: "// tbq_elect
+  // CHECK: "// tbq_wait_for_turn
+  // CHECK: scf.if
+  // CHECK-COUNT-2: cp.async.bulk
+  // CHECK: }
+  // CHECK-COUNT-4: cp.async.bulk
+  // CHECK-NOT: cp.async.bulk
+  // CHECK: nvvm.barrier0
+  // CHECK-NEXT: nvvm.barrier0
+  // CHECK-NEXT: nvvm.setmaxregister increase 128
   // CHECK: mbarrier.inval
   %w = tbq.placed_weight [0] in %section : memref<8388608xi8> : !ternary
   tbq.packed_linear %q, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)

@@ -4,6 +4,7 @@
 
 // CHECK: llvm.func @decode(%{{.*}}: !llvm.ptr, %{{.*}}: !llvm.ptr {llvm.noalias, llvm.readonly}, %{{.*}}: !llvm.ptr)
 // CHECK-SAME: nvvm.kernel
+// CHECK-SAME: nvvm.minctasm = 1 : i32
 // CHECK-SAME: nvvm.reqntid = array<i32: 512>
 llvm.func @decode(%arena: !llvm.ptr, %weights: !llvm.ptr, %cache: !llvm.ptr) {
   llvm.return

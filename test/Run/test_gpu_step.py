@@ -118,10 +118,10 @@ def test_blocks_divide_tokens(name, activations, chunk, count, model_directory, 
     gpu_steps.check(found, expected, activations, measure)
 
 
-# On sm_90a by warp groups: 256 rows and 64 tokens or fewer a tile, more than one tile of either; one, two or four
+# On sm_90a by warp groups: 128 rows and 128 tokens or fewer a tile, more than one tile of either; one, two or four
 # pieces a stage; with sums of groups or without; planes of one and of two bits; gate and up as one or not.
 @pytest.mark.parametrize("name, activations, chunk, count",
-                         [("stored-many-tiles", "i8", 128, 100), ("stored-whole-stages", "i16", 128, 70),
+                         [("stored-many-tiles", "i8", 256, 140), ("stored-whole-stages", "i16", 128, 70),
                           ("stored-whole-stages", "i8", 32, 37), ("stored-whole-stages", "i8", 16, 18),
                           ("stored-few-stages", "i8", 16, 18)])
 def test_warp_groups_divide_tokens(name, activations, chunk, count, model_directory, compile_model, logits_of, emulated,

@@ -65,7 +65,8 @@ struct Fiber {
   Product product;
   HalfProduct halves;
   GroupProduct group;
-  uintptr_t barrier; // whose turn it waits for
+  std::deque<GroupProduct> started; // the oldest first
+  uintptr_t barrier;                // whose turn it waits for
   int parity;
   std::vector<Copy> open;                // since the last group
   std::deque<std::vector<Copy>> pending; // groups, the oldest first

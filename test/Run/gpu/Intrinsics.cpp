@@ -43,6 +43,9 @@ void nvvm_bar_warp_sync(int32_t mask) {
     fail("a part of a warp meets");
   leave(State::Meeting);
 }
+/// A warp takes registers that others leave; here, of as many as it likes.
+void nvvm_setmaxnreg_inc_sync_aligned_u32(int32_t) { leave(State::Meeting); }
+void nvvm_setmaxnreg_dec_sync_aligned_u32(int32_t) { leave(State::Meeting); }
 void nvvm_cp_async_cg_shared_global_16(void *to, const void *from) {
   copyLater(to, from, 16, 16, fibers[current].open);
 }
@@ -152,8 +155,10 @@ int tbq_elect() {
   return current % lanes == 0;
 }
 void tbq_fence_copies() {}
-/// Returns as many words as half its tokens, in memory that the caller names.
-void tbq_multiply(int32_t *result, int tokens, int slices, int adds, ...) {
+/// Returns as many words as half its tokens, in memory that the caller names:
+/// here, until they are finished, none that anyone could use.
+void tbq_start_products(int32_t *result, int tokens, int slices, int adds,
+                        ...) {
   GroupProduct &product = fibers[current].group;
   product = {tokens, slices, {}, 0, {}};
   va_list operands;
@@ -165,6 +170,14 @@ void tbq_multiply(int32_t *result, int tokens, int slices, int adds, ...) {
     product.sums[i] = va_arg(operands, int32_t);
   va_end(operands);
   leave(State::MultiplyingGroup);
-  std::memcpy(result, product.sums, size_t(tokens) * 2);
+  fibers[current].started.push_back(product);
+  std::fill_n(result, tokens / 2, 0x5a5a5a5a);
+}
+void tbq_finish_products(int32_t *result, int words, int later, ...) {
+  std::deque<GroupProduct> &started = fibers[current].started;
+  if (int(started.size()) != later + 1 || started.front().tokens != 2 * words)
+    fail("other products are finished than were started");
+  std::copy_n(started.front().sums, words, result);
+  started.pop_front();
 }
 }
