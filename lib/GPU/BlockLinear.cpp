@@ -248,23 +248,33 @@ void BlockLinear::storeSums(const Place &place, ArrayRef<Value> sums) {
   Value tile = t.add(place.tile, t.mul(rowWarp(), shape.tiles));
   Value token = t.add(place.token, t.mul(tokenWarp(), shape.tokens));
   SmallVector<LaneSum> results = getLaneSums(sums, /*other=*/Value());
+  areRowsWhole = layout.getRows() % (shape.getTiles() * kRows) == 0;
+  bool areTokensWhole = rows % shape.getTokens() == 0;
   // All are asked for before the first is waited for, whoever will store.
   Value lastToken = t.index(rows - 1), lastRow = t.index(layout.getRows() - 1);
   for (LaneSum &each : results) {
-    Value at = t.min(t.add(token, each.token), lastToken);
+    Value at = t.add(token, each.token);
+    if (!areTokensWhole)
+      at = t.min(at, lastToken);
     if (Value scale = op.getActivationScale())
       each.scale = t.load(scale, {at, t.index(0)});
     Value row = t.add(t.mul(t.add(tile, each.number), kRows), each.row);
     if (Value residual = op.getResidual())
-      each.residual = t.load(residual, {at, t.min(row, lastRow)});
+      each.residual =
+          t.load(residual, {at, areRowsWhole ? row : t.min(row, lastRow)});
   }
   if (!group.gated) {
     for (const LaneSum &each : results)
       store(each, tile, token);
     return;
   }
-  // Of each two tokens, a row of one and of the other.
+  // Of each two tokens, a row of one and of the other; all before the first is
+  // stored, so that they need not wait for each other.
+  SmallVector<std::pair<LaneSum, Value>> gated;
   for (size_t i = 0; i < results.size(); i += 4)
     for (size_t j = i; j < i + 2; ++j)
-      storeGated({results[j], results[j + 2]}, tile, token);
+      gated.push_back({results[j], getGatedResult(results[j], results[j + 2],
+                                                  tile, token)});
+  for (const auto &[gate, y] : gated)
+    storeGated(gate, tile, token, [&, y = y] { return y; });
 }

@@ -47,10 +47,20 @@ void mlir::tbq::lowerAdd(ThreadBuilder &t, AddOp op) {
               [&](ArrayRef<Value> x) { return t.addf(x[0], x[1]); });
 }
 
+/// x / y, of y from 1 to 2^125 (more is taken for that), by Newton's method,
+/// without the branch of other divisions: of many, none waits for another.
+static Value divide(ThreadBuilder &t, Value x, Value y) {
+  y = arith::MinimumFOp::create(t.b, t.loc, y, t.constant(0x1p125f));
+  Value less = arith::NegFOp::create(t.b, t.loc, y);
+  Value inverse = NVVM::RcpApproxFtzF32Op::create(t.b, t.loc, x.getType(), y);
+  inverse = t.fma(t.fma(less, inverse, t.constant(1.0f)), inverse, inverse);
+  Value quotient = t.mulf(x, inverse);
+  return t.fma(t.fma(less, quotient, x), inverse, quotient);
+}
+
 Value mlir::tbq::getGated(ThreadBuilder &t, Value gate, Value up) {
   Value exp = t.exp(arith::NegFOp::create(t.b, t.loc, gate));
-  Value silu = t.divf(gate, t.addf(t.constant(1.0f), exp));
-  return t.mulf(silu, up);
+  return t.mulf(divide(t, gate, t.addf(t.constant(1.0f), exp)), up);
 }
 
 void mlir::tbq::lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op) {

@@ -166,8 +166,10 @@ void WarpLinear::finishTile(ArrayRef<LaneSum> sums, Value tile, Value active,
   if (tileWarps > 1)
     active = t.both(active, t.equal(getPart(), 0));
   t.ifThen(active, [&] {
-    if (group.gated)
-      return storeGated(sums, tile, token);
+    if (group.gated) // of a token: the lane has a row of both
+      return storeGated(sums[0], tile, token, [&] {
+        return getGatedResult(sums[0], sums[1], tile, token);
+      });
     for (const LaneSum &sum : sums)
       store(sum, tile, token);
   });
@@ -251,10 +253,10 @@ void WarpLinear::store(const LaneSum &result, Value tile, Value token) {
 Value WarpLinear::exists(const LaneSum &result, PackedLinearOp part, Value tile,
                          Value token, Value stores) {
   Value column = t.add(t.mul(tile, kRows), result.row);
-  Value found =
-      t.both(t.less(result.token, t.index(tokens)),
-             t.both(t.less(t.add(token, result.token), part.getCount()),
-                    t.less(column, t.index(getLayout(part).getRows()))));
+  Value found = t.both(t.less(result.token, t.index(tokens)),
+                       t.less(t.add(token, result.token), part.getCount()));
+  if (!areRowsWhole)
+    found = t.both(found, t.less(column, t.index(getLayout(part).getRows())));
   return stores ? t.both(found, stores) : found;
 }
 
@@ -289,15 +291,16 @@ void WarpLinear::storeIn(PackedLinearOp part, Value bytes,
   });
 }
 
-/// Of a token: the lane has a row of both.
-void WarpLinear::storeGated(ArrayRef<LaneSum> results, Value tile,
-                            Value token) {
-  const LaneSum &gate = results[0], &up = results[1];
+Value WarpLinear::getGatedResult(const LaneSum &gate, const LaneSum &up,
+                                 Value tile, Value token) {
+  return getGated(t, getResult(gate, group.ops[0], bytesOf[0], tile, token),
+                  getResult(up, group.ops[1], bytesOf[1], tile, token));
+}
+
+void WarpLinear::storeGated(const LaneSum &gate, Value tile, Value token,
+                            llvm::function_ref<Value()> get) {
   t.ifThen(exists(gate, op, tile, token, gate.stores), [&] {
-    Value y =
-        getGated(t, getResult(gate, group.ops[0], bytesOf[0], tile, token),
-                 getResult(up, group.ops[1], bytesOf[1], tile, token));
-    t.store(y, group.gated.getInto().front(),
+    t.store(get(), group.gated.getInto().front(),
             {t.add(token, gate.token), t.add(t.mul(tile, kRows), gate.row)});
   });
 }

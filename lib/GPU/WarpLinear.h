@@ -84,8 +84,11 @@ protected:
                   Value token);
 
   void store(const LaneSum &result, Value tile, Value token);
-  /// Of a pair.
-  void storeGated(ArrayRef<LaneSum> results, Value tile, Value token);
+  /// Of a pair, at the gate's place.
+  Value getGatedResult(const LaneSum &gate, const LaneSum &up, Value tile,
+                       Value token);
+  void storeGated(const LaneSum &gate, Value tile, Value token,
+                  llvm::function_ref<Value()> get);
 
   /// Byte offset of a tile.
   Value getTileOffset(Value tile);
@@ -120,6 +123,7 @@ protected:
   int64_t tiles;              // that a warp has at once
   int64_t tokens;             // that a tile meets at once
   int64_t tokenSlots;         // warps of a part that divide a tile's tokens
+  bool areRowsWhole = false;  // no tile has rows that do not exist
 
 private:
   void generateTile(Value tile, Value end, Value token);

@@ -5,6 +5,7 @@
 #include "WarpgroupLinear.h"
 
 #include "LowerStep.h"
+#include "SignedDigits.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -22,76 +23,11 @@ static constexpr int64_t kRegisters = 128, kOfMultiplying = 216, kOfOthers = 40;
 static_assert(kMultiplyingGroups * kOfMultiplying +
                   (kWarps / kGroupWarps - kMultiplyingGroups) * kOfOthers <=
               kWarps / kGroupWarps * kRegisters);
-/// Of a tile's tokens, multiplied by themselves: while products of some are
-/// added to sums, those of others are under way.
-static constexpr int64_t kHalves = 2;
+/// Tokens that are multiplied at once; a tile of more has two halves, so that
+/// products of one are under way while the other's are added to sums.
+static constexpr int64_t kTogether = 64;
 /// Tiles of a product's rows that a warp has.
 static constexpr int64_t kWarpTiles = kGroupRows / kGroupWarps / kWarpRows;
-
-//===----------------------------------------------------------------------===//
-// Digits as bytes with a sign
-//===----------------------------------------------------------------------===//
-
-namespace {
-/// How a four of a word becomes bytes: shifted left until the digit is at
-/// `bits`, these bits of it taken, and `flipped`. Then each is so many times
-/// what the term makes of a digit.
-struct SignedDigits {
-  int64_t scale;
-  uint32_t bits, flipped; // of a byte
-  /// Of two bits, digits 0, 1, 2 become -1, 0, 1: first the higher is exchanged
-  /// if the lower is set.
-  bool isTernary = false;
-};
-} // namespace
-
-/// The term, of a plane alone and perhaps of the sum; -1: it is of several, or
-/// there are several.
-static int64_t findTerm(LayoutAttr layout, int64_t plane) {
-  int64_t found = -1;
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
-    if (layout.getTerm(term, plane) == 0)
-      continue;
-    for (int64_t other = 0; other < layout.getNumPlanes(); ++other)
-      if (other != plane && layout.getTerm(term, other) != 0)
-        return -1;
-    if (found >= 0)
-      return -1;
-    found = term;
-  }
-  return found;
-}
-
-/// Of what plane a term is; -1: of none.
-static int64_t findPlane(LayoutAttr layout, int64_t term) {
-  for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
-    if (layout.getTerm(term, plane) != 0)
-      return plane;
-  return -1;
-}
-
-static std::optional<SignedDigits> getSigned(LayoutAttr layout, int64_t plane) {
-  int64_t term = findTerm(layout, plane);
-  if (term < 0)
-    return std::nullopt;
-  int64_t bits = layout.getDigits()[plane],
-          factor = layout.getTerm(term, plane),
-          less = -layout.getTerm(term, layout.getNumPlanes());
-  if (bits == 1 && factor == 2 && less == 1)
-    return SignedDigits{64, 0x80, 0xc0};
-  if (bits == 1 && factor == 1 && less == 0)
-    return SignedDigits{64, 0x40, 0};
-  if (bits == 2 && factor == 1 && less == 1)
-    return SignedDigits{64, 0xc0, 0xc0, /*isTernary=*/true};
-  if (factor == 1 && less == 1 << (bits - 1) && bits > 1)
-    return SignedDigits{1 << (8 - bits), 0xffu & 0xff00u >> bits, 0x80};
-  return std::nullopt;
-}
-
-static bool isSum(LayoutAttr layout, int64_t term) {
-  return findPlane(layout, term) < 0 &&
-         layout.getTerm(term, layout.getNumPlanes()) == 1;
-}
 
 //===----------------------------------------------------------------------===//
 // What can be run
@@ -111,12 +47,8 @@ std::optional<TokenTiles> WarpgroupLinear::canTake(PackedLinearOp op) {
       layout.getColumns() % kSwizzled ||
       type.getDimSize(1) != layout.getColumns())
     return std::nullopt;
-  for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
-    if (!getSigned(layout, plane))
-      return std::nullopt;
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
-    if (findPlane(layout, term) < 0 && !isSum(layout, term))
-      return std::nullopt;
+  if (!areSigned(layout))
+    return std::nullopt;
   return TokenTiles{tokens, geometry.width, geometry.run};
 }
 
@@ -132,6 +64,7 @@ WarpgroupLinear::WarpgroupLinear(LinearGroup linears, OpBuilder &b,
   shape.cost = (kOfPiece + kOfToken * placed.tokens) * shape.warps / kWarps;
   tiles = kWarpTiles;
   tokens = placed.tokens;
+  halves = tokens > kTogether ? 2 : 1;
   // Two pieces at a time, unless a range ends between them.
   int64_t most = llvm::divideCeil(pieces, shares);
   for (int64_t columns : {2 * kSwizzled, kSwizzled}) {
@@ -290,22 +223,22 @@ SmallVector<Value> WarpgroupLinear::addStage(const Stage &stage, Value unit,
   waitForTurn(t, stage.full, stage.parity);
   Value descriptor = getDescriptor(t, t.getAddress(memory, stage.tokens));
   SmallVector<Terms> terms = getTerms();
-  int64_t ofPiece = kHalves * terms.size(), count = ofStage * ofPiece;
+  int64_t ofPiece = halves * terms.size(), count = ofStage * ofPiece;
   std::deque<Products> running;
   Products last;
   auto startNext = [&](int64_t index) {
     if (index >= count)
       return;
     last.number = index / ofPiece;
-    last.terms = terms[index % ofPiece / kHalves];
-    last.half = index % kHalves;
+    last.terms = terms[index % ofPiece / halves];
+    last.half = index % halves;
     if (index % ofPiece == 0)
       last.piece = loadStaged(stage, last.number);
     if (last.half == 0)
       last.words = getSignedWords(last.piece, last.terms.plane);
     running.push_back(start(last, descriptor));
   };
-  for (int64_t half = 0; half < kHalves; ++half)
+  for (int64_t half = 0; half < halves; ++half)
     startNext(half);
   for (int64_t finished = 0; !running.empty();) {
     Products products = running.front();
@@ -323,7 +256,7 @@ SmallVector<Value> WarpgroupLinear::addStage(const Stage &stage, Value unit,
     ++finished;
     if (finished % ofPiece == 0 && shares > 1 && endsRanges)
       sums = endRange(unit, products.number, sums);
-    startNext(finished - 1 + kHalves);
+    startNext(finished - 1 + halves);
   }
   // All lanes have read what is there.
   t.synchronizeWarp();
@@ -360,7 +293,7 @@ SmallVector<Value> WarpgroupLinear::endRange(Value unit, int64_t number,
 /// multiplied.
 SmallVector<Value> WarpgroupLinear::getSignedWords(const Piece &piece,
                                                    int64_t plane) {
-  SignedDigits form = *getSigned(layout, plane);
+  SignedDigits form = *SignedDigits::get(layout, plane);
   int64_t bits = layout.getDigits()[plane], ofWord = geometry.run / 4;
   SmallVector<SmallVector<Value>> words;
   for (const TilePiece &tile : piece.tiles) {
@@ -405,11 +338,11 @@ SmallVector<WarpgroupLinear::Terms> WarpgroupLinear::getTerms() const {
 WarpgroupLinear::Products WarpgroupLinear::start(Products products,
                                                  Value descriptor) {
   int64_t column = products.number * geometry.width;
-  int64_t token = products.half * (tokens / kHalves);
+  int64_t token = products.half * (tokens / halves);
   int64_t from = (column / kSwizzled * tokens + token) * kSwizzled +
                  column % kSwizzled +
                  (products.isWhole ? countDigitBytes() : 0);
-  products.sums = startProducts(t, tokens / kHalves, products.words,
+  products.sums = startProducts(t, tokens / halves, products.words,
                                 t.add(descriptor, from / 16), products.sums);
   return products;
 }
@@ -419,7 +352,8 @@ void WarpgroupLinear::addProducts(const Products &products, const Stage &stage,
   sums = sums.slice(products.half * products.sums.size(), products.sums.size());
   for (int64_t term = products.terms.from; term < products.terms.end; ++term) {
     int64_t plane = findPlane(layout, term);
-    float factor = plane < 0 ? 1.0f : 1.0f / getSigned(layout, plane)->scale;
+    float factor =
+        plane < 0 ? 1.0f : 1.0f / SignedDigits::get(layout, plane)->scale;
     SmallVector<Value> coefficients, ofGroup;
     for (const TilePiece &tile : products.piece.tiles) {
       Value own = t.toF32(tile.coefficients[term]);

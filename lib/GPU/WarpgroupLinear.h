@@ -79,7 +79,7 @@ private:
     int64_t plane, from, end;
   };
   SmallVector<Terms> getTerms() const;
-  /// A piece's products with half of the tile's tokens.
+  /// A piece's products with a half of the tile's tokens.
   struct Products {
     int64_t number; // of the piece
     Piece piece;
@@ -105,6 +105,7 @@ private:
                               SmallVector<Value> sums);
 
   TokenTiles placed;
+  int64_t halves;          // of a tile's tokens
   int64_t stages;          // that there is memory for
   int64_t ofTile, ofStage; // stages of a tile, pieces of a stage
   Value first, barriers;   // where stages begin in memory; an address

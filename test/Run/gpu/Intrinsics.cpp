@@ -37,6 +37,7 @@ int32_t nvvm_read_ptx_sreg_nctaid_x() { return 1; }
 int64_t nvvm_read_ptx_sreg_clock64() {
   return std::chrono::steady_clock::now().time_since_epoch().count();
 }
+float nvvm_rcp_approx_ftz_f(float x) { return 1 / x; }
 void nvvm_barrier_cta_sync_aligned_all(int32_t) { leave(State::AtBarrier); }
 void nvvm_bar_warp_sync(int32_t mask) {
   if (mask != -1)
