@@ -99,12 +99,14 @@ void LinearBlock::run() {
 /// All groups of some tiles, for the tokens of a block.
 void LinearBlock::generateTiles() {
   SmallVector<Value> offsets;
+  biases.clear();
   for (Tile &each : tiles) {
     each.offset = getTileOffset(each.number);
     tile = each;
     if (layout.getSalient())
       loadRowCoefficients();
     each = tile;
+    biases.push_back(amx ? Value() : loadBias());
     offsets.push_back(v.add(tile.offset, layout.getGroupOffset(0)));
   }
   clearSums();
@@ -115,7 +117,8 @@ void LinearBlock::generateTiles() {
                    });
   if (whole < layout.getNumGroups())
     generateGroup(offsets, v.index(whole), layout.getGroupColumns(whole));
-  finishBlock();
+  if (amx)
+    finishBlock();
 }
 
 void LinearBlock::clearSums() {
@@ -149,33 +152,65 @@ SmallVector<Value> LinearBlock::generateGroup(ValueRange offsets, Value group,
   return ends;
 }
 
-/// One group's part of the sums of a token tile.
+/// One group's part of the sums of a token tile. The last group's are results.
 void LinearBlock::addProducts(Value token, Value group, int64_t columns,
                               ArrayRef<SmallVector<Value>> coefficients) {
   Value column = v.mul(group, layout.getGroup());
   SmallVector<SmallVector<Value>> dots; // of each plane
   for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
     dots.push_back(multiply(token, column, columns, plane));
-  Value first = getSumRow(token);
-  for (int64_t t = 0; t < tokens; ++t) {
+  auto forEachSum = [&](int64_t t, auto &&use) {
     Value sum = loadSum(row(token, t), group);
+    Value first = v.add(getSumRow(token), t * tuning.rowTiles);
     for (int64_t number = 0; number < tuning.rowTiles; ++number) {
       SmallVector<Value> planes;
       for (ArrayRef<Value> dot : dots)
         planes.push_back(dot[t * tuning.rowTiles + number]);
-      addToSum(number, v.add(first, t * tuning.rowTiles + number), planes, sum,
-               coefficients[number]);
+      Value at = v.add(first, number);
+      use(number, at, addToSum(number, at, planes, sum, coefficients[number]));
     }
-  }
+  };
+  auto keep = [&] {
+    for (int64_t t = 0; t < tokens; ++t)
+      forEachSum(t, [&](int64_t, Value at, Value y) {
+        v.store(y, rowSums, {at, v.index(0)});
+      });
+  };
+  int64_t rest = layout.getColumns() % layout.getGroup();
+  if (amx || (rest && columns == layout.getGroup()))
+    return keep();
+  // Results are stored as they come: their lines are far, and products of the
+  // next tokens need not wait for them.
+  auto finishAll = [&] {
+    for (int64_t t = 0; t < tokens; ++t)
+      v.ifThen(v.less(row(token, t), endToken), [&] {
+        forEachSum(t, [&](int64_t number, Value, Value y) {
+          ifDistinct(number,
+                     [&] { finishToken(row(token, t), biases[number], y); });
+        });
+      });
+  };
+  if (rest)
+    return finishAll();
+  int64_t last = layout.getNumGroups() - 1;
+  v.ifThenElse(v.equal(group, v.index(last)), finishAll, keep);
 }
 
-/// Adds what a group makes of its planes' dot products to a row's sum.
-void LinearBlock::addToSum(int64_t number, Value at, ArrayRef<Value> planes,
-                           Value sum, ArrayRef<Value> coefficients) {
+/// A row's sum with what a group makes of its planes' dot products.
+Value LinearBlock::addToSum(int64_t number, Value at, ArrayRef<Value> planes,
+                            Value sum, ArrayRef<Value> coefficients) {
   tile = tiles[number];
   Value y = v.load(rowSums, {at, v.index(0)}, v.f32Vector());
-  y = addTerms(SmallVector<Value>(planes), sum, coefficients, y);
-  v.store(y, rowSums, {at, v.index(0)});
+  return addTerms(SmallVector<Value>(planes), sum, coefficients, y);
+}
+
+/// `body` for tile `number`, but where it is the one before once more.
+void LinearBlock::ifDistinct(int64_t number, llvm::function_ref<void()> body) {
+  tile = tiles[number];
+  if (number == 0)
+    body();
+  else
+    v.ifThen(v.less(tiles[number - 1].number, tile.number), body);
 }
 
 /// The digits of a group of tile `number`: for each plane and four columns a
@@ -302,19 +337,13 @@ SmallVector<Value> LinearBlock::multiply(Value token, Value column,
 
 /// The rows of the block's tokens, of the tiles that are there.
 void LinearBlock::finishBlock() {
-  for (int64_t number = 0; number < tuning.rowTiles; ++number) {
-    tile = tiles[number];
-    auto finishTile = [&] {
+  for (int64_t number = 0; number < tuning.rowTiles; ++number)
+    ifDistinct(number, [&] {
       Value bias = loadBias();
       v.loop(firstToken, endToken, [&](Value token) {
         Value y = v.load(rowSums, {v.add(getSumRow(token), number), v.index(0)},
                          v.f32Vector());
         finishToken(token, bias, y);
       });
-    };
-    if (number == 0)
-      finishTile();
-    else
-      v.ifThen(v.less(tiles[number - 1].number, tile.number), finishTile);
-  }
+    });
 }

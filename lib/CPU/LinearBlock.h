@@ -61,8 +61,9 @@ private:
   void putByte(Value first, Value column, Value byte);
   SmallVector<Value> multiply(Value token, Value column, int64_t columns,
                               int64_t plane);
-  void addToSum(int64_t number, Value at, ArrayRef<Value> planes, Value sum,
-                ArrayRef<Value> coefficients);
+  Value addToSum(int64_t number, Value at, ArrayRef<Value> planes, Value sum,
+                 ArrayRef<Value> coefficients);
+  void ifDistinct(int64_t number, llvm::function_ref<void()> body);
   void addProducts(Value token, Value group, int64_t columns,
                    ArrayRef<SmallVector<Value>> coefficients);
   void multiplyPlane(Value rows, Value token, Value column, int64_t columns,
@@ -92,6 +93,7 @@ private:
   Value digits, digitWords, rowSums, products; // scratch memory
   Value firstToken, endToken;
   SmallVector<Tile, 4> tiles;
+  SmallVector<Value> biases; // of the tiles, where they have any
 };
 
 } // namespace mlir::tbq

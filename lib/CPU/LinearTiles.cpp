@@ -39,9 +39,9 @@ void LinearBlock::addTileProducts(Value token, Value group, int64_t columns,
                           load(low, plane, number, t));
             planes.push_back(dot);
           }
-          addToSum(number,
-                   v.add(v.add(first, v.mul(t, tuning.rowTiles)), number),
-                   planes, sum, coefficients[number]);
+          Value at = v.add(v.add(first, v.mul(t, tuning.rowTiles)), number);
+          v.store(addToSum(number, at, planes, sum, coefficients[number]),
+                  rowSums, {at, v.index(0)});
         }
         return SmallVector<Value>();
       });

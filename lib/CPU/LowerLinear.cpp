@@ -347,19 +347,8 @@ struct LowerLinearToCPUPass
                     llvm::function_ref<void()> generateOne,
                     llvm::function_ref<void()> generateBlocks) {
     VectorBuilder v(b, op.getLoc(), fma);
-    Value isOne = arith::CmpIOp::create(
-        b, op.getLoc(), arith::CmpIPredicate::eq, op.getCount(), v.index(1));
-    auto generate = [&](llvm::function_ref<void()> branch) {
-      return [&b, branch](OpBuilder &inner, Location loc) {
-        OpBuilder::InsertionGuard guard(b);
-        b.setInsertionPoint(inner.getInsertionBlock(),
-                            inner.getInsertionPoint());
-        branch();
-        scf::YieldOp::create(b, loc);
-      };
-    };
-    scf::IfOp::create(b, op.getLoc(), isOne, generate(generateOne),
-                      generate(generateBlocks));
+    v.ifThenElse(v.equal(op.getCount(), v.index(1)), generateOne,
+                 generateBlocks);
   }
 
   Tuning getTuning() const {

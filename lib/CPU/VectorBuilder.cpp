@@ -224,6 +224,22 @@ void VectorBuilder::ifThen(Value condition, llvm::function_ref<void()> body) {
   });
 }
 
+void VectorBuilder::ifThenElse(Value condition, llvm::function_ref<void()> body,
+                               llvm::function_ref<void()> otherwise) {
+  auto generate = [&](llvm::function_ref<void()> branch) {
+    return [this, branch](OpBuilder &inner, Location) {
+      OpBuilder::InsertionGuard guard(b);
+      b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
+      branch();
+      scf::YieldOp::create(b, loc);
+    };
+  };
+  scf::IfOp::create(b, loc, condition, generate(body), generate(otherwise));
+}
+
+Value VectorBuilder::equal(Value x, Value y) {
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, y);
+}
 Value VectorBuilder::less(Value x, Value y) {
   return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::ult, x, y);
 }

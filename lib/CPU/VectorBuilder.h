@@ -87,6 +87,9 @@ public:
       int64_t count, int64_t unroll, ValueRange init,
       llvm::function_ref<SmallVector<Value>(Value, int64_t, ValueRange)> body);
   void ifThen(Value condition, llvm::function_ref<void()> body);
+  void ifThenElse(Value condition, llvm::function_ref<void()> body,
+                  llvm::function_ref<void()> otherwise);
+  Value equal(Value a, Value b);
   Value less(Value a, Value b); // unsigned, of indices
 };
 

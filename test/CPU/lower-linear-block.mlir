@@ -58,13 +58,18 @@ func.func @prefill_i8(%x: memref<256x80xi8>, %sums: memref<256x16xi32>, %scale: 
   // CHECK: scf.yield
   // The last group, of 16 columns.
   // CHECK-COUNT-8: vector.store %{{.*}}, %[[DIGITS]]
+  // CHECK: scf.for %[[TOKEN:.*]] = %[[FIRST]] to %[[END]] step %c8 {
   // CHECK: scf.for %{{.*}} = %c0 to %c4 step %c2 iter_args(
-  // Only the tokens that exist are stored, and a tile that is there twice once.
-  // CHECK: scf.for %[[TOKEN:.*]] = %[[FIRST]] to %[[END]] step %c1 {
+  // What it makes is the result. Only the tokens that exist are stored, and a tile that is there twice once.
+  // CHECK: %[[THERE:.*]] = arith.cmpi ult, %[[TOKEN]], %[[END]]
+  // CHECK: scf.if %[[THERE]] {
+  // CHECK-NOT: vector.store
+  // CHECK: vector.load %[[SUMS]]
   // CHECK: vector.store %{{.*}}, %arg3[%[[TOKEN]], %{{.*}}]
   // CHECK: %[[TWO:.*]] = arith.cmpi ult, %[[TILE]], %[[OTHER]]
   // CHECK-NEXT: scf.if %[[TWO]] {
-  // CHECK: vector.store %{{.*}}, %arg3[
+  // CHECK: vector.store %{{.*}}, %arg3[%[[TOKEN]], %{{.*}}]
+  // CHECK-COUNT-14: vector.store %{{.*}}, %arg3[
   // CHECK-NOT: vector.store
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !ternary
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)

@@ -58,12 +58,14 @@ func.func @decode(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: memref<
 // OTHER: scf.for %{{.*}} = %c0 to %c32 step %c4 iter_args
 // OTHER-COUNT-48: vpdpbusd
 // OTHER-NOT: vpdpbusd
-// The second and the third are written only where they are.
-// OTHER-COUNT-2: scf.if
+// In the last group results are written of the four tokens that are there, of
+// the second and the third tile only where they are.
+// OTHER-COUNT-12: scf.if
 // OTHER-NOT: scf.if
 // OTHER: return
 // NONE-LABEL: func.func @prefill(
 // NONE: scf.for %{{.*}} = %arg6 to %arg7 step %c1 {
+// NONE-COUNT-8: scf.if
 // NONE-NOT: scf.if
 // NONE: return
 // TILES-LABEL: func.func @prefill(
