@@ -23,6 +23,8 @@ struct CpuTable {
   std::string family; // in words
   /// How four 8-bit products become one sum: a value of tbq-cpu's `dot`.
   std::string instructions = "plain";
+  /// LLVM's name of the only processor it is for; empty: of any that has them.
+  std::string processor;
   Tuning tuning;
   /// Where the figures of `roofline` are from, in words; empty: there are none.
   std::string measuredOn;
@@ -45,16 +47,19 @@ struct TuningField {
 
 const std::vector<TuningField> &tuningFields();
 
-/// A table from JSON text. Every key must be there but `measured`, and no
-/// other; errors name the file, the key and what was expected.
+/// A table from JSON text. Every key must be there but `processor` and
+/// `measured`, and no other; errors name the file, the key and what was
+/// expected.
 ::tbq::Result<CpuTable> parseCpuTable(std::string_view text,
                                       const std::string &file);
 ::tbq::Result<CpuTable> readCpuTable(const std::string &path);
 /// What parseCpuTable reads, for people too.
 std::string printCpuTable(const CpuTable &table);
 
-/// The table shipped for the family whose best instructions these are.
-const CpuTable &shippedCpuTable(std::string_view instructions);
+/// The table shipped for the family whose best instructions these are, or for
+/// the processor itself.
+const CpuTable &shippedCpuTable(std::string_view instructions,
+                                std::string_view processor = "");
 
 } // namespace mlir::tbq
 

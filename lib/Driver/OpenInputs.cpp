@@ -54,7 +54,7 @@ Status Compilation::readSpecs() {
 Status Compilation::chooseTable() {
   SmallVector<StringRef> products =
       getDotProducts(target.triple, target.enabled);
-  table = shippedCpuTable(products.front());
+  table = shippedCpuTable(products.front(), target.cpu);
   if (options.tuning.empty())
     return Status::ok();
   Result<CpuTable> given = readCpuTable(options.tuning);

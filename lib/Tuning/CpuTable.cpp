@@ -139,8 +139,9 @@ Result<CpuTable> mlir::tbq::parseCpuTable(std::string_view text,
   Result<JsonObject> root = JsonObject::from(*value, file);
   if (!root)
     return root.error();
-  if (Status status = checkKeys(*root, {"format", "family", "instructions",
-                                        "decode", "prefill", "measured"});
+  if (Status status =
+          checkKeys(*root, {"format", "family", "instructions", "processor",
+                            "decode", "prefill", "measured"});
       !status)
     return status.error();
   CpuTable table;
@@ -149,6 +150,8 @@ Result<CpuTable> mlir::tbq::parseCpuTable(std::string_view text,
   reader.set(format, root->integer("format", kFormat, kFormat));
   reader.set(table.family, root->string("family"));
   reader.set(table.instructions, root->string("instructions"));
+  if (root->has("processor"))
+    reader.set(table.processor, root->string("processor"));
   if (Status status = reader.status(); !status)
     return status.error();
   const char *known[] = {"plain", "avx2", "vnni", "amx", "dotprod"};
@@ -178,6 +181,8 @@ std::string mlir::tbq::printCpuTable(const CpuTable &table) {
   nlohmann::ordered_json root = {{"format", kFormat},
                                  {"family", table.family},
                                  {"instructions", table.instructions}};
+  if (!table.processor.empty())
+    root["processor"] = table.processor;
   for (const TuningField &field : tuningFields())
     root[field.section][field.key] = table.tuning.*field.value;
   if (table.roofline.isKnown()) {

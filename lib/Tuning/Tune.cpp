@@ -219,14 +219,16 @@ Status Search::begin() {
     return target.error();
   for (StringRef product : getDotProducts(target->triple, target->enabled))
     instructions.push_back(product.str());
-  start = shippedCpuTable(instructions.front());
+  start = shippedCpuTable(instructions.front(), target->cpu);
   if (!options.compile.tuning.empty()) {
     Result<CpuTable> given = readCpuTable(options.compile.tuning);
     if (!given)
       return given.error();
     start = std::move(*given);
   }
-  // Where the figures are from is measured anew.
+  // What is found is a table for whoever asks for it. Where its figures are
+  // from is measured anew.
+  start.processor.clear();
   start.roofline = Roofline();
   if (Status status = checkOutput(options.output); !status)
     return status;
@@ -276,7 +278,8 @@ Status Search::run() {
   made = make(best);
   if (!made)
     return made.error();
-  best.family = shippedCpuTable(best.instructions).family;
+  if (best.instructions != start.instructions)
+    best.family = shippedCpuTable(best.instructions).family;
   if (Status measured = measureRoofline(
           **made, best, (1 - kSearchShare) * options.seconds / 8);
       !measured)

@@ -50,8 +50,20 @@ TEST(CpuTable, EachFamilyHasATable) {
   }
 }
 
+TEST(CpuTable, AProcessorMayHaveItsOwn) {
+  std::string text = readText("zen4");
+  const CpuTable &zen4 = shippedCpuTable("vnni", "znver4");
+  EXPECT_EQ(printCpuTable(zen4), text);
+  EXPECT_EQ(zen4.processor, "znver4");
+  // Not without the instructions it is measured with, nor for another.
+  EXPECT_EQ(shippedCpuTable("avx2", "znver4").processor, "");
+  EXPECT_EQ(shippedCpuTable("avx2", "znver4").instructions, "avx2");
+  EXPECT_EQ(printCpuTable(shippedCpuTable("vnni", "znver5")), readText("vnni"));
+}
+
 TEST(CpuTable, WhatIsPrintedIsRead) {
   CpuTable table = makeTable();
+  table.processor = "a processor";
   // Each number its own, so that none stands for another.
   for (const TuningField &field : tuningFields()) {
     int64_t number = field.least;
@@ -64,6 +76,7 @@ TEST(CpuTable, WhatIsPrintedIsRead) {
       EXPECT_EQ(again->tuning.*other.value, table.tuning.*other.value)
           << other.name();
     EXPECT_EQ(again->family, "a family");
+    EXPECT_EQ(again->processor, "a processor");
     EXPECT_EQ(again->instructions, "vnni");
     EXPECT_EQ(again->measuredOn, "a machine");
     EXPECT_EQ(again->threads, 2);
@@ -116,7 +129,7 @@ TEST(CpuTable, NumbersThatKernelsCannotHave) {
 TEST(CpuTable, NoKeyIsUnknown) {
   EXPECT_EQ(refusal([](json &root) { root["decod"] = 1; }),
             "t.json: decod: is not known (expected: format, family, "
-            "instructions, decode, prefill, measured)");
+            "instructions, processor, decode, prefill, measured)");
   EXPECT_EQ(refusal([](json &root) { root["decode"]["far"] = 1; }),
             "t.json: decode.far: is not known (expected: far_bytes, "
             "near_bytes, cache_bytes, unrolled_steps)");
