@@ -163,6 +163,8 @@ SITES = {
         ("block-high-digit", "dot, v.splatI32(8)", "dot, v.splatI32(7)", "weight of the high digit of i16"),
         ("block-last-group", "if (whole < layout.getNumGroups())", "if (whole > layout.getNumGroups())",
          "a short last group is left out"),
+        ("block-results", "int64_t last = layout.getNumGroups() - 1", "int64_t last = layout.getNumGroups() - 2",
+         "off by one: results lack the last group"),
         ("block-clear", "v.splat(0.0f), rowSums", "v.splat(1.0f), rowSums", "sums do not begin at zero"),
         ("block-second-tile", "v.min(v.add(number, i), last)", "v.min(v.add(number, 2 * i), last)",
          "the second tile of a pair is another"),
