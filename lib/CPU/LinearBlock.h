@@ -5,8 +5,8 @@
 // one digit a byte, into scratch memory that the first cache holds, and then
 // multiplied with all tokens of a block: there a digit costs nothing but its
 // load, and an activation's serves all tiles. Sums of rows stay in scratch
-// memory from group to group. For a token, the order of all float operations is
-// LinearGenerator's.
+// memory from group to group; what the last one makes of them is the result.
+// For a token, the order of all float operations is LinearGenerator's.
 #ifndef TBQ_CPU_LINEARBLOCK_H
 #define TBQ_CPU_LINEARBLOCK_H
 
