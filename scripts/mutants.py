@@ -225,6 +225,20 @@ SITES = {
         ("tiles-group", "t.add(t.mul(tile, tokens * groups), t.mul(group, tokens))", "t.mul(group, tokens)",
          "all tiles of tokens have the first one's sums"),
     ],
+    "lib/GPU/ExchangeRows.cpp": [
+        ("rows-turn", "{0, odd, 1}", "{0, odd, 0}", "a norm reads the residual in its own layer's place"),
+        ("rows-first", "{odd, 0, 0}", "{0, 0, 0}", "the first layer's input in the place of the second's"),
+        ("rows-fence", "writes.clear();\n      isBefore = false;", "isBefore = false;",
+         "a fence orders nothing, so that no row is exchanged"),
+        ("rows-fenced", "barrier->setAttr(kFencedFirst, b.getUnitAttr());", "barrier->setAttr(kUnfenced, b.getUnitAttr());",
+         "the first layer's input is looked for where an older step left its own"),
+        ("rows-empties", "{0, odd, count(carried)}", "{0, odd, 0}", "the last layer's output is made empty, not the one before"),
+    ],
+    "lib/GPU/RowExchange.cpp": [
+        ("row-again", "t.inAnyLane(isAnyEmpty(t, seen))", "isAnyEmpty(t, seen)", "lanes look again by themselves"),
+        ("row-empty", "t.same(bits, t.constantI32(kEmpty))", "t.same(bits, t.constantI32(0))",
+         "zeros become NaN"),
+    ],
     "lib/GPU/DigitTokens.cpp": [
         ("few-share", "sums.slice(piece.share * countSums(), countSums())", "sums.slice(0, countSums())",
          "a warp's shares in the sums of the first"),

@@ -363,6 +363,29 @@ def ShareWorkerMemoryPass : Pass<"tbq-share-worker-memory", "::mlir::ModuleOp"> 
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::memref::MemRefDialect"];
 }
 
+def ExchangeRowsPass : Pass<"tbq-exchange-rows", "::mlir::ModuleOp"> {
+  let summary = "rows of a token go through barriers that wait for no store";
+  let description = [{
+    Of @decode, where all that goes through a barrier is a row that each block
+    reads as a whole. The places lie behind the arena's other buffers, and are
+    made empty before a barrier of each layer that keeps its fence:
+
+    ```mlir
+    tbq.barrier %team
+    tbq.rope ...
+    tbq.attention ... into(%a) ...
+    tbq.barrier %team
+    tbq.quantize_activations %a ...
+    // becomes
+    tbq.barrier %team {tbq.empties = array<i64: 4096, 1024, 512>}
+    tbq.rope ...
+    tbq.attention ... into(%a) ... {tbq.exchange = array<i64: 4608, 0, 0>}
+    tbq.barrier %team {tbq.unfenced}
+    tbq.quantize_activations %a ... {tbq.exchange = array<i64: 4608, 0, 0>}
+    ```
+  }];
+}
+
 def LowerLinearToGPUPass : Pass<"tbq-lower-linear-to-gpu"> {
   let summary = "packed linears to what a thread of a block does, for any layout";
   let description = [{

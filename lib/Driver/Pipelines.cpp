@@ -167,6 +167,7 @@ void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
   linear.warpgroups = options.warpgroups;
   // One after the other: buffers that a block shares are the module's.
   manager.addPass(createShareWorkerMemoryPass());
+  manager.addPass(createExchangeRowsPass());
   manager.addPass(createLowerLinearToGPUPass(linear));
   manager.addPass(createLowerStepToGPUPass());
   ExpandMathPassOptions math;

@@ -54,6 +54,13 @@ SmallVector<Value> BlockRow::load(Value bytes) {
   return elements;
 }
 
+SmallVector<Value> BlockRow::load(RowExchange &exchange) {
+  SmallVector<Value> elements;
+  for (int64_t number = 0; number < vectors; ++number)
+    extractAll(t, exchange.loadFour(getColumn(number).first), elements);
+  return mask(elements);
+}
+
 SmallVector<Value> BlockRow::mask(SmallVector<Value> elements) {
   Value zero = t.constant(0.0f);
   for (int64_t number = 0; number < vectors; ++number) {
@@ -87,12 +94,11 @@ void BlockRow::storeBytes(ArrayRef<Value> elements, Value rows, Place place) {
     });
 }
 
-Value BlockRow::reduce(Reduction reduction, ArrayRef<Value> elements,
-                       int64_t turn) {
+Value BlockRow::combine(Reduction reduction, ArrayRef<Value> elements) {
   Value part = elements.front();
   for (Value element : elements.drop_front())
     part = t.combine(reduction, part, element);
-  return t.reduceBlock(reduction, part, turn);
+  return part;
 }
 
 Value BlockRow::sumVector(ArrayRef<Value> elements, int64_t number,

@@ -6,7 +6,7 @@
 #ifndef TBQ_GPU_BLOCKROW_H
 #define TBQ_GPU_BLOCKROW_H
 
-#include "ThreadBuilder.h"
+#include "RowExchange.h"
 
 namespace mlir::tbq {
 
@@ -21,6 +21,8 @@ public:
   SmallVector<Value> load(Value rows, Value token);
   /// The same of f32 in packed bytes.
   SmallVector<Value> load(Value bytes);
+  /// The same of f32 that other blocks may not have stored yet.
+  SmallVector<Value> load(RowExchange &exchange);
   /// With 0 past the last column.
   SmallVector<Value> mask(SmallVector<Value> elements);
   void store(ArrayRef<Value> elements, Value rows, Value token);
@@ -28,9 +30,8 @@ public:
   using Place = llvm::function_ref<SmallVector<Value>(Value)>;
   void storeBytes(ArrayRef<Value> elements, Value rows, Place place);
 
-  /// Over the block, to all threads. Between two meetings of its threads each
-  /// needs another `turn`: of two, by turns.
-  Value reduce(Reduction reduction, ArrayRef<Value> elements, int64_t turn);
+  /// Of the thread's elements.
+  Value combine(Reduction reduction, ArrayRef<Value> elements);
   /// Gives `store` the sum of each group of columns and its number, in some
   /// thread. `getStored` reads an element of any column again, behind a
   /// meeting.

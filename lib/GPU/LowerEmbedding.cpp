@@ -5,6 +5,7 @@
 // as on a CPU.
 
 #include "LowerStep.h"
+#include "RowExchange.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
@@ -75,7 +76,7 @@ void mlir::tbq::lowerEmbedding(ThreadBuilder &t, EmbeddingOp op) {
     Value value = layout.isFloat()
                       ? getFloat(t, layout, bytes, tile, row, column)
                       : getValue(t, layout, bytes, tile, row, column);
-    t.store(value, into, {token, column});
+    storeOfRow(t, op, value, into, {token, column});
     if (columns < padded)
       t.ifThen(t.equal(column, 0), [&] {
         for (int64_t pad = columns; pad < padded; ++pad)

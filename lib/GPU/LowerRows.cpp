@@ -22,15 +22,56 @@ static int64_t countRows(Value rows) {
   return cast<MemRefType>(rows.getType()).getDimSize(0);
 }
 
-/// Runs `body` with every token of the op's range, and its row. Of several, the
-/// next one's row is on its way while one is used.
-static void
-forEachRow(ThreadBuilder &t, StepOp op, BlockRow &row, Value rows,
-           llvm::function_ref<void(Value, const SmallVector<Value> &)> body) {
+/// What a thread makes first of its elements, for a sum or maximum of the row.
+/// If asked for, it is NaN where one of them is.
+using GetPart = llvm::function_ref<Value(ArrayRef<Value>, bool showsNaN)>;
+
+/// A thread's elements of a row, and their part.
+struct RowPart {
+  SmallVector<Value> elements;
+  Value part;
+};
+
+/// Looks again where something of the row is not there yet. That it is, the
+/// part alone shows, which the row needs anyway.
+static RowPart loadExchanged(ThreadBuilder &t, BlockRow &row,
+                             RowExchange &exchange, GetPart getPart) {
+  SmallVector<Value> values = row.load(exchange);
+  Value part = getPart(values, /*showsNaN=*/true);
+  auto lookAgain = [&] {
+    SmallVector<Value> full =
+        waitUntilFull(t, values, [&] { return row.load(exchange); });
+    full.push_back(getPart(full, /*showsNaN=*/false));
+    return full;
+  };
+  Value isNaN =
+      arith::CmpFOp::create(t.b, t.loc, arith::CmpFPredicate::UNO, part, part);
+  SmallVector<Value> first = values;
+  first.push_back(part);
+  size_t next = 0;
+  SmallVector<Value> all = t.ifElse(t.inAnyLane(isNaN), lookAgain,
+                                    [&](Type) { return first[next++]; });
+  part = all.pop_back_val();
+  return {all, part};
+}
+
+/// Runs `body` with every token of the op's range, and its row, which is the
+/// input of `reader`. Of several, the next one's row is on its way while one is
+/// used.
+static void forEachRow(ThreadBuilder &t, StepOp op, BlockRow &row,
+                       StepOp reader, GetPart getPart,
+                       llvm::function_ref<void(Value, const RowPart &)> body) {
+  Value rows = reader->getOperand(0);
   int64_t count = countRows(rows);
+  auto addPart = [&](const SmallVector<Value> &elements) {
+    return RowPart{elements, getPart(elements, /*showsNaN=*/false)};
+  };
   if (count == 1 || row.countVectors() > kMostHeld)
     return forEachToken(t, op, [&](Value token) {
-      body(token, row.load(rows, token));
+      if (auto exchange = RowExchange::get(t, reader, rows))
+        body(token, loadExchanged(t, row, *exchange, getPart));
+      else
+        body(token, addPart(row.load(rows, token)));
       t.synchronize();
     });
   // Behind the last one, any row that there is.
@@ -41,7 +82,7 @@ forEachRow(ThreadBuilder &t, StepOp op, BlockRow &row, Value rows,
   t.loop(first, end, t.index(1), load(first),
          [&](Value token, ValueRange elements) {
            SmallVector<Value> next = load(t.add(token, 1));
-           body(token, SmallVector<Value>(elements));
+           body(token, addPart(SmallVector<Value>(elements)));
            t.synchronize();
            return next;
          });
@@ -56,12 +97,11 @@ static Value getNormFactor(ThreadBuilder &t, Value squares, int64_t features,
   return t.divf(t.constant(1.0f), root);
 }
 
-static Value sumSquares(ThreadBuilder &t, BlockRow &row,
-                        ArrayRef<Value> elements, int64_t turn) {
+static Value addSquares(ThreadBuilder &t, ArrayRef<Value> elements) {
   Value part = t.mulf(elements.front(), elements.front());
   for (Value x : elements.drop_front())
     part = t.fma(x, x, part);
-  return row.reduce(Reduction::Sum, part, turn);
+  return part;
 }
 
 /// What a norm multiplies its row with and adds to it.
@@ -90,12 +130,23 @@ static NormWeights loadWeights(ThreadBuilder &t, NormOp op, BlockRow &row) {
   return loadWeights(t, op, row, copies);
 }
 
+/// What a norm needs first of a row.
+static Value getPart(ThreadBuilder &t, RmsNormOp, BlockRow &,
+                     ArrayRef<Value> elements) {
+  return addSquares(t, elements);
+}
+static Value getPart(ThreadBuilder &, LayerNormOp, BlockRow &row,
+                     ArrayRef<Value> elements) {
+  return row.combine(Reduction::Sum, elements);
+}
+
 /// The row's norm; counts the turns that its sums take.
-static SmallVector<Value> getNorm(ThreadBuilder &t, RmsNormOp op, BlockRow &row,
-                                  const NormWeights &with,
-                                  SmallVector<Value> elements, int64_t &turn) {
+static SmallVector<Value> getNorm(ThreadBuilder &t, RmsNormOp op, BlockRow &,
+                                  const NormWeights &with, const RowPart &part,
+                                  int64_t &turn) {
   const SmallVector<Value> &weights = with.weights;
-  Value squares = sumSquares(t, row, elements, turn++);
+  SmallVector<Value> elements = part.elements;
+  Value squares = t.reduceBlock(Reduction::Sum, part.part, turn++);
   Value factor = getNormFactor(t, squares, op.getFeatures(), op.getEpsilon());
   for (auto [x, weight] : llvm::zip_equal(elements, weights))
     x = t.mulf(weight, t.mulf(x, factor));
@@ -104,13 +155,15 @@ static SmallVector<Value> getNorm(ThreadBuilder &t, RmsNormOp op, BlockRow &row,
 
 static SmallVector<Value> getNorm(ThreadBuilder &t, LayerNormOp op,
                                   BlockRow &row, const NormWeights &with,
-                                  SmallVector<Value> elements, int64_t &turn) {
-  Value mean = t.divf(row.reduce(Reduction::Sum, elements, turn++),
+                                  const RowPart &part, int64_t &turn) {
+  SmallVector<Value> elements = part.elements;
+  Value mean = t.divf(t.reduceBlock(Reduction::Sum, part.part, turn++),
                       t.constant(float(op.getFeatures())));
   for (Value &x : elements)
     x = t.subf(x, mean);
   elements = row.mask(elements);
-  Value squares = sumSquares(t, row, elements, turn++);
+  Value squares =
+      t.reduceBlock(Reduction::Sum, addSquares(t, elements), turn++);
   Value factor = getNormFactor(t, squares, op.getFeatures(), op.getEpsilon());
   for (auto [x, weight, bias] :
        llvm::zip_equal(elements, with.weights, with.biases))
@@ -121,9 +174,12 @@ static SmallVector<Value> getNorm(ThreadBuilder &t, LayerNormOp op,
 template <typename NormOp> static void lower(ThreadBuilder &t, NormOp op) {
   BlockRow row(t, op.getFeatures());
   NormWeights with = loadWeights(t, op, row);
-  forEachRow(t, op, row, op.getInput(), [&](Value token, auto &elements) {
+  auto part = [&](ArrayRef<Value> elements, bool) {
+    return getPart(t, op, row, elements);
+  };
+  forEachRow(t, op, row, op, part, [&](Value token, const RowPart &loaded) {
     int64_t turn = 0;
-    row.store(getNorm(t, op, row, with, elements, turn), op.getInto().front(),
+    row.store(getNorm(t, op, row, with, loaded, turn), op.getInto().front(),
               token);
   });
 }
@@ -135,9 +191,10 @@ void mlir::tbq::lowerLayerNorm(ThreadBuilder &t, LayerNormOp op) {
 
 void mlir::tbq::lowerGroupSums(ThreadBuilder &t, GroupSumsOp op) {
   BlockRow row(t, op.getColumnsAttr().getInt());
-  forEachRow(t, op, row, op.getInput(), [&](Value token, auto &elements) {
+  auto none = [](ArrayRef<Value>, bool) { return Value(); };
+  forEachRow(t, op, row, op, none, [&](Value token, const RowPart &loaded) {
     row.sumGroups(
-        elements, op.getGroup(),
+        loaded.elements, op.getGroup(),
         [&](Value sum, Value group) {
           t.store(sum, op.getInto().front(), {token, group});
         },
@@ -173,16 +230,28 @@ static Value loadDigits(ThreadBuilder &t, ValueRange digits, ValueRange at) {
   return t.add(t.mul(load(digits.front()), t.constantI32(256)), low);
 }
 
+/// The largest of the elements' magnitudes.
+static Value getLargest(ThreadBuilder &t, ArrayRef<Value> elements,
+                        bool showsNaN) {
+  Value largest;
+  for (Value x : elements) {
+    Value size = math::AbsFOp::create(t.b, t.loc, x);
+    largest = !largest   ? size
+              : showsNaN ? t.maximum(largest, size)
+                         : t.maxf(largest, size);
+  }
+  return largest;
+}
+
+/// A row, of whose magnitudes `part` is the thread's largest.
 static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
-                     ArrayRef<Value> elements, Value token, int64_t turn) {
+                     ArrayRef<Value> elements, Value part, Value token,
+                     int64_t turn) {
   ValueRange digits = op.getInto().drop_back(2);
   Value scales = op.getInto().drop_back().back(), sums = op.getInto().back();
   Value steps = t.constant(digits.size() == 1 ? kSteps8 : kSteps16);
-  auto sizes = llvm::map_to_vector(elements, [&](Value x) {
-    return math::AbsFOp::create(t.b, t.loc, x).getResult();
-  });
   Value largest =
-      t.maxf(row.reduce(Reduction::Maximum, sizes, turn), t.constant(1e-5f));
+      t.maxf(t.reduceBlock(Reduction::Maximum, part, turn), t.constant(1e-5f));
   // The last thread has the fewest columns.
   t.ifThen(t.equal(t.thread(), kThreads - 1), [&] {
     t.store(t.divf(largest, steps), scales, {token, t.index(0)});
@@ -215,8 +284,11 @@ static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
 void mlir::tbq::lowerQuantizeActivations(ThreadBuilder &t,
                                          QuantizeActivationsOp op) {
   BlockRow row(t, op.getColumnsAttr().getInt());
-  forEachRow(t, op, row, op.getInput(), [&](Value token, auto &elements) {
-    quantize(t, op, row, elements, token, /*turn=*/0);
+  auto part = [&](ArrayRef<Value> elements, bool showsNaN) {
+    return getLargest(t, elements, showsNaN);
+  };
+  forEachRow(t, op, row, op, part, [&](Value token, const RowPart &loaded) {
+    quantize(t, op, row, loaded.elements, loaded.part, token, /*turn=*/0);
   });
 }
 
@@ -224,10 +296,14 @@ template <typename NormOp>
 static void lower(ThreadBuilder &t, NormOp norm, QuantizeActivationsOp op) {
   BlockRow row(t, norm.getFeatures());
   NormWeights with = loadWeights(t, norm, row);
-  forEachRow(t, op, row, norm.getInput(), [&](Value token, auto &loaded) {
+  auto part = [&](ArrayRef<Value> elements, bool) {
+    return getPart(t, norm, row, elements);
+  };
+  forEachRow(t, op, row, norm, part, [&](Value token, const RowPart &loaded) {
     int64_t turn = 0;
     SmallVector<Value> elements = getNorm(t, norm, row, with, loaded, turn);
-    quantize(t, op, row, elements, token, turn);
+    Value largest = getLargest(t, elements, /*showsNaN=*/false);
+    quantize(t, op, row, elements, largest, token, turn);
   });
 }
 

@@ -7,6 +7,7 @@
 // alone, never on the number of blocks or tokens.
 
 #include "LowerStep.h"
+#include "RowExchange.h"
 
 #include "format/StepAbi.h"
 
@@ -38,7 +39,11 @@ void mlir::tbq::mapElements(ThreadBuilder &t, StepOp op, int64_t columns,
     for (int64_t i = 0; i < kFour; ++i)
       results.push_back(body(llvm::map_to_vector(
           vectors, [&](Value vector) { return t.extract(vector, i); })));
-    t.storeVector(results, op.getInto().front(), at);
+    Value into = op.getInto().front();
+    t.storeVector(results, into, at);
+    if (auto exchange = RowExchange::get(t, op, into))
+      for (auto [i, result] : llvm::enumerate(results))
+        exchange->store(result, t.add(at[1], i));
   });
 }
 
@@ -104,8 +109,9 @@ void mlir::tbq::lowerAddPositions(ThreadBuilder &t, AddPositionsOp op) {
         t.mul(t.add(position, int64_t(op.getOffset())), layout.getTileBytes());
     Value learned =
         t.loadAsF32(table, t.add(row, t.mul(column, 4)), t.b.getF32Type());
-    t.store(t.addf(t.load(op.getInput(), at), learned), op.getInto().front(),
-            at);
+    Value sum = t.addf(t.load(op.getInput(), at), learned);
+    Value into = op.getInto().front();
+    storeOfRow(t, op, sum, into, at);
   });
 }
 

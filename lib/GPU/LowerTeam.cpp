@@ -6,6 +6,7 @@
 // for all others'. decode and prefill become kernels.
 
 #include "LowerTeam.h"
+#include "RowExchange.h"
 
 #include "format/DeviceAbi.h"
 #include "tbq/Target/Team.h"
@@ -19,8 +20,12 @@ using namespace mlir;
 using namespace mlir::tbq;
 using LLVM::AtomicOrdering;
 
-static constexpr const char *kArrive = "tbq_barrier_arrive";
-static constexpr const char *kWait = "tbq_barrier_wait";
+/// The barrier's two halves, and those of one that has a fence only where its
+/// last argument says so.
+static constexpr const char *kArrive = "tbq_barrier_arrive",
+                            *kWait = "tbq_barrier_wait",
+                            *kArriveUnfenced = "tbq_barrier_arrive_unfenced",
+                            *kWaitUnfenced = "tbq_barrier_wait_unfenced";
 /// All blocks of the launch, and no more.
 static constexpr const char *kScope = "device";
 /// More than any GPU has processors. Known, divisions by it take 32 bits.
@@ -100,23 +105,41 @@ static Value isFirstThread(OpBuilder &b, Location loc) {
                               constant(b, loc, 0));
 }
 
+static void addFence(OpBuilder &b, Location loc) {
+  LLVM::FenceOp::create(b, loc, AtomicOrdering::acq_rel, kScope);
+}
+
+/// A fence where `fences`, and on to `next`.
+static void addFenceIf(OpBuilder &b, Location loc, Value fences, Block *next) {
+  Block *fence = OpBuilder(b).createBlock(next);
+  LLVM::CondBrOp::create(b, loc, fences, fence, ValueRange(), next,
+                         ValueRange());
+  b.setInsertionPointToEnd(fence);
+  addFence(b, loc);
+  LLVM::BrOp::create(b, loc, ValueRange(), next);
+}
+
 /// int32 tbq_barrier_arrive(tbq_device_barrier *barrier)
 /// Each block adds to one counter, the first of them what the others leave of
 /// 2^31: the highest bit changes when all have arrived. Thread 0 has looked at
 /// it before, so that nothing waits for the addition, and gets what it saw.
 /// Before that stands a fence, since NVPTX drops the addition's order without a
 /// word.
-static void buildArrival(ModuleOp module) {
+static void buildArrival(ModuleOp module, bool isFenced) {
   OpBuilder b(module.getContext());
   Location loc = module.getLoc();
   Type i32 = b.getI32Type();
-  LLVM::LLVMFuncOp function = addFunction(b, module, kArrive, i32, {});
+  SmallVector<Type> more;
+  if (!isFenced)
+    more.push_back(b.getI1Type());
+  LLVM::LLVMFuncOp function =
+      addFunction(b, module, isFenced ? kArrive : kArriveUnfenced, i32, more);
   auto addBlock = [&] {
     return OpBuilder(module.getContext())
         .createBlock(&function.getBody(), function.getBody().end());
   };
   Block *look = addBlock(), *meet = addBlock(), *arrive = addBlock(),
-        *done = addBlock();
+        *count = addBlock(), *done = addBlock();
   Value seen = meet->addArgument(i32, loc);
   Value barrier = function.getArgument(0);
 
@@ -137,8 +160,9 @@ static void buildArrival(ModuleOp module) {
 
   b.setInsertionPointToEnd(arrive);
   if (countPhases(module) > 0)
-    LLVM::StoreOp::create(b, loc, readClock(b, loc),
-                          getTimes(b, loc, barrier, function.getArgument(1)));
+    LLVM::StoreOp::create(
+        b, loc, readClock(b, loc),
+        getTimes(b, loc, barrier, function.getArguments().back()));
   Value others =
       LLVM::SubOp::create(b, loc, countBlocks(b, loc), constant(b, loc, 1));
   Value rest =
@@ -147,7 +171,14 @@ static void buildArrival(ModuleOp module) {
                                        getBlock(b, loc), zero);
   Value amount =
       LLVM::SelectOp::create(b, loc, isFirst, rest, constant(b, loc, 1));
-  LLVM::FenceOp::create(b, loc, AtomicOrdering::acq_rel, kScope);
+  if (isFenced) {
+    addFence(b, loc);
+    LLVM::BrOp::create(b, loc, ValueRange(), count);
+  } else {
+    addFenceIf(b, loc, function.getArgument(1), count);
+  }
+
+  b.setInsertionPointToEnd(count);
   LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add, barrier, amount,
                             AtomicOrdering::monotonic, kScope);
   LLVM::BrOp::create(b, loc, ValueRange(), done);
@@ -159,13 +190,16 @@ static void buildArrival(ModuleOp module) {
 /// void tbq_barrier_wait(tbq_device_barrier *barrier, int32 seen)
 /// Thread 0 waits for the highest bit to change. Who looks out acquires: a
 /// second fence would wait for the addition's way and back.
-static void buildWait(ModuleOp module) {
+static void buildWait(ModuleOp module, bool isFenced) {
   OpBuilder b(module.getContext());
   Location loc = module.getLoc();
   const bool isTimed = countPhases(module) > 0;
+  SmallVector<Type> more = {b.getI32Type()};
+  if (!isFenced)
+    more.push_back(b.getI1Type());
   LLVM::LLVMFuncOp function =
-      addFunction(b, module, kWait, LLVM::LLVMVoidType::get(b.getContext()),
-                  {b.getI32Type()});
+      addFunction(b, module, isFenced ? kWait : kWaitUnfenced,
+                  LLVM::LLVMVoidType::get(b.getContext()), more);
   auto addBlock = [&] {
     return OpBuilder(module.getContext())
         .createBlock(&function.getBody(), function.getBody().end());
@@ -178,14 +212,16 @@ static void buildWait(ModuleOp module) {
 
   b.setInsertionPointToEnd(begin);
   // Asked for while others are waited for.
-  Value times =
-      isTimed ? getTimes(b, loc, barrier, function.getArgument(2)) : Value();
+  Value times = isTimed
+                    ? getTimes(b, loc, barrier, function.getArguments().back())
+                    : Value();
   LLVM::BrOp::create(b, loc, ValueRange(), wait);
 
   b.setInsertionPointToEnd(wait);
-  Value changed = LLVM::XOrOp::create(
-      b, loc, loadCounter(b, loc, barrier, AtomicOrdering::acquire, kScope),
-      seen);
+  Value counter = loadCounter(
+      b, loc, barrier,
+      isFenced ? AtomicOrdering::acquire : AtomicOrdering::monotonic, kScope);
+  Value changed = LLVM::XOrOp::create(b, loc, counter, seen);
   Value all = LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::slt, changed,
                                    constant(b, loc, 0));
   LLVM::CondBrOp::create(b, loc, all, arrived, ValueRange(), wait,
@@ -196,7 +232,10 @@ static void buildWait(ModuleOp module) {
     LLVM::StoreOp::create(
         b, loc, readClock(b, loc),
         getFieldAddress(b, loc, times, offsetof(tbq_device_time, left)));
-  LLVM::BrOp::create(b, loc, ValueRange(), done);
+  if (isFenced)
+    LLVM::BrOp::create(b, loc, ValueRange(), done);
+  else
+    addFenceIf(b, loc, function.getArgument(2), done);
 
   b.setInsertionPointToEnd(done);
   NVVM::Barrier0Op::create(b, loc);
@@ -218,14 +257,33 @@ static LLVM::CallOp call(BarrierOp op, StringRef name, TypeRange results,
   return LLVM::CallOp::create(b, op.getLoc(), results, name, arguments);
 }
 
+static bool isUnfenced(BarrierOp op) {
+  return op->hasAttr(kUnfenced) || op->hasAttr(kFencedFirst);
+}
+
 /// Arrives, and waits, at once or, where the two stand apart, in two places:
 /// `seen` goes from one to the other.
 static void lowerBarrier(BarrierOp op, int64_t phases, Value &seen) {
-  if (!op->hasAttr(kWaitsOnly))
-    seen = call(op, kArrive, IntegerType::get(op.getContext(), 32), {}, phases)
+  OpBuilder b(op);
+  SmallVector<Value> fences;
+  if (op->hasAttr(kFencedFirst)) {
+    ThreadBuilder t(b, op.getLoc());
+    Value layer = op->getBlock()->getArgument(kLayerArgument);
+    fences.push_back(t.equal(layer, 0));
+  } else if (op->hasAttr(kUnfenced)) {
+    fences.push_back(LLVM::ConstantOp::create(b, op.getLoc(), b.getI1Type(),
+                                              b.getBoolAttr(false)));
+  }
+  if (!op->hasAttr(kWaitsOnly)) {
+    seen = call(op, isUnfenced(op) ? kArriveUnfenced : kArrive,
+                IntegerType::get(op.getContext(), 32), fences, phases)
                .getResult();
-  if (!op->hasAttr(kArrivesOnly))
-    call(op, kWait, {}, seen, phases);
+  }
+  if (!op->hasAttr(kArrivesOnly)) {
+    SmallVector<Value> more = {seen};
+    more.append(fences);
+    call(op, isUnfenced(op) ? kWaitUnfenced : kWait, {}, more, phases);
+  }
   op.erase();
 }
 
@@ -258,12 +316,22 @@ struct LowerTeamToGPUPass
   void runOnOperation() override {
     ModuleOp module = getOperation();
     const int64_t phases = countPhases(module);
+    bool hasUnfenced = false;
+    module.walk([&](BarrierOp op) {
+      hasUnfenced |= isUnfenced(op);
+      if (!op->hasAttr(kWaitsOnly))
+        storeEmpties(op);
+    });
     for (auto function : module.getOps<func::FuncOp>()) {
       convertTeamToPointer(function);
       lowerOps(function, phases);
     }
-    buildArrival(module);
-    buildWait(module);
+    for (bool isFenced : {true, false}) {
+      if (!isFenced && !hasUnfenced)
+        continue;
+      buildArrival(module, isFenced);
+      buildWait(module, isFenced);
+    }
     buildWindowObserve(module);
   }
 };

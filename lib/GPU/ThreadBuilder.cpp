@@ -190,6 +190,11 @@ Value ThreadBuilder::thread() {
   return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), id);
 }
 
+Value ThreadBuilder::inAnyLane(Value condition) {
+  return NVVM::VoteSyncOp::create(b, loc, b.getI1Type(), constantI32(-1),
+                                  condition, NVVM::VoteSyncKind::any);
+}
+
 Value ThreadBuilder::hideNumber(Value number) {
   // The lane's own number, from the lane itself.
   Value index = arith::IndexCastUIOp::create(b, loc, b.getIndexType(), number);

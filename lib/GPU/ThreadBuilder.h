@@ -118,6 +118,8 @@ public:
   Value thread(); // 0 .. kThreads - 1 of its block
   Value lane() { return rem(thread(), kWarpLanes); }
   Value warp() { return div(thread(), kWarpLanes); }
+  /// Whether it holds in any lane of the warp, all of which ask.
+  Value inAnyLane(Value condition);
   /// The same number, by a shuffle that nobody looks through.
   Value hideNumber(Value number);
   /// From here on the thread's number is a hidden one: else all that is

@@ -4,6 +4,7 @@
 // warp's sums times its factor, which makes them relative to the largest score
 // of all and divides by the sum of all weights. See TileAttention.h.
 
+#include "RowExchange.h"
 #include "TileAttention.h"
 
 using namespace mlir;
@@ -58,8 +59,9 @@ void TileAttention::storeOutput(Value sum, Value number, Value feature) {
     exists = exists ? t.both(exists, isOfHead) : isOfHead;
   }
   auto store = [&] {
-    t.store(sum, op.getInto().front(),
-            {at, t.add(t.mul(head, headDim), feature)});
+    Value into = op.getInto().front();
+    Value column = t.add(t.mul(head, headDim), feature);
+    storeOfRow(t, op, sum, into, {at, column});
   };
   if (exists)
     t.ifThen(exists, store);

@@ -6,6 +6,8 @@
 
 #include "WarpAttention.h"
 
+#include "RowExchange.h"
+
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -345,7 +347,8 @@ void WarpAttention::combine() {
              sum = t.fma(decay,
                          t.load(shared, {t.add(feature, 2 + w * stateFloats)}),
                          sum);
-           t.store(t.divf(sum, total), op.getInto().front(),
-                   {token, t.add(first, feature)});
+           Value output = t.divf(sum, total), into = op.getInto().front();
+           Value column = t.add(first, feature);
+           storeOfRow(t, op, output, into, {token, column});
          });
 }

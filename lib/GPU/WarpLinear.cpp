@@ -6,6 +6,7 @@
 #include "WarpLinear.h"
 
 #include "LowerStep.h"
+#include "RowExchange.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -286,8 +287,9 @@ void WarpLinear::storeIn(PackedLinearOp part, Value bytes,
                          Value stores) {
   t.ifThen(exists(result, part, tile, token, stores), [&] {
     Value column = t.add(t.mul(tile, kRows), result.row);
-    t.store(getResult(result, part, bytes, tile, token), part.getInto().front(),
-            {t.add(token, result.token), column});
+    Value y = getResult(result, part, bytes, tile, token);
+    Value into = part.getInto().front();
+    storeOfRow(t, part, y, into, {t.add(token, result.token), column});
   });
 }
 
@@ -300,7 +302,8 @@ Value WarpLinear::getGatedResult(const LaneSum &gate, const LaneSum &up,
 void WarpLinear::storeGated(const LaneSum &gate, Value tile, Value token,
                             llvm::function_ref<Value()> get) {
   t.ifThen(exists(gate, op, tile, token, gate.stores), [&] {
-    t.store(get(), group.gated.getInto().front(),
-            {t.add(token, gate.token), t.add(t.mul(tile, kRows), gate.row)});
+    Value into = group.gated.getInto().front();
+    Value column = t.add(t.mul(tile, kRows), gate.row);
+    storeOfRow(t, group.gated, get(), into, {t.add(token, gate.token), column});
   });
 }

@@ -1,5 +1,7 @@
 // RUN: tbq-opt %s --tbq-lower="own-key worker-bytes=20480" | FileCheck %s
 // RUN: tbq-opt %s --tbq-lower="own-key worker-bytes=20480 observe" | FileCheck %s --check-prefix=SHOWN
+// RUN: tbq-opt %s --tbq-lower="own-key worker-bytes=20480" --tbq-exchange-rows | FileCheck %s --check-prefix=ROWS
+// RUN: tbq-opt %s --tbq-lower="own-key worker-bytes=20480 observe" --tbq-exchange-rows | FileCheck %s --check-prefix=PLAIN
 // A decoder layer of one token has five phases between barriers on a GPU.
 
 !kv = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16>
@@ -51,6 +53,33 @@
 // CHECK: tbq.packed_linear {{.*}} residual
 // CHECK-NOT: tbq.barrier
 // CHECK: return
+
+// All rows but those that attention reads go through barriers without a fence:
+// the residual by two places in turn, at 0 and 1280, the other ones between.
+// ROWS: tbq.arena_bytes = 4352
+// ROWS-LABEL: func.func private @decode_layers_0(
+// ROWS: tbq.barrier %{{.*}} {tbq.fenced_first}
+// ROWS-NEXT: tbq.rms_norm {{.*}} {tbq.exchange = array<i64: 0, 1280, 1>}
+// ROWS-COUNT-3: tbq.packed_linear {{.*}} range(%{{.*}}, %{{.*}}) : (
+// ROWS: tbq.barrier %{{.*}} {tbq.empties = array<i64: 0, 1280, 256>}
+// ROWS: tbq.attention {{.*}} {tbq.exchange = array<i64: 256, 0, 0>}
+// ROWS: tbq.barrier %{{.*}} {tbq.unfenced}
+// ROWS-NEXT: tbq.quantize_activations {{.*}} {tbq.exchange = array<i64: 256, 0, 0>}
+// ROWS: tbq.packed_linear {{.*}} residual{{.*}} {tbq.exchange = array<i64: 512, 0, 0>}
+// ROWS: tbq.barrier %{{.*}} {tbq.unfenced}
+// ROWS-NEXT: tbq.rms_norm {{.*}} {tbq.exchange = array<i64: 512, 0, 0>}
+// ROWS: tbq.gated_activation {{.*}} {tbq.exchange = array<i64: 768, 0, 0>}
+// ROWS: tbq.barrier %{{.*}} {tbq.unfenced}
+// ROWS-NEXT: tbq.quantize_activations {{.*}} {tbq.exchange = array<i64: 768, 0, 0>}
+// ROWS: tbq.packed_linear {{.*}} residual{{.*}} {tbq.exchange = array<i64: 0, 1280, 0>}
+// ROWS: return
+// ROWS-LABEL: func.func @decode(
+// As a layer before the first one writes it.
+// ROWS: tbq.embedding {{.*}} {tbq.exchange = array<i64: 1280, 0, 0>}
+// ROWS: tbq.barrier %arg8{{$}}
+// Attention that reads this step's keys waits for them.
+// PLAIN-NOT: tbq.exchange
+// PLAIN-NOT: tbq.unfenced
 
 // Values are shown with each key in the cache.
 // SHOWN: tbq.append_cache

@@ -81,6 +81,12 @@ int32_t nvvm_shfl_sync_idx_i32(int32_t mask, int32_t value, int32_t lane,
 float nvvm_shfl_sync_idx_f32(int32_t mask, float value, int32_t lane, int32_t) {
   return bits<float>(shuffle(mask, bits<uint32_t>(value), lane));
 }
+bool nvvm_vote_any_sync(int32_t mask, bool condition) {
+  uint32_t any = condition;
+  for (int distance = 1; distance < lanes; distance *= 2)
+    any |= shuffle(uint32_t(mask), any, (current % lanes) ^ distance);
+  return any;
+}
 int32_t nvvm_redux_sync_add(int32_t value, int32_t mask) {
   for (int distance = 1; distance < lanes; distance *= 2)
     value +=

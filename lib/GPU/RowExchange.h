@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//
+// How a row goes from the blocks that make parts of it to all blocks, behind a
+// barrier that does not wait until what they stored is there: a float that is
+// not there yet is a NaN that nothing else is (kEmpty), and who finds one looks
+// again. Where rows go so is decided by tbq-exchange-rows (ExchangeRows.cpp).
+#ifndef TBQ_GPU_ROWEXCHANGE_H
+#define TBQ_GPU_ROWEXCHANGE_H
+
+#include "ThreadBuilder.h"
+
+namespace mlir::tbq {
+
+/// Of an op that writes or reads such a row: where in the arena it lies, as
+/// {first byte, bytes between the two places that a row of each layer has by
+/// turns, or 0, what is added to the layer's number to have its turn}.
+inline constexpr const char *kExchange = "tbq.exchange";
+/// Of a barrier that needs no fence: all that goes through it does so.
+inline constexpr const char *kUnfenced = "tbq.unfenced";
+/// Of one that needs it in the first layer alone.
+inline constexpr const char *kFencedFirst = "tbq.fenced_first";
+/// Of a barrier with a fence, before which the layer's places are made empty,
+/// as {first byte, bytes, bytes from an even to an odd layer's}.
+inline constexpr const char *kEmpties = "tbq.empties";
+
+/// Of a step's arguments (lib/Lower/StepArguments.h), the last a layer's alone.
+inline constexpr unsigned kArenaArgument = 0, kLayerArgument = 9;
+
+/// What no arithmetic of a GPU gives: its only NaN is 0x7fffffff.
+inline constexpr int32_t kEmpty = -1;
+
+class RowExchange {
+public:
+  /// Of an op of the step whose row's buffer is `row`; none: it has none.
+  static std::optional<RowExchange> get(ThreadBuilder &t, Operation *op,
+                                        Value row);
+
+  /// Four floats from `column` on, as they are at this moment.
+  Value loadFour(Value column);
+  void store(Value x, Value column);
+
+private:
+  RowExchange(ThreadBuilder &t, Value arena, int64_t first, Value turn)
+      : t(t), arena(arena), first(first), turn(turn) {}
+
+  Value getPointer(Value column);
+
+  ThreadBuilder &t;
+  Value arena;
+  int64_t first; // byte of the row's first place
+  Value turn;    // how many floats further it is; null: it has one
+};
+
+/// Stores a float of what `op` writes at {token, column} of `row`, or in the
+/// row's place, or in both, where others read both.
+void storeOfRow(ThreadBuilder &t, Operation *op, Value x, Value row,
+                ValueRange at);
+
+/// `load` again until none of what it gives is kEmpty, in the whole warp.
+SmallVector<Value> waitUntilFull(ThreadBuilder &t, ArrayRef<Value> loaded,
+                                 llvm::function_ref<SmallVector<Value>()> load);
+
+/// Before a barrier with kEmpties: its places are empty, a part by each block.
+void storeEmpties(BarrierOp op);
+
+} // namespace mlir::tbq
+
+#endif // TBQ_GPU_ROWEXCHANGE_H

@@ -1,0 +1,83 @@
+// RUN: tbq-opt %s --tbq-lower-step-to-gpu --canonicalize --cse | FileCheck %s
+// RUN: tbq-opt %s --tbq-lower-step-to-gpu --tbq-lower-team-to-gpu --canonicalize --cse | FileCheck %s --check-prefix=TEAM
+// A row that goes from block to block without a fence (lib/GPU/RowExchange.h):
+// its places lie at 0 and 1280 of the arena, of a layer by turns.
+
+// CHECK-LABEL: func.func private @layer(
+// CHECK-SAME: %[[ARENA:[^:]*]]: memref<8192xi8>
+// CHECK-SAME: %[[LAYER:[^:]*]]: index)
+// The place of the layer before, of which a thread with columns loads four.
+// CHECK-DAG: %[[BEFORE:.*]] = arith.addi %[[LAYER]], %c1
+// CHECK: %[[TURN:.*]] = arith.remui %[[BEFORE]], %c2
+// CHECK: arith.muli %[[TURN]], %c1280
+// CHECK: %[[FIRST:.*]] = llvm.load volatile %{{.*}} {alignment = 16 : i64} : !llvm.ptr<1> -> vector<4xf32>
+// Its largest magnitude is NaN if one is not there.
+// CHECK-COUNT-2: arith.maximumf
+// CHECK: %[[LARGEST:.*]] = arith.maximumf
+// CHECK-NEXT: %[[NAN:.*]] = arith.cmpf uno, %[[LARGEST]], %[[LARGEST]]
+// CHECK-NEXT: %[[ANY:.*]] = nvvm.vote.sync any %{{.*}}, %[[NAN]]
+// CHECK-NEXT: scf.if %[[ANY]]
+// CHECK: scf.while
+// CHECK: arith.cmpi eq, %{{.*}}, %c-1_i32
+// CHECK: %[[AGAIN:.*]] = nvvm.vote.sync any
+// CHECK: scf.condition(%[[AGAIN]])
+// CHECK: llvm.load volatile
+// CHECK: arith.maxnumf
+// CHECK: } else {
+// CHECK: nvvm.redux.sync umax
+
+// TEAM-LABEL: func.func private @layer(
+// TEAM-SAME: %[[TEAM:[^:]*]]: !llvm.ptr, %[[LAYER:[^:]*]]: index)
+// A fence in the first layer.
+// TEAM: %[[FIRST:.*]] = arith.cmpi eq, %[[LAYER]], %c0
+// TEAM: %[[SEEN:.*]] = llvm.call @tbq_barrier_arrive_unfenced(%[[TEAM]], %[[FIRST]])
+// TEAM: llvm.call @tbq_barrier_wait_unfenced(%[[TEAM]], %[[SEEN]], %[[FIRST]])
+// Before a barrier with a fence this layer's places are empty.
+// TEAM: %[[TURN:.*]] = arith.remui %[[LAYER]], %c2
+// TEAM: arith.muli %[[TURN]], %c256
+// TEAM: scf.for
+// TEAM: llvm.store volatile %{{.*}}, %{{.*}} {alignment = 16 : i64} : vector<4xi32>, !llvm.ptr<1>
+// TEAM: llvm.call @tbq_barrier_arrive(
+// TEAM: llvm.call @tbq_barrier_wait(
+// None at all.
+// TEAM: %[[SEEN:.*]] = llvm.call @tbq_barrier_arrive_unfenced(%[[TEAM]], %[[NEVER:.*]]) :
+// TEAM: llvm.call @tbq_barrier_wait_unfenced(%[[TEAM]], %[[SEEN]], %[[NEVER]])
+// TEAM-LABEL: llvm.func internal @tbq_barrier_arrive_unfenced(
+// TEAM-SAME: %[[FENCES:[a-z0-9]+]]: i1) -> i32
+// TEAM: llvm.cond_br %[[FENCES]], ^[[FENCE:bb[0-9]+]], ^[[COUNT:bb[0-9]+]]
+// TEAM: ^[[FENCE]]:
+// TEAM-NEXT: llvm.fence syncscope("device") acq_rel
+// TEAM-NEXT: llvm.br ^[[COUNT]]
+// TEAM: ^[[COUNT]]:
+// TEAM-NEXT: llvm.atomicrmw add
+// TEAM-LABEL: llvm.func internal @tbq_barrier_wait_unfenced(
+// TEAM: atomic syncscope("device") monotonic
+func.func private @layer(%arena: memref<8192xi8>, %weights: memref<64xi8>, %cache: memref<64xi8>, %tokens: memref<1xi32>, %logits: memref<1x64xf32>, %position: index, %count: index, %first: index, %team: !tbq.team, %layer: index) {
+  %c0 = arith.constant 0 : index
+  %c4096 = arith.constant 4096 : index
+  %row = memref.view %arena[%c4096][] : memref<8192xi8> to memref<1x64xf32>
+  %digits = memref.alloca() : memref<1x64xi8>
+  %scale = memref.alloca() : memref<1x16xf32>
+  %sums = memref.alloca() : memref<1x16xi32>
+  tbq.barrier %team {tbq.fenced_first}
+  tbq.quantize_activations %row columns 64 group 64 into(%digits, %scale, %sums) count(%count) range(%c0, %count) {tbq.exchange = array<i64: 0, 1280, 1>} : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  tbq.barrier %team {tbq.empties = array<i64: 0, 1280, 256>}
+  tbq.barrier %team {tbq.unfenced}
+  return
+}
+
+// Stored in both places, and never as what is empty.
+// CHECK-LABEL: func.func @decode(
+// CHECK: memref.store %[[VALUE:.*]], %{{.*}}[%{{.*}}, %[[COLUMN:.*]]]
+// CHECK: %[[BITS:.*]] = arith.bitcast %[[VALUE]] : f32 to i32
+// CHECK: %[[IS:.*]] = arith.cmpi eq, %[[BITS]], %c-1_i32
+// CHECK: %[[STORED:.*]] = arith.select %[[IS]], %c2147483647_i32, %[[BITS]]
+// CHECK: llvm.store volatile %[[STORED]], %{{.*}} {alignment = 4 : i64} : i32, !llvm.ptr<1>
+func.func @decode(%arena: memref<8192xi8>, %weights: memref<4096xi8>, %cache: memref<64xi8>, %tokens: memref<1xi32>, %logits: memref<1x64xf32>, %position: index, %count: index, %first: index, %team: !tbq.team) {
+  %c0 = arith.constant 0 : index
+  %c4096 = arith.constant 4096 : index
+  %row = memref.view %arena[%c4096][] : memref<8192xi8> to memref<1x64xf32>
+  %table = tbq.placed_weight [0] in %weights : memref<4096xi8> : !tbq.packed<16x64, f32, tile 1>
+  tbq.embedding %tokens, %table into(%row) count(%count) range(%c0, %count) {tbq.exchange = array<i64: 1280, 0, 0>} : (memref<1xi32>, !tbq.packed<16x64, f32, tile 1>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
