@@ -230,9 +230,11 @@ SITES = {
         ("rows-first", "{odd, 0, 0}", "{0, 0, 0}", "the first layer's input in the place of the second's"),
         ("rows-fence", "writes.clear();\n      isBefore = false;", "isBefore = false;",
          "a fence orders nothing, so that no row is exchanged"),
-        ("rows-fenced", "barrier->setAttr(kFencedFirst, b.getUnitAttr());", "barrier->setAttr(kUnfenced, b.getUnitAttr());",
+        ("rows-fenced", "barrier->setAttr(kFencedFirst, b.getUnitAttr());",
+         "barrier->setAttr(kUnfenced, b.getUnitAttr());",
          "the first layer's input is looked for where an older step left its own"),
-        ("rows-empties", "{0, odd, count(carried)}", "{0, odd, 0}", "the last layer's output is made empty, not the one before"),
+        ("rows-empties", "{0, odd, count(carried)}", "{0, odd, 0}",
+         "the last layer's output is made empty, not the one before"),
     ],
     "lib/GPU/RowExchange.cpp": [
         ("row-again", "t.inAnyLane(isAnyEmpty(t, seen))", "isAnyEmpty(t, seen)", "lanes look again by themselves"),
