@@ -88,7 +88,7 @@ static bool isExchangedOnly(Operation *op, Value row) {
 void mlir::tbq::storeOfRow(ThreadBuilder &t, Operation *op, Value x, Value row,
                            ValueRange at) {
   auto exchange = RowExchange::get(t, op, row);
-  if (!exchange || !isExchangedOnly(op, row))
+  if (!exchange || exchange->isCarried() || !isExchangedOnly(op, row))
     t.store(x, row, at);
   if (exchange)
     exchange->store(x, at.back());

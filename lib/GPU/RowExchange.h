@@ -35,6 +35,9 @@ public:
   static std::optional<RowExchange> get(ThreadBuilder &t, Operation *op,
                                         Value row);
 
+  /// Whether the next layer reads it, and so may what stands behind the last.
+  bool isCarried() const { return turn != nullptr; }
+
   /// Four floats from `column` on, as they are at this moment.
   Value loadFour(Value column);
   void store(Value x, Value column);
