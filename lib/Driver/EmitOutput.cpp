@@ -162,9 +162,10 @@ Status Compilation::emitArtifact(WeightsOp weights, std::string object,
       return status;
 
   if (options.weights == WeightsPlace::Nowhere)
-    for (const Manifest::Layer &layer : manifest->layers)
-      if (layer.salient)
-        return makeError("--shape-only", layer.name,
+    for (auto place : weights.getBody().getOps<PlaceOp>())
+      if (auto pack = place.getWeight().getDefiningOp<PackOp>();
+          pack && pack.getType().getLayout().getSalient())
+        return makeError("--shape-only", place.getName().str(),
                          "where salient weights are is in the weights "
                          "themselves: take a scheme without them");
 

@@ -66,7 +66,9 @@ def test_a_wide_row_is_a_block_s_own(monkeypatch, compile_model, tmp_path):
     assert phases("sm_80,sm_90a")[0] == first
 
 
-def test_what_is_refused(model_directory, compile_model, tmp_path):
+def test_what_is_refused(model_directory, compile_model, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
+    import make_model
     directory = model_directory("stored-ternary-g128")
     shapes, whole = compile_model(directory, SHAPES), compile_model(directory)
 
@@ -83,9 +85,11 @@ def test_what_is_refused(model_directory, compile_model, tmp_path):
     out = ("-o", tmp_path / "m.so")
     assert "leaves --weights nothing to place" in refused("tbqc", directory, *out, SHAPES, "--weights=sidecar")
     assert "is for an artifact" in refused("tbqc", directory, SHAPES, "--emit=mlir")
-    salient = model_directory("stored-salient-g64")
     message = "model.layers.0.self_attn.q_proj: where salient weights are is in the weights themselves"
-    assert message in refused("tbqc", salient, *out, SHAPES)
+    assert message in refused("tbqc", model_directory("stored-salient-g64"), *out, SHAPES)
+    # Of weights that are all alike none is salient, and yet there is a mask.
+    make_model.makeModel("125M", tmp_path / "holes", holes=True, vocabulary=512)
+    assert message in refused("tbqc", tmp_path / "holes", *out, SHAPES, "--quantize=binary:g64,salient=0.1")
     assert not (tmp_path / "m.so").exists()
 
 
