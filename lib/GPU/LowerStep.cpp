@@ -52,8 +52,9 @@ void mlir::tbq::lowerAdd(ThreadBuilder &t, AddOp op) {
               [&](ArrayRef<Value> x) { return t.addf(x[0], x[1]); });
 }
 
-/// x / y, of y from 1 to 2^125 (more is taken for that), by Newton's method,
-/// without the branch of other divisions: of many, none waits for another.
+/// x / y, of a finite x and a y from 1 to 2^125 (more is taken for that), by
+/// Newton's method, without the branch of other divisions: of many, none waits
+/// for another.
 static Value divide(ThreadBuilder &t, Value x, Value y) {
   y = arith::MinimumFOp::create(t.b, t.loc, y, t.constant(0x1p125f));
   Value less = arith::NegFOp::create(t.b, t.loc, y);

@@ -69,6 +69,7 @@ def test_a_wide_row_is_a_block_s_own(monkeypatch, compile_model, tmp_path):
 def test_what_is_refused(model_directory, compile_model, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     import make_model
+
     directory = model_directory("stored-ternary-g128")
     shapes, whole = compile_model(directory, SHAPES), compile_model(directory)
 
