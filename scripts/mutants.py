@@ -236,6 +236,16 @@ SITES = {
         ("rows-empties", "{0, odd, count(carried)}", "{0, odd, 0}",
          "the last layer's output is made empty, not the one before"),
     ],
+    "lib/GPU/BlockRow.cpp": [
+        ("row-warps", "[&] { t.leaveReductions(); }", "[] {}", "warps without a column leave what was there to a row's sum"),
+        ("row-parts", "t.index(llvm::divideCeil(columns, part))", "t.index(parts)",
+         "parts that no warp has written are added to a group's sum"),
+    ],
+    "lib/GPU/ThreadBuilder.cpp": [
+        ("row-meetings", "i < meetings; ++i", "i < meetings - 1; ++i", "warps without a column miss a meeting"),
+        ("row-turns", "{add(warp(), turn * kWarps)}", "{warp()}",
+         "warps without a column leave what was there to every other reduction"),
+    ],
     "lib/GPU/RowExchange.cpp": [
         ("row-again", "t.inAnyLane(isAnyEmpty(t, seen))", "isAnyEmpty(t, seen)", "lanes look again by themselves"),
         ("row-empty", "t.same(bits, t.constantI32(kEmpty))", "t.same(bits, t.constantI32(0))",
@@ -313,6 +323,13 @@ SITES = {
     "lib/Lower/ResolveWeights.cpp": [
         ("one-offset", "if (llvm::all_equal(offsets))", "if (!offsets.empty())",
          "all layers read the first one's weights"),
+    ],
+    "lib/Lower/BoundArguments.cpp": [
+        ("bound-position", "*positions - 1", "*positions - 2", "a token at the cache's last position is put before it"),
+    ],
+    "lib/Lower/NarrowLoops.cpp": [
+        ("narrow-end", "end <= INT32_MAX", "true", "a loop's number passes 2^31"),
+        ("narrow-below", "if (range.smin().isNegative())", "if (false)", "a bound below 0 counts as large"),
     ],
     "lib/Lower/ArenaPlan.cpp": [
         ("liveness", "buffers[buffer->second].end = index;",

@@ -386,6 +386,26 @@ def ExchangeRowsPass : Pass<"tbq-exchange-rows", "::mlir::ModuleOp"> {
   }];
 }
 
+def BoundArgumentsPass : Pass<"tbq-bound-arguments", "::mlir::ModuleOp"> {
+  let summary = "the position and counts of a step of one token are as large as the model allows";
+  let description = [{
+    In `@decode`, with `arith.minui`, which changes none that the runtime gives.
+    What is made of them has a known range then, and most of it fits into 32 bits
+    (`arith-int-range-narrowing`): a GPU has no wider arithmetic. Not in
+    `@prefill`, whose linears then hold more of it in registers, and are slower.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
+def NarrowLoopsPass : Pass<"tbq-narrow-loops", "::mlir::ModuleOp"> {
+  let summary = "loops over indices that fit count in 32 bits";
+  let description = [{
+    Where integer range analysis knows the bounds of an `scf.for`. With what
+    `tbq-bound-arguments` says, of nearly all.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::scf::SCFDialect"];
+}
+
 def LowerLinearToGPUPass : Pass<"tbq-lower-linear-to-gpu"> {
   let summary = "packed linears to what a thread of a block does, for any layout";
   let description = [{

@@ -8,6 +8,7 @@
 #include "tbq/Passes.h"
 
 #include "mlir/Conversion/Passes.h"
+#include "mlir/Dialect/Arith/Transforms/Passes.h"
 #include "mlir/Transforms/Passes.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/TargetParser/Triple.h"
@@ -166,6 +167,7 @@ void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
   linear.sharedBytes = options.sharedBytes;
   linear.warpgroups = options.warpgroups;
   // One after the other: buffers that a block shares are the module's.
+  manager.addPass(createBoundArgumentsPass());
   manager.addPass(createShareWorkerMemoryPass());
   manager.addPass(createExchangeRowsPass());
   manager.addPass(createLowerLinearToGPUPass(linear));
@@ -180,6 +182,13 @@ void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
   if (options.delayBlocks)
     manager.addPass(createDelayBlocksPass());
   manager.addPass(createLowerTeamToGPUPass());
+  manager.addPass(createNarrowLoopsPass());
+  manager.addPass(arith::createArithIntRangeOpts());
+  arith::ArithIntRangeNarrowingOptions narrow;
+  narrow.bitwidthsSupported = {32};
+  manager.addPass(arith::createArithIntRangeNarrowing(narrow));
+  manager.addPass(createCanonicalizerPass());
+  manager.addPass(createCSEPass());
   addConversionToLLVM(manager, /*amx=*/false);
   manager.addPass(createMarkKernelsPass());
   addCheck(manager, "gpu");

@@ -13,6 +13,15 @@ BlockRow::BlockRow(ThreadBuilder &t, int64_t columns)
     : t(t), columns(columns), padded(llvm::alignTo(columns, kLanes)),
       vectors(llvm::divideCeil(padded, kBlockColumns)) {}
 
+void BlockRow::inItsWarps(llvm::function_ref<void()> body) {
+  int64_t own = llvm::divideCeil(padded, kWarpColumns);
+  if (own >= kWarps)
+    return body();
+  warps = own;
+  t.ifWarp(t.less(t.warp(), t.index(own)), body, [&] { t.leaveReductions(); });
+  warps = kWarps;
+}
+
 std::pair<Value, Value> BlockRow::getColumn(int64_t number) {
   Value column = t.add(t.mul(t.thread(), kVector), number * kBlockColumns);
   if ((number + 1) * kBlockColumns <= padded)
@@ -149,7 +158,8 @@ void BlockRow::sumParts(ArrayRef<Value> elements, int64_t part, int64_t group,
   t.loop(t.thread(), t.index(groups), t.index(kThreads), [&](Value number) {
     Value first = t.mul(number, inGroup);
     auto load = [&](Value at) { return t.bitcast(t.load(shared, {at}), type); };
-    Value last = t.min(t.add(first, inGroup), t.index(parts));
+    Value last =
+        t.min(t.add(first, inGroup), t.index(llvm::divideCeil(columns, part)));
     Value sum = t.loop(t.add(first, 1), last, t.index(1), {load(first)},
                        [&](Value at, ValueRange before) {
                          return SmallVector<Value>{
@@ -165,7 +175,7 @@ void BlockRow::sumStored(int64_t group, Store store, Type type,
   Value zero = type.isF32() ? t.constant(0.0f) : t.constantI32(0);
   int64_t groups = llvm::divideCeil(columns, group);
   t.synchronize();
-  t.loop(t.warp(), t.index(groups), t.index(kWarps), [&](Value number) {
+  t.loop(t.warp(), t.index(groups), t.index(warps), [&](Value number) {
     Value first = t.mul(number, group);
     Value last = t.min(t.add(first, group), t.index(columns));
     Value part = t.loop(t.add(first, t.lane()), last, t.index(kWarpLanes),

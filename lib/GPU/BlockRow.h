@@ -17,6 +17,12 @@ public:
   /// Vectors that a thread has.
   int64_t countVectors() const { return vectors; }
 
+  /// Runs `body`, which may do to the row what is below, in the warps that have
+  /// some of its columns; the others meet as often.
+  void inItsWarps(llvm::function_ref<void()> body);
+  /// The last thread of those warps, which has the fewest columns.
+  int64_t getLastThread() const { return warps * kWarpLanes - 1; }
+
   /// This thread's elements of row `token` of a buffer of f32.
   SmallVector<Value> load(Value rows, Value token);
   /// The same of f32 in packed bytes.
@@ -59,7 +65,8 @@ private:
 
   ThreadBuilder &t;
   int64_t columns, padded;
-  int64_t vectors; // that a thread has
+  int64_t vectors;        // that a thread has
+  int64_t warps = kWarps; // that take part
 };
 
 } // namespace mlir::tbq

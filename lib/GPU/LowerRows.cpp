@@ -68,10 +68,12 @@ static void forEachRow(ThreadBuilder &t, StepOp op, BlockRow &row,
   };
   if (count == 1 || row.countVectors() > kMostHeld)
     return forEachToken(t, op, [&](Value token) {
-      if (auto exchange = RowExchange::get(t, reader, rows))
-        body(token, loadExchanged(t, row, *exchange, getPart));
-      else
-        body(token, addPart(row.load(rows, token)));
+      row.inItsWarps([&] {
+        if (auto exchange = RowExchange::get(t, reader, rows))
+          body(token, loadExchanged(t, row, *exchange, getPart));
+        else
+          body(token, addPart(row.load(rows, token)));
+      });
       t.synchronize();
     });
   // Behind the last one, any row that there is.
@@ -252,8 +254,7 @@ static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
   Value steps = t.constant(digits.size() == 1 ? kSteps8 : kSteps16);
   Value largest =
       t.maxf(t.reduceBlock(Reduction::Maximum, part, turn), t.constant(1e-5f));
-  // The last thread has the fewest columns.
-  t.ifThen(t.equal(t.thread(), kThreads - 1), [&] {
+  t.ifThen(t.equal(t.thread(), row.getLastThread()), [&] {
     t.store(t.divf(largest, steps), scales, {token, t.index(0)});
   });
   Value factor = t.divf(steps, largest);

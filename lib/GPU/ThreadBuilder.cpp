@@ -186,7 +186,10 @@ Operation *mlir::tbq::findBarrier(Operation *op) {
 Value ThreadBuilder::thread() {
   if (renewed)
     return renewed;
-  Value id = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
+  Value id = NVVM::ThreadIdXOp::create(
+      b, loc, b.getI32Type(),
+      LLVM::ConstantRangeAttr::get(b.getContext(), llvm::APInt(32, 0),
+                                   llvm::APInt(32, kThreads)));
   return arith::IndexCastUIOp::create(b, loc, b.getIndexType(), id);
 }
 
@@ -203,8 +206,8 @@ Value ThreadBuilder::hideNumber(Value number) {
 
 void ThreadBuilder::renewThread() {
   Value number = NVVM::ThreadIdXOp::create(b, loc, b.getI32Type());
-  renewed = arith::IndexCastUIOp::create(b, loc, b.getIndexType(),
-                                         hideNumber(number));
+  // Its range is not hidden.
+  renewed = toIndex(andBits(hideNumber(number), kThreads - 1));
 }
 
 void ThreadBuilder::synchronize() { NVVM::Barrier0Op::create(b, loc); }
@@ -270,6 +273,20 @@ ThreadBuilder::ifElse(Value condition,
   return SmallVector<Value>(b.create(state)->getResults());
 }
 
+void ThreadBuilder::ifWarp(Value condition, llvm::function_ref<void()> body,
+                           llvm::function_ref<void()> otherwise) {
+  auto both = scf::IfOp::create(b, loc, condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(both.thenBlock());
+  body();
+  int64_t meetings =
+      llvm::range_size(both.thenBlock()->getOps<NVVM::Barrier0Op>());
+  b.setInsertionPointToStart(both.elseBlock());
+  otherwise();
+  for (int64_t i = 0; i < meetings; ++i)
+    synchronize();
+}
+
 Value ThreadBuilder::shuffle(Value x, int64_t distance) {
   return NVVM::ShflOp::create(b, loc, x.getType(), constantI32(-1), x,
                               constantI32(distance), constantI32(31),
@@ -301,8 +318,20 @@ Value ThreadBuilder::reduceWarp(Reduction reduction, Value x, int64_t lanes) {
   return x;
 }
 
+static Value getReductions(ThreadBuilder &t) {
+  return t.getShared("reduction", 2 * kWarps);
+}
+
+void ThreadBuilder::leaveReductions() {
+  Value shared = getReductions(*this);
+  ifThen(equal(lane(), 0), [&] {
+    for (int64_t turn = 0; turn < 2; ++turn)
+      store(constant(0.0f), shared, {add(warp(), turn * kWarps)});
+  });
+}
+
 Value ThreadBuilder::reduceBlock(Reduction reduction, Value x, int64_t turn) {
-  Value shared = getShared("reduction", 2 * kWarps);
+  Value shared = getReductions(*this);
   // Floats without a sign are in the order of their bits.
   Value part = reduction == Reduction::Maximum
                    ? bitcast(reduceAllLanes(bitcast(x, b.getI32Type()),

@@ -155,6 +155,11 @@ public:
                             llvm::function_ref<SmallVector<Value>()> body,
                             llvm::function_ref<Value(Type)> otherwise);
 
+  /// Runs `body` in warps where `condition` holds, of all lanes or none. The
+  /// others do `otherwise` and meet the block's threads as often as it does.
+  void ifWarp(Value condition, llvm::function_ref<void()> body,
+              llvm::function_ref<void()> otherwise);
+
   // Over a warp: all its lanes call, and get the same result.
   Value shuffle(Value x, int64_t distance); // of the lane at lane ^ distance
   Value getFromLane(Value x, Value lane);
@@ -165,6 +170,8 @@ public:
   /// Its threads meet once: of two reductions behind one another, one takes an
   /// even turn and one an odd one.
   Value reduceBlock(Reduction reduction, Value x, int64_t turn);
+  /// The part, 0, in reductions of either turn of a warp that takes no part.
+  void leaveReductions();
   Value combine(Reduction reduction, Value x, Value y);
   /// A buffer of `floats` that the block's threads share, one for each name.
   Value getShared(StringRef name, int64_t floats);

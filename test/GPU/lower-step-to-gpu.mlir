@@ -63,6 +63,7 @@ func.func @gate(%a: memref<1x64xf32>, %b: memref<1x64xf32>, %c: memref<1x64xf32>
 
 // A row is the block's, in its registers, four columns a vector; what is past
 // its columns counts as 0. Its threads meet once to add up and once at the end.
+// Warps without a column add 0, in either turn, and only meet.
 !row = !tbq.packed<1x40, f32, tile 1>
 // CHECK: memref.global "private" @tbq_shared_reduction : memref<32xf32, 3>
 // CHECK-LABEL: func.func @norm(
@@ -71,6 +72,8 @@ func.func @norm(%x: memref<1x48xf32>, %y: memref<1x48xf32>, %section: memref<655
   // CHECK: %[[COLUMN:.*]] = arith.minsi %[[MINE]], %c44
   // CHECK: vector.load %{{.*}} : memref<192xi8>, vector<16xi8>
   // CHECK: scf.for %[[TOKEN:.*]] = %arg4 to %arg5 step %c1 {
+  // CHECK: %[[HAS:.*]] = arith.cmpi slt, %{{.*}}, %c1 : index
+  // CHECK: scf.if %[[HAS]] {
   // CHECK: vector.load %arg0[%[[TOKEN]], %[[COLUMN]]] {alignment = 16 : i64} : memref<1x48xf32>, vector<4xf32>
   // CHECK: %[[EXISTS:.*]] = arith.cmpi slt, %[[MINE]], %c40
   // CHECK-COUNT-4: arith.select %[[EXISTS]], %{{.*}}, %cst{{.*}} : f32
@@ -86,7 +89,12 @@ func.func @norm(%x: memref<1x48xf32>, %y: memref<1x48xf32>, %section: memref<655
   // CHECK: arith.cmpi slt, %[[MINE]], %c48
   // CHECK: scf.if
   // CHECK: vector.store %{{.*}}, %arg1[%[[TOKEN]], %[[COLUMN]]] {alignment = 16 : i64} : memref<1x48xf32>, vector<4xf32>
+  // CHECK: } else {
+  // CHECK: scf.if
+  // CHECK-COUNT-2: memref.store %cst{{.*}} : memref<32xf32, 3>
   // CHECK: nvvm.barrier0
+  // CHECK-NEXT: }
+  // CHECK-NEXT: nvvm.barrier0
   // CHECK-NEXT: }
   // CHECK-NEXT: return
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !row
@@ -121,7 +129,10 @@ func.func @quantize(%x: memref<1x64xf32>, %high: memref<1x64xi8>, %low: memref<1
   // CHECK-NOT: nvvm.shfl
   // CHECK: scf.if
   // CHECK: memref.store %{{.*}}, %arg4
+  // CHECK: } else {
   // CHECK: nvvm.barrier0
+  // CHECK-NEXT: }
+  // CHECK-NEXT: nvvm.barrier0
   // CHECK-NEXT: }
   // CHECK-NEXT: return
   tbq.quantize_activations %x columns 64 group 32 into(%high, %low, %scale, %sums) count(%count) range(%begin, %end)
@@ -150,13 +161,13 @@ func.func @parts(%x: memref<1x768xf32>, %q: memref<1x768xi8>, %scale: memref<1x1
 
 // -----
 
-// Groups of 12 columns: a warp each, of what was stored.
+// Groups of 12 columns: by the warps that have the row, of what was stored.
 // CHECK-LABEL: func.func @stored(
 func.func @stored(%x: memref<1x64xf32>, %high: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref<1x16xf32>,
     %sums: memref<1x16xi32>, %count: index, %begin: index, %end: index) {
   // CHECK: vector.store %{{.*}}, %arg2
   // CHECK: nvvm.barrier0
-  // CHECK: scf.for %[[GROUP:.*]] = %{{.*}} to %c5 step %c16 {
+  // CHECK: scf.for %[[GROUP:.*]] = %{{.*}} to %c5 step %c1 {
   // CHECK: scf.for %{{.*}} step %c32
   // CHECK: memref.load %arg2
   // CHECK: memref.load %arg1
@@ -185,7 +196,10 @@ func.func @norm_digits(%x: memref<1x64xf32>, %q: memref<1x64xi8>, %scale: memref
   // CHECK: nvvm.barrier0
   // CHECK: vector.load %{{.*}}[%c16] {{.*}} : memref<32xf32, 3>
   // CHECK: vector.store %{{.*}}, %arg1
-  // CHECK: nvvm.barrier0
+  // CHECK: } else {
+  // CHECK-COUNT-2: nvvm.barrier0
+  // CHECK: }
+  // CHECK-NEXT: nvvm.barrier0
   // CHECK-NEXT: }
   // Written anew, so what was there is not read: again.
   // CHECK: scf.for %{{.*}} = %arg6 to %arg7 step %c1 {
