@@ -156,6 +156,21 @@ def AttendOwnKeyPass : Pass<"tbq-attend-own-key", "::mlir::func::FuncOp"> {
   }];
 }
 
+def DivideKeysPass : Pass<"tbq-divide-keys", "::mlir::func::FuncOp"> {
+  let summary = "attention has memory for sums of spans of keys";
+  let description = [{
+    For a step of one token, whose heads may be uneven shares for its workers:
+
+    ```mlir
+    %o = tbq.attention %q, %cache[%layer] at %position heads 9 scale 0.125 !cache
+      : (tensor<1x576xf32>, !cache, index, index) -> tensor<1x576xf32>
+    // becomes, with a cache of 2048 tokens
+    %o, %sums = tbq.attention %q, %cache[%layer] at %position heads 9 scale 0.125 !cache
+      : (tensor<1x576xf32>, !cache, index, index) -> (tensor<1x576xf32>, tensor<1x6912xf32>)
+    ```
+  }];
+}
+
 def SummarizeLogitsPass : Pass<"tbq-summarize-logits", "::mlir::ModuleOp"> {
   let summary = "steps say which logits are large";
   let description = [{

@@ -66,6 +66,11 @@ struct LowerOptions : PassPipelineOptions<LowerOptions> {
       *this, "own-key",
       llvm::cl::desc("attention of one token takes its key as it is"),
       llvm::cl::init(false)};
+  /// Where workers are few and barriers cheap: on a CPU.
+  Option<bool> divideKeys{
+      *this, "divide-keys",
+      llvm::cl::desc("workers may divide the keys of one token's attention"),
+      llvm::cl::init(false)};
   /// Where logits are far from whoever reads them: on a GPU.
   Option<bool> summarizeLogits{
       *this, "summarize-logits",

@@ -83,6 +83,8 @@ public:
 
   void run() {
     Value begin = op.getRange()[0], end = op.getRange()[1];
+    if (op.getInto().size() == 2)
+      return divideKeys(begin, end);
     if (tokens == 1)
       return addPieces(begin, end);
     // Tokens all of whose heads are this worker's, and what is left of others
@@ -91,10 +93,9 @@ public:
     Value first = v.div(v.add(begin, heads - 1), heads);
     Value until = v.max(first, v.div(end, heads));
     Value last = v.sub(until, v.rem(v.sub(until, first), tokens));
-    Value no = arith::ConstantOp::create(v.b, v.loc, v.b.getBoolAttr(false));
     v.loop(v.index(0), v.index(kvHeads), [&](Value kvHead) {
       v.loop(first, last, tokens, {}, [&](Value token, ValueRange) {
-        addGroup(token, tokens, kvHead, v.mul(kvHead, sharing), sharing, no);
+        addGroup(token, tokens, kvHead, v.mul(kvHead, sharing), sharing, no());
         return SmallVector<Value>();
       });
     });
@@ -133,14 +134,94 @@ private:
     });
   }
 
+  /// Those of one token: of whole kv heads if these are even shares, else of
+  /// spans of keys, if that is less work for whoever has most. The sums that
+  /// are added up and their order are the same.
+  void divideKeys(Value begin, Value end) {
+    Value team = getTeam(op);
+    Type index = v.b.getIndexType();
+    Value worker = WorkerOp::create(v.b, v.loc, index, team);
+    Value workers = WorkersOp::create(v.b, v.loc, index, team);
+    Value position =
+        getPlace(v.b, v.loc, op.getPosition(), v.index(0)).position;
+    Value blocks = v.add(v.div(position, kLanes), 1);
+    Value spans = v.add(v.div(position, QueryGroup::kSpan * kLanes), 1);
+    // The most of all workers together, if each had as much as any.
+    Value whole = divide(v.add(workers, kvHeads - 1), workers);
+    Value byHeads = v.mul(v.mul(spans, whole), workers);
+    Value bySpans = v.add(v.mul(spans, kvHeads), workers);
+    auto addSpans = [&] {
+      Value next = v.add(worker, 1);
+      storeSpans(getShare(worker, workers, blocks, spans),
+                 getShare(next, workers, blocks, spans), spans);
+      BarrierOp::create(v.b, v.loc, team);
+      v.loop(begin, end, [&](Value head) {
+        Value kvHead = v.div(head, sharing);
+        withGroup(v.index(0), 1, kvHead, head, 1, no(),
+                  [&](QueryGroup &group) { group.addSpans(spans); });
+      });
+    };
+    v.ifThenElse(v.less(bySpans, byHeads), addSpans,
+                 [&] { addPieces(begin, end); });
+  }
+
+  /// Where the share of a worker begins, as a number of spans of all kv heads:
+  /// the one that is next to an even share of blocks.
+  Value getShare(Value worker, Value workers, Value blocks, Value spans) {
+    Value block = divide(v.mul(v.mul(blocks, kvHeads), worker), workers);
+    Value kvHead = divide(block, blocks);
+    Value within = v.sub(block, v.mul(kvHead, blocks));
+    return v.add(
+        v.mul(kvHead, spans),
+        v.div(v.add(within, QueryGroup::kSpan / 2), QueryGroup::kSpan));
+  }
+
+  /// Spans `begin` to `end` of all kv heads, each with all of its queries.
+  void storeSpans(Value begin, Value end, Value spans) {
+    Value last = divide(v.sub(v.add(end, spans), 1), spans);
+    v.loop(divide(begin, spans), last, [&](Value kvHead) {
+      Value first = v.mul(kvHead, spans), behind = v.add(first, spans);
+      Value from = v.sub(v.max(begin, first), first);
+      Value to = v.sub(v.min(end, behind), first);
+      Value hasNext = v.less(behind, end);
+      int64_t size = std::min(sharing, most), rest = sharing % size;
+      auto store = [&](Value query, int64_t heads) {
+        withGroup(v.index(0), 1, kvHead, v.add(v.mul(kvHead, sharing), query),
+                  heads, hasNext,
+                  [&](QueryGroup &group) { group.storeSpans(from, to); });
+      };
+      v.loop(v.index(0), v.index(sharing - rest), size, {},
+             [&](Value query, ValueRange) {
+               store(query, size);
+               return SmallVector<Value>();
+             });
+      if (rest)
+        store(v.index(sharing - rest), rest);
+    });
+  }
+
+  Value divide(Value x, Value y) {
+    return arith::DivUIOp::create(v.b, v.loc, x, y);
+  }
+  Value no() {
+    return arith::ConstantOp::create(v.b, v.loc, v.b.getBoolAttr(false));
+  }
+
   void addGroup(Value token, int64_t tokens, Value kvHead, Value head,
                 int64_t heads, Value hasNext) {
+    withGroup(token, tokens, kvHead, head, heads, hasNext,
+              [](QueryGroup &group) { group.run(); });
+  }
+
+  void withGroup(Value token, int64_t tokens, Value kvHead, Value head,
+                 int64_t heads, Value hasNext,
+                 llvm::function_ref<void(QueryGroup &)> body) {
     Value begin = getPlace(v.b, v.loc, op.getPosition(), token).cache;
     CacheHead cache(v.b, v.loc, op.getCacheType(), op.getLayer(), kvHead,
                     begin);
-    QueryGroup(v, op, cache, token, tokens, head, heads, hasNext, scratch,
-               target)
-        .run();
+    QueryGroup group(v, op, cache, token, tokens, head, heads, hasNext, scratch,
+                     target);
+    body(group);
   }
 
   /// Scores on the stack, once a function.
@@ -164,6 +245,13 @@ private:
   Value scratch;
 };
 } // namespace
+
+Value mlir::tbq::getTeam(Operation *op) {
+  for (Value argument : op->getParentOfType<func::FuncOp>().getArguments())
+    if (isa<TeamType>(argument.getType()))
+      return argument;
+  return nullptr;
+}
 
 void mlir::tbq::lowerAttention(VectorBuilder &v, AttentionOp op,
                                const AttentionTarget &target) {

@@ -271,10 +271,13 @@ void mlir::tbq::lowerQuantizeActivations(VectorBuilder &v,
   });
 }
 
-/// Forms that the lower stage makes for a GPU.
+/// Forms that the lower stage makes for a GPU, or does not make.
 static LogicalResult checkForm(StepOp op) {
   if (op.readsEarlierCache())
     return op->emitOpError("on a CPU finds its token's key in the cache");
+  if (isa<AttentionOp>(op.getOperation()) && op.getInto().size() == 2 &&
+      !getTeam(op))
+    return op->emitOpError("on a CPU needs workers for sums of spans");
   const bool byElement =
       isa<GatedActivationOp, ActivationOp, AddOp>(op.getOperation());
   if (byElement && op.getUnitColumns() != kLanes)

@@ -28,8 +28,12 @@ struct AttentionTarget {
   /// positions; 0: they are not.
   int64_t cacheBytes;
 };
+/// With sums of spans it needs the step's workers (getTeam).
 void lowerAttention(VectorBuilder &v, AttentionOp op,
                     const AttentionTarget &target);
+
+/// The argument of an op's function that is its workers, null if it has none.
+Value getTeam(Operation *op);
 
 /// The bytes of a packed weight.
 Value getBytes(VectorBuilder &v, Value packed);

@@ -30,9 +30,9 @@ QueryGroup::QueryGroup(VectorBuilder &v, AttentionOp op, CacheHead &cache,
   }
 }
 
-SmallVector<Value> QueryGroup::getNone(Value largest) {
+SmallVector<Value> QueryGroup::getNone() {
   SmallVector<Value> state(1 + queries.size() * (1 + parts), v.splat(0.0f));
-  state[0] = largest;
+  state[0] = v.splat(kLowest);
   return state;
 }
 
@@ -42,15 +42,24 @@ static Value getLane(VectorBuilder &v, Value vector, int64_t lane) {
   return vector::ShuffleOp::create(v.b, v.loc, vector, vector, lanes);
 }
 
-SmallVector<Value> QueryGroup::add(ValueRange seen, Value largest,
-                                   ValueRange sums) {
-  Value decays = math::ExpOp::create(v.b, v.loc, v.subf(seen[0], largest));
+SmallVector<Value> QueryGroup::add(ValueRange seen, ValueRange span) {
+  // Sums of the smaller largest score decay, the others stay as they are.
+  Value isLarger = arith::CmpFOp::create(v.b, v.loc, arith::CmpFPredicate::OGT,
+                                         span[0], seen[0]);
+  auto select = [&](Value larger, Value other) -> Value {
+    return arith::SelectOp::create(v.b, v.loc, isLarger, larger, other);
+  };
+  Value largest = select(span[0], seen[0]), one = v.splat(1.0f);
+  Value decays = math::ExpOp::create(v.b, v.loc,
+                                     v.subf(select(seen[0], span[0]), largest));
+  Value seenDecays = select(decays, one), spanDecays = select(one, decays);
   SmallVector<Value> state = {largest};
   for (size_t query = 0; query < queries.size(); ++query) {
-    Value decay = getLane(v, decays, query);
+    Value seenDecay = getLane(v, seenDecays, query);
+    Value spanDecay = getLane(v, spanDecays, query);
     for (int64_t part = 0; part < 1 + parts; ++part) {
-      int64_t at = query * (1 + parts) + part;
-      state.push_back(v.fma(seen[1 + at], decay, sums[at]));
+      int64_t at = 1 + query * (1 + parts) + part;
+      state.push_back(v.fma(seen[at], seenDecay, v.mulf(span[at], spanDecay)));
     }
   }
   return state;
@@ -272,19 +281,18 @@ SmallVector<Value> QueryGroup::storeWeights(Value span, Value end,
   return sums;
 }
 
-SmallVector<Value> QueryGroup::addSpan(Value span, Value blocks,
-                                       ValueRange seen) {
+SmallVector<Value> QueryGroup::sumSpan(Value span, Value blocks) {
   Value end = v.min(v.add(span, kSpan), blocks);
   Value largest = arith::MaxNumFOp::create(
-      v.b, v.loc, seen[0], getLargest(v, storeScores(span, end)));
+      v.b, v.loc, v.splat(kLowest), getLargest(v, storeScores(span, end)));
   SmallVector<Value> weights = storeWeights(span, end, largest);
   SmallVector<Value> values = sumValues(span, end);
-  SmallVector<Value> sums;
+  SmallVector<Value> sums = {largest};
   for (auto [query, weight] : llvm::enumerate(weights)) {
     sums.push_back(weight);
     llvm::append_range(sums, ArrayRef(values).slice(query * parts, parts));
   }
-  return add(seen, largest, sums);
+  return sums;
 }
 
 void QueryGroup::storeOutput(ValueRange state) {
@@ -313,7 +321,7 @@ void QueryGroup::storeOutput(ValueRange state) {
   });
 }
 
-void QueryGroup::run() {
+Value QueryGroup::prepare() {
   Value last = v.sub(limits.back(), 1);
   Value blocks = v.add(v.div(last, kLanes), 1);
   const CacheType &type = cache.type;
@@ -321,8 +329,46 @@ void QueryGroup::run() {
                           type.getKeyHeadBytes());
   valuesAhead = getDistance(blocks, kLanes * type.getValueRowBytes(),
                             type.getValueHeadBytes());
-  storeOutput(v.loop(v.index(0), blocks, kSpan, getNone(v.splat(-1e30f)),
+  return blocks;
+}
+
+void QueryGroup::run() {
+  Value blocks = prepare();
+  storeOutput(v.loop(v.index(0), blocks, kSpan, getNone(),
                      [&](Value span, ValueRange seen) {
-                       return addSpan(span, blocks, seen);
+                       return add(seen, sumSpan(span, blocks));
                      }));
+}
+
+/// Where a head's sums of a span are, of which `part` is one vector.
+SmallVector<Value> QueryGroup::getSumPlace(Value span, Value head,
+                                           int64_t part) {
+  Value row = v.add(v.mul(span, op.getHeads()), head);
+  Value column = v.add(v.mul(row, op.getSumColumns()), part * kLanes);
+  return {v.index(0), column};
+}
+
+void QueryGroup::storeSpans(Value from, Value to) {
+  Value blocks = prepare(), into = op.getInto().back();
+  v.loop(from, to, [&](Value span) {
+    SmallVector<Value> sums = sumSpan(v.mul(span, kSpan), blocks);
+    for (int64_t query = 0; query < heads; ++query) {
+      Value own = v.add(head, query);
+      v.store(getLane(v, sums[0], query), into, getSumPlace(span, own, 0));
+      for (int64_t part = 1; part < 2 + parts; ++part)
+        v.store(sums[query * (1 + parts) + part], into,
+                getSumPlace(span, own, part));
+    }
+  });
+}
+
+void QueryGroup::addSpans(Value spans) {
+  storeOutput(
+      v.loop(v.index(0), spans, 1, getNone(), [&](Value span, ValueRange seen) {
+        SmallVector<Value> sums;
+        for (int64_t part = 0; part < 2 + parts; ++part)
+          sums.push_back(v.load(op.getInto().back(),
+                                getSumPlace(span, head, part), v.f32Vector()));
+        return add(seen, sums);
+      }));
 }

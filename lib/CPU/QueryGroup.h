@@ -8,7 +8,8 @@
 // Softmax and the sum of values are made in three levels (a block of 16 keys, a
 // span of blocks, all spans): their error grows with the number of terms at a
 // level, so it stays below R20's bound for thousands of keys. The levels are
-// absolute positions.
+// absolute positions, and a span's sums need none of another: workers may make
+// them apart, and whoever adds them does so in the order of their positions.
 #ifndef TBQ_CPU_QUERYGROUP_H
 #define TBQ_CPU_QUERYGROUP_H
 
@@ -20,7 +21,7 @@ namespace mlir::tbq {
 
 class QueryGroup {
 public:
-  static constexpr int64_t kSpan = 16; // blocks
+  static constexpr int64_t kSpan = AttentionOp::kSpan; // blocks
 
   /// `tokens` tokens from `token` on, `heads` heads of each from `head` on.
   /// `hasNext`: then this worker goes on to the next kv head's keys and values.
@@ -30,6 +31,10 @@ public:
              Value scratch, const AttentionTarget &target);
 
   void run();
+  /// Of spans `from` to `to` only the sums, to memory that workers share.
+  void storeSpans(Value from, Value to);
+  /// Adds up what was stored of one head's first `spans`.
+  void addSpans(Value spans);
 
   /// The sums of 16 lanes that stay in registers beside what is added to them.
   static int64_t getSums(int64_t registers) {
@@ -43,6 +48,8 @@ public:
 
 private:
   static constexpr int64_t kLineBytes = 64;
+  /// Less than any score; what is seen of no key.
+  static constexpr float kLowest = -1e30f;
   /// Multiply-adds that are begun before the first one's sum is there.
   static constexpr int64_t kLatency = 4;
 
@@ -61,10 +68,11 @@ private:
   /// The largest score of each query, in the lane of its number; then each
   /// query's sums: of weights, in sixteen lanes, and the parts of the weighted
   /// sum of values, all relative to that largest score.
-  SmallVector<Value> getNone(Value largest);
-  /// `seen` and the sums of later keys, relative to their `largest` scores.
-  SmallVector<Value> add(ValueRange seen, Value largest, ValueRange sums);
-  SmallVector<Value> addSpan(Value span, Value blocks, ValueRange seen);
+  SmallVector<Value> getNone();
+  /// Of one span.
+  SmallVector<Value> sumSpan(Value span, Value blocks);
+  /// Of what was `seen` and of a later span.
+  SmallVector<Value> add(ValueRange seen, ValueRange span);
   /// Each query's products with a block's keys.
   SmallVector<Value> getProducts(Value block);
   /// Stores a span's scores, -inf of keys that come later than the query. The
@@ -87,6 +95,9 @@ private:
   SmallVector<Value> addValue(Value key, Value row, Value lane, Value distance,
                               int64_t first, ValueRange sums, bool masked);
   void storeOutput(ValueRange state);
+  SmallVector<Value> getSumPlace(Value span, Value head, int64_t part);
+  /// How many blocks the last query sees, and how far ahead of each to ask.
+  Value prepare();
   /// Asks for keys and values that come later, into the second cache: reading
   /// the cache waits for memory, not for arithmetic.
   void prefetch(Value offset, Value distance);

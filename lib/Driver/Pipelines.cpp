@@ -78,6 +78,8 @@ void mlir::tbq::buildLowerPipeline(OpPassManager &manager,
   // Values are shown as the graph has them: with each key in the cache.
   if (options.ownKey && !options.observe)
     manager.addNestedPass<func::FuncOp>(createAttendOwnKeyPass());
+  if (options.divideKeys && !options.observe)
+    manager.addNestedPass<func::FuncOp>(createDivideKeysPass());
   if (options.summarizeLogits && !options.observe)
     manager.addPass(createSummarizeLogitsPass());
   PlanMemoryPassOptions memory;

@@ -102,6 +102,8 @@ Status Compilation::runStage(Stage stage) {
       lower.workerBytes = getWorkerBytes(*device);
       lower.ownKey = true;
       lower.summarizeLogits = true;
+    } else {
+      lower.divideKeys = true;
     }
     buildLowerPipeline(manager, lower);
     break;

@@ -268,9 +268,35 @@ int64_t AttentionOp::getUnitsPerToken() { return getHeads(); }
 int64_t AttentionOp::getUnitColumns() { return getCacheType().getHeadDim(); }
 Value AttentionOp::getCacheMemory() { return getCache(); }
 bool AttentionOp::readsEarlierCache() { return bool(getKey()); }
+int64_t AttentionOp::getMostSpans() {
+  return llvm::divideCeil(getCacheType().getPositions(),
+                          kSpan * CacheType::kBlock);
+}
+int64_t AttentionOp::getSumColumns() {
+  return 2 * kLanes + getCacheType().getPaddedHeadDim();
+}
+
+/// Memory for sums of spans, where attention has some.
+static LogicalResult verifySpans(AttentionOp op) {
+  ValueRange outputs = op.getInto().empty() ? ValueRange(op->getResults())
+                                            : ValueRange(op.getInto());
+  if (outputs.size() != 2)
+    return success();
+  int64_t columns = op.getMostSpans() * op.getHeads() * op.getSumColumns();
+  if (op.getKey() || !op.getPosition().getType().isIndex() ||
+      cast<ShapedType>(op.getQuery().getType()).getDimSize(0) != 1)
+    return op.emitOpError("has sums of spans for one token, whose key is in "
+                          "the cache");
+  if (!isF32(outputs[1]) || !hasColumns(outputs[1], columns))
+    return op.emitOpError("needs ")
+           << columns << " columns for sums of spans, not "
+           << outputs[1].getType();
+  return success();
+}
 
 LogicalResult AttentionOp::verify() {
-  if (failed(verifyForm(*this, 1)) || failed(verifyPlaces(*this, getQuery())))
+  if (failed(verifyForm(*this, countOutputs(*this) == 2 ? 2 : 1)) ||
+      failed(verifyPlaces(*this, getQuery())) || failed(verifySpans(*this)))
     return failure();
   CacheType cache = getCacheType();
   if (getHeads() % cache.getKvHeads() != 0)

@@ -90,6 +90,10 @@ static Partition getPartition(StepOp op, Value rows) {
   // All units read all of it.
   if (isOfEveryWorker(op))
     return {};
+  // Workers that divide its keys read all heads, and each other's sums.
+  if (isa<AttentionOp>(op) && op.getInto().size() == 2 &&
+      rows != op.getInto().front())
+    return {};
   // A linear divides what it writes, and the residual it adds to that, into
   // tiles of columns; each reads all of its input. With one row that is how ops
   // divide it whose units are as many vectors of as many columns. Without a

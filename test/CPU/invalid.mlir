@@ -29,3 +29,13 @@ func.func @own_key(%x: memref<1x16xf32>, %cache: memref<32768xi8>, %count: index
     : (memref<1x16xf32>, memref<32768xi8>, index, index, memref<1x16xf32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
   return
 }
+
+// -----
+
+!kv = !tbq.cache<2 layers, 1 by 16, 272 tokens, f16>
+func.func @no_workers(%x: memref<1x16xf32>, %sums: memref<1x96xf32>, %cache: memref<32768xi8>, %count: index, %begin: index, %end: index) {
+  // expected-error @below {{on a CPU needs workers for sums of spans}}
+  tbq.attention %x, %cache[%count] at %count heads 1 scale 1.0 !kv into(%x, %sums) count(%count) range(%begin, %end)
+    : (memref<1x16xf32>, memref<32768xi8>, index, index, memref<1x16xf32>, memref<1x96xf32>, index, index, index) -> ()
+  return
+}

@@ -9,11 +9,13 @@
 
 // A worker's heads of one token, two together, and one that is left. Blocks of
 // 16 absolute positions, up to the token's own; keys after it weigh nothing and
-// their values are not read. A span of 16 blocks has one largest score. Each
-// block's values are summed from zero and added to those of its span, and a
-// span to those before.
+// their values are not read. A span of 16 blocks has one largest score, of its
+// own. Each block's values are summed from zero and added to those of its span,
+// and a span to those before.
 // CHECK-LABEL: func.func @decode(
 // CHECK-DAG: %[[NEVER:.*]] = arith.constant dense<0xFF800000> : vector<16xf32>
+// CHECK-DAG: %[[LOWEST:.*]] = arith.constant dense<-1.000000e+30> : vector<16xf32>
+// CHECK-DAG: %[[UNIT:.*]] = arith.constant dense<1.000000e+00> : vector<16xf32>
 // CHECK-DAG: %[[SCALE:.*]] = arith.constant dense<5.000000e-01> : vector<16xf32>
 // CHECK-DAG: %[[LANE_NUMBERS:.*]] = arith.constant dense<[0, 1, 2, {{.*}}]> : vector<16xi32>
 // CHECK: %[[SCORES:.*]] = memref.alloca() {alignment = 64 : i64} : memref<16x2x16xf32>
@@ -33,7 +35,7 @@
 // CHECK: %[[AHEAD:.*]] = arith.minui %[[BLOCKS]], %c8
 // CHECK: %[[LAST:.*]] = arith.subi %[[BLOCKS]], %[[AHEAD]]
 // CHECK: %[[WITHIN:.*]] = arith.muli %[[AHEAD]], %c768
-// CHECK: scf.for %[[SPAN:.*]] = %c0 to %[[BLOCKS]] step %c16 iter_args(%[[SEEN_LARGEST:.*]] = %{{.*}}, %[[SEEN:.*]] = %[[ZERO:.*]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
+// CHECK: scf.for %[[SPAN:.*]] = %c0 to %[[BLOCKS]] step %c16 iter_args(%[[SEEN_LARGEST:.*]] = %[[LOWEST]], %[[SEEN:.*]] = %[[ZERO:.*]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]], %{{.*}} = %[[ZERO]])
 // CHECK: %[[NEXT:.*]] = arith.addi %[[SPAN]], %c16
 // CHECK: %[[END:.*]] = arith.minui %[[NEXT]], %[[BLOCKS]]
 // Scores of a block: a key is loaded once for both heads, which have two sums
@@ -77,7 +79,7 @@
 // CHECK-NEXT: vector.shuffle {{.*}} [0, 2, 4, 6,
 // CHECK-NEXT: vector.shuffle {{.*}} [1, 3, 5, 7,
 // CHECK-NEXT: %[[SPAN_LARGEST:.*]] = arith.maxnumf
-// CHECK-NEXT: %[[NEWEST:.*]] = arith.maxnumf %[[SEEN_LARGEST]], %[[SPAN_LARGEST]]
+// CHECK-NEXT: %[[NEWEST:.*]] = arith.maxnumf %[[SPAN_LARGEST]], %[[LOWEST]]
 // CHECK-NEXT: %[[ONE:.*]] = vector.shuffle %[[NEWEST]], %[[NEWEST]] [0, 0, 0,
 // Then the span's weights of each head, which stand in place of its scores.
 // CHECK-NEXT: %[[WEIGHTS:.*]] = scf.for %{{.*}} = %[[SPAN]] to %[[END]] step %c1 iter_args(%[[WEIGHED:.*]] = %[[ZERO]])
@@ -103,13 +105,21 @@
 // CHECK-NOT: arith.extf
 // CHECK-COUNT-4: math.fma
 // CHECK: arith.addf %[[BEFORE]], %[[BLOCK_SUMS]]#0
-// Both heads' decay is one exponential.
-// CHECK: arith.subf %[[SEEN_LARGEST]], %[[NEWEST]]
+// Both heads' decay is one exponential, of those sums whose largest score is the
+// smaller one.
+// CHECK: %[[IS_NEW:.*]] = arith.cmpf ogt, %[[NEWEST]], %[[SEEN_LARGEST]]
+// CHECK-NEXT: %[[LARGER:.*]] = arith.select %[[IS_NEW]], %[[NEWEST]], %[[SEEN_LARGEST]]
+// CHECK-NEXT: %[[SMALLER:.*]] = arith.select %[[IS_NEW]], %[[SEEN_LARGEST]], %[[NEWEST]]
+// CHECK-NEXT: arith.subf %[[SMALLER]], %[[LARGER]]
 // CHECK-NEXT: %[[DECAYS:.*]] = math.exp
-// CHECK-NEXT: %[[DECAY:.*]] = vector.shuffle %[[DECAYS]], %[[DECAYS]] [0, 0, 0,
-// CHECK-NEXT: math.fma %[[SEEN]], %[[DECAY]], %[[WEIGHTS]]
-// CHECK-COUNT-2: math.fma %{{.*}}, %[[DECAY]], %[[SUMS]]#
-// CHECK-NEXT: vector.shuffle %[[DECAYS]], %[[DECAYS]] [1, 1, 1,
+// CHECK-NEXT: %[[OF_SEEN:.*]] = arith.select %[[IS_NEW]], %[[DECAYS]], %[[UNIT]]
+// CHECK-NEXT: %[[OF_SPAN:.*]] = arith.select %[[IS_NEW]], %[[UNIT]], %[[DECAYS]]
+// CHECK-NEXT: %[[DECAY:.*]] = vector.shuffle %[[OF_SEEN]], %[[OF_SEEN]] [0, 0, 0,
+// CHECK-NEXT: %[[SPAN_DECAY:.*]] = vector.shuffle %[[OF_SPAN]], %[[OF_SPAN]] [0, 0, 0,
+// CHECK-NEXT: %[[DECAYED:.*]] = arith.mulf %[[WEIGHTS]], %[[SPAN_DECAY]]
+// CHECK-NEXT: math.fma %[[SEEN]], %[[DECAY]], %[[DECAYED]]
+// CHECK-COUNT-2: math.fma %{{.*}}, %[[DECAY]], %
+// CHECK-NEXT: vector.shuffle %[[OF_SEEN]], %[[OF_SEEN]] [1, 1, 1,
 // CHECK-COUNT-3: math.fma
 // CHECK: vector.reduction <add>
 // CHECK: vector.store %{{.*}}, %arg2
@@ -221,5 +231,73 @@ func.func @two(%q: memref<1x32xf32>, %cache: memref<8192xi8>, %y: memref<1x32xf3
 // FEW-NEXT: scf.yield
 func.func @wide(%q: memref<16x64xf32>, %cache: memref<24576xi8>, %y: memref<16x64xf32>, %l: index, %p: index, %n: index, %b: index, %e: index) {
   tbq.attention %q, %cache[%l] at %p heads 1 scale 0.5 !wide into(%y) count(%n) range(%b, %e) : (memref<16x64xf32>, memref<24576xi8>, index, index, memref<16x64xf32>, index, index, index) -> ()
+  return
+}
+
+// Three kv heads that two heads share each, with memory for the sums of three
+// spans. If they are uneven shares, by more than a span: spans of all kv heads,
+// from the one next to an even share of blocks on, with both queries of each;
+// then a barrier, and each head that is this worker's has its spans added up in
+// order. Else whole heads, as without that memory.
+// CHECK-LABEL: func.func @divided(
+// CHECK-DAG: %[[LOWEST:.*]] = arith.constant dense<-1.000000e+30> : vector<16xf32>
+// CHECK: %[[WORKER:.*]] = tbq.worker %arg9
+// CHECK: %[[WORKERS:.*]] = tbq.workers %arg9
+// CHECK: %[[WHOLE_BLOCKS:.*]] = arith.divui %arg5, %c16
+// CHECK: %[[BLOCKS:.*]] = arith.addi %[[WHOLE_BLOCKS]], %c1
+// CHECK: %[[WHOLE_SPANS:.*]] = arith.divui %arg5, %c256
+// CHECK: %[[SPANS:.*]] = arith.addi %[[WHOLE_SPANS]], %c1
+// CHECK: %[[ROUNDED:.*]] = arith.addi %[[WORKERS]], %c2
+// CHECK: %[[MOST_HEADS:.*]] = arith.divui %[[ROUNDED]], %[[WORKERS]]
+// CHECK: %[[MOST_SPANS:.*]] = arith.muli %[[SPANS]], %[[MOST_HEADS]]
+// CHECK: %[[BY_HEADS:.*]] = arith.muli %[[MOST_SPANS]], %[[WORKERS]]
+// CHECK: %[[ALL_SPANS:.*]] = arith.muli %[[SPANS]], %c3
+// CHECK: %[[BY_SPANS:.*]] = arith.addi %[[ALL_SPANS]], %[[WORKERS]]
+// CHECK: %[[IS_LESS:.*]] = arith.cmpi ult, %[[BY_SPANS]], %[[BY_HEADS]]
+// CHECK: scf.if %[[IS_LESS]] {
+// CHECK: %[[ALL_BLOCKS:.*]] = arith.muli %[[BLOCKS]], %c3
+// CHECK: %[[PRODUCT:.*]] = arith.muli %[[ALL_BLOCKS]], %[[WORKER]]
+// CHECK: %[[BLOCK:.*]] = arith.divui %[[PRODUCT]], %[[WORKERS]]
+// CHECK: %[[KV_HEAD:.*]] = arith.divui %[[BLOCK]], %[[BLOCKS]]
+// CHECK: %[[BEFORE:.*]] = arith.muli %[[KV_HEAD]], %[[BLOCKS]]
+// CHECK: %[[WITHIN:.*]] = arith.subi %[[BLOCK]], %[[BEFORE]]
+// CHECK: %[[HEAD_SPANS:.*]] = arith.muli %[[KV_HEAD]], %[[SPANS]]
+// CHECK: %[[HALF:.*]] = arith.addi %[[WITHIN]], %c8
+// CHECK: %[[SPAN:.*]] = arith.divui %[[HALF]], %c16
+// CHECK: %[[BEGIN:.*]] = arith.addi %[[HEAD_SPANS]], %[[SPAN]]
+// CHECK: scf.for %[[KV_HEAD:.*]] = %{{.*}} to %{{.*}} step %c1
+// CHECK: %[[FIRST:.*]] = arith.muli %[[KV_HEAD]], %[[SPANS]]
+// CHECK: %[[BEHIND:.*]] = arith.addi %[[FIRST]], %[[SPANS]]
+// CHECK: %[[START:.*]] = arith.maxui %[[BEGIN]], %[[FIRST]]
+// CHECK: %[[FROM:.*]] = arith.subi %[[START]], %[[FIRST]]
+// CHECK: %[[STOP:.*]] = arith.minui %[[END:.*]], %[[BEHIND]]
+// CHECK: %[[TO:.*]] = arith.subi %[[STOP]], %[[FIRST]]
+// CHECK: scf.for %[[SPAN:.*]] = %[[FROM]] to %[[TO]] step %c1
+// CHECK: %[[ROWS:.*]] = arith.muli %[[SPAN]], %c6
+// CHECK: %[[ROW:.*]] = arith.addi %[[ROWS]], %{{.*}}
+// CHECK: %[[COLUMN:.*]] = arith.muli %[[ROW]], %c48
+// CHECK: vector.store %{{.*}}, %arg3[%c0, %[[COLUMN]]]
+// CHECK-COUNT-5: vector.store %{{.*}}, %arg3
+// CHECK-NOT: vector.store
+// CHECK: tbq.barrier %arg9
+// CHECK-NEXT: scf.for %[[HEAD:.*]] = %arg7 to %arg8 step %c1
+// CHECK: %[[STATE:.*]]:3 = scf.for %[[SPAN:.*]] = %c0 to %[[SPANS]] step %c1 iter_args(%[[SEEN:.*]] = %[[LOWEST]], %{{.*}}, %{{.*}})
+// CHECK-NEXT: %[[ROWS:.*]] = arith.muli %[[SPAN]], %c6
+// CHECK-NEXT: %[[ROW:.*]] = arith.addi %[[ROWS]], %[[HEAD]]
+// CHECK-NEXT: %[[COLUMN:.*]] = arith.muli %[[ROW]], %c48
+// CHECK-NEXT: %[[LARGEST:.*]] = vector.load %arg3[%c0, %[[COLUMN]]]
+// CHECK-COUNT-2: vector.load %arg3
+// CHECK-NEXT: arith.cmpf ogt, %[[LARGEST]], %[[SEEN]]
+// CHECK-COUNT-2: math.fma
+// CHECK: vector.reduction <add>, %[[STATE]]#1
+// CHECK: vector.store %{{.*}}, %arg2
+// CHECK: } else {
+// CHECK-NOT: %arg3
+// CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c2
+// CHECK-NOT: %arg3
+// CHECK: return
+!three = !tbq.cache<1 layers, 3 by 16, 528 tokens, f16>
+func.func @divided(%q: memref<1x96xf32>, %cache: memref<8192xi8>, %y: memref<1x96xf32>, %sums: memref<1x864xf32>, %l: index, %p: index, %n: index, %b: index, %e: index, %team: !tbq.team) {
+  tbq.attention %q, %cache[%l] at %p heads 6 scale 0.5 !three into(%y, %sums) count(%n) range(%b, %e) : (memref<1x96xf32>, memref<8192xi8>, index, index, memref<1x96xf32>, memref<1x864xf32>, index, index, index) -> ()
   return
 }

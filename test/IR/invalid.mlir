@@ -719,6 +719,22 @@ func.func @f(%x: tensor<1x8xf32>, %k: tensor<1x16xf32>, %c: !tbq.cache<1 layers,
 
 // -----
 
+func.func @f(%x: tensor<?x8xf32>, %c: !tbq.cache<1 layers, 2 by 4, 264 tokens, f32>, %i: index) {
+  // expected-error @below {{has sums of spans for one token, whose key is in the cache}}
+  %r, %s = tbq.attention %x, %c[%i] at %i heads 2 scale 1.0 !tbq.cache<1 layers, 2 by 4, 264 tokens, f32> : (tensor<?x8xf32>, !tbq.cache<1 layers, 2 by 4, 264 tokens, f32>, index, index) -> (tensor<?x8xf32>, tensor<1x192xf32>)
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<1x8xf32>, %c: !tbq.cache<1 layers, 2 by 4, 264 tokens, f32>, %i: index) {
+  // expected-error @below {{needs 192 columns for sums of spans, not 'tensor<1x128xf32>'}}
+  %r, %s = tbq.attention %x, %c[%i] at %i heads 2 scale 1.0 !tbq.cache<1 layers, 2 by 4, 264 tokens, f32> : (tensor<1x8xf32>, !tbq.cache<1 layers, 2 by 4, 264 tokens, f32>, index, index) -> (tensor<1x8xf32>, tensor<1x128xf32>)
+  return
+}
+
+// -----
+
 func.func @f(%x: tensor<1x8xf32>) {
   // expected-error @below {{units of 3 columns do not divide vectors of 16}}
   %r = tbq.add %x, %x unit 3 : (tensor<1x8xf32>, tensor<1x8xf32>) -> tensor<1x8xf32>

@@ -180,6 +180,36 @@ func.func @prefill(%arena: memref<8192xi8>, %weights: memref<65536xi8>, %cache: 
 
 // -----
 
+// Attention with sums of spans may read all heads and what any worker summed;
+// what it returns it divides by heads as before.
+!kv = !tbq.cache<1 layers, 2 by 32, 272 tokens, f32>
+// CHECK-LABEL: func.func @decode(
+func.func @decode(%arena: memref<8192xi8>, %weights: memref<65536xi8>, %cache: memref<139264xi8>, %tokens: memref<8xi32>,
+    %logits: memref<8x64xf32>, %position: index, %count: index, %first: index, %team: !tbq.team) {
+  %a_at = arith.constant 0 : index
+  %a = memref.view %arena[%a_at][] : memref<8192xi8> to memref<1x64xf32>
+  %b_at = arith.constant 2048 : index
+  %b = memref.view %arena[%b_at][] : memref<8192xi8> to memref<1x64xf32>
+  %s_at = arith.constant 4096 : index
+  %s = memref.view %arena[%s_at][] : memref<8192xi8> to memref<1x256xf32>
+  // CHECK-NOT: tbq.barrier
+  // CHECK: tbq.attention
+  tbq.attention %a, %cache[%position] at %position heads 2 scale 1.0 !kv into(%b) count(%count) : (memref<1x64xf32>, memref<139264xi8>, index, index, memref<1x64xf32>, index) -> ()
+  // CHECK: tbq.barrier
+  // CHECK-NEXT: tbq.attention
+  tbq.attention %b, %cache[%position] at %position heads 2 scale 1.0 !kv into(%a, %s) count(%count) : (memref<1x64xf32>, memref<139264xi8>, index, index, memref<1x64xf32>, memref<1x256xf32>, index) -> ()
+  // CHECK-NOT: tbq.barrier
+  // CHECK: tbq.attention
+  tbq.attention %a, %cache[%position] at %position heads 2 scale 1.0 !kv into(%a) count(%count) : (memref<1x64xf32>, memref<139264xi8>, index, index, memref<1x64xf32>, index) -> ()
+  return
+}
+func.func @prefill(%arena: memref<8192xi8>, %weights: memref<65536xi8>, %cache: memref<139264xi8>, %tokens: memref<8xi32>,
+    %logits: memref<8x64xf32>, %position: index, %count: index, %first: index, %team: !tbq.team) {
+  return
+}
+
+// -----
+
 // Around the loop: the norm needs no barrier after the embedding, but it does
 // after the linear of the layer before; so does what follows the loop.
 !vector = !tbq.packed<1x64, f32, tile 1>

@@ -227,6 +227,23 @@ def test_bitwise_equal(name, spec, flags, model_directory, compile_model, logits
     checkBits(artifact, ids, logits_of)
 
 
+@pytest.mark.parametrize("mattr", [(), ("--mattr=-avx512f",)], ids=["wide", "narrow"])
+@pytest.mark.parametrize("keys", [1, 2])
+def test_bitwise_equal_of_many_keys(keys, mattr, tmp_path, compile_model, logits_of):
+    """Workers that divide kv heads unevenly divide keys, by spans of 256; narrow vectors have room for
+    three of the five queries that share a key."""
+    synthetic.makeCheckpoint(tmp_path, hidden_size=72, num_attention_heads=5 * keys, num_key_value_heads=keys, max_position_embeddings=1040,
+                             head_dim=20)  # fmt: skip
+    artifact = compile_model(tmp_path, "--activations=i8", "--kv-cache=f16", "--context=1040", *mattr)
+    ids = [(7 * i) % 60 + 1 for i in range(1040)]
+    expected = logits_of(artifact, ids).tobytes()
+    for workers in (1, 2, 3, 5, 7):
+        assert logits_of(artifact, ids, chunk=1, workers=workers).tobytes() == expected, workers
+    for fibers in ("forward", "backward", "random:1"):
+        found = logits_of(artifact, ids, chunk=1, workers=3, fibers=fibers)
+        assert found.tobytes() == expected, fibers
+
+
 @pytest.mark.parametrize("name", ["tied-f32", "opt", "opt-post-f16", "stories260k", "tinystories", "tinytales", "smollm2"])
 def test_greedy_text(name, model_directory, compile_model):
     """200 greedy tokens of a story, the end of text ignored, as transformers continues it."""

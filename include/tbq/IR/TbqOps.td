@@ -319,10 +319,13 @@ def Tbq_AttentionOp : Tbq_StepOp<"attention",
   let description = [{
     Token t attends to positions 0 .. position + t, or 0 up to its own in its
     sequence, where each has a place. Head h reads kv head
-    h / (heads / kv_heads). Keys are visited in blocks of 16 absolute positions
-    with a running maximum, so that the result does not depend on how many
-    tokens a step carries; blocks are summed in spans of 16, so that its error
-    does not grow with their number.
+    h / (heads / kv_heads). Keys are visited in blocks of 16 absolute positions,
+    so that the result does not depend on how many tokens a step carries; blocks
+    are summed in spans of 16, so that its error does not grow with their
+    number.
+
+    A second result is memory for the sums of each span of one token, by which
+    workers may divide its keys (tbq-divide-keys).
 
     With `key` and `value` there is one token, whose own these are: rounded as
     the cache holds them, they stand at its position. Of the cache, only what
@@ -337,6 +340,14 @@ def Tbq_AttentionOp : Tbq_StepOp<"attention",
     $query `,` $cache `[` $layer `]` `at` $position (`key` `(` $key^ `)`)?
     (`value` `(` $value^ `)`)? `heads` $heads `scale` $scale $cache_type}],
     BufferForm);
+  let extraClassDeclaration = [{
+    static constexpr int64_t kSpan = 16; // blocks
+    /// Spans of the whole cache.
+    int64_t getMostSpans();
+    /// Columns of a head's sums of a span: its largest score and its sum of
+    /// weights, each in sixteen lanes, and its values.
+    int64_t getSumColumns();
+  }];
 }
 
 /// Columns of a unit of an op that goes element by element: 16, unless
