@@ -232,8 +232,10 @@ def test_bitwise_equal(name, spec, flags, model_directory, compile_model, logits
 def test_bitwise_equal_of_many_keys(keys, mattr, tmp_path, compile_model, logits_of):
     """Workers that divide kv heads unevenly divide keys, by spans of 256; narrow vectors have room for
     three of the five queries that share a key."""
-    synthetic.makeCheckpoint(tmp_path, hidden_size=72, num_attention_heads=5 * keys, num_key_value_heads=keys, max_position_embeddings=1040,
-                             head_dim=20)  # fmt: skip
+    synthetic.makeCheckpoint(
+        tmp_path, hidden_size=100 * keys, num_attention_heads=5 * keys, num_key_value_heads=keys, head_dim=20,
+        max_position_embeddings=1040,
+    )  # fmt: skip
     artifact = compile_model(tmp_path, "--activations=i8", "--kv-cache=f16", "--context=1040", *mattr)
     ids = [(7 * i) % 60 + 1 for i in range(1040)]
     expected = logits_of(artifact, ids).tobytes()
