@@ -120,10 +120,10 @@ def logits_of(tmp_path_factory):
     def run(artifact, ids, chunk=64, workers=1, fibers=None, batch=None):
         (folder / "ids.txt").write_text(" ".join(map(str, ids)) + "\n")
         flags = ["--fibers", fibers] if fibers else []
-        flags += ["--batch", batch] if batch else []
+        flags += ["--batch", batch] if batch else ["--chunk", chunk]
         runGood(
-            "tbq-logits", artifact, "--ids", folder / "ids.txt", "--chunk", chunk,
-            "--workers", workers, *flags, "-o", folder / "logits.bin",
+            "tbq-logits", artifact, "--ids", folder / "ids.txt", "--workers", workers, *flags,
+            "-o", folder / "logits.bin",
         )  # fmt: skip
         shape = (batch, len(ids), -1) if batch else (len(ids), -1)
         return numpy.fromfile(folder / "logits.bin", numpy.float32).reshape(shape)

@@ -71,6 +71,8 @@ def test_what_an_artifact_says_of_it(model_directory, compile_model):
         assert (f", batch {most} sequences\n" in runGood("tbq-inspect", artifact).stdout) == (most > 1)
         result = runTool("tbq-logits", artifact, "--tokens", "1 2 3", "--batch", most + 1, "--hash")
         assert result.returncode == 1 and f"sequences: must be 1 to {most}" in result.stderr
+        result = runTool("tbq-logits", artifact, "--tokens", "1 2 3", "--batch", most, "--chunk", 2, "--hash")
+        assert result.returncode == 1 and "--chunk excludes --batch" in result.stderr
         result = runTool("tbq-bench", "-m", artifact, "-p", 0, "-n", 4, "--batch", f"1,{most + 1}")
         assert result.returncode == 1 and f"--batch: is at most {most}" in result.stderr
     result = runGood("tbq-bench", "-m", artifact, "-p", 0, "-n", 4, "-r", 1, "-t", 1, "--batch", "1,2", "-o", "json",

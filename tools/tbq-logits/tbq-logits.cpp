@@ -217,13 +217,15 @@ int main(int argc, char **argv) {
       ->required();
   app.add_option("--ids", options.ids, "File of token ids, separated by space");
   app.add_option("--tokens", options.tokens, "Token ids, instead of --ids");
-  app.add_option("--chunk", options.chunk,
-                 "Tokens given to the model at a time; 1 decodes")
-      ->check(CLI::Range(1, 1 << 24));
+  CLI::Option *chunk =
+      app.add_option("--chunk", options.chunk,
+                     "Tokens given to the model at a time; 1 decodes")
+          ->check(CLI::Range(1, 1 << 24));
   app.add_option("--batch", options.batch,
                  "Of several sequences of the same tokens at once, one after "
                  "the other, instead of --chunk")
-      ->check(CLI::Range(int64_t(1), kMostSequences));
+      ->check(CLI::Range(int64_t(1), kMostSequences))
+      ->excludes(chunk);
   app.add_option("--workers,-t", options.workers, "Workers of each step")
       ->check(CLI::Range(1, int(maximumWorkers)));
   app.add_option("--fibers", options.fibers,
