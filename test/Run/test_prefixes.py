@@ -67,7 +67,7 @@ def test_any_prefix(name, form, model_directory, tmp_path, measure):
     target = (f"--mcpu={CPU}", f"--tuning={tmp_path / 'table.json'}")
     whole, kept = tmp_path / "whole.so", tmp_path / "kept"
     runGood("tbqc", directory, "-o", whole, *target, *flags, f"--save-temps={kept}")
-    stages = [f"--tbq-graph={graph}", "--tbq-pack", "--tbq-lower", f"--tbq-cpu={CPU_OPTIONS}"]
+    stages = [f"--tbq-graph={graph}", "--tbq-pack", "--tbq-lower=divide-keys", f"--tbq-cpu={CPU_OPTIONS}"]
     dumped = runGood(
         "tbq-opt", kept / "import.mlir", *stages, "--dump-pass-pipeline", "-o", tmp_path / "all.mlir"
     ).stderr
