@@ -173,7 +173,10 @@ void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
   manager.addPass(createShareWorkerMemoryPass());
   manager.addPass(createExchangeRowsPass());
   manager.addPass(createLowerLinearToGPUPass(linear));
-  manager.addPass(createLowerStepToGPUPass());
+  LowerStepToGPUPassOptions step;
+  step.blocks = options.blocks;
+  step.sharedBytes = options.sharedBytes;
+  manager.addPass(createLowerStepToGPUPass(step));
   ExpandMathPassOptions math;
   math.fma = math.f16 = math.floor = true;
   manager.addNestedPass<func::FuncOp>(createExpandMathPass(math));

@@ -148,28 +148,45 @@ lowerHeads(ThreadBuilder &t, AttentionOp op,
 /// All tokens by tiles, whose heads are dealt to the blocks in turn, those with
 /// the most keys first: what the op reads and writes is behind barriers.
 static void lowerTiles(ThreadBuilder &t, AttentionOp op, BarrierOp barrier,
-                       int64_t tokens) {
+                       int64_t tokens, int64_t sets) {
   Type index = t.b.getIndexType();
   Value team = barrier.getTeam();
   Value block = WorkerOp::create(t.b, t.loc, index, team);
   Value blocks = WorkersOp::create(t.b, t.loc, index, team);
-  Value tiles = t.div(t.add(op.getCount(), tokens - 1), tokens);
-  Value units = t.mul(tiles, op.getHeads());
+  // Of a unit.
+  int64_t heads = sets > 1 && TileAttention::hasHeadSets(op) ? sets : 1;
+  int64_t rows = tokens * sets / heads, columns = op.getHeads() / heads;
+  Value tiles = t.div(t.add(op.getCount(), rows - 1), rows);
+  Value units = t.mul(tiles, columns);
   t.loop(block, units, blocks, [&](Value number) {
     Value unit = t.sub(t.sub(units, number), 1);
-    Value first = t.mul(t.div(unit, op.getHeads()), tokens);
-    Value head = t.rem(unit, op.getHeads());
+    Value first = t.mul(t.div(unit, columns), rows);
+    Value head = t.mul(t.rem(unit, columns), heads);
     TileAttention attention(t, op, {}, {op.getLayer(), op.getPosition()}, first,
-                            head, tokens);
+                            head, tokens, sets);
     attention.run({});
     attention.combine();
-    padRows(t, op, first, head, tokens);
+    padRows(t, op, first, head, rows);
     t.synchronize();
   });
 }
 
+/// Sets of queries of a unit: two where that leaves blocks enough to do in a
+/// step of 512 tokens, and they have the memory.
+static int64_t countSets(ThreadBuilder &t, AttentionOp op, int64_t rows,
+                         int64_t tokens, int64_t blocks, int64_t sharedBytes) {
+  constexpr int64_t kStep = 512, kLeast = 2; // units of a block
+  int64_t units = op.getHeads() * std::min(rows, kStep) / (2 * tokens);
+  if (tokens < 16 || units < kLeast * blocks)
+    return 1;
+  TileAttention two(t, op, {}, {op.getLayer(), op.getPosition()}, t.index(0),
+                    t.index(0), tokens, /*sets=*/2);
+  return two.countBytes() <= t.countScratch(sharedBytes) ? 2 : 1;
+}
+
 void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
-                               AttentionNeighbours around) {
+                               AttentionNeighbours around, int64_t blocks,
+                               int64_t sharedBytes) {
   auto getWarpHead = [&](AttentionPlace place, Value unit) {
     return WarpAttention(t, op, around, place, t.div(unit, op.getHeads()),
                          t.rem(unit, op.getHeads()));
@@ -188,6 +205,7 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
                    : rows > 8                            ? 16
                                                          : 8;
   if (rows > 1 && before && isa_and_nonnull<BarrierOp>(behind))
-    return lowerTiles(t, op, before, tokens);
+    return lowerTiles(t, op, before, tokens,
+                      countSets(t, op, rows, tokens, blocks, sharedBytes));
   lowerHeads<TileAttention>(t, op, getTileHead);
 }

@@ -126,7 +126,8 @@ void mlir::tbq::lowerSelectRows(ThreadBuilder &t, SelectRowsOp op) {
 }
 
 /// Ops whose rows or heads each end where the block's threads meet.
-static bool lowerWithMeetings(ThreadBuilder &t, StepOp step) {
+static bool lowerWithMeetings(ThreadBuilder &t, StepOp step, int64_t blocks,
+                              int64_t sharedBytes) {
   return llvm::TypeSwitch<Operation *, bool>(step)
       .Case([&](RmsNormOp op) { return lowerRmsNorm(t, op), true; })
       .Case([&](LayerNormOp op) { return lowerLayerNorm(t, op), true; })
@@ -135,7 +136,8 @@ static bool lowerWithMeetings(ThreadBuilder &t, StepOp step) {
         return lowerQuantizeActivations(t, op), true;
       })
       .Case([&](AttentionOp op) {
-        return lowerAttention(t, op, findNeighbours(op)), true;
+        lowerAttention(t, op, findNeighbours(op), blocks, sharedBytes);
+        return true;
       })
       .Default([](Operation *) { return false; });
 }
@@ -202,7 +204,7 @@ struct LowerStepToGPUPass
       if (!lowered.contains(op)) {
         OpBuilder b(op);
         ThreadBuilder t(b, op->getLoc());
-        if (!lowerWithMeetings(t, op)) {
+        if (!lowerWithMeetings(t, op, blocks, sharedBytes)) {
           lowerElements(t, op);
           // The next op of this block may read what other threads wrote.
           t.synchronize();

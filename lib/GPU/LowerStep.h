@@ -31,9 +31,11 @@ void lowerRmsNorm(ThreadBuilder &t, RmsNormOp op);
 void lowerLayerNorm(ThreadBuilder &t, LayerNormOp op);
 void lowerGroupSums(ThreadBuilder &t, GroupSumsOp op);
 void lowerQuantizeActivations(ThreadBuilder &t, QuantizeActivationsOp op);
-/// And what `around` it is done with it.
+/// And what `around` it is done with it, for `blocks` blocks that may share
+/// `sharedBytes` each.
 void lowerAttention(ThreadBuilder &t, AttentionOp op,
-                    AttentionNeighbours around);
+                    AttentionNeighbours around, int64_t blocks,
+                    int64_t sharedBytes);
 AttentionNeighbours findNeighbours(AttentionOp op);
 
 /// Whether the buffer is the block's own, for the time of the function.

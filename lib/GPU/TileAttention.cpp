@@ -17,7 +17,8 @@ static constexpr int64_t kLaneWords = 4;
 
 TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
                              AttentionNeighbours around, AttentionPlace place,
-                             Value token, Value head, int64_t tokens)
+                             Value token, Value head, int64_t tokens,
+                             int64_t sets)
     : t(t), op(op), around(around), type(op.getCacheType()),
       cache(t.b, t.loc, type, place.layer,
             t.div(head, op.getHeads() / type.getKvHeads()),
@@ -25,10 +26,17 @@ TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
       token(token), head(head),
       kvHead(t.div(head, op.getHeads() / type.getKvHeads())),
       position(getPlace(t.b, t.loc, place.position, token).position),
-      tokens(tokens), groups(llvm::divideCeil(tokens, kTokens)),
+      tokens(tokens), sets(sets), groups(llvm::divideCeil(tokens, kTokens)),
       padded(type.getPaddedHeadDim()), tiles(padded / kTile),
       // Two tokens' rows begin in different banks of the memory.
-      rowWords(tokens == 1 ? padded : llvm::alignTo(padded, 32) + 16) {}
+      rowWords(tokens == 1 ? padded : llvm::alignTo(padded, 32) + 16) {
+  if (sets == 1)
+    return;
+  if (hasHeadSets(op))
+    headStep = 1;
+  else
+    tokenStep = tokens;
+}
 
 //===----------------------------------------------------------------------===//
 // What threads write for all warps
@@ -37,10 +45,9 @@ TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
 Value TileAttention::getShared() {
   if (tokens == 1)
     return t.getShared("attention_token", getStatistics() + 2 * kWarps);
-  int64_t words = getStatistics() + (2 + 1) * kWarps * tokens;
-  auto type = MemRefType::get({words}, t.b.getF32Type(), AffineMap(),
+  auto type = MemRefType::get({countBytes() / 4}, t.b.getF32Type(), AffineMap(),
                               t.b.getI64IntegerAttr(kSharedMemory));
-  return memref::ViewOp::create(t.b, t.loc, type, t.getScratch(4 * words),
+  return memref::ViewOp::create(t.b, t.loc, type, t.getScratch(countBytes()),
                                 t.index(0), ValueRange());
 }
 
@@ -96,14 +103,20 @@ Value TileAttention::loadFeature(Value rows, RopeOp rope, Value row, Value head,
 
 void TileAttention::stageQueries() {
   int64_t words = padded / 2;
-  forEach(0, tokens * words, [&](Value item) {
-    Value number = t.div(item, words), word = t.rem(item, words), row = token;
+  forEach(0, countQueries() * words, [&](Value item) {
+    Value number = t.div(item, words), word = t.rem(item, words);
+    Value row = token, of = head, inSet = number;
+    if (sets > 1) {
+      Value set = t.div(number, tokens);
+      inSet = t.add(t.rem(number, tokens), t.mul(set, tokenStep));
+      of = t.add(head, t.mul(set, headStep));
+    }
     if (tokens > 1)
-      row = t.min(t.add(token, number), t.sub(op.getCount(), 1));
+      row = t.min(t.add(token, inSet), t.sub(op.getCount(), 1));
     Value feature = t.mul(word, 2);
-    Value low = loadFeature(op.getQuery(), around.query, row, head, feature);
+    Value low = loadFeature(op.getQuery(), around.query, row, of, feature);
     Value high =
-        loadFeature(op.getQuery(), around.query, row, head, t.add(feature, 1));
+        loadFeature(op.getQuery(), around.query, row, of, t.add(feature, 1));
     auto [two, rest] = t.splitHalves(low, high);
     Value at = t.add(t.mul(number, rowWords), t.mul(word, 2));
     t.storeVector(
@@ -176,7 +189,7 @@ Value TileAttention::countBlocks() {
   Value last = position;
   if (tokens > 1) {
     Value behind = t.sub(t.sub(op.getCount(), 1), token);
-    last = t.add(position, t.min(behind, t.index(tokens - 1)));
+    last = t.add(position, t.min(behind, t.index(tokens + tokenStep - 1)));
   }
   return t.add(t.div(last, CacheType::kBlock), 1);
 }
@@ -255,7 +268,7 @@ SmallVector<SmallVector<Value>> TileAttention::getScores(Value block,
     for (int64_t group = 0; group < groups; ++group) {
       Value at = t.add(t.mul(quarter(), 4), 16 * tile);
       if (tokens > 1)
-        at = t.add(at, t.mul(t.add(row(), group * kTokens), rowWords));
+        at = t.add(at, t.mul(getQuery(group), rowWords));
       SmallVector<Value> query = loadWords(getShared(), at, kLaneWords);
       for (int64_t i = 0; i < 2; ++i) {
         SmallVector<Value> &sum = sums[2 * group + i];
@@ -269,6 +282,8 @@ SmallVector<SmallVector<Value>> TileAttention::getScores(Value block,
     Value own = position;
     if (tokens > 1)
       own = t.add(own, t.add(row(), group * kTokens));
+    if (tokenStep)
+      own = t.add(own, t.mul(set(), tokenStep));
     // Of four keys, those up to this one are not later than the token.
     Value last = t.toI32(t.sub(own, first));
     SmallVector<Value> &four = scores.emplace_back();
@@ -369,6 +384,21 @@ void TileAttention::run(ValueRange loaded) {
              SmallVector<Value>(4 * tiles, t.constant(0.0f))};
   SmallVector<State> states(groups, none);
   SmallVector<Value> last;
+  if (sets > 1) {
+    // In two turns, of which the first one's sums are put aside.
+    auto take = [&](Value turn, ValueRange) {
+      t.renewThread();
+      Value first = t.add(place(), t.mul(turn, kWarps / sets));
+      found = unflatten(addBlocks(first, flatten(states)));
+      t.renewThread();
+      storeStatistics(t.add(place(), t.mul(turn, kWarps / sets)));
+      t.ifThen(t.less(turn, t.index(sets - 1)), [&] { keepSums(); });
+      return flatten(found);
+    };
+    found = unflatten(
+        t.loop(t.index(0), t.index(sets), t.index(1), flatten(states), take));
+    return;
+  }
   if (loaded.empty()) {
     last = addBlocks(t.warp(), flatten(states));
   } else {
@@ -386,7 +416,7 @@ void TileAttention::run(ValueRange loaded) {
   }
   found = unflatten(last);
   t.renewThread();
-  storeStatistics();
+  storeStatistics(t.warp());
   if (tokens == 1)
     storeTokenSums();
 }

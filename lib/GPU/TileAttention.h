@@ -6,6 +6,11 @@
 // the order of the warps. A product's rows and columns do not depend on each
 // other, so a token's bits are the same alone and among others.
 //
+// Where a block has two sets of sixteen queries that read the same keys, two
+// neighbouring warps take what else is one's, each for a set: so keys come to
+// the processor once for both. They take a second part behind the first, whose
+// sums wait in memory that the block shares.
+//
 // Queries and weights are two f16 each, the second what the first leaves. Of a
 // product m16n8k16, lane 4 g + q has row g and g + 8, columns 2 q and 2 q + 1.
 // Scores: rows are eight tokens' queries and below them what these leave,
@@ -24,9 +29,19 @@ namespace mlir::tbq {
 class TileAttention {
 public:
   /// For `head` of `tokens` tokens from `token` on, as many as there are: of
-  /// one, or of 8 or 16. Where `t` stands.
+  /// one, or of 8 or 16. With two `sets`, of 16 tokens each, the second are
+  /// those of the next head, if it has the same keys, or else the next tokens.
+  /// Where `t` stands.
   TileAttention(ThreadBuilder &t, AttentionOp op, AttentionNeighbours around,
-                AttentionPlace place, Value token, Value head, int64_t tokens);
+                AttentionPlace place, Value token, Value head, int64_t tokens,
+                int64_t sets = 1);
+
+  /// Whether two sets are of two heads.
+  static bool hasHeadSets(AttentionOp op) {
+    return op.getHeads() / op.getCacheType().getKvHeads() % 2 == 0;
+  }
+  /// Bytes of memory that the block shares.
+  int64_t countBytes() const;
 
   /// What run takes as `loaded`: the warp's first block, if the head `exists`.
   /// See WarpAttention.
@@ -53,10 +68,15 @@ private:
   // features and what it leaves, of one token also its key and value; later
   // what warps found, instead of a tile's queries.
   Value getShared();
+  int64_t countQueries() const { return sets * tokens; }
   int64_t getOwnKey() const { return padded; }
   int64_t getOwnValue() const { return padded + padded / 2; }
   int64_t getSums() const { return tokens == 1 ? 2 * padded : 0; }
   int64_t getStatistics() const;
+  int64_t getFactors() const {
+    return getStatistics() + 2 * kWarps * countQueries();
+  }
+  int64_t getKept() const { return getFactors() + kWarps * countQueries(); }
   SmallVector<Value> loadWords(Value memory, Value at, int64_t count);
   void storeShared(Value word, Value at);
   void stageQueries();
@@ -77,6 +97,15 @@ private:
   SmallVector<Value> putOwnValue(Value block, ValueRange values);
   Value countBlocks();
 
+  /// The warp's set; its number among that set's warps.
+  /// Of the lane's token in a group of eight, among the unit's queries.
+  Value getQuery(int64_t group) {
+    Value query = t.add(row(), group * kTokens);
+    return sets > 1 ? t.add(query, t.mul(set(), tokens)) : query;
+  }
+  Value set() { return t.rem(t.warp(), sets); }
+  Value place() { return t.div(t.warp(), sets); }
+
   /// Of each eight tokens, those of the lane's token and keys 4 q to 4 q + 3.
   SmallVector<SmallVector<Value>> getScores(Value block, ArrayRef<Value> keys);
   void addBlock(Value block, SmallVector<Value> keys,
@@ -86,14 +115,20 @@ private:
   SmallVector<Value> flatten(ArrayRef<State> states);
   SmallVector<State> unflatten(ValueRange values);
 
-  /// Of a warp's share of an output, from its largest score and sum of weights,
-  /// by sixteen lanes that have the warps'.
-  Value getFactor(Value token, Value warp);
-  void storeStatistics();
+  /// Of a part of an output, from its largest score and sum of weights, by
+  /// sixteen lanes that have the parts'.
+  Value getFactor(Value query, Value part);
+  void storeStatistics(Value part);
+  // A tile's products, each of a group of eight tokens of a set; of each what
+  // all warps of the set found.
+  Value getPlaceOf(Value row, Value quarter);
+  Value getWritten();
+  void storeSums(Value first, int64_t tile, int64_t number);
+  void keepSums();
   void storeTokenSums();
   void combineToken();
   void combineTile();
-  void storeOutput(Value sum, Value number, Value feature);
+  void storeOutput(Value sum, Value token, Value head, Value feature);
 
   Value row() { return t.div(t.lane(), kTileLanes); }       // g
   Value quarter() { return t.rem(t.thread(), kTileLanes); } // q
@@ -103,12 +138,13 @@ private:
   CacheType type;
   CacheHead cache;
   Value token, head, kvHead, position;
-  int64_t tokens;
-  int64_t groups;           // of eight tokens
-  int64_t padded;           // features
-  int64_t tiles;            // of 16 features
-  int64_t rowWords;         // of a token's query
-  SmallVector<State> found; // by the warp
+  int64_t tokens, sets;
+  int64_t headStep = 0, tokenStep = 0; // from one set to the next
+  int64_t groups;                      // of eight tokens
+  int64_t padded;                      // features
+  int64_t tiles;                       // of 16 features
+  int64_t rowWords;                    // of a token's query
+  SmallVector<State> found;            // by the warp
 };
 
 } // namespace mlir::tbq

@@ -14,30 +14,36 @@ using namespace mlir::tbq;
 static constexpr int64_t kProductWords = 128;
 
 int64_t TileAttention::getStatistics() const {
-  return tokens == 1 ? getSums() + kWarps * padded
-                     : std::max(kThreads * kWarps, tokens * rowWords);
+  return tokens == 1
+             ? getSums() + kWarps * padded
+             : std::max(kThreads * kWarps / sets, countQueries() * rowWords);
+}
+
+int64_t TileAttention::countBytes() const {
+  int64_t kept = (sets - 1) * tiles * groups * kWarps * kProductWords;
+  return 4 * (getKept() + kept);
 }
 
 /// Largest score and sum of weights, of each token by the lane that has it.
-void TileAttention::storeStatistics() {
+void TileAttention::storeStatistics(Value part) {
   SmallVector<Value> totals;
   for (const State &state : found)
     totals.push_back(t.reduceWarp(Reduction::Sum, state.total, kTileLanes));
   Value stores = t.equal(tokens == 1 ? t.lane() : quarter(), 0);
   t.ifThen(stores, [&] {
     for (auto [group, state] : llvm::enumerate(found)) {
-      Value number = t.mul(t.warp(), tokens);
+      Value number = t.mul(part, countQueries());
       if (tokens > 1)
-        number = t.add(number, t.add(row(), group * kTokens));
+        number = t.add(number, getQuery(group));
       Value at = t.add(t.mul(number, 2), getStatistics());
       t.storeVector({state.largest, totals[group]}, getShared(), {at});
     }
   });
 }
 
-Value TileAttention::getFactor(Value token, Value warp) {
+Value TileAttention::getFactor(Value query, Value part) {
   auto type = VectorType::get({2}, t.b.getF32Type());
-  Value number = t.add(t.mul(warp, tokens), token);
+  Value number = t.add(t.mul(part, countQueries()), query);
   Value both = t.loadVector(getShared(),
                             {t.add(t.mul(number, 2), getStatistics())}, type);
   Value largest = t.extract(both, 0);
@@ -48,10 +54,11 @@ Value TileAttention::getFactor(Value token, Value warp) {
   return t.divf(decay, total);
 }
 
-/// Token number `number`, where there is such.
-void TileAttention::storeOutput(Value sum, Value number, Value feature) {
+/// Where there is such.
+void TileAttention::storeOutput(Value sum, Value at, Value head,
+                                Value feature) {
   int64_t headDim = type.getHeadDim();
-  Value at = t.add(token, number), exists;
+  Value exists;
   if (tokens > 1)
     exists = t.less(at, op.getCount());
   if (padded > headDim) {
@@ -101,60 +108,89 @@ void TileAttention::combineToken() {
     Value row = t.rem(t.div(place, most), 8);
     Value feature = t.add(t.add(t.mul(t.div(number, 2), kTile), t.mul(row, 2)),
                           t.rem(number, 2));
-    storeOutput(sum, t.index(0), feature);
+    storeOutput(sum, token, head, feature);
   });
+}
+
+// A product's sums lie so that neither the lanes of a row nor features of a
+// token are in the same banks.
+Value TileAttention::getPlaceOf(Value row, Value quarter) {
+  Value turned = t.exclusiveOr(quarter, t.div(row, 2));
+  return t.add(t.mul(row, kTile), t.mul(turned, 4));
+}
+
+Value TileAttention::getWritten() {
+  Value product = t.mul(set(), groups * (kWarps / sets));
+  return t.add(t.mul(t.add(product, place()), kProductWords),
+               getPlaceOf(row(), quarter()));
+}
+
+void TileAttention::keepSums() {
+  Value first = t.add(getWritten(), getKept());
+  for (int64_t tile = 0; tile < tiles; ++tile)
+    storeSums(first, tile, tile * sets * groups);
+}
+
+/// Of a tile, from product `number` on, behind what stands `first`.
+void TileAttention::storeSums(Value first, int64_t tile, int64_t number) {
+  for (auto [group, state] : llvm::enumerate(found))
+    t.storeVector(
+        ArrayRef(state.sums).slice(4 * tile, 4), getShared(),
+        {t.add(first, (number + group) * (kWarps / sets) * kProductWords)});
 }
 
 /// As many products' sums at a time as threads can add up, one each.
 void TileAttention::combineTile() {
-  const int64_t ofTile = tokens * kTile, atOnce = kThreads / ofTile;
-  const int64_t factorsAt = getStatistics() + 2 * kWarps * tokens;
+  const int64_t queries = countQueries(), products = sets * groups;
+  const int64_t atOnce = kThreads / (queries * kTile), warps = kWarps / sets;
   t.synchronize();
-  t.ifThen(t.less(t.thread(), t.index(kWarps * tokens)), [&] {
+  t.ifThen(t.less(t.thread(), t.index(kWarps * queries)), [&] {
     Value factor =
         getFactor(t.div(t.thread(), kWarps), t.rem(t.thread(), kWarps));
-    t.store(factor, getShared(), {t.add(t.thread(), factorsAt)});
+    t.store(factor, getShared(), {t.add(t.thread(), getFactors())});
   });
   t.synchronize();
-  // Where a lane writes four sums, and a thread finds one: so that neither the
-  // lanes of a row nor features of a token lie in the same banks.
-  auto getPlace = [&](Value row, Value quarter) {
-    Value turned = t.exclusiveOr(quarter, t.div(row, 2));
-    return t.add(t.mul(row, kTile), t.mul(turned, 4));
-  };
-  Value written =
-      t.add(t.mul(t.warp(), kProductWords), getPlace(row(), quarter()));
+  Value written = getWritten();
   Value feature = t.rem(t.thread(), kTile);
   Value column = t.rem(t.div(t.thread(), kTile), kTokens);
   Value product = t.div(t.thread(), kProductWords);
-  Value number = t.add(t.mul(t.rem(product, groups), kTokens), column);
+  Value query = t.add(t.mul(t.rem(product, products), kTokens), column);
   Value corner = t.add(t.mul(t.rem(feature, 2), 2), t.rem(column, 2));
   Value read =
-      t.add(t.mul(product, kWarps * kProductWords),
-            t.add(getPlace(t.div(feature, 2), t.div(column, 2)), corner));
+      t.add(t.mul(product, warps * kProductWords),
+            t.add(getPlaceOf(t.div(feature, 2), t.div(column, 2)), corner));
   SmallVector<Value> factors;
   auto type = VectorType::get({4}, t.b.getF32Type());
   for (int64_t w = 0; w < kWarps; w += 4) {
-    Value at = t.add(t.mul(number, kWarps), factorsAt + w);
+    Value at = t.add(t.mul(query, kWarps), getFactors() + w);
     Value four = t.loadVector(getShared(), {at}, type);
     for (int64_t i = 0; i < 4; ++i)
       factors.push_back(t.extract(four, i));
   }
+  Value row = t.add(token, query), of = head;
+  if (sets > 1) {
+    Value set = t.div(query, tokens);
+    row = t.add(t.add(token, t.rem(query, tokens)), t.mul(set, tokenStep));
+    of = t.add(head, t.mul(set, headStep));
+  }
   for (int64_t first = 0; first < tiles; first += atOnce) {
     int64_t count = std::min(atOnce, tiles - first);
-    for (int64_t i = 0; i < count * groups; ++i) {
-      ArrayRef<Value> sums = found[i % groups].sums;
-      t.storeVector(sums.slice(4 * (first + i / groups), 4), getShared(),
-                    {t.add(written, i * kWarps * kProductWords)});
-    }
+    for (int64_t i = 0; i < count; ++i)
+      storeSums(written, first + i, i * products);
     t.synchronize();
     Value sum = t.constant(0.0f);
-    for (auto [w, factor] : llvm::enumerate(factors))
-      sum = t.fma(factor, t.load(getShared(), {t.add(read, w * kProductWords)}),
-                  sum);
-    Value tile = t.add(t.div(product, groups), first);
+    auto addParts = [&](int64_t firstPart, Value at) {
+      for (int64_t w = 0; w < warps; ++w)
+        sum = t.fma(factors[firstPart + w],
+                    t.load(getShared(), {t.add(at, w * kProductWords)}), sum);
+    };
+    if (sets > 1)
+      addParts(
+          0, t.add(read, getKept() + first * products * warps * kProductWords));
+    addParts(kWarps - warps, read);
+    Value tile = t.add(t.div(product, products), first);
     auto store = [&] {
-      storeOutput(sum, number, t.add(t.mul(tile, kTile), feature));
+      storeOutput(sum, row, of, t.add(t.mul(tile, kTile), feature));
     };
     if (count < atOnce)
       t.ifThen(t.less(tile, t.index(tiles)), store);

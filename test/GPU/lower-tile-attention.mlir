@@ -1,4 +1,6 @@
 // RUN: tbq-opt %s --tbq-lower-step-to-gpu --canonicalize --cse --split-input-file | FileCheck %s
+// RUN: tbq-opt %s "--tbq-lower-step-to-gpu=blocks=1" --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=SETS
+// RUN: tbq-opt %s "--tbq-lower-step-to-gpu=blocks=2" --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=FEW
 // Attention on a cache in tiles, by products of f16.
 
 // A query head of a token is the block's, 16 keys a warp's at a time.
@@ -92,6 +94,20 @@ func.func @own_key(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index
 // tokens first. Each key is loaded once for all of them.
 !cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16, tiled>
 // CHECK: tbq.shared_bytes = 35840
+// Of two units or more for each block, those of two heads that read the same
+// keys are one: a warp is of one of them, and takes a second part behind the
+// first, which waits behind queries and statistics.
+// SETS: tbq.shared_bytes = 55296
+// SETS-LABEL: func.func @tile(
+// SETS: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %{{.*}} {
+// SETS: scf.for %[[TURN:.*]] = %c0 to %c2 step %c1 iter_args
+// SETS: %[[LATER:.*]] = arith.muli %[[TURN]], %c8
+// SETS: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %c16 iter_args
+// SETS-COUNT-16: nvvm.mma.sync
+// SETS-NOT: nvvm.mma.sync
+// SETS: arith.cmpi slt, %[[TURN]], %c1
+// SETS: tbq.barrier
+// FEW: tbq.shared_bytes = 35840
 // CHECK-LABEL: func.func @tile(
 func.func @tile(%q: memref<32x64xf32>, %cache: memref<32768xi8>, %layer: index, %position: index, %y: memref<32x64xf32>,
     %count: index, %begin: index, %end: index, %team: !tbq.team) {
