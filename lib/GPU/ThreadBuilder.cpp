@@ -52,6 +52,12 @@ Value ThreadBuilder::maximum(Value x, Value y) {
   return arith::MaximumFOp::create(b, loc, x, y);
 }
 Value ThreadBuilder::exp(Value x) { return math::ExpOp::create(b, loc, x); }
+Value ThreadBuilder::exp2(Value x) {
+  return LLVM::CallIntrinsicOp::create(
+             b, loc, b.getF32Type(),
+             b.getStringAttr("llvm.nvvm.ex2.approx.ftz.f32"), x)
+      .getResult(0);
+}
 
 Value ThreadBuilder::toF32(Value x) {
   Type type = x.getType();

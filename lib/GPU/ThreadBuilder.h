@@ -64,6 +64,9 @@ public:
   Value maximum(Value x, Value y); // of floats, NaN if one is
   /// Which tbq-expand-math spells out.
   Value exp(Value x);
+  /// 2^x by one instruction, to 2^-22 of itself; 0 where that is no normal
+  /// number.
+  Value exp2(Value x);
   Value toF32(Value x); // i32, f16, bf16 or f32
   /// The nearest integer, ties to even. Never by the bits of a float sum: ptxas
   /// takes a byte stored of those for a conversion (st.b8 of a float register).

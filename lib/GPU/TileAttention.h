@@ -53,8 +53,10 @@ public:
   void combine();
 
 private:
-  /// Columns of a product; lanes that have a row; features of a tile.
-  static constexpr int64_t kTokens = 8, kTileLanes = 4, kTile = 16;
+  /// Columns of a product; lanes that have a row; features of a tile, and words
+  /// of it that a lane has.
+  static constexpr int64_t kTokens = 8, kTileLanes = 4, kTile = 16,
+                           kLaneWords = 4;
 
   /// Of eight tokens: the largest score and the sum of weights of the lane's
   /// keys, of token g; the weighted sum of values, of two features of each
@@ -97,14 +99,14 @@ private:
   SmallVector<Value> putOwnValue(Value block, ValueRange values);
   Value countBlocks();
 
-  /// The warp's set; its number among that set's warps.
+  /// The warp's set, and the first part of the keys that it takes.
+  Value set() { return t.rem(t.warp(), sets); }
+  Value part() { return t.div(t.warp(), sets); }
   /// Of the lane's token in a group of eight, among the unit's queries.
   Value getQuery(int64_t group) {
     Value query = t.add(row(), group * kTokens);
     return sets > 1 ? t.add(query, t.mul(set(), tokens)) : query;
   }
-  Value set() { return t.rem(t.warp(), sets); }
-  Value place() { return t.div(t.warp(), sets); }
 
   /// Of each eight tokens, those of the lane's token and keys 4 q to 4 q + 3.
   SmallVector<SmallVector<Value>> getScores(Value block, ArrayRef<Value> keys);

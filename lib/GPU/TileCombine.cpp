@@ -47,8 +47,8 @@ Value TileAttention::getFactor(Value query, Value part) {
   Value both = t.loadVector(getShared(),
                             {t.add(t.mul(number, 2), getStatistics())}, type);
   Value largest = t.extract(both, 0);
-  Value decay =
-      t.exp(t.subf(largest, t.reduceWarp(Reduction::Maximum, largest, kWarps)));
+  Value decay = t.exp2(
+      t.subf(largest, t.reduceWarp(Reduction::Maximum, largest, kWarps)));
   Value total =
       t.reduceWarp(Reduction::Sum, t.mulf(decay, t.extract(both, 1)), kWarps);
   return t.divf(decay, total);
@@ -121,7 +121,7 @@ Value TileAttention::getPlaceOf(Value row, Value quarter) {
 
 Value TileAttention::getWritten() {
   Value product = t.mul(set(), groups * (kWarps / sets));
-  return t.add(t.mul(t.add(product, place()), kProductWords),
+  return t.add(t.mul(t.add(product, part()), kProductWords),
                getPlaceOf(row(), quarter()));
 }
 
