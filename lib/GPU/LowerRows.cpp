@@ -332,11 +332,16 @@ bool mlir::tbq::isReadBehind(Operation *op, Value row) {
     if (step && uses(op))
       return llvm::count(op->getOperands(), row) >
              llvm::count(step.getInto(), row);
+    // Of a linear that is lowered already.
+    bool isWritten = false;
     WalkResult found = op->walk([&](Operation *inner) {
-      return uses(inner) ? WalkResult::interrupt() : WalkResult::advance();
+      if (!uses(inner))
+        return WalkResult::advance();
+      isWritten = isa<memref::StoreOp, vector::StoreOp>(inner);
+      return isWritten ? WalkResult::advance() : WalkResult::interrupt();
     });
-    if (found.wasInterrupted())
-      return true;
+    if (found.wasInterrupted() || isWritten)
+      return found.wasInterrupted();
   }
   return false;
 }

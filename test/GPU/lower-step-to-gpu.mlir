@@ -298,6 +298,33 @@ func.func @rows(%arena: memref<8192xi8>, %section: memref<65536xi8>, %count: ind
     : (memref<8x64xf32>, memref<8x64xi8>, memref<8x16xf32>, memref<8x16xi32>, index, index, index) -> ()
   return
 }
+// What is lowered already, as linears are, writes a row anew or reads it.
+// CHECK-LABEL: func.func @written(
+func.func @written(%x: memref<1x64xf32>, %q: memref<1x64xi8>, %scale: memref<1x16xf32>, %sums: memref<1x16xi32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  %c0 = arith.constant 0 : index
+  %f = arith.constant 7.0 : f32
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !row
+  // CHECK: %[[Y:.*]] = memref.alloca()
+  %y = memref.alloca() : memref<1x64xf32>
+  // CHECK-NOT: vector.store %{{.*}}, %[[Y]][
+  // CHECK: memref.store %{{.*}}, %[[Y]][%c0, %c0]
+  tbq.rms_norm %x, %w epsilon 9.99999974E-6 features 64 into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, !row, memref<1x64xf32>, index, index, index) -> ()
+  tbq.quantize_activations %y columns 64 group 64 into(%q, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  memref.store %f, %y[%c0, %c0] : memref<1x64xf32>
+  // CHECK: vector.store %{{.*}}, %[[Y]][
+  // CHECK: memref.load %[[Y]][%c0, %c0]
+  // CHECK: memref.store %{{.*}}, %[[Y]][%c0, %c0]
+  tbq.rms_norm %x, %w epsilon 9.99999974E-6 features 64 into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, !row, memref<1x64xf32>, index, index, index) -> ()
+  tbq.quantize_activations %y columns 64 group 64 into(%q, %scale, %sums) count(%count) range(%begin, %end)
+    : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
+  %old = memref.load %y[%c0, %c0] : memref<1x64xf32>
+  memref.store %old, %y[%c0, %c0] : memref<1x64xf32>
+  return
+}
 // CHECK-LABEL: func.func @apart(
 func.func @apart(%x: memref<1x64xf32>, %q: memref<1x64xi8>, %scale: memref<1x16xf32>, %sums: memref<1x16xi32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
