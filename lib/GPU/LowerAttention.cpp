@@ -148,7 +148,7 @@ lowerHeads(ThreadBuilder &t, AttentionOp op,
 /// All tokens by tiles, whose heads are dealt to the blocks in turn, those with
 /// the most keys first: what the op reads and writes is behind barriers.
 static void lowerTiles(ThreadBuilder &t, AttentionOp op, BarrierOp barrier,
-                       int64_t tokens, int64_t sets) {
+                       int64_t tokens, int64_t sets, int64_t room) {
   Type index = t.b.getIndexType();
   Value team = barrier.getTeam();
   Value block = WorkerOp::create(t.b, t.loc, index, team);
@@ -163,7 +163,7 @@ static void lowerTiles(ThreadBuilder &t, AttentionOp op, BarrierOp barrier,
     Value first = t.mul(t.div(unit, columns), rows);
     Value head = t.mul(t.rem(unit, columns), heads);
     TileAttention attention(t, op, {}, {op.getLayer(), op.getPosition()}, first,
-                            head, tokens, sets);
+                            head, tokens, sets, room);
     attention.run({});
     attention.combine();
     padRows(t, op, first, head, rows);
@@ -206,6 +206,7 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
                                                          : 8;
   if (rows > 1 && before && isa_and_nonnull<BarrierOp>(behind))
     return lowerTiles(t, op, before, tokens,
-                      countSets(t, op, rows, tokens, blocks, sharedBytes));
+                      countSets(t, op, rows, tokens, blocks, sharedBytes),
+                      t.countScratch(sharedBytes));
   lowerHeads<TileAttention>(t, op, getTileHead);
 }

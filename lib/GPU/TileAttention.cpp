@@ -15,7 +15,7 @@ static constexpr float kLog2E = 1.44269504f;
 TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
                              AttentionNeighbours around, AttentionPlace place,
                              Value token, Value head, int64_t tokens,
-                             int64_t sets)
+                             int64_t sets, int64_t room)
     : t(t), op(op), around(around), type(op.getCacheType()),
       cache(t.b, t.loc, type, place.layer,
             t.div(head, op.getHeads() / type.getKvHeads()),
@@ -27,6 +27,13 @@ TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
       padded(type.getPaddedHeadDim()), tiles(padded / kTile),
       // Two tokens' rows begin in different banks of the memory.
       rowWords(tokens == 1 ? padded : llvm::alignTo(padded, 32) + 16) {
+  while (tokens > 1 && turns * countStepTiles() < tiles) {
+    turns *= 2;
+    if (countBytes() <= room)
+      continue;
+    turns /= 2;
+    break;
+  }
   if (sets == 1)
     return;
   if (hasHeadSets(op))
@@ -98,18 +105,54 @@ Value TileAttention::loadFeature(Value rows, RopeOp rope, Value row, Value head,
   return exists ? t.select(exists, x, t.constant(0.0f)) : x;
 }
 
+/// Of several tokens, four features a load, all of them before the first is
+/// used.
+void TileAttention::stageWholeQueries() {
+  const int64_t ofRow = padded / 4, count = countQueries() * ofRow;
+  auto vector = VectorType::get({4}, t.b.getF32Type());
+  SmallVector<std::pair<Value, Value>> loads; // and where it goes
+  for (int64_t first = 0; first < count; first += kThreads) {
+    Value item = t.add(t.thread(), first);
+    if (first + kThreads > count) // others have the last one's again
+      item = t.min(item, t.index(count - 1));
+    Value number = t.div(item, ofRow), feature = t.mul(t.rem(item, ofRow), 4);
+    auto [place, of] = getQueryPlace(number);
+    Value row = t.min(place, t.sub(op.getCount(), 1));
+    Value column = t.add(t.mul(of, padded), feature);
+    loads.push_back({t.loadVector(op.getQuery(), {row, column}, vector),
+                     t.add(t.mul(number, rowWords), feature)});
+  }
+  for (auto [four, at] : loads) {
+    SmallVector<Value> words;
+    for (int64_t i = 0; i < 4; i += 2) {
+      auto [two, rest] =
+          t.splitHalves(t.extract(four, i), t.extract(four, i + 1));
+      for (Value word : {two, rest})
+        words.push_back(t.bitcast(word, t.b.getF32Type()));
+    }
+    t.storeVector(words, getShared(), {at});
+  }
+}
+
+std::pair<Value, Value> TileAttention::getQueryPlace(Value number) {
+  Value of = head;
+  if (sets > 1) {
+    Value set = t.div(number, tokens);
+    number = t.add(t.rem(number, tokens), t.mul(set, tokenStep));
+    of = t.add(head, t.mul(set, headStep));
+  }
+  return {t.add(token, number), of};
+}
+
 void TileAttention::stageQueries() {
+  if (tokens > 1 && padded == type.getHeadDim())
+    return stageWholeQueries();
   int64_t words = padded / 2;
   forEach(0, countQueries() * words, [&](Value item) {
     Value number = t.div(item, words), word = t.rem(item, words);
-    Value row = token, of = head, inSet = number;
-    if (sets > 1) {
-      Value set = t.div(number, tokens);
-      inSet = t.add(t.rem(number, tokens), t.mul(set, tokenStep));
-      of = t.add(head, t.mul(set, headStep));
-    }
+    auto [row, of] = getQueryPlace(number);
     if (tokens > 1)
-      row = t.min(t.add(token, inSet), t.sub(op.getCount(), 1));
+      row = t.min(row, t.sub(op.getCount(), 1));
     Value feature = t.mul(word, 2);
     Value low = loadFeature(op.getQuery(), around.query, row, of, feature);
     Value high =

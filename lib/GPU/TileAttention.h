@@ -31,10 +31,11 @@ public:
   /// For `head` of `tokens` tokens from `token` on, as many as there are: of
   /// one, or of 8 or 16. With two `sets`, of 16 tokens each, the second are
   /// those of the next head, if it has the same keys, or else the next tokens.
-  /// Where `t` stands.
+  /// Where `t` stands. `room`: bytes of shared memory that it may take, if it
+  /// can do with so few.
   TileAttention(ThreadBuilder &t, AttentionOp op, AttentionNeighbours around,
                 AttentionPlace place, Value token, Value head, int64_t tokens,
-                int64_t sets = 1);
+                int64_t sets = 1, int64_t room = 0);
 
   /// Whether two sets are of two heads.
   static bool hasHeadSets(AttentionOp op) {
@@ -74,6 +75,10 @@ private:
   int64_t getOwnKey() const { return padded; }
   int64_t getOwnValue() const { return padded + padded / 2; }
   int64_t getSums() const { return tokens == 1 ? 2 * padded : 0; }
+  /// Tiles of which each thread adds up an output, and how many such there are
+  /// between two meetings.
+  int64_t countStepTiles() const { return kThreads / (countQueries() * kTile); }
+  int64_t turns = 1;
   int64_t getStatistics() const;
   int64_t getFactors() const {
     return getStatistics() + 2 * kWarps * countQueries();
@@ -81,7 +86,10 @@ private:
   int64_t getKept() const { return getFactors() + kWarps * countQueries(); }
   SmallVector<Value> loadWords(Value memory, Value at, int64_t count);
   void storeShared(Value word, Value at);
+  /// The row and head of query `number` of the unit.
+  std::pair<Value, Value> getQueryPlace(Value number);
   void stageQueries();
+  void stageWholeQueries();
   void stageOwnRows();
   /// A feature of a head of a row, rotated if by `rope`, 0 past its end.
   Value loadFeature(Value rows, RopeOp rope, Value row, Value head,

@@ -14,9 +14,9 @@ using namespace mlir::tbq;
 static constexpr int64_t kProductWords = 128;
 
 int64_t TileAttention::getStatistics() const {
-  return tokens == 1
-             ? getSums() + kWarps * padded
-             : std::max(kThreads * kWarps / sets, countQueries() * rowWords);
+  return tokens == 1 ? getSums() + kWarps * padded
+                     : std::max(turns * kThreads * kWarps / sets,
+                                countQueries() * rowWords);
 }
 
 int64_t TileAttention::countBytes() const {
@@ -142,7 +142,8 @@ void TileAttention::storeSums(Value first, int64_t tile, int64_t number) {
 /// As many products' sums at a time as threads can add up, one each.
 void TileAttention::combineTile() {
   const int64_t queries = countQueries(), products = sets * groups;
-  const int64_t atOnce = kThreads / (queries * kTile), warps = kWarps / sets;
+  const int64_t ofStep = countStepTiles(), atOnce = turns * ofStep;
+  const int64_t warps = kWarps / sets;
   t.synchronize();
   t.ifThen(t.less(t.thread(), t.index(kWarps * queries)), [&] {
     Value factor =
@@ -167,35 +168,33 @@ void TileAttention::combineTile() {
     for (int64_t i = 0; i < 4; ++i)
       factors.push_back(t.extract(four, i));
   }
-  Value row = t.add(token, query), of = head;
-  if (sets > 1) {
-    Value set = t.div(query, tokens);
-    row = t.add(t.add(token, t.rem(query, tokens)), t.mul(set, tokenStep));
-    of = t.add(head, t.mul(set, headStep));
-  }
+  auto [row, of] = getQueryPlace(query);
   for (int64_t first = 0; first < tiles; first += atOnce) {
     int64_t count = std::min(atOnce, tiles - first);
     for (int64_t i = 0; i < count; ++i)
       storeSums(written, first + i, i * products);
     t.synchronize();
-    Value sum = t.constant(0.0f);
-    auto addParts = [&](int64_t firstPart, Value at) {
-      for (int64_t w = 0; w < warps; ++w)
-        sum = t.fma(factors[firstPart + w],
-                    t.load(getShared(), {t.add(at, w * kProductWords)}), sum);
-    };
-    if (sets > 1)
-      addParts(
-          0, t.add(read, getKept() + first * products * warps * kProductWords));
-    addParts(kWarps - warps, read);
-    Value tile = t.add(t.div(product, products), first);
-    auto store = [&] {
-      storeOutput(sum, row, of, t.add(t.mul(tile, kTile), feature));
-    };
-    if (count < atOnce)
-      t.ifThen(t.less(tile, t.index(tiles)), store);
-    else
-      store();
+    for (int64_t own = 0; own < count; own += ofStep) {
+      Value sum = t.constant(0.0f);
+      auto addParts = [&](int64_t firstPart, int64_t at) {
+        for (int64_t w = 0; w < warps; ++w) {
+          Value from = t.add(read, at + w * kProductWords);
+          sum = t.fma(factors[firstPart + w], t.load(getShared(), {from}), sum);
+        }
+      };
+      const int64_t ofTile = products * warps * kProductWords;
+      if (sets > 1)
+        addParts(0, getKept() + (first + own) * ofTile);
+      addParts(kWarps - warps, own * ofTile);
+      Value tile = t.add(t.div(product, products), first + own);
+      auto store = [&] {
+        storeOutput(sum, row, of, t.add(t.mul(tile, kTile), feature));
+      };
+      if (first + own + ofStep > tiles)
+        t.ifThen(t.less(tile, t.index(tiles)), store);
+      else
+        store();
+    }
     t.synchronize();
   }
 }

@@ -97,7 +97,7 @@ func.func @own_key(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index
 // Of two units or more for each block, those of two heads that read the same
 // keys are one: a warp is of one of them, and takes a second part behind the
 // first, which waits behind queries and statistics.
-// SETS: tbq.shared_bytes = 55296
+// SETS: tbq.shared_bytes = 71680
 // SETS-LABEL: func.func @tile(
 // SETS: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %{{.*}} {
 // SETS: scf.for %[[TURN:.*]] = %c0 to %c2 step %c1 iter_args
