@@ -46,11 +46,10 @@ struct BoundArgumentsPass
     : tbq::impl::BoundArgumentsPassBase<BoundArgumentsPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    auto entry = module.lookupSymbol<func::FuncOp>("decode");
-    if (!entry) {
-      module.emitError("has no entry point 'decode'");
+    FailureOr<SmallVector<func::FuncOp>> entries = getEntries(module);
+    if (failed(entries))
       return signalPassFailure();
-    }
+    func::FuncOp entry = entries->front();
     auto tokens = cast<MemRefType>(entry.getArgument(kTokens).getType());
     for (StepArgument each : {kCount, kFirst})
       bound(entry.getArgument(each), tokens.getDimSize(0));
