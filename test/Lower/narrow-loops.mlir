@@ -25,7 +25,7 @@ func.func @known(%n: index, %into: memref<4096xf32>, %x: f32) -> f32 {
 func.func @unknown(%n: index, %into: memref<?xf32>, %x: f32) {
   %zero = arith.constant 0 : index
   %one = arith.constant 1 : index
-  // CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %{{.*}} {
+  // CHECK: scf.for %{{[a-z0-9]+}} = %{{[a-z0-9]+}} to %{{[a-z0-9]+}} step %{{[a-z0-9]+}} {
   scf.for %i = %zero to %n step %one {
     memref.store %x, %into[%i] : memref<?xf32>
   }
@@ -39,7 +39,7 @@ func.func @passes(%n: index, %into: memref<?xf32>, %x: f32) {
   %step = arith.constant 8 : index
   %most = arith.constant 2147483640 : index
   %end = arith.minui %n, %most : index
-  // CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %{{.*}} {
+  // CHECK: scf.for %{{[a-z0-9]+}} = %{{[a-z0-9]+}} to %{{[a-z0-9]+}} step %{{[a-z0-9]+}} {
   scf.for %i = %zero to %end step %step {
     memref.store %x, %into[%i] : memref<?xf32>
   }
@@ -53,7 +53,7 @@ func.func @below(%n: index, %into: memref<?xf32>, %x: f32) {
   %one = arith.constant 1 : index
   %most = arith.constant 4095 : index
   %end = arith.minsi %n, %most : index
-  // CHECK: scf.for %{{.*}} = %{{.*}} to %{{.*}} step %{{.*}} {
+  // CHECK: scf.for %{{[a-z0-9]+}} = %{{[a-z0-9]+}} to %{{[a-z0-9]+}} step %{{[a-z0-9]+}} {
   scf.for %i = %zero to %end step %one {
     memref.store %x, %into[%i] : memref<?xf32>
   }
