@@ -217,26 +217,26 @@ Value BlockLinear::getKeptAt(int64_t four) {
       t.add(t.mul(t.thread(), 16), four * 16 * shape.warps * kWarpLanes), kept);
 }
 
-void BlockLinear::storeKept(ArrayRef<Value> sums) {
+void BlockLinear::storeKept(ArrayRef<Value> sums, int64_t from) {
   for (size_t i = 0; i < sums.size(); i += 4)
-    t.storeBytesOf(sums.slice(i, 4), memory, getKeptAt(i / 4));
+    t.storeBytesOf(sums.slice(i, 4), memory, getKeptAt((from + i) / 4));
 }
 
 void BlockLinear::keepNone() {
   storeKept(SmallVector<Value>(countWarpSums(), t.constant(0.0f)));
 }
 
-void BlockLinear::keep(ArrayRef<Value> sums) {
-  SmallVector<Value> all = getKept();
+void BlockLinear::keep(ArrayRef<Value> sums, int64_t from) {
+  SmallVector<Value> all = getKept(from, sums.size());
   for (auto [whole, more] : llvm::zip_equal(all, sums))
     whole = t.addf(whole, more);
-  storeKept(all);
+  storeKept(all, from);
 }
 
-SmallVector<Value> BlockLinear::getKept() {
+SmallVector<Value> BlockLinear::getKept(int64_t from, int64_t count) {
   auto type = VectorType::get({4}, t.b.getF32Type());
   SmallVector<Value> sums;
-  for (int64_t four = 0; four < countWarpSums() / 4; ++four) {
+  for (int64_t four = from / 4; four < (from + count) / 4; ++four) {
     Value held = t.loadBytes(memory, getKeptAt(four), type);
     for (int64_t i = 0; i < 4; ++i)
       sums.push_back(t.extract(held, i));
@@ -249,7 +249,9 @@ void BlockLinear::storeSums(const Place &place, ArrayRef<Value> sums) {
   Value token = t.add(place.token, t.mul(tokenWarp(), shape.tokens));
   SmallVector<LaneSum> results = getLaneSums(sums, /*other=*/Value());
   areRowsWhole = layout.getRows() % (shape.getTiles() * kRows) == 0;
-  bool areTokensWhole = rows % shape.getTokens() == 0;
+  // Logits are as many rows as the host asks for.
+  bool isOfLogits = isa<BlockArgument>(op.getInto().front());
+  areTokensWhole = rows % shape.getTokens() == 0 && !isOfLogits;
   // All are asked for before the first is waited for, whoever will store.
   Value lastToken = t.index(rows - 1), lastRow = t.index(layout.getRows() - 1);
   for (LaneSum &each : results) {

@@ -92,11 +92,13 @@ protected:
 
   /// Sums of the ranges of pieces so far, which stand at `kept` in memory.
   int64_t countKept(const BlockShape &shape) const;
+  /// `from`: the number of the first of the sums that are meant, of a lane's.
   Value getKeptAt(int64_t four);
-  void storeKept(ArrayRef<Value> sums);
+  void storeKept(ArrayRef<Value> sums, int64_t from = 0);
   void keepNone();
-  void keep(ArrayRef<Value> sums);
-  SmallVector<Value> getKept();
+  void keep(ArrayRef<Value> sums, int64_t from = 0);
+  SmallVector<Value> getKept(int64_t from, int64_t count);
+  SmallVector<Value> getKept() { return getKept(0, countWarpSums()); }
 
   BlockShape shape{};
   Value memory, kept; // what the block shares, an offset in it

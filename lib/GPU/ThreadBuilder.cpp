@@ -245,6 +245,8 @@ void ThreadBuilder::loop(Value from, Value to, Value step,
 }
 
 void ThreadBuilder::ifThen(Value condition, llvm::function_ref<void()> body) {
+  if (!condition)
+    return body();
   scf::IfOp::create(b, loc, condition, [&](OpBuilder &inner, Location) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());

@@ -152,6 +152,7 @@ public:
                           Body body);
   void loop(Value from, Value to, Value step,
             llvm::function_ref<void(Value)> body);
+  /// condition: null if it always holds.
   void ifThen(Value condition, llvm::function_ref<void()> body);
   /// What `body` gives, or, for each of it, what `otherwise` gives of its type.
   SmallVector<Value> ifElse(Value condition,

@@ -253,12 +253,16 @@ void WarpLinear::store(const LaneSum &result, Value tile, Value token) {
 
 Value WarpLinear::exists(const LaneSum &result, PackedLinearOp part, Value tile,
                          Value token, Value stores) {
-  Value column = t.add(t.mul(tile, kRows), result.row);
-  Value found = t.both(t.less(result.token, t.index(tokens)),
-                       t.less(t.add(token, result.token), part.getCount()));
+  Value column = t.add(t.mul(tile, kRows), result.row), found = stores;
+  auto require = [&](Value condition) {
+    found = found ? t.both(condition, found) : condition;
+  };
+  if (!areTokensWhole)
+    require(t.both(t.less(result.token, t.index(tokens)),
+                   t.less(t.add(token, result.token), part.getCount())));
   if (!areRowsWhole)
-    found = t.both(found, t.less(column, t.index(getLayout(part).getRows())));
-  return stores ? t.both(found, stores) : found;
+    require(t.less(column, t.index(getLayout(part).getRows())));
+  return found;
 }
 
 /// Activation scale, bias, residual.

@@ -124,12 +124,17 @@ protected:
   int64_t tokens;             // that a tile meets at once
   int64_t tokenSlots;         // warps of a part that divide a tile's tokens
   bool areRowsWhole = false;  // no tile has rows that do not exist
+  /// Nor tokens that there is no place for: what is behind a step's last one is
+  /// stored too, for a branch around a store would have each result computed
+  /// in it, one after the other.
+  bool areTokensWhole = false;
 
 private:
   void generateTile(Value tile, Value end, Value token);
   void storeIn(PackedLinearOp part, Value bytes, const LaneSum &result,
                Value tile, Value token, Value stores);
-  /// Whether the result's row and token exist; `stores`: and this, if not null.
+  /// Whether the result's row and token exist, or have a place; `stores`: and
+  /// this, if not null. Null: they always do.
   Value exists(const LaneSum &result, PackedLinearOp part, Value tile,
                Value token, Value stores);
   /// The sum with all that comes to it.

@@ -254,8 +254,10 @@ SmallVector<Value> WarpgroupLinear::addStage(const Stage &stage, Value unit,
     }
     addProducts(products, stage, sums);
     ++finished;
-    if (finished % ofPiece == 0 && shares > 1 && endsRanges)
-      sums = endRange(unit, products.number, sums);
+    // While the other half's products are under way.
+    bool endsPiece = products.terms.end == layout.getNumGroupTerms();
+    if (endsPiece && shares > 1 && endsRanges)
+      endRange(unit, products, sums);
     startNext(finished - 1 + halves);
   }
   // All lanes have read what is there.
@@ -264,25 +266,28 @@ SmallVector<Value> WarpgroupLinear::addStage(const Stage &stage, Value unit,
   return sums;
 }
 
-/// Behind the last piece of a range its sums are kept, and begin anew.
-SmallVector<Value> WarpgroupLinear::endRange(Value unit, int64_t number,
-                                             SmallVector<Value> sums) {
+/// Behind the last piece of a range the sums of its products' half are kept,
+/// and begin anew.
+void WarpgroupLinear::endRange(Value unit, const Products &products,
+                               MutableArrayRef<Value> sums) {
   int64_t most = llvm::divideCeil(pieces, shares);
-  bool isLast = number == ofStage - 1;
-  if ((number + 1) % std::gcd(ofStage, most) && !isLast)
-    return sums;
-  Value piece = t.add(t.mul(unit, ofStage), number);
+  bool isLast = products.number == ofStage - 1;
+  if ((products.number + 1) % std::gcd(ofStage, most) && !isLast)
+    return;
+  Value piece = t.add(t.mul(unit, ofStage), products.number);
   Value ends = t.equal(t.rem(t.add(piece, 1), most), 0);
   if (isLast && pieces % most)
     ends = arith::OrIOp::create(t.b, t.loc, ends, t.equal(piece, pieces - 1));
+  size_t count = products.sums.size(), from = products.half * count, i = from;
+  MutableArrayRef<Value> half = sums.slice(from, count);
   auto end = [&] {
-    keep(sums);
-    return SmallVector<Value>(sums.size(), t.constant(0.0f));
+    keep(half, from);
+    return SmallVector<Value>(count, t.constant(0.0f));
   };
-  if (most == ofStage)
-    return end();
-  size_t i = 0;
-  return t.ifElse(ends, end, [&](Type) { return sums[i++]; });
+  llvm::copy(most == ofStage
+                 ? end()
+                 : t.ifElse(ends, end, [&](Type) { return sums[i++]; }),
+             half.begin());
 }
 
 //===----------------------------------------------------------------------===//

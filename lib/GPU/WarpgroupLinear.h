@@ -101,8 +101,8 @@ private:
   SmallVector<Value> addTile(ValueRange carried);
   SmallVector<Value> addStage(const Stage &stage, Value unit,
                               SmallVector<Value> sums, bool endsRanges);
-  SmallVector<Value> endRange(Value unit, int64_t number,
-                              SmallVector<Value> sums);
+  void endRange(Value unit, const Products &products,
+                MutableArrayRef<Value> sums);
 
   TokenTiles placed;
   int64_t halves;          // of a tile's tokens
