@@ -198,6 +198,18 @@ SITES = {
         ("terms-blocks", "v.add(v.mul(number, layout.getNumGroupTerms()), term), v.index(0)});",
          "v.add(v.mul(number, 0), term), v.index(0)});", "coefficients of all groups in one place"),
     ],
+    "lib/GPU/DigitStream.cpp": [
+        ("stream-exists", "exists ? t.select(exists, added, sum) : added", "added",
+         "pieces behind a share's last one are added"),
+    ],
+    "lib/GPU/WarpLinear.cpp": [
+        ("share-all", "int64_t share = 1; share < shares", "int64_t share = 2; share < shares",
+         "the second share of a tile dropped"),
+    ],
+    "lib/GPU/BlockLinear.cpp": [
+        ("store-logits", " && !isOfLogits", "", "logits behind those that were asked for are written"),
+        ("kept-half", "getKeptAt((from + i) / 4)", "getKeptAt(i / 4)", "both halves of a tile's tokens kept in one place"),
+    ],
     "lib/GPU/WarpgroupLinear.cpp": [
         ("group-ternary", "0xaaaaaaaau", "0x55555555u", "digits of ternary planes exchanged by the wrong bit"),
         ("group-scale", "1.0f / SignedDigits::get(layout, plane)->scale", "1.0f",
@@ -281,15 +293,6 @@ SITES = {
          "sums of several steps over the statistics"),
         ("sets-kept", "storeSums(first, tile, tile * sets * groups);", "storeSums(first, tile, 0);",
          "all tiles' sums kept in one place"),
-    ],
-    "lib/GPU/DigitTokens.cpp": [
-        ("few-share", "sums.slice(piece.share * countSums(), countSums())", "sums.slice(0, countSums())",
-         "a warp's shares in the sums of the first"),
-        ("few-exists", "piece.exists ? t.select(piece.exists, added, sum) : added", "added",
-         "pieces behind the last one are added"),
-        ("few-parts", "int64_t share = 1; share < count", "int64_t share = 2; share < count",
-         "the second share of a tile dropped"),
-        ("few-own", "t.add(own, share * kWarpLanes)", "own", "a warp's shares over each other"),
     ],
     "runtime/Session.cpp": [
         ("batch-held", "    ++sequence.held;\n", "", "a batch's tokens are appended nowhere"),

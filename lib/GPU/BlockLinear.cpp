@@ -75,7 +75,7 @@ Value mlir::tbq::findTeam(Operation *op) {
 
 BlockLinear::BlockLinear(PackedLinearOp op, OpBuilder &b, int64_t units,
                          int64_t blocks, int64_t sharedBytes)
-    : DigitLinear({{op}}, b, units, blocks, sharedBytes),
+    : DigitLinear({{op}}, b, units, blocks),
       rows(cast<MemRefType>(input.getType()).getDimSize(0)),
       ofRound(pieces % (kOfRound * shares) ? 1 : kOfRound) {
   if (integer && !layout.getSalient() && !geometry.masked && rows >= kFewest &&

@@ -73,31 +73,16 @@ int64_t DigitLinear::countUnits(const LinearGroup &alike, int64_t blocks) {
   return llvm::divideCeil(alike.countTiles(), tiles);
 }
 
-/// As many as lanes of a row, or as a lane has registers for, or as two slots
-/// of two tiles have room for, whatever else a block shares.
-static int64_t countLaneShares(PackedLinearOp op, int64_t sharedBytes) {
-  LayoutAttr layout = getLayout(op);
-  if (!DigitLinear::takesIntegers(op) || layout.getSalient())
-    return 1;
-  // A function's own buffers are 40 KB of 99 at most, and 96 of 227.
-  int64_t room = sharedBytes - kDeclaredShared - sharedBytes * 3 / 7;
-  int64_t ofShare = 2 * 2 * PieceGeometry(layout).ofRing;
-  int64_t shares = op.getLow() ? 2 : kMostShares;
-  while (shares > 1 && shares * ofShare > std::min(room / kWarps, kRingBytes))
-    shares /= 2;
-  return shares;
-}
-
 DigitLinear::DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units,
-                         int64_t blocks, int64_t sharedBytes)
-    : WarpLinear(
-          linears, b, PieceGeometry(getLayout(linears.ops.front())).pieces,
-          getTilesAtOnce(linears, blocks),
-          takesIntegers(linears.ops.front()) &&
-                  !getLayout(linears.ops.front()).getSalient()
-              ? kTokens
-              : kFewTokens,
-          units, blocks, countLaneShares(linears.ops.front(), sharedBytes)),
+                         int64_t blocks)
+    : WarpLinear(linears, b,
+                 PieceGeometry(getLayout(linears.ops.front())).pieces,
+                 getTilesAtOnce(linears, blocks),
+                 takesIntegers(linears.ops.front()) &&
+                         !getLayout(linears.ops.front()).getSalient()
+                     ? kTokens
+                     : kFewTokens,
+                 units, blocks),
       geometry(layout), low(op.getLow()), integer(takesIntegers(op)) {}
 
 SmallVector<Value> DigitLinear::sumPieces(Value tile, Value end, Value active,

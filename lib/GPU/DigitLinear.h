@@ -6,9 +6,7 @@
 // columns, and token r's; of the products, what belongs to row r and tokens 2 q
 // and 2 q + 1. Which columns a quarter is does not matter to a sum: those that
 // the lane's words hold. With float activations a lane multiplies its digits
-// itself, and the four lanes of a row are added up when the tile is done. Of
-// one token, each of a row's four lanes has products of another share
-// (DigitShares.cpp).
+// itself, and the four lanes of a row are added up when the tile is done.
 // Invariant: with integer activations every sum is exact in int32.
 #ifndef TBQ_GPU_DIGITLINEAR_H
 #define TBQ_GPU_DIGITLINEAR_H
@@ -19,8 +17,6 @@ namespace mlir::tbq {
 
 /// Columns that a product of the tensor cores adds up, and tokens that it has.
 inline constexpr int64_t kSlice = 32, kProductTokens = 8;
-/// Shares that a warp may have.
-inline constexpr int64_t kMostShares = 4;
 /// Bytes that a tile's eight rows take, of a term.
 inline constexpr int64_t kCoefficientBytes = 2 * kWarpRows;
 /// The most bytes of a warp's ring: more than are under way while memory is
@@ -44,10 +40,8 @@ struct PieceGeometry {
 
 class DigitLinear : public WarpLinear {
 public:
-  /// units: countUnits of all that are like these; sharedBytes: that a block
-  /// may share.
-  DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units, int64_t blocks,
-              int64_t sharedBytes);
+  /// units: countUnits of all that are like these.
+  DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units, int64_t blocks);
 
   /// Of tiles that a warp has at once.
   static int64_t countUnits(const LinearGroup &alike, int64_t blocks);
@@ -88,12 +82,9 @@ protected:
     SmallVector<TilePiece> tiles;
   };
 
-  /// A piece of each of a warp's shares, with a lane's words of them; what the
-  /// lane has of its own share's, with coefficients, and whether that exists
-  /// (null: it does).
-  struct SharesPiece {
-    SmallVector<Piece> ofShares;
-    Piece own;
+  /// One that the ring has brought, and whether it exists (null: it does).
+  struct RingPiece {
+    Piece piece;
     Value exists;
   };
 
@@ -151,12 +142,8 @@ protected:
   void setRing();
   Value findChunk(Value number, Value chunk);
   bool isPlain() const;
-  /// Of a share of a tile.
+  /// Of a tile.
   int64_t getRoundBytes() const { return ring.rounds.pieces * geometry.ofRing; }
-  int64_t getLanesOfShare() const { return kWarpLanes / countOfWarp(); }
-  /// The share that a lane copies a part of, and which of those lanes it is.
-  Value getCopiedShare();
-  Value getCopyingLane() { return t.rem(t.lane(), getLanesOfShare()); }
   /// The first round of a tile, and the one behind a tile's, or that of another
   /// tile if it was the last.
   Target getTarget(Value tile, Value end);
@@ -166,12 +153,9 @@ protected:
   Value getLater(Value round, int64_t rounds);
   Value getNextSlot(Value slot);
   void copyRound(Value slot, const Target &target, Value round);
-  std::vector<SharesPiece> readRound(Value slot, Value round);
+  std::vector<RingPiece> readRound(Value slot, Value round);
 
-  // A warp's shares: DigitShares.cpp.
-  /// The first of them, and which one a lane has products of.
-  Value getFirstShare() { return t.mul(getPart(), countOfWarp()); }
-  Value getLaneShare() { return t.rem(quarter(), countOfWarp()); }
+  // One token: DigitVector.cpp.
   /// Digits of a plane that lie so many bits up in bytes, by fours: as many as
   /// are added up before they are shifted.
   struct Stream {
@@ -179,35 +163,15 @@ protected:
     SmallVector<int64_t> fours;
   };
   SmallVector<Stream> getStreams(int64_t plane) const;
-  /// Words of activations that a lane holds from round to round: those of other
-  /// shares than its columns' stay 0.
-  int64_t countHeld() const;
-  void holdActivations(ArrayRef<Piece> ofShares, Value rows, Value token,
-                       MutableArrayRef<Value> held,
-                       SmallVector<Value> &activations);
-  SmallVector<Value> getShareDots(ArrayRef<Piece> ofShares,
-                                  ArrayRef<Value> activations, int64_t plane);
-  void addShared(const SharesPiece &piece, Value token,
-                 MutableArrayRef<Value> held, MutableArrayRef<Value> sums);
+  SmallVector<Value> getDots(const Piece &piece, ArrayRef<Value> activations,
+                             int64_t plane);
+  void addOne(const Piece &piece, Value token, MutableArrayRef<Value> sums);
   /// The rows of a product that a lane has, of two tiles: neighbours of one.
   bool hasNeighbours() const { return tiles == 2; }
   Value firstRow();
   /// Of a tile's row that the lane has in the end.
   Value lastRow();
-  SmallVector<LaneSum> finishShares(SmallVector<Value> sums, Value other);
-
-  // Several tokens' shares: DigitTokens.cpp.
-  /// A piece of one of the warp's shares, and whether it exists (null: it
-  /// does).
-  struct TokensPiece {
-    int64_t share;
-    Piece piece;
-    Value exists;
-  };
-  std::vector<TokensPiece> readTokens(Value slot, Value round);
-  void addTokens(const TokensPiece &piece, Value token,
-                 MutableArrayRef<Value> sums);
-  SmallVector<LaneSum> finishTokens(ArrayRef<Value> sums, Value other);
+  SmallVector<LaneSum> finishOne(SmallVector<Value> sums, Value other);
 
   // Multiplying. sums: of each token (floats), or, for each eight tokens, of
   // each tile and of two tokens.

@@ -23,16 +23,15 @@ bool DigitLinear::makeRing(int64_t sharedBytes) {
     return false;
   int64_t free = t.countScratch(sharedBytes) / kWarps;
   int64_t bytes = llvm::alignDown(std::min(free, kRingBytes), kThreadBytes);
-  int64_t registers =
-      tiles * (countOfWarp() * layout.getNumDensePlanes() * countWords() +
-               layout.getNumGroupTerms());
+  int64_t registers = tiles * (layout.getNumDensePlanes() * countWords() +
+                               layout.getNumGroupTerms());
   int64_t ofShare = llvm::divideCeil(pieces, shares);
   int64_t least = 0;
   // As few pieces that do not exist, and as few rounds, as may be: what a round
   // costs by itself is half a piece, or, if some may not exist, one.
   for (int64_t most = 1; most <= std::min(kMostPieces, ofShare); ++most) {
     Rounds rounds = getRounds(most);
-    int64_t slot = tiles * countOfWarp() * rounds.pieces * geometry.ofRing;
+    int64_t slot = tiles * rounds.pieces * geometry.ofRing;
     int64_t slots = std::min(bytes / std::max<int64_t>(slot, 1), kMostSlots);
     int64_t cost = rounds.count * (2 * rounds.pieces + (rounds.even ? 1 : 2));
     if (slots < 2 || (most > 1 && (slots < kFewSlots ||
@@ -88,10 +87,6 @@ bool DigitLinear::isPlain() const {
          layout.getColumns() % layout.getGroup() == 0;
 }
 
-Value DigitLinear::getCopiedShare() {
-  return t.add(getFirstShare(), t.div(t.lane(), getLanesOfShare()));
-}
-
 DigitLinear::Target DigitLinear::getTarget(Value tile, Value end) {
   Target target{t.less(tile, end), {}};
   for (const Start &start : getStarts(tile, hasOther(tile, end))) {
@@ -99,9 +94,8 @@ DigitLinear::Target DigitLinear::getTarget(Value tile, Value end) {
     if (isPlain())
       offset = t.add(
           offset,
-          findChunk(
-              getNumber(ring.rounds, getCopiedShare(), t.index(0), 0).first,
-              getCopyingLane()));
+          findChunk(getNumber(ring.rounds, getPart(), t.index(0), 0).first,
+                    t.lane()));
     target.addresses.push_back(t.getAddress(start.bytes, offset));
   }
   return target;
@@ -141,31 +135,27 @@ Value DigitLinear::getNextSlot(Value slot) {
 void DigitLinear::copyRound(Value slot, const Target &target, Value round) {
   const Rounds &rounds = ring.rounds;
   int64_t chunks = getRoundBytes() / kThreadBytes;
-  Value share = getCopiedShare();
   t.ifThen(target.exists, [&] {
     Value count; // of chunks, where not all pieces exist
     if (!rounds.even)
-      count = t.mul(countExisting(rounds, share, round),
+      count = t.mul(countExisting(rounds, getPart(), round),
                     geometry.ofRing / kThreadBytes);
-    Value own =
-        t.add(t.mul(t.div(t.lane(), getLanesOfShare()), getRoundBytes()),
-              t.mul(getCopyingLane(), kThreadBytes));
-    Value to = t.add(t.add(ring.first, own), slot);
-    for (int64_t from = 0; from < chunks; from += getLanesOfShare()) {
-      Value chunk = t.add(getCopyingLane(), from);
+    Value to = t.add(t.add(ring.first, t.mul(t.lane(), kThreadBytes)), slot);
+    for (int64_t from = 0; from < chunks; from += kWarpLanes) {
+      Value chunk = t.add(t.lane(), from);
       auto copy = [&] {
-        Value number = getNumber(rounds, share, round, 0).first;
+        Value number = getNumber(rounds, getPart(), round, 0).first;
         int64_t place = from * kThreadBytes;
         for (Value address : target.addresses) {
           Value at = isPlain() ? t.add(address, from * kThreadBytes)
                                : t.add(address, findChunk(number, chunk));
           t.copy(at, ring.memory, t.add(to, place), kThreadBytes);
-          place += countOfWarp() * getRoundBytes();
+          place += getRoundBytes();
         }
       };
       if (count)
         t.ifThen(t.less(chunk, count), copy);
-      else if (from + getLanesOfShare() > chunks)
+      else if (from + kWarpLanes > chunks)
         t.ifThen(t.less(chunk, t.index(chunks)), copy);
       else
         copy();
@@ -176,41 +166,32 @@ void DigitLinear::copyRound(Value slot, const Target &target, Value round) {
 }
 
 /// The pieces of a round that has come, into registers.
-std::vector<DigitLinear::SharesPiece> DigitLinear::readRound(Value slot,
-                                                             Value round) {
-  const Rounds &rounds = ring.rounds;
+std::vector<DigitLinear::RingPiece> DigitLinear::readRound(Value slot,
+                                                           Value round) {
   t.waitForCopies(ring.slots - 1);
   t.synchronizeWarp();
-  std::vector<SharesPiece> read;
-  Value own = ring.first;
-  if (hasNeighbours())
-    own = t.add(
-        own, t.mul(t.div(row(), kRows / 2), countOfWarp() * getRoundBytes()));
-  Value words = t.add(own, t.mul(firstRow(), 4));
-  Value coefficients = t.add(t.add(own, t.mul(firstRow(), 2)),
-                             t.mul(getLaneShare(), getRoundBytes()));
-  for (int64_t i = 0; i < rounds.pieces; ++i) {
-    SharesPiece all;
-    Value at = t.add(slot, i * geometry.ofRing);
-    for (int64_t share = 0; share < countOfWarp(); ++share) {
-      Value number =
-          getNumber(rounds, t.add(getFirstShare(), share), round, i).first;
-      Piece &piece = all.ofShares.emplace_back(getPiece(number));
-      piece.tiles.resize(tiles);
-      loadWords(piece, ring.memory, t.add(at, share * getRoundBytes()), words,
-                piece.tiles);
+  std::vector<RingPiece> read;
+  // Of one token a lane has neighbouring rows of a tile, or else a row of each.
+  bool areNeighbours = tokens == 1 && hasNeighbours();
+  Value first = t.add(ring.first, slot);
+  if (areNeighbours)
+    first = t.add(first, t.mul(t.div(row(), kRows / 2), getRoundBytes()));
+  Value ownRow = areNeighbours ? firstRow() : row();
+  int64_t rows = areNeighbours ? tiles : 1;
+  for (int64_t i = 0; i < ring.rounds.pieces; ++i) {
+    auto [number, exists] = getNumber(ring.rounds, getPart(), round, i);
+    Piece piece = getPiece(number);
+    piece.tiles.resize(tiles);
+    Value toCoefficients = geometry.perGroup == 1 ? getCoefficientOffset(piece)
+                                                  : t.index(geometry.bytes);
+    for (int64_t tile = 0; tile < tiles; tile += rows) {
+      auto own = MutableArrayRef(piece.tiles).slice(tile, rows);
+      Value at = t.add(first, tile * getRoundBytes() + i * geometry.ofRing);
+      loadWords(piece, ring.memory, at, t.mul(ownRow, 4), own);
+      loadCoefficients(ring.memory, t.add(at, toCoefficients), t.mul(ownRow, 2),
+                       own);
     }
-    auto [number, exists] =
-        getNumber(rounds, t.add(getFirstShare(), getLaneShare()), round, i);
-    all.own = getPiece(number);
-    all.own.tiles = all.ofShares.front().tiles; // its words, if it is the only
-    all.exists = exists;
-    loadCoefficients(ring.memory,
-                     t.add(at, geometry.perGroup == 1
-                                   ? getCoefficientOffset(all.own)
-                                   : t.index(geometry.bytes)),
-                     coefficients, all.own.tiles);
-    read.push_back(all);
+    read.push_back({piece, exists});
   }
   t.synchronizeWarp();
   return read;

@@ -50,7 +50,7 @@ void DigitLinear::runAhead(Operation *early) {
   const Rounds &rounds = ring.rounds;
   const bool isOne = tokens == 1;
   Value token = t.index(0), begin, end, place;
-  const int64_t stride = kWarps / tileWarps * getStep();
+  const int64_t stride = kWarps / shares * getStep();
   auto set = [&] {
     IRMapping copies;
     std::tie(begin, end) = getRange(copies);
@@ -90,32 +90,26 @@ void DigitLinear::runAhead(Operation *early) {
   const int64_t ahead = ring.slots / rounds.count * stride;
   const int64_t first = ring.slots % rounds.count;
   find(ring.slots);
-  SmallVector<Value> none(countHeld(), t.constantI32(0));
-  auto pack = [&](Value slot, const Target &next, ArrayRef<Value> held) {
+  auto pack = [&](Value slot, const Target &next) {
     SmallVector<Value> state = {slot, next.exists};
     state.append(next.addresses);
-    state.append(held.begin(), held.end());
     return state;
   };
-  const int64_t packed = 2 + tiles + none.size();
+  const int64_t packed = 2 + tiles;
   auto addRound = [&](Value number, const Target &further, ValueRange old) {
     Value round = t.toIndex(number), slot = t.toIndex(old[0]);
-    SmallVector<Value> sums(old.drop_front(packed)),
-        held(old.slice(2 + tiles, none.size()));
-    std::vector<SharesPiece> ofOne;
-    std::vector<TokensPiece> ofTokens;
-    if (isOne)
-      ofOne = readRound(slot, round);
-    else
-      ofTokens = readTokens(slot, round);
+    SmallVector<Value> sums(old.drop_front(packed));
+    std::vector<RingPiece> pieces = readRound(slot, round);
     Target next{old[1], old.slice(2, tiles)};
     copyRound(slot, next, getLater(round, first));
-    for (const SharesPiece &piece : ofOne)
-      addShared(piece, token, held, sums);
-    for (const TokensPiece &piece : ofTokens)
-      addTokens(piece, token, sums);
+    for (const auto &[piece, exists] : pieces) {
+      SmallVector<Value> more(sums);
+      isOne ? addOne(piece, token, more) : addProducts(piece, token, more);
+      for (auto [sum, added] : llvm::zip_equal(sums, more))
+        sum = exists ? t.select(exists, added, sum) : added;
+    }
     next = moveOn(next, t.equal(round, rounds.count - 1 - first), further);
-    SmallVector<Value> state = pack(getNextSlot(old[0]), next, held);
+    SmallVector<Value> state = pack(getNextSlot(old[0]), next);
     state.append(sums);
     return state;
   };
@@ -131,8 +125,7 @@ void DigitLinear::runAhead(Operation *early) {
     }
     Target further = getTarget(t.add(tile, ahead + stride), end);
     SmallVector<Value> state(before);
-    state.append(isOne ? countSums() : countOfWarp() * countSums(),
-                 t.constant(0.0f));
+    state.append(countSums(), t.constant(0.0f));
     Value count =
         t.select(active, t.constantI32(rounds.count), t.constantI32(0));
     state = t.loop(t.constantI32(0), count, t.constantI32(1), state,
@@ -140,9 +133,11 @@ void DigitLinear::runAhead(Operation *early) {
                      return addRound(number, further, old);
                    });
     SmallVector<Value> all(ArrayRef(state).drop_front(packed));
+    addQuarters(all);
+    addShares(all);
     Value other = hasOther(tile, end);
     SmallVector<LaneSum> sums =
-        isOne ? finishShares(all, other) : finishTokens(all, other);
+        isOne ? finishOne(all, other) : getLaneSums(all, other);
     for (auto [sum, residual] : llvm::zip(sums, residuals))
       sum.residual = residual;
     finishTile(sums, tile, active, token);
@@ -151,6 +146,5 @@ void DigitLinear::runAhead(Operation *early) {
   };
   // Without a token there is nothing to do.
   Value last = t.select(t.less(t.index(0), op.getCount()), end, begin);
-  t.loop(begin, last, t.index(stride), pack(t.constantI32(0), target, none),
-         addTile);
+  t.loop(begin, last, t.index(stride), pack(t.constantI32(0), target), addTile);
 }

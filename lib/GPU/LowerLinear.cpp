@@ -102,7 +102,7 @@ struct LowerLinearToGPUPass
       // Linears are one only as a ring brings them.
       if (OpBuilder b(rest.front());
           !isPlaced && group.ops.size() > 1 &&
-          !DigitLinear(group, b, units[rest.front()], blocks, sharedBytes)
+          !DigitLinear(group, b, units[rest.front()], blocks)
                .makeRing(sharedBytes))
         group = {{rest.front()}};
       rest = rest.drop_front(group.ops.size());
@@ -129,7 +129,7 @@ struct LowerLinearToGPUPass
         dealt.add(op, linear.getShape());
         user = at->getPrevNode();
       } else {
-        DigitLinear linear(group, b, units[op], blocks, sharedBytes);
+        DigitLinear linear(group, b, units[op], blocks);
         BlockLinear ofBlock(group.ops.front(), b, units[op], blocks,
                             sharedBytes);
         if (ofBlock.isPossible()) {

@@ -15,48 +15,29 @@ using namespace mlir::tbq;
 
 /// Sums of a lane that warps exchange at a time.
 static constexpr int64_t kExchanged = 2;
-/// Instructions of a piece's products, and what they take besides where it may
-/// not exist; of what a warp does at once for a piece of each of its shares;
-/// and of a round of so many pieces.
-static constexpr int64_t kOfProducts = 28, kOfUneven = 10, kOfShares = 20,
-                         kOfRound = 40, kRoundPieces = 4;
-
 static LayoutAttr getLayout(PackedLinearOp op) {
   return op.getWeight().getType().getLayout();
 }
 
 WarpLinear::WarpLinear(LinearGroup linears, OpBuilder &b, int64_t pieces,
                        int64_t tiles, int64_t tokens, int64_t units,
-                       int64_t blocks, int64_t laneShares)
+                       int64_t blocks)
     : group(linears), op(group.ops.front()), t(b, op.getLoc()),
       layout(getLayout(op)), input(op.getInput()), pieces(pieces), shares(1),
-      tileWarps(1), tiles(tiles), tokenSlots(1) {
+      tiles(tiles), tokenSlots(1) {
   int64_t rows = cast<MemRefType>(input.getType()).getDimSize(0);
   this->tokens = std::min(rows, tokens);
   // So that warps have work, if the tile has pieces for them, and none has to
-  // come round again. Shares are sums of their own, so there are as many in a
-  // step of one token as of many.
-  while (tileWarps < kWarps && 2 * units * tileWarps <= blocks * kWarps &&
-         pieces >= 2 * tileWarps)
-    tileWarps *= 2;
-  // Of a warp's shares the lanes do at once what is not the products. None has
-  // less than two pieces, by which blocks go through them (BlockLinear).
-  int64_t least = 0;
-  for (int64_t ofWarp = 1; ofWarp <= laneShares; ofWarp *= 2) {
-    int64_t all = tileWarps * ofWarp;
-    int64_t ofPiece = kOfProducts + (pieces % all ? kOfUneven : 0);
-    int64_t most = llvm::divideCeil(pieces, all);
-    int64_t cost = most * (ofWarp * ofPiece + kOfShares) +
-                   llvm::divideCeil(most * ofWarp, kRoundPieces) * kOfRound;
-    if (all > tileWarps && (2 * all > pieces || cost >= least))
-      continue;
-    least = cost;
-    shares = all;
-  }
+  // come round again. There are as many in a step of one token as of many, so
+  // that blocks of these add the same sums; none has less than two pieces, by
+  // which blocks go through them (BlockLinear).
+  while (shares < kWarps && 2 * units * shares <= blocks * kWarps &&
+         pieces >= 2 * shares)
+    shares *= 2;
   // Warps that a block has no tile for take other tokens of those it has.
   int64_t ofBlock = llvm::divideCeil(group.countTiles(), blocks);
   blockTiles = ofBlock * (group.inPairs ? 2 : 1);
-  int64_t used = llvm::divideCeil(ofBlock, getStep()) * tileWarps;
+  int64_t used = llvm::divideCeil(ofBlock, getStep()) * shares;
   while (2 * used * tokenSlots <= kWarps && tokenSlots * this->tokens < rows)
     tokenSlots *= 2;
 }
@@ -64,7 +45,7 @@ WarpLinear::WarpLinear(LinearGroup linears, OpBuilder &b, int64_t pieces,
 void WarpLinear::run() {
   bytes = getBytes(t, op.getWeight());
   Value begin = op.getRange()[0], end = op.getRange()[1];
-  int64_t slots = kWarps / tileWarps / tokenSlots; // of tiles
+  int64_t slots = kWarps / shares / tokenSlots; // of tiles
   Value ofTokens = t.rem(getSlot(), tokenSlots),
         ofTiles = t.div(getSlot(), tokenSlots);
   t.loop(begin, end, t.index(slots * tiles), [&](Value first) {
@@ -143,28 +124,14 @@ void WarpLinear::generateTile(Value tile, Value end, Value token) {
   Value active = t.less(tile, end);
   if (tokenSlots > 1)
     active = t.both(active, t.less(token, op.getCount()));
-  auto addTurn = [&](Value share, ValueRange before) {
-    SmallVector<Value> sums = sumPieces(tile, end, active, share, token);
-    addShares(sums, before);
-    return sums;
-  };
-  SmallVector<Value> sums;
-  if (shares == tileWarps) {
-    sums = addTurn(getPart(), {});
-  } else {
-    // By turns, each of one share of each warp, so that all are in order.
-    SmallVector<Value> none(countSums(), t.constant(0.0f));
-    sums = t.loop(t.index(0), t.index(shares), t.index(tileWarps), none,
-                  [&](Value first, ValueRange before) {
-                    return addTurn(t.add(first, getPart()), before);
-                  });
-  }
+  SmallVector<Value> sums = sumPieces(tile, end, active, getPart(), token);
+  addShares(sums);
   finishTile(getLaneSums(sums, tile, end), tile, active, token);
 }
 
 void WarpLinear::finishTile(ArrayRef<LaneSum> sums, Value tile, Value active,
                             Value token) {
-  if (tileWarps > 1)
+  if (shares > 1)
     active = t.both(active, t.equal(getPart(), 0));
   t.ifThen(active, [&] {
     if (group.gated) // of a token: the lane has a row of both
@@ -176,33 +143,13 @@ void WarpLinear::finishTile(ArrayRef<LaneSum> sums, Value tile, Value active,
   });
 }
 
-void WarpLinear::addShares(MutableArrayRef<Value> sums, ValueRange before,
-                           int64_t lanes) {
-  Value leader = t.sub(t.lane(), t.rem(t.lane(), kLanesOfRow));
-  // All of a warp's, which begin at an index of shared memory, or at its lanes.
-  auto addUp = [&](Value total, llvm::function_ref<Value(int64_t)> get) {
-    for (int64_t i = 0; i < lanes; ++i)
-      total = total ? t.addf(total, get(i)) : get(i);
-    return total;
-  };
-  auto getBefore = [&](size_t i) {
-    return before.empty() ? Value() : before[i];
-  };
-  if (tileWarps == 1) {
-    for (auto [i, sum] : llvm::enumerate(sums)) {
-      Value own = sum;
-      sum = addUp(getBefore(i), [&](int64_t lane) {
-        return lanes == 1 ? own : t.getFromLane(own, t.add(leader, lane));
-      });
-    }
+void WarpLinear::addShares(MutableArrayRef<Value> sums) {
+  if (shares == 1)
     return;
-  }
   constexpr int64_t kOfWarp = kExchanged * kWarpLanes;
-  auto type = VectorType::get({lanes}, t.b.getF32Type());
   Value shared = t.getShared("linear", kWarps * kOfWarp);
   Value warp = t.mul(t.warp(), kOfWarp);
-  Value first = t.add(t.sub(warp, t.mul(getPart(), kOfWarp)),
-                      lanes == 1 ? t.lane() : leader);
+  Value first = t.add(t.sub(warp, t.mul(getPart(), kOfWarp)), t.lane());
   for (size_t done = 0; done < sums.size(); done += kExchanged) {
     auto part =
         sums.slice(done, std::min<size_t>(kExchanged, sums.size() - done));
@@ -213,13 +160,13 @@ void WarpLinear::addShares(MutableArrayRef<Value> sums, ValueRange before,
     auto addAll = [&] {
       SmallVector<Value> totals;
       for (size_t i = 0; i < part.size(); ++i) {
-        Value &total = totals.emplace_back(getBefore(done + i));
-        for (int64_t other = 0; other < tileWarps; ++other) {
-          Value held = t.loadVector(
-              shared, t.add(first, i * kWarpLanes + other * kOfWarp), type);
-          total =
-              addUp(total, [&](int64_t lane) { return t.extract(held, lane); });
-        }
+        auto get = [&](int64_t share) {
+          return t.load(shared,
+                        {t.add(first, i * kWarpLanes + share * kOfWarp)});
+        };
+        Value &total = totals.emplace_back(get(0));
+        for (int64_t share = 1; share < shares; ++share)
+          total = t.addf(total, get(share));
       }
       return totals;
     };

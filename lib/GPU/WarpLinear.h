@@ -4,9 +4,8 @@
 // common, digits (DigitLinear) and floats (FloatLinear). They read planes,
 // groups and terms from the layout (#tbq.layout) and know no scheme by name. A
 // tile of kWarpRows rows is a warp's; where there are fewer tiles than warps,
-// several warps divide its pieces and meet in shared memory. What they divide
-// is shares, ranges of neighbouring pieces, each a float sum of its own; a warp
-// may have several.
+// several warps divide its pieces and meet in shared memory. Each has a share,
+// a range of neighbouring pieces, which is a float sum of its own.
 // Invariant: for a token, the order of all float operations is the same
 // whatever the number of tokens in a step, and of blocks.
 #ifndef TBQ_GPU_WARPLINEAR_H
@@ -33,11 +32,9 @@ public:
   /// pieces: of a tile, what its warps divide; tiles: that a warp has at once;
   /// tokens: that a tile meets at once, at most; units: of as many tiles as a
   /// warp has at once, that a step of one token divides, of all linears that
-  /// are alike; blocks: as many as the step is expected to run on; laneShares:
-  /// that a warp's lanes may have at once, at most.
+  /// are alike; blocks: as many as the step is expected to run on.
   WarpLinear(LinearGroup group, OpBuilder &b, int64_t pieces, int64_t tiles,
-             int64_t tokens, int64_t units, int64_t blocks,
-             int64_t laneShares = 1);
+             int64_t tokens, int64_t units, int64_t blocks);
   virtual ~WarpLinear() = default;
 
   void run();
@@ -70,15 +67,10 @@ protected:
   Value countExisting(const Rounds &rounds, Value share, Value round);
   /// The warp's number among those that divide a tile, and the tile's among
   /// those that a block's warps have.
-  Value getPart() { return t.rem(t.warp(), tileWarps); }
-  Value getSlot() { return t.div(t.warp(), tileWarps); }
-  /// Shares of a warp.
-  int64_t countOfWarp() const { return shares / tileWarps; }
-  /// Of the warps that divide a tile, each with one share, to the first of
-  /// them: in their order, added to the sums `before`, if there are any.
-  /// `lanes`: each warp has so many, in neighbouring lanes.
-  void addShares(MutableArrayRef<Value> sums, ValueRange before,
-                 int64_t lanes = 1);
+  Value getPart() { return t.rem(t.warp(), shares); }
+  Value getSlot() { return t.div(t.warp(), shares); }
+  /// Of the warps that divide a tile, to the first of them: in their order.
+  void addShares(MutableArrayRef<Value> sums);
   /// What follows the sums of a tile.
   void finishTile(ArrayRef<LaneSum> sums, Value tile, Value active,
                   Value token);
@@ -117,8 +109,8 @@ protected:
   LayoutAttr layout; // of each but for the rows
   Value input, bytes;
   SmallVector<Value> bytesOf; // of each of several
-  int64_t pieces, shares;     // of one tile
-  int64_t tileWarps;          // that divide one tile's shares
+  int64_t pieces;             // of one tile
+  int64_t shares;             // of its pieces, each a warp's
   int64_t blockTiles;         // of a block, of the linears' tiles
   int64_t tiles;              // that a warp has at once
   int64_t tokens;             // that a tile meets at once

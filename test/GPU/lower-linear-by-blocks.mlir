@@ -18,8 +18,8 @@ func.func @prefill_by_blocks(%x: memref<512x4096xi8>, %sums: memref<512x32xi32>,
   // CHECK: nvvm.cp.async.commit.group
   // CHECK-NOT: nvvm.cp.async.commit.group
   // CHECK: scf.for %[[TILE:.*]] = %{{.*}} to %[[COUNT]] step %[[WORKERS]] {
-  // Sixteen shares of two pieces, as of a step of one token.
-  // CHECK: scf.for %{{.*}} = %c0 to %c16 step %c1 {
+  // Eight shares of four pieces, as of a step of one token.
+  // CHECK: scf.for %{{.*}} = %c0 to %c8 step %c1 {
   // CHECK: scf.if
   // CHECK: scf.for
   // CHECK: nvvm.cp.async.wait.group 0
@@ -41,6 +41,9 @@ func.func @prefill_by_blocks(%x: memref<512x4096xi8>, %sums: memref<512x32xi32>,
   // CHECK: nvvm.barrier0
   // CHECK: arith.addi %[[TILE]], %[[WORKERS]]
   // CHECK: nvvm.cp.async.commit.group
+  // Logits have a place for as many rows as are asked for.
+  // CHECK: arith.cmpi slt, %{{.*}}, %arg5
+  // CHECK: scf.if
   // CHECK-COUNT-32: memref.store %{{.*}}, %arg3
   // CHECK-NOT: memref.store
   %w = tbq.placed_weight [0] in %section : memref<8388608xi8> : !ternary

@@ -3,8 +3,11 @@
 // they have been unpacked. What is quantised for it lies in tiles, as it is copied and multiplied.
 !ternary = !tbq.packed<4096x4096, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @prefill_by_warp_groups(
-func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096xi8>, %sums: memref<512x32xi32>, %scale: memref<512x16xf32>, %y: memref<512x4096xf32>,
+func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096xi8>, %sums: memref<512x32xi32>, %scale: memref<512x16xf32>, %arena: memref<8388608xi8>,
     %section: memref<8388608xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  %c0 = arith.constant 0 : index
+  // CHECK: %[[Y:.*]] = memref.view %arg4
+  %y = memref.view %arena[%c0][] : memref<8388608xi8> to memref<512x4096xf32>
   // A token's chunks of 16 bytes are exchanged by its number; the sums of a
   // group are floats; both are seen by copies.
   // CHECK: arith.xori
@@ -24,8 +27,9 @@ func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096x
   // CHECK: scf.if
   // CHECK: nvvm.setmaxregister increase 216
   // CHECK: scf.for
-  // Sixteen shares of two pieces, which are a stage.
-  // CHECK: scf.for %{{.*}} = %c0_i32 to %c16_i32
+  // Eight shares of four pieces, of two stages.
+  // CHECK: scf.for %{{.*}} = %c0_i32 to %c8_i32
+  // CHECK: scf.for
   // CHECK: "// tbq_wait_for_turn
   // A piece's products with half of the tokens each; while some are added,
   // others are under way.
@@ -43,7 +47,10 @@ func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096x
   // When all lanes have read what is there.
   // CHECK: nvvm.bar.warp.sync
   // CHECK: "// tbq_arrive\0A
-  // CHECK-COUNT-64: memref.store %{{.*}}, %arg4
+  // What the ranges before have left. There is a place for all that a tile has, so nothing branches.
+  // CHECK-COUNT-64: arith.addf
+  // CHECK-NOT: scf.if
+  // CHECK-COUNT-64: memref.store %{{.*}}, %[[Y]]
   // CHECK-NOT: memref.store
   // They leave the registers before others take them again.
   // CHECK: nvvm.barrier0

@@ -2,7 +2,7 @@
 // Of up to eight tokens a product has a column each, and a ring brings the weights
 // as it brings those of one.
 
-// Eight warps divide two tiles, each with two shares of two pieces: a round.
+// Eight warps divide two tiles, each with a share of four pieces: a round.
 !ternary = !tbq.packed<4096x4096, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @batch_i8(
 func.func @batch_i8(%x: memref<8x4096xi8>, %sums: memref<8x32xi32>, %scale: memref<8x16xf32>, %y: memref<8x4096xf32>,
@@ -17,17 +17,17 @@ func.func @batch_i8(%x: memref<8x4096xi8>, %sums: memref<8x32xi32>, %scale: memr
   // CHECK-NOT: vector.load %{{.*}} : memref<114688xi8, 3>
   // CHECK: nvvm.bar.warp.sync
   // CHECK: nvvm.cp.async.commit.group
-  // A share after the other: each has four products of a piece.
+  // Each has four products of a piece.
   // CHECK-COUNT-16: nvvm.mma.sync {{.*}}shape = #nvvm.shape<m = 16, n = 8, k = 32>
   // CHECK-NOT: nvvm.mma.sync
-  // What each warp has of a row, token and share, to the first of them: the order of shares.
-  // CHECK: memref.get_global @tbq_shared_shares : memref<2048xf32, 3>
+  // What each warp has of two rows and tokens, to the first of them: in the order of shares.
+  // CHECK: memref.get_global @tbq_shared_linear : memref<1024xf32, 3>
   // CHECK: nvvm.barrier0
-  // CHECK-COUNT-2: memref.store %{{.*}}, %{{.*}} : memref<2048xf32, 3>
+  // CHECK-COUNT-2: memref.store %{{.*}}, %{{.*}} : memref<1024xf32, 3>
   // CHECK: nvvm.barrier0
   // CHECK: scf.if
-  // CHECK: memref.load %{{.*}} : memref<2048xf32, 3>
-  // CHECK-COUNT-15: arith.addf
+  // CHECK: memref.load %{{.*}} : memref<1024xf32, 3>
+  // CHECK-COUNT-14: arith.addf
   // CHECK-NOT: arith.addf
   // CHECK: scf.yield
   tbq.barrier %team

@@ -2,8 +2,8 @@
 // One generator for every layout: tiles of eight rows, pieces, terms.
 
 // Decode, int8, ternary with a shift. 512 tiles are enough for two at once; eight
-// warps divide them, each with two shares of a group, a round of 288 bytes a share
-// and tile. Its ring has six slots; all are asked for before the barrier that its
+// warps divide them, each with a share of four groups, a round of 1,152 bytes a
+// tile. Its ring has three slots; all are asked for before the barrier that its
 // input waits for, behind the block's arrival.
 !ternary = !tbq.packed<4096x4096, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @decode_i8(
@@ -16,13 +16,12 @@ func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: mem
   // CHECK: tbq.placed_weight
   // CHECK: tbq.packed_bytes
   // CHECK: memref.view %{{.*}} : memref<232448xi8, 3> to memref<114688xi8, 3>
-  // Of the first tiles, before anything that the input waits for: 36 chunks of each
-  // share, by half of the lanes.
+  // Of the first tiles, before anything that the input waits for: 72 chunks of each.
   // CHECK: %[[FIRST:.*]] = arith.addi %arg6, %{{.*}}
   // CHECK: %[[ANY:.*]] = arith.cmpi slt, %[[FIRST]], %arg7
   // CHECK: scf.if %[[ANY]] {
   // CHECK-COUNT-4: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache =  cg
-  // CHECK: arith.cmpi slt, %{{.*}}, %c36
+  // CHECK: arith.cmpi slt, %{{.*}}, %c72
   // CHECK: scf.if
   // CHECK-COUNT-2: nvvm.cp.async.shared.global
   // CHECK: nvvm.cp.async.commit.group
@@ -36,37 +35,37 @@ func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: mem
   // CHECK: %[[LATER:.*]] = arith.addi %[[TILE]], %c16
   // CHECK: %[[ALSO:.*]] = arith.cmpi slt, %[[LATER]], %arg7
   // CHECK: %[[ROUNDS:.*]] = arith.extui %[[ACTIVE]] : i1 to i32
-  // CHECK: scf.for %[[ROUND:.*]] = %c0_i32 to %[[ROUNDS]] step %c1_i32 iter_args(%[[SLOT:[a-z0-9]+]] = %[[BEGIN]], %[[EXISTS:[a-z0-9]+]] = %[[IS]], %[[ONE:[a-z0-9]+]] = %{{[a-z0-9]+}}, %[[OTHER:[a-z0-9]+]] = %{{[a-z0-9]+}}, %[[HELD:[a-z0-9]+]] =
+  // CHECK: scf.for %[[ROUND:.*]] = %c0_i32 to %[[ROUNDS]] step %c1_i32 iter_args(%[[SLOT:[a-z0-9]+]] = %[[BEGIN]], %[[EXISTS:[a-z0-9]+]] = %[[IS]], %[[ONE:[a-z0-9]+]] = %{{[a-z0-9]+}}, %[[OTHER:[a-z0-9]+]] = %{{[a-z0-9]+}}, %{{[a-z0-9]+}} =
   // A round has come when two are left; the warp meets before it is read, and
   // before its slot is another's.
   // CHECK: nvvm.cp.async.wait.group 2
   // CHECK: nvvm.bar.warp.sync
-  // Of two rows at once, a word each; of the lane's own share, their coefficients.
+  // Of two rows at once, of each piece two words each and their coefficients.
   // CHECK: %[[WORD:.*]] = vector.extract %{{.*}}[0] : i32 from vector<2xi32>
   // CHECK: %[[NEXT:.*]] = vector.extract %{{.*}}[1] : i32 from vector<2xi32>
-  // CHECK-COUNT-3: vector<8xi8> to vector<2xi32>
+  // CHECK: vector<8xi8> to vector<2xi32>
   // CHECK-NOT: vector<8xi8> to vector<2xi32>
   // CHECK-COUNT-2: vector<4xi8> to vector<2xf16>
-  // CHECK-COUNT-4: vector<8xi8> to vector<2xi32>
+  // CHECK-COUNT-2: vector<8xi8> to vector<2xi32>
+  // CHECK-COUNT-2: vector<4xi8> to vector<2xf16>
+  // CHECK-COUNT-2: vector<8xi8> to vector<2xi32>
+  // CHECK-COUNT-2: vector<4xi8> to vector<2xf16>
+  // CHECK-COUNT-2: vector<8xi8> to vector<2xi32>
   // CHECK-COUNT-2: vector<4xi8> to vector<2xf16>
   // CHECK-NOT: vector<4xi8> to vector<2xf16>
   // CHECK: nvvm.bar.warp.sync
   // CHECK: scf.if %[[EXISTS]]
   // CHECK: arith.index_cast %[[ONE]]
   // CHECK: arith.index_cast %[[OTHER]]
-  // CHECK: arith.addi %[[ONE]], %c256
-  // CHECK: arith.addi %[[OTHER]], %c256
+  // CHECK: arith.addi %[[ONE]], %c512
+  // CHECK: arith.addi %[[OTHER]], %c512
   // CHECK-COUNT-2: nvvm.cp.async.shared.global
   // CHECK: nvvm.cp.async.commit.group
-  // The lane's columns of its columns' share: 16 and, 64 further, another 16. What
-  // it holds of the other is 0.
-  // CHECK: %[[ISOWN:.*]] = arith.cmpi eq, %{{.*}}, %c0_i32 : i32
-  // CHECK: %[[X:.*]]:8 = scf.if %[[ISOWN]]
+  // The lane's columns: 16 and, 64 further, another 16.
   // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x4096xi8>, vector<16xi8>
+  // CHECK: %[[X:.*]] = vector.extract %{{.*}}[0] : i32 from vector<4xi32>
+  // CHECK: %[[XNEXT:.*]] = vector.extract %{{.*}}[1] : i32 from vector<4xi32>
   // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x4096xi8>, vector<16xi8>
-  // CHECK: scf.yield %[[HELD]],
-  // CHECK: scf.if
-  // CHECK-COUNT-2: vector.load %arg0
   // Two digits of four, both two bits up, then both six.
   // CHECK: %[[SHIFTED:.*]] = arith.shli %[[WORD]], %[[TWO]]
   // CHECK: %[[A:.*]] = arith.andi %[[SHIFTED]], %[[MASK]]
@@ -74,33 +73,38 @@ func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: mem
   // CHECK: %[[B:.*]] = arith.andi %[[NEXTSHIFTED]], %[[MASK]]
   // CHECK: %[[C:.*]] = arith.andi %[[WORD]], %[[MASK]]
   // CHECK: %[[D:.*]] = arith.andi %[[NEXT]], %[[MASK]]
-  // CHECK: %[[SUM:.*]] = nvvm.mma.sync A[%[[A]], %[[B]], %[[C]], %[[D]]] B[%[[X]]#0, %[[X]]#1] C[%c0_i32, %c0_i32, %c0_i32, %c0_i32] {{.*}} multiplicandAPtxType = #nvvm.mma_type<u8>, multiplicandBPtxType = #nvvm.mma_type<s8>, shape = #nvvm.shape<m = 16, n = 8, k = 32>
+  // CHECK: %[[SUM:.*]] = nvvm.mma.sync A[%[[A]], %[[B]], %[[C]], %[[D]]] B[%[[X]], %[[XNEXT]]] C[%c0_i32, %c0_i32, %c0_i32, %c0_i32] {{.*}} multiplicandAPtxType = #nvvm.mma_type<u8>, multiplicandBPtxType = #nvvm.mma_type<s8>, shape = #nvvm.shape<m = 16, n = 8, k = 32>
   // CHECK: llvm.extractvalue %[[SUM]][0]
   // CHECK: nvvm.mma.sync
   // CHECK: arith.andi %[[SHIFTED]], %[[UPPER]]
   // CHECK: nvvm.mma.sync {{.*}} C[%c0_i32, %c0_i32, %c0_i32, %c0_i32]
-  // CHECK-COUNT-5: nvvm.mma.sync
+  // CHECK: nvvm.mma.sync
   // CHECK-NOT: nvvm.mma.sync
-  // CHECK: arith.shrsi %{{.*}}, %[[TWO]]
   // CHECK: arith.shrsi %{{.*}}, %c6_i32
   // CHECK: memref.load %arg1
   // CHECK-COUNT-4: math.fma
   // CHECK-NOT: math.fma
-  // The same of a second piece.
-  // CHECK-COUNT-8: nvvm.mma.sync
+  // The same of the other pieces.
+  // CHECK-COUNT-4: nvvm.mma.sync
+  // CHECK-NOT: nvvm.mma.sync
+  // CHECK-COUNT-4: math.fma
+  // CHECK-COUNT-4: nvvm.mma.sync
+  // CHECK-NOT: nvvm.mma.sync
+  // CHECK-COUNT-4: math.fma
+  // CHECK-COUNT-4: nvvm.mma.sync
   // CHECK-NOT: nvvm.mma.sync
   // CHECK-COUNT-4: math.fma
   // CHECK-NOT: math.fma
-  // The second tile only if it is the block's.
-  // CHECK: %[[AFTER:.*]] = arith.addi %[[TILE]], %c1
-  // CHECK: %[[OTHERS:.*]] = arith.cmpi slt, %[[AFTER]], %arg7
-  // The sixteen shares, in their order, by the first of the eight warps.
+  // The eight shares, in their order, by the first of the warps.
   // CHECK: memref.get_global @tbq_shared_linear : memref<1024xf32, 3>
   // CHECK: nvvm.barrier0
   // CHECK: memref.store
   // CHECK: nvvm.barrier0
   // CHECK: scf.if
-  // CHECK-COUNT-8: vector<2xf32>
+  // CHECK-COUNT-14: arith.addf
+  // The second tile only if it is the block's.
+  // CHECK: %[[AFTER:.*]] = arith.addi %[[TILE]], %c1
+  // CHECK: %[[OTHERS:.*]] = arith.cmpi slt, %[[AFTER]], %arg7
   // CHECK: nvvm.shfl.sync bfly {{.*}}, %c16_i32
   // CHECK: %[[STORES:.*]] = arith.andi %[[OTHERS]], %{{.*}} : i1
   // CHECK: arith.mulf %{{.*}} : f32
