@@ -159,17 +159,20 @@ void mlir::tbq::arriveAndExpect(ThreadBuilder &t, Value barrier,
 }
 
 void mlir::tbq::waitForTurn(ThreadBuilder &t, Value barrier, Value parity) {
-  assemble(t,
-           "// tbq_wait_for_turn\n"
-           "{\n"
-           ".reg .pred over;\n"
-           "again:\n"
-           "mbarrier.try_wait.parity.shared::cta.b64 over, [$0], $1;\n"
-           "@over bra done;\n"
-           "bra again;\n"
-           "done:\n"
-           "}",
-           "l,r,~{memory}", {toI64(t, barrier), parity});
+  // For at most 10 ms at a time: of less than a few hundred cycles, who waits
+  // takes turns of those that multiply.
+  assemble(
+      t,
+      "// tbq_wait_for_turn\n"
+      "{\n"
+      ".reg .pred over;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 over, [$0], $1, 10000000;\n"
+      "@over bra done;\n"
+      "bra again;\n"
+      "done:\n"
+      "}",
+      "l,r,~{memory}", {toI64(t, barrier), parity});
 }
 
 void mlir::tbq::copyBulk(ThreadBuilder &t, Value to, Value from, int64_t bytes,
