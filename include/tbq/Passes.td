@@ -379,11 +379,12 @@ def ShareWorkerMemoryPass : Pass<"tbq-share-worker-memory", "::mlir::ModuleOp"> 
 }
 
 def ExchangeRowsPass : Pass<"tbq-exchange-rows", "::mlir::ModuleOp"> {
-  let summary = "rows of a token go through barriers that wait for no store";
+  let summary = "rows of a token go from block to block without a barrier";
   let description = [{
     Of @decode, where all that goes through a barrier is a row that each block
-    reads as a whole. The places lie behind the arena's other buffers, and are
-    made empty before a barrier of each layer that keeps its fence:
+    reads as a whole: it looks at it until all is there. The places, of layers by
+    turns, lie before the arena's other buffers, and are made empty before the
+    barrier of each layer that stays:
 
     ```mlir
     tbq.barrier %team
@@ -392,11 +393,11 @@ def ExchangeRowsPass : Pass<"tbq-exchange-rows", "::mlir::ModuleOp"> {
     tbq.barrier %team
     tbq.quantize_activations %a ...
     // becomes
-    tbq.barrier %team {tbq.empties = array<i64: 4096, 1024, 512>}
+    tbq.barrier %team {tbq.empties = array<i64: 0, 1280, 1280>}
     tbq.rope ...
-    tbq.attention ... into(%a) ... {tbq.exchange = array<i64: 4608, 0, 0>}
-    tbq.barrier %team {tbq.unfenced}
-    tbq.quantize_activations %a ... {tbq.exchange = array<i64: 4608, 0, 0>}
+    tbq.attention ... into(%a) ... {tbq.exchange = array<i64: 256, 1280, 0>}
+    tbq.barrier %team {tbq.block_only}
+    tbq.quantize_activations %a ... {tbq.exchange = array<i64: 256, 1280, 0>}
     ```
   }];
 }

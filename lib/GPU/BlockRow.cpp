@@ -66,25 +66,34 @@ SmallVector<Value> BlockRow::load(Value bytes) {
 SmallVector<Value> BlockRow::load(RowExchange &exchange) {
   SmallVector<Value> elements;
   for (int64_t number = 0; number < vectors; ++number)
-    extractAll(t, exchange.loadFour(getColumn(number).first), elements);
-  return mask(elements);
+    elements.append(load(exchange, number));
+  return elements;
+}
+
+SmallVector<Value> BlockRow::load(RowExchange &exchange, int64_t number) {
+  SmallVector<Value> elements;
+  extractAll(t, exchange.loadFour(getColumn(number).first), elements);
+  mask(number, elements);
+  return elements;
 }
 
 SmallVector<Value> BlockRow::mask(SmallVector<Value> elements) {
-  Value zero = t.constant(0.0f);
-  for (int64_t number = 0; number < vectors; ++number) {
-    if ((number + 1) * kBlockColumns <= columns)
-      continue;
-    Value first = t.add(t.mul(t.thread(), kVector), number * kBlockColumns);
-    Value exists = t.less(first, t.index(columns)); // all four, or none
-    for (int64_t i = 0; i < kVector; ++i) {
-      if (columns % kVector)
-        exists = t.less(t.add(first, i), t.index(columns));
-      Value &element = elements[number * kVector + i];
-      element = t.select(exists, element, zero);
-    }
-  }
+  for (int64_t number = 0; number < vectors; ++number)
+    mask(number, MutableArrayRef(elements).slice(number * kVector, kVector));
   return elements;
+}
+
+void BlockRow::mask(int64_t number, MutableArrayRef<Value> elements) {
+  if ((number + 1) * kBlockColumns <= columns)
+    return;
+  Value zero = t.constant(0.0f);
+  Value first = t.add(t.mul(t.thread(), kVector), number * kBlockColumns);
+  Value exists = t.less(first, t.index(columns)); // all four, or none
+  for (auto [i, element] : llvm::enumerate(elements)) {
+    if (columns % kVector)
+      exists = t.less(t.add(first, i), t.index(columns));
+    element = t.select(exists, element, zero);
+  }
 }
 
 void BlockRow::store(ArrayRef<Value> elements, Value rows, Value token) {

@@ -29,6 +29,8 @@ public:
   SmallVector<Value> load(Value bytes);
   /// The same of f32 that other blocks may not have stored yet.
   SmallVector<Value> load(RowExchange &exchange);
+  /// Its vector number `number`.
+  SmallVector<Value> load(RowExchange &exchange, int64_t number);
   /// With 0 past the last column.
   SmallVector<Value> mask(SmallVector<Value> elements);
   void store(ArrayRef<Value> elements, Value rows, Value token);
@@ -55,6 +57,7 @@ private:
   /// padded row has it (null: in every thread). A column of it in any case.
   std::pair<Value, Value> getColumn(int64_t number);
   void ifExists(int64_t number, llvm::function_ref<void(Value)> body);
+  void mask(int64_t number, MutableArrayRef<Value> elements); // of a vector
   /// The sum of `columns` that stand side by side, a power of two, to the lanes
   /// that have them.
   Value sumVector(ArrayRef<Value> elements, int64_t number, int64_t columns);

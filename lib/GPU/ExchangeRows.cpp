@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// tbq-exchange-rows: which rows of a decode step's layers go through barriers
-// without a fence (RowExchange.h). One barrier of a layer keeps it, the one
-// before attention: behind it lies in order all that was stored before, plain
-// or not, so a place is empty for whoever looks before its row is there, if it
-// was made empty before that barrier and is written behind it. A row that is
-// read before it too (the residual, by the next layer's norm) has two places by
-// turns, of which the other one is made empty. What is written behind that
-// barrier and not exchanged may be read by the blocks that wrote it alone, or
-// behind the next one. What a block has read it has used when it arrives, so
-// nothing need order that with a later store.
-// If a step has anything else, all its barriers keep their fences.
+// tbq-exchange-rows: which rows of a decode step's layers go from block to
+// block without a barrier (RowExchange.h). One barrier of a layer stays, the
+// one before attention: behind it lies in order all that was stored before,
+// plain or not, so a place is empty for whoever looks before its row is there,
+// if it was made empty before that barrier and is written behind it. Layers
+// have two sets of places by turns: what is read of one's lies before the next
+// one's barrier, and is made empty behind that, before the barrier of the layer
+// that has the set again. What is written behind that barrier and not exchanged
+// may be read by the blocks that wrote it alone, or behind the next one. What
+// was written before it and is read behind it may be written again by who has
+// since read a row as a whole that the reader made of it: no block does before
+// all have read. If a step has anything else, all its barriers stay.
 
+#include "LowerStep.h"
 #include "RowExchange.h"
 
 #include "format/DeviceAbi.h"
@@ -49,17 +51,20 @@ struct Write {
   int64_t layer, phase;
 };
 
-/// A row that goes from ops of some phase to others behind a barrier.
+/// A row that goes from ops of some phase to others behind a barrier, and the
+/// phase in which it was read last.
 struct Row {
   Bytes bytes;
   SetVector<Operation *> writers, readers;
+  int64_t phase = -1;
 };
 
 /// A function of layers, and the rows that stay in one of them.
 struct Layer {
   func::FuncOp function;
   SmallVector<BarrierOp> barriers;
-  BarrierOp fenced; // which of them keeps its fence
+  BarrierOp kept;        // which of them stays
+  AttentionOp attention; // behind it
   SmallVector<Row> rows;
 };
 
@@ -75,15 +80,17 @@ private:
   bool visit(Layer &layer);
   bool visit(StepOp op);
   bool read(StepOp op, Value buffer, const Bytes &bytes, Write &write);
+  bool isReadByAll(const Write &older);
   Row *findRow(const Write &write);
 
   SmallVector<Layer, 0> layers;
   Row carried;               // from one layer to the next
   Layer *current = nullptr;  // null: before the first
-  bool isBefore = true;      // the barrier with the fence
+  bool isBefore = true;      // the barrier that stays
   int64_t number = -1;       // of layers that were entered before this one
   int64_t phase = 0;         // barriers that have been passed
-  SmallVector<Write> writes; // since the last one with a fence
+  SmallVector<Write> writes; // since the last one that stays
+  SmallVector<Write> older;  // before it, by what has read them since
 };
 } // namespace
 
@@ -124,16 +131,18 @@ bool Exchange::addLayer(func::CallOp call) {
     auto attention = dyn_cast<AttentionOp>(op);
     if (!attention)
       continue;
-    if (layer.fenced || !attention.getKey())
+    // By one who has used query, key and value before it stores.
+    if (layer.kept || !findNeighbours(attention).append)
       return false;
-    layer.fenced = layer.barriers.back();
+    layer.kept = layer.barriers.back();
+    layer.attention = attention;
   }
   layers.push_back(layer);
-  return layer.fenced && layer.fenced != layer.barriers.front();
+  return layer.kept && layer.kept != layer.barriers.front();
 }
 
-/// Null: it is read by the next layer, but not before the barrier with the
-/// fence, or in its own layer before that.
+/// Null: it is read by the next layer, but not before the barrier that stays,
+/// or in its own layer before that.
 Row *Exchange::findRow(const Write &write) {
   bool isCarried = write.layer != number;
   if (isCarried != isBefore)
@@ -150,7 +159,7 @@ Row *Exchange::findRow(const Write &write) {
   return &current->rows.back();
 }
 
-/// Whether an op may read what `write` left, without a fence between.
+/// Whether an op may read what `write` left, without a barrier between.
 bool Exchange::read(StepOp op, Value buffer, const Bytes &bytes, Write &write) {
   // Tiles of rows are divided alike, if they are as many.
   auto linear = dyn_cast<PackedLinearOp>(op.getOperation());
@@ -169,7 +178,19 @@ bool Exchange::read(StepOp op, Value buffer, const Bytes &bytes, Write &write) {
     return false;
   row->writers.insert(write.op);
   row->readers.insert(op);
+  row->phase = phase;
   return true;
+}
+
+/// Whether who comes here has seen all of what the op makes that has read
+/// `older`: a row.
+bool Exchange::isReadByAll(const Write &older) {
+  auto isSeen = [&](const Row &row) {
+    return row.writers.contains(older.op) && row.phase > older.phase;
+  };
+  return isSeen(carried) || llvm::any_of(layers, [&](const Layer &layer) {
+           return llvm::any_of(layer.rows, isSeen);
+         });
 }
 
 bool Exchange::visit(StepOp op) {
@@ -177,11 +198,25 @@ bool Exchange::visit(StepOp op) {
     return false;
   for (Value operand : op->getOperands()) {
     std::optional<Bytes> bytes = getBytes(operand);
-    bool isInto = llvm::is_contained(op.getInto(), operand);
-    for (Write &write : writes)
-      if (bytes && bytes->overlaps(write.bytes) && write.phase != phase)
-        if (isInto || !read(op, operand, *bytes, write))
-          return false;
+    if (!bytes)
+      continue;
+    bool isInto = llvm::is_contained(op.getInto(), operand), isOlder = !isInto;
+    for (Write &write : writes) {
+      if (!bytes->overlaps(write.bytes))
+        continue;
+      isOlder = false;
+      if (write.phase != phase && (isInto || !read(op, operand, *bytes, write)))
+        return false;
+    }
+    for (const Write &each : older)
+      if (isInto && bytes->overlaps(each.bytes) && each.phase != phase &&
+          !isReadByAll(each))
+        return false;
+    // What rotates a row for attention, and stores its key, is a part of it.
+    bool isOfAttention = isa<RopeOp, AppendCacheOp>(op) && !isBefore;
+    if (isOlder)
+      older.push_back(
+          {*bytes, isOfAttention ? current->attention : op, number, phase});
   }
   for (Value into : op.getInto())
     if (std::optional<Bytes> bytes = getBytes(into))
@@ -196,8 +231,9 @@ bool Exchange::visit(Layer &layer) {
   for (Operation &op : layer.function.front()) {
     if (isa<BarrierOp>(op))
       ++phase;
-    if (&op == layer.fenced) {
+    if (&op == layer.kept) {
       writes.clear();
+      older.clear();
       isBefore = false;
     }
     if (auto step = dyn_cast<StepOp>(op); step && !visit(step))
@@ -246,8 +282,7 @@ static void moveBuffers(ModuleOp module, int64_t bytes) {
                   OpBuilder(module).getI64IntegerAttr(arena.getInt() + bytes));
 }
 
-/// The places: the carried row's of even layers, the other rows', the carried
-/// one's of odd layers. So what a layer makes empty lies side by side.
+/// The places of even layers, the carried row's first, and those of odd ones.
 void Exchange::mark(ModuleOp module) {
   Builder b(module);
   auto set = [&](Operation *op, StringRef name, ArrayRef<int64_t> numbers) {
@@ -256,20 +291,26 @@ void Exchange::mark(ModuleOp module) {
   auto count = [](const Row &row) -> int64_t {
     return llvm::alignTo(row.bytes.end - row.bytes.begin, kScratchAlignment);
   };
-  int64_t odd = 0; // the carried row's place of odd layers
+  int64_t odd = 0; // where those of odd layers begin
+  for (Layer &layer : layers) {
+    int64_t bytes = count(carried);
+    for (const Row &row : layer.rows)
+      bytes += count(row);
+    odd = std::max(odd, bytes);
+  }
   for (Layer &layer : layers) {
     int64_t next = count(carried);
     for (const Row &row : layer.rows) {
       for (auto &ops : {row.writers, row.readers})
         for (Operation *op : ops)
-          set(op, kExchange, {next, 0, 0});
+          set(op, kExchange, {next, odd, 0});
       next += count(row);
     }
-    odd = std::max(odd, next);
   }
   for (Operation *op : carried.readers)
     set(op, kExchange, {0, odd, 1});
   for (Operation *op : carried.writers) {
+    op->setAttr(kCarried, b.getUnitAttr());
     if (isa<EmbeddingOp, AddPositionsOp>(op)) // as of a layer -1
       set(op, kExchange, {odd, 0, 0});
     else
@@ -277,14 +318,14 @@ void Exchange::mark(ModuleOp module) {
   }
   for (Layer &layer : layers)
     for (BarrierOp barrier : layer.barriers) {
-      if (barrier == layer.fenced)
-        set(barrier, kEmpties, {0, odd, count(carried)});
+      if (barrier == layer.kept)
+        set(barrier, kEmpties, {0, odd, odd});
       else if (barrier == layers.front().barriers.front())
-        barrier->setAttr(kFencedFirst, b.getUnitAttr());
+        barrier->setAttr(kBlockOnlyLater, b.getUnitAttr());
       else
-        barrier->setAttr(kUnfenced, b.getUnitAttr());
+        barrier->setAttr(kBlockOnly, b.getUnitAttr());
     }
-  moveBuffers(module, odd + count(carried));
+  moveBuffers(module, 2 * odd);
 }
 
 namespace {

@@ -39,8 +39,8 @@ static RowPart loadExchanged(ThreadBuilder &t, BlockRow &row,
   SmallVector<Value> values = row.load(exchange);
   Value part = getPart(values, /*showsNaN=*/true);
   auto lookAgain = [&] {
-    SmallVector<Value> full =
-        waitUntilFull(t, values, [&] { return row.load(exchange); });
+    SmallVector<Value> full = waitUntilFull(
+        t, values, [&](int64_t number) { return row.load(exchange, number); });
     full.push_back(getPart(full, /*showsNaN=*/false));
     return full;
   };

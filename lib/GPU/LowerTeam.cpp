@@ -20,12 +20,9 @@ using namespace mlir;
 using namespace mlir::tbq;
 using LLVM::AtomicOrdering;
 
-/// The barrier's two halves, and those of one that has a fence only where its
-/// last argument says so.
+/// The barrier's two halves.
 static constexpr const char *kArrive = "tbq_barrier_arrive",
-                            *kWait = "tbq_barrier_wait",
-                            *kArriveUnfenced = "tbq_barrier_arrive_unfenced",
-                            *kWaitUnfenced = "tbq_barrier_wait_unfenced";
+                            *kWait = "tbq_barrier_wait";
 /// All blocks of the launch, and no more.
 static constexpr const char *kScope = "device";
 /// More than any GPU has processors. Known, divisions by it take 32 bits.
@@ -85,7 +82,7 @@ static Value getTimes(OpBuilder &b, Location loc, Value barrier, Value number) {
 /// behind the barrier and before the number of the times to note, if any.
 static LLVM::LLVMFuncOp addFunction(OpBuilder &b, ModuleOp module,
                                     StringRef name, Type result,
-                                    ArrayRef<Type> more) {
+                                    ArrayRef<Type> more = {}) {
   b.setInsertionPointToEnd(module.getBody());
   SmallVector<Type> types = {LLVM::LLVMPointerType::get(b.getContext())};
   types.append(more.begin(), more.end());
@@ -109,37 +106,23 @@ static void addFence(OpBuilder &b, Location loc) {
   LLVM::FenceOp::create(b, loc, AtomicOrdering::acq_rel, kScope);
 }
 
-/// A fence where `fences`, and on to `next`.
-static void addFenceIf(OpBuilder &b, Location loc, Value fences, Block *next) {
-  Block *fence = OpBuilder(b).createBlock(next);
-  LLVM::CondBrOp::create(b, loc, fences, fence, ValueRange(), next,
-                         ValueRange());
-  b.setInsertionPointToEnd(fence);
-  addFence(b, loc);
-  LLVM::BrOp::create(b, loc, ValueRange(), next);
-}
-
 /// int32 tbq_barrier_arrive(tbq_device_barrier *barrier)
 /// Each block adds to one counter, the first of them what the others leave of
 /// 2^31: the highest bit changes when all have arrived. Thread 0 has looked at
 /// it before, so that nothing waits for the addition, and gets what it saw.
 /// Before that stands a fence, since NVPTX drops the addition's order without a
 /// word.
-static void buildArrival(ModuleOp module, bool isFenced) {
+static void buildArrival(ModuleOp module) {
   OpBuilder b(module.getContext());
   Location loc = module.getLoc();
   Type i32 = b.getI32Type();
-  SmallVector<Type> more;
-  if (!isFenced)
-    more.push_back(b.getI1Type());
-  LLVM::LLVMFuncOp function =
-      addFunction(b, module, isFenced ? kArrive : kArriveUnfenced, i32, more);
+  LLVM::LLVMFuncOp function = addFunction(b, module, kArrive, i32);
   auto addBlock = [&] {
     return OpBuilder(module.getContext())
         .createBlock(&function.getBody(), function.getBody().end());
   };
   Block *look = addBlock(), *meet = addBlock(), *arrive = addBlock(),
-        *count = addBlock(), *done = addBlock();
+        *done = addBlock();
   Value seen = meet->addArgument(i32, loc);
   Value barrier = function.getArgument(0);
 
@@ -171,14 +154,7 @@ static void buildArrival(ModuleOp module, bool isFenced) {
                                        getBlock(b, loc), zero);
   Value amount =
       LLVM::SelectOp::create(b, loc, isFirst, rest, constant(b, loc, 1));
-  if (isFenced) {
-    addFence(b, loc);
-    LLVM::BrOp::create(b, loc, ValueRange(), count);
-  } else {
-    addFenceIf(b, loc, function.getArgument(1), count);
-  }
-
-  b.setInsertionPointToEnd(count);
+  addFence(b, loc);
   LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add, barrier, amount,
                             AtomicOrdering::monotonic, kScope);
   LLVM::BrOp::create(b, loc, ValueRange(), done);
@@ -190,16 +166,13 @@ static void buildArrival(ModuleOp module, bool isFenced) {
 /// void tbq_barrier_wait(tbq_device_barrier *barrier, int32 seen)
 /// Thread 0 waits for the highest bit to change. Who looks out acquires: a
 /// second fence would wait for the addition's way and back.
-static void buildWait(ModuleOp module, bool isFenced) {
+static void buildWait(ModuleOp module) {
   OpBuilder b(module.getContext());
   Location loc = module.getLoc();
   const bool isTimed = countPhases(module) > 0;
-  SmallVector<Type> more = {b.getI32Type()};
-  if (!isFenced)
-    more.push_back(b.getI1Type());
   LLVM::LLVMFuncOp function =
-      addFunction(b, module, isFenced ? kWait : kWaitUnfenced,
-                  LLVM::LLVMVoidType::get(b.getContext()), more);
+      addFunction(b, module, kWait, LLVM::LLVMVoidType::get(b.getContext()),
+                  {b.getI32Type()});
   auto addBlock = [&] {
     return OpBuilder(module.getContext())
         .createBlock(&function.getBody(), function.getBody().end());
@@ -218,9 +191,7 @@ static void buildWait(ModuleOp module, bool isFenced) {
   LLVM::BrOp::create(b, loc, ValueRange(), wait);
 
   b.setInsertionPointToEnd(wait);
-  Value counter = loadCounter(
-      b, loc, barrier,
-      isFenced ? AtomicOrdering::acquire : AtomicOrdering::monotonic, kScope);
+  Value counter = loadCounter(b, loc, barrier, AtomicOrdering::acquire, kScope);
   Value changed = LLVM::XOrOp::create(b, loc, counter, seen);
   Value all = LLVM::ICmpOp::create(b, loc, LLVM::ICmpPredicate::slt, changed,
                                    constant(b, loc, 0));
@@ -232,10 +203,7 @@ static void buildWait(ModuleOp module, bool isFenced) {
     LLVM::StoreOp::create(
         b, loc, readClock(b, loc),
         getFieldAddress(b, loc, times, offsetof(tbq_device_time, left)));
-  if (isFenced)
-    LLVM::BrOp::create(b, loc, ValueRange(), done);
-  else
-    addFenceIf(b, loc, function.getArgument(2), done);
+  LLVM::BrOp::create(b, loc, ValueRange(), done);
 
   b.setInsertionPointToEnd(done);
   NVVM::Barrier0Op::create(b, loc);
@@ -243,46 +211,49 @@ static void buildWait(ModuleOp module, bool isFenced) {
 }
 
 /// Calls one of the two, behind what `more` says of the barrier's times.
-static LLVM::CallOp call(BarrierOp op, StringRef name, TypeRange results,
-                         ValueRange more, int64_t phases) {
-  OpBuilder b(op);
+static LLVM::CallOp call(ThreadBuilder &t, BarrierOp op, StringRef name,
+                         TypeRange results, ValueRange more, int64_t phases) {
   SmallVector<Value> arguments = {op.getTeam()};
   arguments.append(more.begin(), more.end());
   if (op.getPhase()) {
-    ThreadBuilder t(b, op.getLoc());
     Value number = t.add(t.mul(op.getLayer(), phases), int64_t(*op.getPhase()));
     arguments.push_back(
-        arith::IndexCastOp::create(b, op.getLoc(), b.getI64Type(), number));
+        arith::IndexCastOp::create(t.b, t.loc, t.b.getI64Type(), number));
   }
-  return LLVM::CallOp::create(b, op.getLoc(), results, name, arguments);
-}
-
-static bool isUnfenced(BarrierOp op) {
-  return op->hasAttr(kUnfenced) || op->hasAttr(kFencedFirst);
+  return LLVM::CallOp::create(t.b, t.loc, results, name, arguments);
 }
 
 /// Arrives, and waits, at once or, where the two stand apart, in two places:
-/// `seen` goes from one to the other.
+/// `seen` goes from one to the other. Where times are noted all blocks meet.
 static void lowerBarrier(BarrierOp op, int64_t phases, Value &seen) {
   OpBuilder b(op);
-  SmallVector<Value> fences;
-  if (op->hasAttr(kFencedFirst)) {
-    ThreadBuilder t(b, op.getLoc());
-    Value layer = op->getBlock()->getArgument(kLayerArgument);
-    fences.push_back(t.equal(layer, 0));
-  } else if (op->hasAttr(kUnfenced)) {
-    fences.push_back(LLVM::ConstantOp::create(b, op.getLoc(), b.getI1Type(),
-                                              b.getBoolAttr(false)));
-  }
-  if (!op->hasAttr(kWaitsOnly)) {
-    seen = call(op, isUnfenced(op) ? kArriveUnfenced : kArrive,
-                IntegerType::get(op.getContext(), 32), fences, phases)
-               .getResult();
-  }
-  if (!op->hasAttr(kArrivesOnly)) {
-    SmallVector<Value> more = {seen};
-    more.append(fences);
-    call(op, isUnfenced(op) ? kWaitUnfenced : kWait, {}, more, phases);
+  ThreadBuilder t(b, op.getLoc());
+  bool arrives = !op->hasAttr(kWaitsOnly), waits = !op->hasAttr(kArrivesOnly);
+  auto arrive = [&] {
+    return call(t, op, kArrive, b.getI32Type(), {}, phases).getResult();
+  };
+  auto wait = [&] { call(t, op, kWait, {}, {seen}, phases); };
+  auto meetInBlock = [&](Type) {
+    t.synchronize();
+    return t.constantI32(0);
+  };
+  if (phases == 0 && op->hasAttr(kBlockOnly)) {
+    if (arrives)
+      t.synchronize();
+  } else if (phases == 0 && op->hasAttr(kBlockOnlyLater)) {
+    Value isFirst = t.equal(op->getBlock()->getArgument(kLayerArgument), 0);
+    if (arrives)
+      seen = t.ifElse(
+                  isFirst, [&] { return SmallVector<Value>{arrive()}; },
+                  meetInBlock)
+                 .front();
+    if (waits)
+      t.ifThen(isFirst, wait);
+  } else {
+    if (arrives)
+      seen = arrive();
+    if (waits)
+      wait();
   }
   op.erase();
 }
@@ -316,9 +287,7 @@ struct LowerTeamToGPUPass
   void runOnOperation() override {
     ModuleOp module = getOperation();
     const int64_t phases = countPhases(module);
-    bool hasUnfenced = false;
     module.walk([&](BarrierOp op) {
-      hasUnfenced |= isUnfenced(op);
       if (!op->hasAttr(kWaitsOnly))
         storeEmpties(op);
     });
@@ -326,12 +295,8 @@ struct LowerTeamToGPUPass
       convertTeamToPointer(function);
       lowerOps(function, phases);
     }
-    for (bool isFenced : {true, false}) {
-      if (!isFenced && !hasUnfenced)
-        continue;
-      buildArrival(module, isFenced);
-      buildWait(module, isFenced);
-    }
+    buildArrival(module);
+    buildWait(module);
     buildWindowObserve(module);
   }
 };

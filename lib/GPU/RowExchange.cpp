@@ -88,7 +88,7 @@ static bool isExchangedOnly(Operation *op, Value row) {
 void mlir::tbq::storeOfRow(ThreadBuilder &t, Operation *op, Value x, Value row,
                            ValueRange at) {
   auto exchange = RowExchange::get(t, op, row);
-  if (!exchange || exchange->isCarried() || !isExchangedOnly(op, row))
+  if (!exchange || op->hasAttr(kCarried) || !isExchangedOnly(op, row))
     t.store(x, row, at);
   if (exchange)
     exchange->store(x, at.back());
@@ -106,7 +106,19 @@ static Value isAnyEmpty(ThreadBuilder &t, ValueRange elements) {
 
 SmallVector<Value>
 mlir::tbq::waitUntilFull(ThreadBuilder &t, ArrayRef<Value> loaded,
-                         llvm::function_ref<SmallVector<Value>()> load) {
+                         llvm::function_ref<SmallVector<Value>(int64_t)> load) {
+  constexpr int64_t kFour = 4;
+  auto loadMissing = [&](ValueRange seen) {
+    SmallVector<Value> next;
+    for (size_t from = 0; from < seen.size(); from += kFour) {
+      ValueRange four = seen.slice(from, kFour);
+      size_t i = 0;
+      next.append(t.ifElse(
+          isAnyEmpty(t, four), [&] { return load(from / kFour); },
+          [&](Type) { return four[i++]; }));
+    }
+    return next;
+  };
   auto inLoop = [&](OpBuilder &inner, llvm::function_ref<void()> body) {
     OpBuilder::InsertionGuard guard(t.b);
     t.b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
@@ -120,8 +132,9 @@ mlir::tbq::waitUntilFull(ThreadBuilder &t, ArrayRef<Value> loaded,
                                    seen);
         });
       },
-      [&](OpBuilder &inner, Location, ValueRange) {
-        inLoop(inner, [&] { scf::YieldOp::create(t.b, t.loc, load()); });
+      [&](OpBuilder &inner, Location, ValueRange seen) {
+        inLoop(inner,
+               [&] { scf::YieldOp::create(t.b, t.loc, loadMissing(seen)); });
       });
   return SmallVector<Value>(loop.getResults());
 }

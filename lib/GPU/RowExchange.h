@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// How a row goes from the blocks that make parts of it to all blocks, behind a
-// barrier that does not wait until what they stored is there: a float that is
-// not there yet is a NaN that nothing else is (kEmpty), and who finds one looks
-// again. Where rows go so is decided by tbq-exchange-rows (ExchangeRows.cpp).
+// How a row goes from the blocks that make parts of it to all blocks, without a
+// barrier: a float that is not there yet is a NaN that nothing else is
+// (kEmpty), and who finds one looks again. Where rows go so is decided by
+// tbq-exchange-rows (ExchangeRows.cpp).
 #ifndef TBQ_GPU_ROWEXCHANGE_H
 #define TBQ_GPU_ROWEXCHANGE_H
 
@@ -15,11 +15,15 @@ namespace mlir::tbq {
 /// {first byte, bytes between the two places that a row of each layer has by
 /// turns, or 0, what is added to the layer's number to have its turn}.
 inline constexpr const char *kExchange = "tbq.exchange";
-/// Of a barrier that needs no fence: all that goes through it does so.
-inline constexpr const char *kUnfenced = "tbq.unfenced";
-/// Of one that needs it in the first layer alone.
-inline constexpr const char *kFencedFirst = "tbq.fenced_first";
-/// Of a barrier with a fence, before which the layer's places are made empty,
+/// Of an op whose row the next layer reads, and so may what stands behind the
+/// last.
+inline constexpr const char *kCarried = "tbq.carried";
+/// Of a barrier where no block waits for others, but its threads for each
+/// other: all that goes through it are such rows. And of one that is so but in
+/// the first layer.
+inline constexpr const char *kBlockOnly = "tbq.block_only",
+                            *kBlockOnlyLater = "tbq.block_only_later";
+/// Of a barrier of all blocks, before which the layer's places are made empty,
 /// as {first byte, bytes, bytes from an even to an odd layer's}.
 inline constexpr const char *kEmpties = "tbq.empties";
 
@@ -34,9 +38,6 @@ public:
   /// Of an op of the step whose row's buffer is `row`; none: it has none.
   static std::optional<RowExchange> get(ThreadBuilder &t, Operation *op,
                                         Value row);
-
-  /// Whether the next layer reads it, and so may what stands behind the last.
-  bool isCarried() const { return turn != nullptr; }
 
   /// Four floats from `column` on, as they are at this moment.
   Value loadFour(Value column);
@@ -59,9 +60,11 @@ private:
 void storeOfRow(ThreadBuilder &t, Operation *op, Value x, Value row,
                 ValueRange at);
 
-/// `load` again until none of what it gives is kEmpty, in the whole warp.
-SmallVector<Value> waitUntilFull(ThreadBuilder &t, ArrayRef<Value> loaded,
-                                 llvm::function_ref<SmallVector<Value>()> load);
+/// `load` four `number` of what has been loaded again, while one of them is
+/// kEmpty; until none is, in the whole warp.
+SmallVector<Value>
+waitUntilFull(ThreadBuilder &t, ArrayRef<Value> loaded,
+              llvm::function_ref<SmallVector<Value>(int64_t number)> load);
 
 /// Before a barrier with kEmpties: its places are empty, a part by each block.
 void storeEmpties(BarrierOp op);

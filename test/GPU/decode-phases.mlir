@@ -54,32 +54,32 @@
 // CHECK-NOT: tbq.barrier
 // CHECK: return
 
-// All rows but those that attention reads go through barriers without a fence:
-// the residual by two places in turn, at 0 and 1280, the other ones between.
-// ROWS: tbq.arena_bytes = 4352
+// All rows but those that attention reads go from block to block without a
+// barrier: by places of layers in turn, from 0 and from 1280 on.
+// ROWS: tbq.arena_bytes = 5376
 // ROWS-LABEL: func.func private @decode_layers_0(
-// ROWS: tbq.barrier %{{.*}} {tbq.fenced_first}
+// ROWS: tbq.barrier %{{.*}} {tbq.block_only_later}
 // ROWS-NEXT: tbq.rms_norm {{.*}} {tbq.exchange = array<i64: 0, 1280, 1>}
 // ROWS-COUNT-3: tbq.packed_linear {{.*}} range(%{{.*}}, %{{.*}}) : (
-// ROWS: tbq.barrier %{{.*}} {tbq.empties = array<i64: 0, 1280, 256>}
-// ROWS: tbq.attention {{.*}} {tbq.exchange = array<i64: 256, 0, 0>}
-// ROWS: tbq.barrier %{{.*}} {tbq.unfenced}
-// ROWS-NEXT: tbq.quantize_activations {{.*}} {tbq.exchange = array<i64: 256, 0, 0>}
-// ROWS: tbq.packed_linear {{.*}} residual{{.*}} {tbq.exchange = array<i64: 512, 0, 0>}
-// ROWS: tbq.barrier %{{.*}} {tbq.unfenced}
-// ROWS-NEXT: tbq.rms_norm {{.*}} {tbq.exchange = array<i64: 512, 0, 0>}
-// ROWS: tbq.gated_activation {{.*}} {tbq.exchange = array<i64: 768, 0, 0>}
-// ROWS: tbq.barrier %{{.*}} {tbq.unfenced}
-// ROWS-NEXT: tbq.quantize_activations {{.*}} {tbq.exchange = array<i64: 768, 0, 0>}
-// ROWS: tbq.packed_linear {{.*}} residual{{.*}} {tbq.exchange = array<i64: 0, 1280, 0>}
+// ROWS: tbq.barrier %{{.*}} {tbq.empties = array<i64: 0, 1280, 1280>}
+// ROWS: tbq.attention {{.*}} {tbq.exchange = array<i64: 256, 1280, 0>}
+// ROWS: tbq.barrier %{{.*}} {tbq.block_only}
+// ROWS-NEXT: tbq.quantize_activations {{.*}} {tbq.exchange = array<i64: 256, 1280, 0>}
+// ROWS: tbq.packed_linear {{.*}} residual{{.*}} {tbq.exchange = array<i64: 512, 1280, 0>}
+// ROWS: tbq.barrier %{{.*}} {tbq.block_only}
+// ROWS-NEXT: tbq.rms_norm {{.*}} {tbq.exchange = array<i64: 512, 1280, 0>}
+// ROWS: tbq.gated_activation {{.*}} {tbq.exchange = array<i64: 768, 1280, 0>}
+// ROWS: tbq.barrier %{{.*}} {tbq.block_only}
+// ROWS-NEXT: tbq.quantize_activations {{.*}} {tbq.exchange = array<i64: 768, 1280, 0>}
+// ROWS: tbq.packed_linear {{.*}} residual{{.*}} {tbq.carried, tbq.exchange = array<i64: 0, 1280, 0>}
 // ROWS: return
 // ROWS-LABEL: func.func @decode(
 // As a layer before the first one writes it.
-// ROWS: tbq.embedding {{.*}} {tbq.exchange = array<i64: 1280, 0, 0>}
+// ROWS: tbq.embedding {{.*}} {tbq.carried, tbq.exchange = array<i64: 1280, 0, 0>}
 // ROWS: tbq.barrier %arg8{{$}}
 // Attention that reads this step's keys waits for them.
 // PLAIN-NOT: tbq.exchange
-// PLAIN-NOT: tbq.unfenced
+// PLAIN-NOT: tbq.block_only
 
 // Values are shown with each key in the cache.
 // SHOWN: tbq.append_cache

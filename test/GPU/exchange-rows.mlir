@@ -1,6 +1,6 @@
 // RUN: tbq-opt %s --tbq-lower-step-to-gpu --canonicalize --cse | FileCheck %s
 // RUN: tbq-opt %s --tbq-lower-step-to-gpu --tbq-lower-team-to-gpu --canonicalize --cse | FileCheck %s --check-prefix=TEAM
-// A row that goes from block to block without a fence (lib/GPU/RowExchange.h):
+// A row that goes from block to block without a barrier (lib/GPU/RowExchange.h):
 // its places lie at 0 and 1280 of the arena, of a layer by turns.
 
 // CHECK-LABEL: func.func private @layer(
@@ -28,30 +28,26 @@
 
 // TEAM-LABEL: func.func private @layer(
 // TEAM-SAME: %[[TEAM:[^:]*]]: !llvm.ptr, %[[LAYER:[^:]*]]: index)
-// A fence in the first layer.
+// All blocks meet in the first layer, and in later ones the block's threads.
 // TEAM: %[[FIRST:.*]] = arith.cmpi eq, %[[LAYER]], %c0
-// TEAM: %[[SEEN:.*]] = llvm.call @tbq_barrier_arrive_unfenced(%[[TEAM]], %[[FIRST]])
-// TEAM: llvm.call @tbq_barrier_wait_unfenced(%[[TEAM]], %[[SEEN]], %[[FIRST]])
-// Before a barrier with a fence this layer's places are empty.
+// TEAM: scf.if %[[FIRST]] {
+// TEAM-NEXT: %[[SEEN:.*]] = llvm.call @tbq_barrier_arrive(%[[TEAM]])
+// TEAM-NEXT: llvm.call @tbq_barrier_wait(%[[TEAM]], %[[SEEN]])
+// TEAM-NEXT: } else {
+// TEAM-NEXT: nvvm.barrier0
+// TEAM-NEXT: }
+// Before a barrier of all blocks this layer's places are empty.
 // TEAM: %[[TURN:.*]] = arith.remui %[[LAYER]], %c2
-// TEAM: arith.muli %[[TURN]], %c64
+// TEAM: arith.muli %[[TURN]], %c320
 // TEAM: scf.for
 // TEAM: llvm.store volatile %{{.*}}, %{{.*}} {alignment = 16 : i64} : vector<4xi32>, !llvm.ptr
 // TEAM: llvm.call @tbq_barrier_arrive(
 // TEAM: llvm.call @tbq_barrier_wait(
-// None at all.
-// TEAM: %[[SEEN:.*]] = llvm.call @tbq_barrier_arrive_unfenced(%[[TEAM]], %[[NEVER:.*]]) :
-// TEAM: llvm.call @tbq_barrier_wait_unfenced(%[[TEAM]], %[[SEEN]], %[[NEVER]])
-// TEAM-LABEL: llvm.func internal @tbq_barrier_arrive_unfenced(
-// TEAM-SAME: %[[FENCES:[a-z0-9]+]]: i1) -> i32
-// TEAM: llvm.cond_br %[[FENCES]], ^[[FENCE:bb[0-9]+]], ^[[COUNT:bb[0-9]+]]
-// TEAM: ^[[FENCE]]:
-// TEAM-NEXT: llvm.fence syncscope("device") acq_rel
-// TEAM-NEXT: llvm.br ^[[COUNT]]
-// TEAM: ^[[COUNT]]:
-// TEAM-NEXT: llvm.atomicrmw add
-// TEAM-LABEL: llvm.func internal @tbq_barrier_wait_unfenced(
-// TEAM: atomic syncscope("device") monotonic
+// At the last, the block's threads alone.
+// TEAM-NOT: llvm.call
+// TEAM: nvvm.barrier0
+// TEAM-NOT: nvvm.barrier0
+// TEAM: return
 func.func private @layer(%arena: memref<8192xi8>, %weights: memref<64xi8>, %cache: memref<64xi8>, %tokens: memref<1xi32>, %logits: memref<1x64xf32>, %position: index, %count: index, %first: index, %team: !tbq.team, %layer: index) {
   %c0 = arith.constant 0 : index
   %c4096 = arith.constant 4096 : index
@@ -59,10 +55,10 @@ func.func private @layer(%arena: memref<8192xi8>, %weights: memref<64xi8>, %cach
   %digits = memref.alloca() : memref<1x64xi8>
   %scale = memref.alloca() : memref<1x16xf32>
   %sums = memref.alloca() : memref<1x16xi32>
-  tbq.barrier %team {tbq.fenced_first}
+  tbq.barrier %team {tbq.block_only_later}
   tbq.quantize_activations %row columns 64 group 64 into(%digits, %scale, %sums) count(%count) range(%c0, %count) {tbq.exchange = array<i64: 0, 1280, 1>} : (memref<1x64xf32>, memref<1x64xi8>, memref<1x16xf32>, memref<1x16xi32>, index, index, index) -> ()
-  tbq.barrier %team {tbq.empties = array<i64: 0, 1280, 256>}
-  tbq.barrier %team {tbq.unfenced}
+  tbq.barrier %team {tbq.empties = array<i64: 0, 1280, 1280>}
+  tbq.barrier %team {tbq.block_only}
   return
 }
 
