@@ -159,8 +159,8 @@ void mlir::tbq::arriveAndExpect(ThreadBuilder &t, Value barrier,
 }
 
 void mlir::tbq::waitForTurn(ThreadBuilder &t, Value barrier, Value parity) {
-  // For at most 10 ms at a time: of less than a few hundred cycles, who waits
-  // takes turns of those that multiply.
+  // Sleeps for up to 10 ms: without a limit given a wait ends after some ten
+  // cycles, and to ask again takes issue slots of warps that multiply.
   assemble(
       t,
       "// tbq_wait_for_turn\n"
