@@ -92,8 +92,8 @@ protected:
 
   /// Sums of the ranges of pieces so far, which stand at `kept` in memory.
   int64_t countKept(const BlockShape &shape) const;
-  /// `from`: the number of the first of the sums that are meant, of a lane's.
   Value getKeptAt(int64_t four);
+  /// `from`: the number of the first of the sums that are meant, of a lane's.
   void storeKept(ArrayRef<Value> sums, int64_t from = 0);
   void keepNone();
   void keep(ArrayRef<Value> sums, int64_t from = 0);

@@ -86,12 +86,12 @@ DigitLinear::DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units,
       geometry(layout), low(op.getLow()), integer(takesIntegers(op)) {}
 
 SmallVector<Value> DigitLinear::sumPieces(Value tile, Value end, Value active,
-                                          Value share, Value token) {
+                                          Value token) {
   Value other = hasOther(tile, end);
   SmallVector<Start> starts = getStarts(tile, other);
   SmallVector<Value> none(countSums(), t.constant(0.0f));
   SmallVector<Value> sums = loopOverPieces<Piece>(
-      active, share, none, getAhead(),
+      active, none, getAhead(),
       [&](Value piece) { return loadPiece(starts, piece); },
       [&](const Piece &piece, MutableArrayRef<Value> sums) {
         integer ? addProducts(piece, token, sums)
@@ -101,7 +101,7 @@ SmallVector<Value> DigitLinear::sumPieces(Value tile, Value end, Value active,
   if (!layout.getSalient())
     return sums;
   SmallVector<LaneSum> results = getLaneSums(sums, other);
-  addSalient(tile, active, share, token, results);
+  addSalient(tile, active, token, results);
   return llvm::map_to_vector(results,
                              [](const LaneSum &each) { return each.sum; });
 }

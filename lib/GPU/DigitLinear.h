@@ -88,7 +88,7 @@ protected:
     Value exists;
   };
 
-  SmallVector<Value> sumPieces(Value tile, Value end, Value active, Value share,
+  SmallVector<Value> sumPieces(Value tile, Value end, Value active,
                                Value token) override;
   int64_t countSums() const override;
   SmallVector<LaneSum> getLaneSums(ArrayRef<Value> sums, Value tile,
@@ -166,8 +166,9 @@ protected:
   SmallVector<Value> getDots(const Piece &piece, ArrayRef<Value> activations,
                              int64_t plane);
   void addOne(const Piece &piece, Value token, MutableArrayRef<Value> sums);
-  /// The rows of a product that a lane has, of two tiles: neighbours of one.
-  bool hasNeighbours() const { return tiles == 2; }
+  /// Whether the rows of a product that a lane has, of two tiles, are
+  /// neighbours of one, or else a row of each.
+  bool hasNeighbours() const { return tokens == 1 && tiles == 2; }
   Value firstRow();
   /// Of a tile's row that the lane has in the end.
   Value lastRow();
@@ -202,7 +203,7 @@ protected:
   Value getBracket(int64_t term, ArrayRef<Value> dots, Value sum);
 
   // Salient digits: LinearSalient.cpp.
-  void addSalient(Value tile, Value active, Value share, Value token,
+  void addSalient(Value tile, Value active, Value token,
                   MutableArrayRef<LaneSum> sums);
   Value getSalientWeight(Value tile, Value row, Value column, Value digit);
   Value loadActivation(Value token, Value column);

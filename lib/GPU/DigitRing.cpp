@@ -92,10 +92,9 @@ DigitLinear::Target DigitLinear::getTarget(Value tile, Value end) {
   for (const Start &start : getStarts(tile, hasOther(tile, end))) {
     Value offset = start.offset;
     if (isPlain())
-      offset = t.add(
-          offset,
-          findChunk(getNumber(ring.rounds, getPart(), t.index(0), 0).first,
-                    t.lane()));
+      offset =
+          t.add(offset, findChunk(getNumber(ring.rounds, t.index(0), 0).first,
+                                  t.lane()));
     target.addresses.push_back(t.getAddress(start.bytes, offset));
   }
   return target;
@@ -138,13 +137,13 @@ void DigitLinear::copyRound(Value slot, const Target &target, Value round) {
   t.ifThen(target.exists, [&] {
     Value count; // of chunks, where not all pieces exist
     if (!rounds.even)
-      count = t.mul(countExisting(rounds, getPart(), round),
-                    geometry.ofRing / kThreadBytes);
+      count =
+          t.mul(countExisting(rounds, round), geometry.ofRing / kThreadBytes);
     Value to = t.add(t.add(ring.first, t.mul(t.lane(), kThreadBytes)), slot);
     for (int64_t from = 0; from < chunks; from += kWarpLanes) {
       Value chunk = t.add(t.lane(), from);
       auto copy = [&] {
-        Value number = getNumber(rounds, getPart(), round, 0).first;
+        Value number = getNumber(rounds, round, 0).first;
         int64_t place = from * kThreadBytes;
         for (Value address : target.addresses) {
           Value at = isPlain() ? t.add(address, from * kThreadBytes)
@@ -171,15 +170,12 @@ std::vector<DigitLinear::RingPiece> DigitLinear::readRound(Value slot,
   t.waitForCopies(ring.slots - 1);
   t.synchronizeWarp();
   std::vector<RingPiece> read;
-  // Of one token a lane has neighbouring rows of a tile, or else a row of each.
-  bool areNeighbours = tokens == 1 && hasNeighbours();
   Value first = t.add(ring.first, slot);
-  if (areNeighbours)
+  if (hasNeighbours())
     first = t.add(first, t.mul(t.div(row(), kRows / 2), getRoundBytes()));
-  Value ownRow = areNeighbours ? firstRow() : row();
-  int64_t rows = areNeighbours ? tiles : 1;
+  int64_t rows = hasNeighbours() ? tiles : 1; // loaded together
   for (int64_t i = 0; i < ring.rounds.pieces; ++i) {
-    auto [number, exists] = getNumber(ring.rounds, getPart(), round, i);
+    auto [number, exists] = getNumber(ring.rounds, round, i);
     Piece piece = getPiece(number);
     piece.tiles.resize(tiles);
     Value toCoefficients = geometry.perGroup == 1 ? getCoefficientOffset(piece)
@@ -187,9 +183,9 @@ std::vector<DigitLinear::RingPiece> DigitLinear::readRound(Value slot,
     for (int64_t tile = 0; tile < tiles; tile += rows) {
       auto own = MutableArrayRef(piece.tiles).slice(tile, rows);
       Value at = t.add(first, tile * getRoundBytes() + i * geometry.ofRing);
-      loadWords(piece, ring.memory, at, t.mul(ownRow, 4), own);
-      loadCoefficients(ring.memory, t.add(at, toCoefficients), t.mul(ownRow, 2),
-                       own);
+      loadWords(piece, ring.memory, at, t.mul(firstRow(), 4), own);
+      loadCoefficients(ring.memory, t.add(at, toCoefficients),
+                       t.mul(firstRow(), 2), own);
     }
     read.push_back({piece, exists});
   }

@@ -63,12 +63,11 @@ void FloatLinear::add(const Weights &weights, Value token,
 }
 
 SmallVector<Value> FloatLinear::sumPieces(Value tile, Value, Value active,
-                                          Value share, Value token) {
+                                          Value token) {
   Value start = t.add(getTileOffset(tile), layout.getGroupOffset(0));
   SmallVector<Value> none(kRows * tokens, t.constant(0.0f));
   SmallVector<Value> sums = loopOverPieces<Weights>(
-      active, share, none, kAhead,
-      [&](Value piece) { return load(start, piece); },
+      active, none, kAhead, [&](Value piece) { return load(start, piece); },
       [&](const Weights &weights, MutableArrayRef<Value> sums) {
         add(weights, token, sums);
       });

@@ -19,7 +19,7 @@ private:
     Value column, elements; // of the lane, all rows of each column
   };
 
-  SmallVector<Value> sumPieces(Value tile, Value end, Value active, Value share,
+  SmallVector<Value> sumPieces(Value tile, Value end, Value active,
                                Value token) override;
   int64_t countSums() const override { return 1; }
   SmallVector<LaneSum> getLaneSums(ArrayRef<Value> sums, Value tile,

@@ -62,14 +62,14 @@ Value DigitLinear::getSalientWeight(Value tile, Value row, Value column,
 
 /// To each sum what salient digits add to it: the lanes go through the list,
 /// and are added up for every token and row.
-void DigitLinear::addSalient(Value tile, Value active, Value share, Value token,
+void DigitLinear::addSalient(Value tile, Value active, Value token,
                              MutableArrayRef<LaneSum> sums) {
   // A warp without a tile looks at the last one and does nothing.
   Value offset = getTileOffset(t.min(tile, t.index(layout.getNumTiles() - 1)));
   Value count = t.select(
       active, t.loadIndex(bytes, t.add(offset, layout.getListSizeOffset())),
       t.index(0));
-  Value first = t.add(t.mul(share, kWarpLanes), t.lane());
+  Value first = t.add(t.mul(getPart(), kWarpLanes), t.lane());
   SmallVector<Value> none(tokens * kRows, t.constant(0.0f));
   SmallVector<Value> parts = t.loop(
       first, count, t.index(shares * kWarpLanes), none,

@@ -102,10 +102,6 @@ static Value isFirstThread(OpBuilder &b, Location loc) {
                               constant(b, loc, 0));
 }
 
-static void addFence(OpBuilder &b, Location loc) {
-  LLVM::FenceOp::create(b, loc, AtomicOrdering::acq_rel, kScope);
-}
-
 /// int32 tbq_barrier_arrive(tbq_device_barrier *barrier)
 /// Each block adds to one counter, the first of them what the others leave of
 /// 2^31: the highest bit changes when all have arrived. Thread 0 has looked at
@@ -154,7 +150,7 @@ static void buildArrival(ModuleOp module) {
                                        getBlock(b, loc), zero);
   Value amount =
       LLVM::SelectOp::create(b, loc, isFirst, rest, constant(b, loc, 1));
-  addFence(b, loc);
+  LLVM::FenceOp::create(b, loc, AtomicOrdering::acq_rel, kScope);
   LLVM::AtomicRMWOp::create(b, loc, LLVM::AtomicBinOp::add, barrier, amount,
                             AtomicOrdering::monotonic, kScope);
   LLVM::BrOp::create(b, loc, ValueRange(), done);

@@ -101,21 +101,20 @@ WarpLinear::Rounds WarpLinear::getRounds(int64_t ahead) const {
   return rounds;
 }
 
-std::pair<Value, Value> WarpLinear::getNumber(const Rounds &rounds, Value share,
-                                              Value round, int64_t i) {
+std::pair<Value, Value> WarpLinear::getNumber(const Rounds &rounds, Value round,
+                                              int64_t i) {
   int64_t most = llvm::divideCeil(pieces, shares);
   Value number =
-      t.add(t.add(t.mul(share, most), t.mul(round, rounds.pieces)), i);
+      t.add(t.add(t.mul(getPart(), most), t.mul(round, rounds.pieces)), i);
   if (rounds.even)
     return {number, Value()};
   return {t.min(number, t.index(pieces - 1)),
-          t.less(t.index(i), countExisting(rounds, share, round))};
+          t.less(t.index(i), countExisting(rounds, round))};
 }
 
-Value WarpLinear::countExisting(const Rounds &rounds, Value share,
-                                Value round) {
+Value WarpLinear::countExisting(const Rounds &rounds, Value round) {
   int64_t most = llvm::divideCeil(pieces, shares);
-  Value first = t.mul(share, most), done = t.mul(round, rounds.pieces);
+  Value first = t.mul(getPart(), most), done = t.mul(round, rounds.pieces);
   Value end = t.min(t.add(first, most), t.index(pieces));
   return t.min(t.sub(end, t.add(first, done)), t.index(rounds.pieces));
 }
@@ -124,7 +123,7 @@ void WarpLinear::generateTile(Value tile, Value end, Value token) {
   Value active = t.less(tile, end);
   if (tokenSlots > 1)
     active = t.both(active, t.less(token, op.getCount()));
-  SmallVector<Value> sums = sumPieces(tile, end, active, getPart(), token);
+  SmallVector<Value> sums = sumPieces(tile, end, active, token);
   addShares(sums);
   finishTile(getLaneSums(sums, tile, end), tile, active, token);
 }

@@ -43,10 +43,10 @@ protected:
   static constexpr int64_t kRows = kWarpRows;
   static constexpr int64_t kLanesOfRow = kWarpLanes / kRows;
 
-  /// The sums over the pieces that are `share`'s, none if not `active`, of
+  /// The sums over the pieces of the warp's share, none if not `active`, of
   /// `tiles` tiles from `tile` on; the block's end before `end`.
   virtual SmallVector<Value> sumPieces(Value tile, Value end, Value active,
-                                       Value share, Value token) = 0;
+                                       Value token) = 0;
   virtual int64_t countSums() const = 0;
   /// What those of a lane are.
   virtual SmallVector<LaneSum> getLaneSums(ArrayRef<Value> sums, Value tile,
@@ -59,12 +59,12 @@ protected:
     bool even; // whether all pieces of all shares' rounds exist
   };
   Rounds getRounds(int64_t ahead) const;
-  /// Piece i of a share's round, the last one where there are fewer, and
-  /// whether it exists (null: it does).
-  std::pair<Value, Value> getNumber(const Rounds &rounds, Value share,
-                                    Value round, int64_t i);
-  /// How many of a share's round exist, or fewer than none.
-  Value countExisting(const Rounds &rounds, Value share, Value round);
+  /// Piece i of a round of the warp's share, the last one where there are
+  /// fewer, and whether it exists (null: it does).
+  std::pair<Value, Value> getNumber(const Rounds &rounds, Value round,
+                                    int64_t i);
+  /// How many of such a round exist, or fewer than none.
+  Value countExisting(const Rounds &rounds, Value round);
   /// The warp's number among those that divide a tile, and the tile's among
   /// those that a block's warps have.
   Value getPart() { return t.rem(t.warp(), shares); }
@@ -95,11 +95,12 @@ protected:
   Value getToken(Value token, int64_t number) {
     return getToken(token, t.index(number), /*isMet=*/true);
   }
-  /// Runs over the pieces of a share, at most `ahead` of them at a time: `load`
-  /// gives what `add` takes, and all of them load before the first adds.
+  /// Runs over the pieces of the warp's share, at most `ahead` of them at a
+  /// time: `load` gives what `add` takes, and all of them load before the first
+  /// adds.
   template <typename Piece>
   SmallVector<Value> loopOverPieces(
-      Value active, Value share, ValueRange init, int64_t ahead,
+      Value active, ValueRange init, int64_t ahead,
       llvm::function_ref<Piece(Value)> load,
       llvm::function_ref<void(const Piece &, MutableArrayRef<Value>)> add);
 
@@ -136,7 +137,7 @@ private:
 
 template <typename Piece>
 SmallVector<Value> WarpLinear::loopOverPieces(
-    Value active, Value share, ValueRange init, int64_t ahead,
+    Value active, ValueRange init, int64_t ahead,
     llvm::function_ref<Piece(Value)> load,
     llvm::function_ref<void(const Piece &, MutableArrayRef<Value>)> add) {
   Rounds rounds = getRounds(ahead);
@@ -147,7 +148,7 @@ SmallVector<Value> WarpLinear::loopOverPieces(
                   SmallVector<Value> next(before);
                   SmallVector<std::pair<Piece, Value>> loaded;
                   for (int64_t i = 0; i < rounds.pieces; ++i) {
-                    auto [number, exists] = getNumber(rounds, share, round, i);
+                    auto [number, exists] = getNumber(rounds, round, i);
                     loaded.push_back({load(number), exists});
                   }
                   for (const auto &[piece, exists] : loaded) {
