@@ -254,6 +254,7 @@ SITES = {
          "the first layer's input is looked for where an older step left its own"),
         ("rows-empties", "{0, odd, odd}", "{0, odd, 0}", "odd layers make the places of even ones empty"),
         ("rows-sets", "{next, odd, 0}", "{next, 0, 0}", "a row is made empty while blocks of the layer before read it"),
+        ("rows-older", "!isReadByAll(each)", "false", "what may still be read is written again"),
         ("rows-carried", "op->setAttr(kCarried, b.getUnitAttr());", "",
          "the last layer's output is where nothing behind it looks"),
     ],
