@@ -164,19 +164,18 @@ void BlockLinear::run(const DealtTiles &dealt) {
 
 SmallVector<Value> BlockLinear::addPieces(const Place &place) {
   if (shares == 1)
-    return addRange(place, t.index(0), t.index(pieces));
-  int64_t most = llvm::divideCeil(pieces, shares);
+    return addShare(place, t.index(0), t.index(0), t.index(pieces));
   keepNone();
-  t.loop(t.index(0), t.index(shares), t.index(1), [&](Value range) {
-    Value from = t.min(t.mul(range, most), t.index(pieces));
-    Value to = t.min(t.add(from, most), t.index(pieces));
-    keep(addRange(place, from, to));
+  t.loop(t.index(0), t.index(shares), t.index(1), [&](Value share) {
+    Value from = t.min(t.mul(share, ofShare), t.index(pieces));
+    Value to = t.min(t.add(from, ofShare), t.index(pieces));
+    keep(addShare(place, share, from, to));
   });
   return getKept();
 }
 
-SmallVector<Value> BlockLinear::addRange(const Place &place, Value from,
-                                         Value to) {
+SmallVector<Value> BlockLinear::addShare(const Place &place, Value share,
+                                         Value from, Value to) {
   auto forEachPiece =
       [&](ValueRange init,
           llvm::function_ref<void(Value, SmallVector<Value> &)> add) {
@@ -200,15 +199,31 @@ SmallVector<Value> BlockLinear::addRange(const Place &place, Value from,
   SmallVector<Value> sums = t.ifElse(
       t.less(token, op.getCount()),
       [&] {
-        return forEachPiece(none, [&](Value number, SmallVector<Value> &sums) {
-          addPiece(number, sums);
-        });
+        SmallVector<Value> sums =
+            forEachPiece(none, [&](Value number, SmallVector<Value> &sums) {
+              addPiece(number, sums);
+            });
+        addSumTerm(getOwnStarts(place), share, /*active=*/Value(), token, sums);
+        return sums;
       },
       [&](Type) { return t.constant(0.0f); });
   // A warp without a token copies for the others.
   t.ifThen(t.less(op.getCount(), t.add(token, 1)),
            [&] { forEachPiece({}, [](Value, SmallVector<Value> &) {}); });
   return sums;
+}
+
+/// Of the warp's tiles; the last one again where there is none.
+SmallVector<DigitLinear::Start> BlockLinear::getOwnStarts(const Place &place) {
+  SmallVector<Start> starts;
+  for (int64_t number = 0; number < tiles; ++number) {
+    Value tile = t.add(place.tile, t.add(t.mul(rowWarp(), tiles), number));
+    if (layout.getNumTiles() % shape.getTiles())
+      tile = t.min(tile, t.index(layout.getNumTiles() - 1));
+    starts.push_back(
+        {bytes, t.add(getTileOffset(tile), layout.getGroupOffset(0))});
+  }
+  return starts;
 }
 
 /// The sums of the ranges so far, of this lane, four by four.

@@ -130,7 +130,9 @@ private:
 
   // From a stage to sums.
   SmallVector<Value> addPieces(const Place &place);
-  SmallVector<Value> addRange(const Place &place, Value from, Value to);
+  SmallVector<Value> addShare(const Place &place, Value share, Value from,
+                              Value to);
+  SmallVector<Start> getOwnStarts(const Place &place);
   void addPiece(Value number, MutableArrayRef<Value> sums);
   void loadStaged(Piece &piece, Value stage);
   SmallVector<Value> loadStagedTokens(Value stage, int64_t product);

@@ -22,7 +22,7 @@ static constexpr int64_t kSumBytes = 4; // i32
 
 int64_t BlockLinear::countStage(const BlockShape &shape) const {
   int64_t digits = (low ? 2 : 1) * shape.getTokens() * geometry.width;
-  int64_t sums = layout.usesSums() ? shape.getTokens() * kSumBytes : 0;
+  int64_t sums = layout.usesSumsInGroups() ? shape.getTokens() * kSumBytes : 0;
   return llvm::alignTo(digits + shape.getTiles() * geometry.ofRing + sums,
                        kScratchAlignment);
 }
@@ -92,7 +92,7 @@ void BlockLinear::copyPiece(const Place &place, Value number) {
   if (low)
     copyTokens(place, low, column, t.add(stage, getLowOffset()));
   copyWeights(place, piece, t.add(stage, getWeightOffset()));
-  if (layout.usesSums())
+  if (layout.usesSumsInGroups())
     copySums(place, piece, t.add(stage, getSumOffset()));
 }
 
@@ -116,8 +116,7 @@ void BlockLinear::copyWeights(const Place &place, const Piece &piece,
   int64_t ofDigits = geometry.bytes / kChunk;
   int64_t ofTile = geometry.ofRing / kChunk;
   Value begin =
-      t.add(t.mul(piece.group, layout.getGroupBytes(layout.getGroup())),
-            layout.getGroupOffset(0));
+      t.add(getGroupPlace(piece.group), t.index(layout.getGroupOffset(0)));
   Value digits = getPlaceOffset(piece);
   Value coefficients = t.sub(getCoefficientOffset(piece), geometry.bytes);
   deal(shape.getTiles() * ofTile, [&](Value number) {
@@ -192,7 +191,7 @@ void BlockLinear::addPiece(Value number, MutableArrayRef<Value> sums) {
     SmallVector<Value> high = loadStagedTokens(stage, product), rest, ofGroup;
     if (low)
       rest = loadStagedTokens(t.add(stage, getLowOffset()), product);
-    if (layout.usesSums()) {
+    if (layout.usesSumsInGroups()) {
       Value token = t.add(t.mul(tokenWarp(), shape.tokens),
                           t.add(t.mul(quarter(), 2), product * kProductTokens));
       Value both = t.loadBytes(

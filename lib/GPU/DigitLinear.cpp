@@ -39,8 +39,8 @@ PieceGeometry::PieceGeometry(LayoutAttr layout) {
   bytes = perGroup == 1
               ? layout.getCoefficientOffset(0, group)
               : width / layout.getStepColumns() * layout.getStrideBytes();
-  ofRing = llvm::alignTo(bytes + layout.getNumGroupTerms() * kCoefficientBytes,
-                         kThreadBytes);
+  ofRing = llvm::alignTo(
+      bytes + layout.getNumTermsInGroups() * kCoefficientBytes, kThreadBytes);
 }
 
 static LayoutAttr getLayout(PackedLinearOp op) {
@@ -83,7 +83,8 @@ DigitLinear::DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units,
                      ? kTokens
                      : kFewTokens,
                  units, blocks),
-      geometry(layout), low(op.getLow()), integer(takesIntegers(op)) {}
+      geometry(layout), low(op.getLow()), integer(takesIntegers(op)),
+      sumForm(bool(op.getLow())) {}
 
 SmallVector<Value> DigitLinear::sumPieces(Value tile, Value end, Value active,
                                           Value token) {
@@ -97,6 +98,7 @@ SmallVector<Value> DigitLinear::sumPieces(Value tile, Value end, Value active,
         integer ? addProducts(piece, token, sums)
                 : addFloats(piece, token, sums);
       });
+  addSumTerm(starts, getPart(), active, token, sums);
   addQuarters(sums);
   if (!layout.getSalient())
     return sums;
@@ -223,7 +225,7 @@ void DigitLinear::loadWords(const Piece &piece, Value bytes, Value digits,
 void DigitLinear::loadCoefficients(Value bytes, Value from, Value lane,
                                    MutableArrayRef<TilePiece> rows) {
   auto type = VectorType::get({int64_t(rows.size())}, t.b.getF16Type());
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
+  for (int64_t term = 0; term < layout.getNumTermsInGroups(); ++term) {
     Value loaded = t.loadBytes(
         bytes, t.add(t.add(lane, from), term * kCoefficientBytes), type);
     for (auto [i, each] : llvm::enumerate(rows))
@@ -252,9 +254,7 @@ DigitLinear::Piece DigitLinear::loadPiece(ArrayRef<Start> starts,
                                           Value number) {
   Piece piece = getPiece(number);
   for (const Start &start : starts) {
-    Value group =
-        t.add(start.offset,
-              t.mul(piece.group, layout.getGroupBytes(layout.getGroup())));
+    Value group = t.add(start.offset, getGroupPlace(piece.group));
     piece.tiles.push_back(
         loadTile(piece, {start.bytes, t.add(group, getPlaceOffset(piece)),
                          t.add(group, getCoefficientOffset(piece))}));

@@ -11,6 +11,7 @@
 #ifndef TBQ_GPU_DIGITLINEAR_H
 #define TBQ_GPU_DIGITLINEAR_H
 
+#include "SumForm.h"
 #include "WarpLinear.h"
 
 namespace mlir::tbq {
@@ -21,7 +22,7 @@ inline constexpr int64_t kSlice = 32, kProductTokens = 8;
 inline constexpr int64_t kCoefficientBytes = 2 * kWarpRows;
 /// The most bytes of a warp's ring: more than are under way while memory is
 /// waited for.
-inline constexpr int64_t kRingBytes = 7 << 10;
+inline constexpr int64_t kRingBytes = (7 << 10) + 256;
 
 /// How the columns of a layout's groups are cut into pieces and dealt to the
 /// quarters of a warp.
@@ -68,7 +69,7 @@ protected:
     Value bytes, digits, coefficients;
   };
   /// What a lane has loaded of a piece of a tile: words of digits by plane, in
-  /// the order of columns, and a coefficient (f16) of each term.
+  /// the order of columns, and a coefficient (f16) of each term in the group.
   struct TilePiece {
     SmallVector<SmallVector<Value>> words;
     SmallVector<Value> coefficients;
@@ -82,10 +83,11 @@ protected:
     SmallVector<TilePiece> tiles;
   };
 
-  /// One that the ring has brought, and whether it exists (null: it does).
-  struct RingPiece {
-    Piece piece;
-    Value exists;
+  /// What the ring has brought: pieces, and whether they exist (null: they do),
+  /// and an eight's coefficients, of each tile, if there is a sum term.
+  struct RingRound {
+    SmallVector<std::pair<Piece, Value>> pieces;
+    SmallVector<Value> ofSums;
   };
 
   SmallVector<Value> sumPieces(Value tile, Value end, Value active,
@@ -143,17 +145,54 @@ protected:
   Value findChunk(Value number, Value chunk);
   bool isPlain() const;
   /// Of a tile.
-  int64_t getRoundBytes() const { return ring.rounds.pieces * geometry.ofRing; }
+  int64_t getRoundBytes() const { return getRoundBytes(ring.rounds); }
+  int64_t getRoundBytes(const Rounds &rounds) const;
+  /// The eight that a round may end: its number, whether it does, and how many
+  /// of the round's pieces are of it (null: all that there are).
+  struct RoundEight {
+    Value number, ends, pieces;
+  };
+  RoundEight getRoundEight(Value round);
+  /// Whether eights end with rounds, or the row does.
+  bool endsWithRounds() const;
+  void addRoundEight(ArrayRef<Value> ofTiles, Value round, Value token,
+                     MutableArrayRef<Value> chain);
   /// The first round of a tile, and the one behind a tile's, or that of another
   /// tile if it was the last.
   Target getTarget(Value tile, Value end);
-  Target moveOn(const Target &target);
-  Target moveOn(const Target &target, Value isLast, const Target &other);
+  Target moveOn(const Target &target, Value round);
+  Target moveOn(const Target &target, Value round, Value isLast,
+                const Target &other);
   /// The number of the round that is so many behind, of its tile.
   Value getLater(Value round, int64_t rounds);
   Value getNextSlot(Value slot);
   void copyRound(Value slot, const Target &target, Value round);
-  std::vector<RingPiece> readRound(Value slot, Value round);
+  RingRound readRound(Value slot, Value round);
+
+  // The sum term: SumTerm.cpp. chain: what it adds to each of the lane's sums.
+  /// What a lane has of an eight of groups: of each tile a word of two groups'
+  /// coefficients, and their sums, of each eight tokens (or token, of floats).
+  struct Eight {
+    SmallVector<Value> ofTiles, sums;
+  };
+  /// An eight is of the share that has its last group, which is a piece.
+  std::pair<int64_t, int64_t> getEights(int64_t share) const;
+  std::pair<Value, Value> getEights(Value share);
+  /// Where a group, and an eight's coefficients, lie behind the first group's
+  /// beginning.
+  Value getGroupPlace(Value group);
+  Value getEightPlace(Value number);
+  /// eight: where it lies in `bytes`.
+  Value loadSumCoefficients(Value bytes, Value eight, Value row);
+  SmallVector<Value> loadEightSums(Value number, Value token,
+                                   bool mayNotExist = false);
+  Eight loadEight(ArrayRef<Start> starts, Value number, Value token);
+  void addEight(const Eight &eight, MutableArrayRef<Value> chain);
+  void finishSumTerm(ArrayRef<Value> chain, MutableArrayRef<Value> sums);
+  /// All of the share's, whose tiles begin at `starts`; active: null, or
+  /// whether there is any.
+  void addSumTerm(ArrayRef<Start> starts, Value share, Value active,
+                  Value token, MutableArrayRef<Value> sums);
 
   // One token: DigitVector.cpp.
   /// Digits of a plane that lie so many bits up in bytes, by fours: as many as
@@ -235,6 +274,7 @@ protected:
   Ring ring;
   Value low; // the other digit of i16 activations, or null
   bool integer;
+  SumForm sumForm;
 };
 
 } // namespace mlir::tbq

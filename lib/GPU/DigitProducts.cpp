@@ -68,7 +68,7 @@ void DigitLinear::addProducts(const Piece &piece, Value token,
                        rest, ofGroup;
     if (low)
       rest = loadActivations(piece, low, token, product);
-    for (int64_t i = 0; layout.usesSums() && i < ofTile; ++i) {
+    for (int64_t i = 0; layout.usesSumsInGroups() && i < ofTile; ++i) {
       Value own = t.add(t.mul(quarter(), 2), kProductTokens * product + i);
       ofGroup.push_back(
           t.load(op.getSums(), {getProductToken(token, own), piece.group}));
@@ -80,7 +80,7 @@ void DigitLinear::addProducts(const Piece &piece, Value token,
 
 int64_t DigitLinear::findTermFrom(int64_t plane) const {
   int64_t found = -1, planes = layout.getNumDensePlanes();
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
+  for (int64_t term = 0; term < layout.getNumTermsInGroups(); ++term) {
     if (layout.getTerm(term, plane) == 0)
       continue;
     for (int64_t other = 0; other < planes; ++other)
@@ -165,7 +165,7 @@ void DigitLinear::addFloats(const Piece &piece, Value token,
         dot = t.fma(ofPlane[i], x, dot);
     }
     Value sum;
-    if (layout.usesSums()) {
+    if (layout.usesSumsInGroups()) {
       Value counts = t.equal(quarter(), 0);
       if (piece.first)
         counts = t.both(counts, piece.first);
@@ -179,7 +179,7 @@ void DigitLinear::addFloats(const Piece &piece, Value token,
 /// Each term's combination, a float, times its coefficient.
 void DigitLinear::addTerms(const TilePiece &tile, ArrayRef<Value> dots,
                            Value sum, Value &total) {
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
+  for (int64_t term = 0; term < layout.getNumTermsInGroups(); ++term)
     total = t.fma(t.toF32(getBracket(term, dots, sum)),
                   t.toF32(tile.coefficients[term]), total);
 }

@@ -24,14 +24,13 @@ bool DigitLinear::makeRing(int64_t sharedBytes) {
   int64_t free = t.countScratch(sharedBytes) / kWarps;
   int64_t bytes = llvm::alignDown(std::min(free, kRingBytes), kThreadBytes);
   int64_t registers = tiles * (layout.getNumDensePlanes() * countWords() +
-                               layout.getNumGroupTerms());
-  int64_t ofShare = llvm::divideCeil(pieces, shares);
+                               layout.getNumTermsInGroups());
   int64_t least = 0;
   // As few pieces that do not exist, and as few rounds, as may be: what a round
   // costs by itself is half a piece, or, if some may not exist, one.
   for (int64_t most = 1; most <= std::min(kMostPieces, ofShare); ++most) {
     Rounds rounds = getRounds(most);
-    int64_t slot = tiles * rounds.pieces * geometry.ofRing;
+    int64_t slot = tiles * getRoundBytes(rounds);
     int64_t slots = std::min(bytes / std::max<int64_t>(slot, 1), kMostSlots);
     int64_t cost = rounds.count * (2 * rounds.pieces + (rounds.even ? 1 : 2));
     if (slots < 2 || (most > 1 && (slots < kFewSlots ||
@@ -45,13 +44,66 @@ bool DigitLinear::makeRing(int64_t sharedBytes) {
   return ring.slots > 0;
 }
 
+int64_t DigitLinear::getRoundBytes(const Rounds &rounds) const {
+  return rounds.pieces * geometry.ofRing +
+         (layout.hasSumTerm() ? layout.getSumEightBytes() : 0);
+}
+
+bool DigitLinear::endsWithRounds() const {
+  return kEightGroups % ring.rounds.pieces == 0 &&
+         (shares == 1 || ofShare % ring.rounds.pieces == 0);
+}
+
+DigitLinear::RoundEight DigitLinear::getRoundEight(Value round) {
+  const Rounds &rounds = ring.rounds;
+  Value first = t.add(t.mul(getPart(), ofShare), t.mul(round, rounds.pieces));
+  Value number = t.div(first, kEightGroups), all = t.index(pieces);
+  Value behind = t.add(first, rounds.pieces);
+  if (endsWithRounds()) {
+    Value ends = t.equal(t.rem(behind, kEightGroups), 0);
+    if (pieces % kEightGroups) // or with the row
+      ends =
+          arith::OrIOp::create(t.b, t.loc, ends, t.less(t.sub(all, 1), behind));
+    if (!rounds.even)
+      ends = t.both(ends, t.less(first, all));
+    return {number, ends,
+            rounds.even ? Value() : t.sub(t.min(behind, all), first)};
+  }
+  Value end = t.mul(t.add(number, 1), kEightGroups); // of the eight
+  if (pieces % kEightGroups)
+    end = t.min(end, all);
+  Value own = t.min(countExisting(rounds, round), t.index(rounds.pieces));
+  Value ofNumber = t.sub(end, first);
+  Value ends = t.both(t.less(t.index(0), own), t.less(ofNumber, t.add(own, 1)));
+  return {number, ends, ofNumber};
+}
+
+void DigitLinear::addRoundEight(ArrayRef<Value> ofTiles, Value round,
+                                Value token, MutableArrayRef<Value> chain) {
+  auto [number, ends, pieces] = getRoundEight(round);
+  auto add = [&, number = number] {
+    SmallVector<Value> more(chain);
+    addEight({SmallVector<Value>(ofTiles),
+              loadEightSums(number, token, /*mayNotExist=*/!ring.rounds.even)},
+             more);
+    return more;
+  };
+  // Every other round's are 0 rather than that it branches.
+  size_t i = 0;
+  bool isOften = 2 * ring.rounds.pieces >= kEightGroups;
+  llvm::copy(isOften ? add()
+                     : t.ifElse(ends, add, [&](Type) { return chain[i++]; }),
+             chain.begin());
+}
+
 void DigitLinear::setRing() {
   ring.memory = t.getScratch(kWarps * ring.warpBytes);
   ring.first = t.mul(t.warp(), ring.warpBytes);
 }
 
-/// Where chunk `chunk` (16 bytes) of a round lies, counted from the first group
-/// of its tile. number: of the round's first piece.
+/// Where chunk `chunk` (16 bytes) of a round's pieces lies, counted from the
+/// first group of its tile, if these are no run of bytes. number: of the
+/// round's first piece.
 Value DigitLinear::findChunk(Value number, Value chunk) {
   int64_t group = layout.getGroup(), rest = layout.getColumns() % group;
   int64_t ofPiece = geometry.ofRing / kThreadBytes;
@@ -81,7 +133,8 @@ Value DigitLinear::findChunk(Value number, Value chunk) {
   return t.min(offset, t.index(end - kThreadBytes));
 }
 
-/// Whether a share's pieces of a tile are a run of bytes.
+/// Whether a share's pieces of a tile are a run of bytes, but for the sum
+/// term's among them.
 bool DigitLinear::isPlain() const {
   return geometry.perGroup == 1 && !geometry.masked &&
          layout.getColumns() % layout.getGroup() == 0;
@@ -93,24 +146,29 @@ DigitLinear::Target DigitLinear::getTarget(Value tile, Value end) {
     Value offset = start.offset;
     if (isPlain())
       offset =
-          t.add(offset, findChunk(getNumber(ring.rounds, t.index(0), 0).first,
-                                  t.lane()));
+          t.add(t.add(offset, t.mul(t.lane(), kThreadBytes)),
+                getGroupPlace(getNumber(ring.rounds, t.index(0), 0).first));
     target.addresses.push_back(t.getAddress(start.bytes, offset));
   }
   return target;
 }
 
-DigitLinear::Target DigitLinear::moveOn(const Target &target) {
+DigitLinear::Target DigitLinear::moveOn(const Target &target, Value round) {
   Target next = target;
+  if (!isPlain())
+    return next;
+  Value bytes = t.index(ring.rounds.pieces * geometry.ofRing);
+  if (layout.hasSumTerm())
+    bytes =
+        t.select(getRoundEight(round).ends, t.index(getRoundBytes()), bytes);
   for (Value &address : next.addresses)
-    if (isPlain())
-      address = t.add(address, getRoundBytes());
+    address = t.add(address, bytes);
   return next;
 }
 
-DigitLinear::Target DigitLinear::moveOn(const Target &target, Value isLast,
-                                        const Target &other) {
-  Target next = moveOn(target);
+DigitLinear::Target DigitLinear::moveOn(const Target &target, Value round,
+                                        Value isLast, const Target &other) {
+  Target next = moveOn(target, round);
   next.exists = t.select(isLast, other.exists, next.exists);
   for (auto [own, first] : llvm::zip_equal(next.addresses, other.addresses))
     own = t.select(isLast, first, own);
@@ -133,43 +191,73 @@ Value DigitLinear::getNextSlot(Value slot) {
 /// Asks for a round, if there is one. slot: its offset.
 void DigitLinear::copyRound(Value slot, const Target &target, Value round) {
   const Rounds &rounds = ring.rounds;
-  int64_t chunks = getRoundBytes() / kThreadBytes;
+  int64_t ofPiece = geometry.ofRing / kThreadBytes;
+  int64_t ofPieces = rounds.pieces * ofPiece;
+  int64_t chunks = getRoundBytes() / kThreadBytes; // and an eight's
   t.ifThen(target.exists, [&] {
-    Value count; // of chunks, where not all pieces exist
+    Value count; // of chunks of pieces, where not all exist
     if (!rounds.even)
-      count =
-          t.mul(countExisting(rounds, round), geometry.ofRing / kThreadBytes);
+      count = t.mul(countExisting(rounds, round), ofPiece);
+    RoundEight eight;
+    if (layout.hasSumTerm())
+      eight = getRoundEight(round);
+    Value number = getNumber(rounds, round, 0).first;
     Value to = t.add(t.add(ring.first, t.mul(t.lane(), kThreadBytes)), slot);
     for (int64_t from = 0; from < chunks; from += kWarpLanes) {
       Value chunk = t.add(t.lane(), from);
-      auto copy = [&] {
-        Value number = getNumber(rounds, round, 0).first;
+      // The last ones are of the eight.
+      bool hasPieces = from < ofPieces;
+      bool hasEight = layout.hasSumTerm() && from + kWarpLanes > ofPieces;
+      Value isOfEight = hasEight && hasPieces
+                            ? t.less(t.index(ofPieces - 1), chunk)
+                            : Value();
+      Value exists; // null: it does
+      if (hasPieces && count)
+        exists = t.less(chunk, count);
+      else if (hasPieces && from + kWarpLanes > ofPieces && !hasEight)
+        exists = t.less(chunk, t.index(ofPieces));
+      if (hasEight) {
+        Value ofEight = t.both(eight.ends, t.less(chunk, t.index(chunks)));
+        Value ofPiece = exists ? exists : t.less(chunk, t.index(ofPieces));
+        exists = !isOfEight ? ofEight : t.select(isOfEight, ofEight, ofPiece);
+      }
+      // What is added to a round's address; an eight may end among the pieces.
+      Value offset =
+          isPlain() ? t.index(from * kThreadBytes) : findChunk(number, chunk);
+      if (layout.hasSumTerm() && eight.pieces) {
+        Value more = t.index(0);
+        if (!endsWithRounds()) {
+          Value isBehind =
+              t.less(t.sub(t.mul(eight.pieces, ofPiece), 1), chunk);
+          more = t.select(t.both(eight.ends, isBehind),
+                          t.index(layout.getSumEightBytes()), more);
+        }
+        if (hasEight) {
+          Value back =
+              t.mul(t.sub(eight.pieces, rounds.pieces), geometry.ofRing);
+          more = isOfEight ? t.select(isOfEight, back, more) : back;
+        }
+        offset = t.add(offset, more);
+      }
+      t.ifThen(exists, [&] {
         int64_t place = from * kThreadBytes;
         for (Value address : target.addresses) {
-          Value at = isPlain() ? t.add(address, from * kThreadBytes)
-                               : t.add(address, findChunk(number, chunk));
-          t.copy(at, ring.memory, t.add(to, place), kThreadBytes);
+          t.copy(t.add(address, offset), ring.memory, t.add(to, place),
+                 kThreadBytes);
           place += getRoundBytes();
         }
-      };
-      if (count)
-        t.ifThen(t.less(chunk, count), copy);
-      else if (from + kWarpLanes > chunks)
-        t.ifThen(t.less(chunk, t.index(chunks)), copy);
-      else
-        copy();
+      });
     }
   });
   // Also where nothing was: so that as many rounds are behind each.
   t.commitCopies();
 }
 
-/// The pieces of a round that has come, into registers.
-std::vector<DigitLinear::RingPiece> DigitLinear::readRound(Value slot,
-                                                           Value round) {
+/// Of a round that has come, into registers.
+DigitLinear::RingRound DigitLinear::readRound(Value slot, Value round) {
   t.waitForCopies(ring.slots - 1);
   t.synchronizeWarp();
-  std::vector<RingPiece> read;
+  RingRound read;
   Value first = t.add(ring.first, slot);
   if (hasNeighbours())
     first = t.add(first, t.mul(t.div(row(), kRows / 2), getRoundBytes()));
@@ -187,7 +275,18 @@ std::vector<DigitLinear::RingPiece> DigitLinear::readRound(Value slot,
       loadCoefficients(ring.memory, t.add(at, toCoefficients),
                        t.mul(firstRow(), 2), own);
     }
-    read.push_back({piece, exists});
+    read.pieces.push_back({piece, exists});
+  }
+  if (layout.hasSumTerm()) {
+    Value ends = getRoundEight(round).ends;
+    int64_t behind = ring.rounds.pieces * geometry.ofRing;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      // Of neighbours `first` is the lane's tile's.
+      Value at = t.add(first, tile / rows * rows * getRoundBytes() + behind);
+      Value own = t.add(firstRow(), tile % rows);
+      read.ofSums.push_back(t.select(
+          ends, loadSumCoefficients(ring.memory, at, own), t.constantI32(0)));
+    }
   }
   t.synchronizeWarp();
   return read;

@@ -12,7 +12,7 @@ using namespace mlir::tbq;
 
 /// Bytes that a block asks for before a barrier. Who looks whether all blocks
 /// have come waits behind them: with 100 KB a barrier took 3.8 us, not 1.3.
-static constexpr int64_t kEarlyBytes = 40 << 10;
+static constexpr int64_t kEarlyBytes = 42 << 10;
 
 void DigitLinear::setBytes(IRMapping &copies) {
   SmallVector<Value> all;
@@ -64,14 +64,14 @@ void DigitLinear::runAhead(Operation *early) {
     target = getTarget(
         t.add(t.add(begin, place), number / rounds.count * stride), end);
     for (int64_t i = 0; i < number % rounds.count; ++i)
-      target = moveOn(target);
+      target = moveOn(target, t.index(i));
   };
   auto ask = [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
       if (i == from || i % rounds.count == 0)
         find(i);
       else
-        target = moveOn(target);
+        target = moveOn(target, t.index((i - 1) % rounds.count));
       copyRound(t.index(i * ring.slotBytes), target, t.index(i % rounds.count));
     }
   };
@@ -95,22 +95,29 @@ void DigitLinear::runAhead(Operation *early) {
     state.append(next.addresses);
     return state;
   };
+  const bool hasSum = layout.hasSumTerm();
   const int64_t packed = 2 + tiles;
   auto addRound = [&](Value number, const Target &further, ValueRange old) {
     Value round = t.toIndex(number), slot = t.toIndex(old[0]);
-    SmallVector<Value> sums(old.drop_front(packed));
-    std::vector<RingPiece> pieces = readRound(slot, round);
+    SmallVector<Value> sums(old.drop_front(packed).take_front(countSums()));
+    SmallVector<Value> chain(old.drop_front(packed + countSums()));
+    RingRound read = readRound(slot, round);
     Target next{old[1], old.slice(2, tiles)};
-    copyRound(slot, next, getLater(round, first));
-    for (const auto &[piece, exists] : pieces) {
+    Value later = getLater(round, first);
+    copyRound(slot, next, later);
+    for (const auto &[piece, exists] : read.pieces) {
       SmallVector<Value> more(sums);
       isOne ? addOne(piece, token, more) : addProducts(piece, token, more);
       for (auto [sum, added] : llvm::zip_equal(sums, more))
         sum = exists ? t.select(exists, added, sum) : added;
     }
-    next = moveOn(next, t.equal(round, rounds.count - 1 - first), further);
+    if (hasSum)
+      addRoundEight(read.ofSums, round, token, chain);
+    next =
+        moveOn(next, later, t.equal(round, rounds.count - 1 - first), further);
     SmallVector<Value> state = pack(getNextSlot(old[0]), next);
     state.append(sums);
+    state.append(chain);
     return state;
   };
   auto addTile = [&](Value from, ValueRange before) {
@@ -125,14 +132,17 @@ void DigitLinear::runAhead(Operation *early) {
     }
     Target further = getTarget(t.add(tile, ahead + stride), end);
     SmallVector<Value> state(before);
-    state.append(countSums(), t.constant(0.0f));
+    state.append(countSums() * (1 + hasSum), t.constant(0.0f));
     Value count =
         t.select(active, t.constantI32(rounds.count), t.constantI32(0));
     state = t.loop(t.constantI32(0), count, t.constantI32(1), state,
                    [&](Value number, ValueRange old) {
                      return addRound(number, further, old);
                    });
-    SmallVector<Value> all(ArrayRef(state).drop_front(packed));
+    auto added = ArrayRef(state).drop_front(packed);
+    SmallVector<Value> all(added.take_front(countSums()));
+    if (hasSum)
+      finishSumTerm(added.drop_front(countSums()), all);
     addQuarters(all);
     addShares(all);
     Value other = hasOther(tile, end);

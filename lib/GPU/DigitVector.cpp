@@ -94,7 +94,7 @@ void DigitLinear::addOne(const Piece &piece, Value token,
       ofRow.push_back(dot);
   }
   Value sum;
-  if (layout.usesSums()) {
+  if (layout.usesSumsInGroups()) {
     sum = t.load(op.getSums(), {token, piece.group});
     if (piece.first)
       sum = t.select(piece.first, sum, t.constantI32(0));

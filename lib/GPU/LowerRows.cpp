@@ -9,6 +9,8 @@
 #include "LowerStep.h"
 #include "TokenTiles.h"
 
+#include "llvm/Support/MathExtras.h"
+
 using namespace mlir;
 using namespace mlir::tbq;
 
@@ -268,18 +270,29 @@ static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
     return {t.index(0),
             tiles->getDigits(t, token, column, getColumns(digits.front()))};
   };
+  auto storeInTile = [&](Value sum, Value group) {
+    t.store(SumForm(digits.size() > 1).split(t, sum), sums,
+            {t.index(0), tiles->getSum(t, token, group, getColumns(sums))});
+  };
   storeDigits(t, row, q, digits, getPlace);
   row.sumGroups(
       q, op.getGroup(),
       [&](Value sum, Value group) {
         if (!tiles)
           return t.store(sum, sums, {token, group});
-        t.store(t.bitcast(t.toF32(sum), sum.getType()), sums,
-                {t.index(0), tiles->getSum(t, token, group, getColumns(sums))});
+        storeInTile(sum, group);
       },
       [&](Value column) { return loadDigits(t, digits, getPlace(column)); });
-  if (tiles)
-    fenceCopies(t);
+  if (!tiles)
+    return;
+  // Those past the last group are multiplied too, with coefficients of 0.
+  int64_t groups =
+      llvm::divideCeil(op.getColumnsAttr().getInt(), op.getGroup());
+  int64_t padded = llvm::alignTo(groups, kEightGroups);
+  if (padded > groups)
+    t.ifThen(t.less(t.thread(), t.index(padded - groups)),
+             [&] { storeInTile(t.constantI32(0), t.add(t.thread(), groups)); });
+  fenceCopies(t);
 }
 
 void mlir::tbq::lowerQuantizeActivations(ThreadBuilder &t,

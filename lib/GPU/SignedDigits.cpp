@@ -11,7 +11,7 @@ using namespace mlir::tbq;
 /// there are several.
 static int64_t findTerm(LayoutAttr layout, int64_t plane) {
   int64_t found = -1;
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
+  for (int64_t term = 0; term < layout.getNumTermsInGroups(); ++term) {
     if (layout.getTerm(term, plane) == 0)
       continue;
     for (int64_t other = 0; other < layout.getNumPlanes(); ++other)
@@ -54,9 +54,8 @@ bool mlir::tbq::areSigned(LayoutAttr layout) {
   for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
     if (!SignedDigits::get(layout, plane))
       return false;
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
-    if (findPlane(layout, term) < 0 &&
-        layout.getTerm(term, layout.getNumPlanes()) != 1)
+  for (int64_t term = 0; term < layout.getNumTermsInGroups(); ++term)
+    if (findPlane(layout, term) < 0)
       return false;
   return true;
 }

@@ -27,7 +27,7 @@ struct SignedDigits {
 /// Of what plane a term is; -1: of none.
 int64_t findPlane(LayoutAttr layout, int64_t term);
 
-/// Whether all planes can be, and all other terms are of the sum.
+/// Whether all planes can be, and no other term has coefficients in groups.
 bool areSigned(LayoutAttr layout);
 
 } // namespace mlir::tbq

@@ -148,6 +148,42 @@ Value ThreadBuilder::packHalves(Value x, Value y) {
   return LLVM::BitcastOp::create(b, loc, b.getI32Type(), two);
 }
 
+static Value toTwo(ThreadBuilder &t, Value word) {
+  return LLVM::BitcastOp::create(t.b, t.loc,
+                                 VectorType::get({2}, t.b.getF16Type()), word);
+}
+
+/// Of a word's two f16.
+template <typename OpType>
+static Value combineHalves(ThreadBuilder &t, Value word, float x) {
+  auto type = VectorType::get({2}, t.b.getF16Type());
+  APFloat half(x);
+  bool losesInfo;
+  half.convert(APFloat::IEEEhalf(), APFloat::rmNearestTiesToEven, &losesInfo);
+  Value two =
+      arith::ConstantOp::create(t.b, t.loc, DenseElementsAttr::get(type, half));
+  return LLVM::BitcastOp::create(
+      t.b, t.loc, t.b.getI32Type(),
+      OpType::create(t.b, t.loc, toTwo(t, word), two));
+}
+
+SmallVector<Value> ThreadBuilder::getHalves(Value word) {
+  Value two = toTwo(*this, word);
+  return {extract(two, 0), extract(two, 1)};
+}
+
+Value ThreadBuilder::addHalves(Value word, float x) {
+  return combineHalves<arith::AddFOp>(*this, word, x);
+}
+
+Value ThreadBuilder::multiplyHalves(Value word, float x) {
+  return combineHalves<arith::MulFOp>(*this, word, x);
+}
+
+Value ThreadBuilder::packLow(Value x, Value y) {
+  return arith::OrIOp::create(b, loc, andBits(x, 0xffff), shiftLeft(y, 16));
+}
+
 std::pair<Value, Value> ThreadBuilder::splitHalves(Value x, Value y) {
   auto round = [&](Value each) -> Value {
     return arith::TruncFOp::create(b, loc, b.getF16Type(), each);

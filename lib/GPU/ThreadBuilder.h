@@ -94,6 +94,12 @@ public:
   /// Two f16 as a word, and what they leave of x and y as another.
   std::pair<Value, Value> splitHalves(Value x, Value y);
   Value packHalves(Value x, Value y);
+  /// Each of a word's two f16; of both, a sum and a product.
+  SmallVector<Value> getHalves(Value word);
+  Value addHalves(Value word, float x);
+  Value multiplyHalves(Value word, float x);
+  /// The lower 16 bits of two words, as one.
+  Value packLow(Value x, Value y);
   /// The bits of `x` under the mask, of `y` elsewhere.
   Value choose(Value mask, Value x, Value y);
 

@@ -49,15 +49,10 @@ Value TokenTiles::getDigits(ThreadBuilder &t, Value token, Value column,
 Value TokenTiles::getSum(ThreadBuilder &t, Value token, Value group,
                          int64_t groups) const {
   Value tile = t.div(token, tokens), inTile = t.rem(token, tokens);
-  Value in16 = t.rem(inTile, 16);
-  Value place = t.add(t.mul(t.div(t.rem(in16, 8), 2), 4),
-                      t.add(t.mul(t.div(in16, 8), 2), t.rem(in16, 2)));
-  return t.add(t.add(t.mul(tile, tokens * groups), t.mul(group, tokens)),
-               t.add(t.sub(inTile, in16), place));
-}
-
-Value TokenTiles::getSums(ThreadBuilder &t, Value quarter, int64_t pair) {
-  return t.add(t.mul(quarter, 4), 16 * pair);
+  Value four = t.div(group, kFourGroups), inFour = t.rem(group, kFourGroups);
+  Value place =
+      t.add(t.mul(t.add(t.mul(four, tokens), inTile), kFourGroups), inFour);
+  return t.add(t.mul(tile, tokens * groups), place);
 }
 
 /// Whether a linear takes its input from what the op writes, and nothing else.

@@ -5,12 +5,13 @@
 // time, as it is multiplied. A tile of tokens is together; in it, 128 columns
 // of each token; in these a four of columns, a word, stands where the lane that
 // has the weights' same four takes it from, and chunks of 16 bytes are
-// exchanged (kSwizzled). Sums of groups are floats, a tile's of a group
-// together, four of a lane's side by side.
+// exchanged (kSwizzled). Sums of groups are halves (SumForm.h): of a tile,
+// four groups of all its tokens together, a token's side by side.
 // Invariant: who writes and who reads a row agree by the writer's attribute.
 #ifndef TBQ_GPU_TOKENTILES_H
 #define TBQ_GPU_TOKENTILES_H
 
+#include "SumForm.h"
 #include "Warpgroup.h"
 
 namespace mlir::tbq {
@@ -36,8 +37,6 @@ struct TokenTiles {
   /// The number of the sum of a group, of rows of `groups`.
   Value getSum(ThreadBuilder &t, Value token, Value group,
                int64_t groups) const;
-  /// In a tile's sums of a group: four that a lane has, of tokens 16 `pair` on.
-  static Value getSums(ThreadBuilder &t, Value quarter, int64_t pair);
 };
 
 /// Has rows lie in tiles for linears that `takes` says how they would read (or

@@ -15,6 +15,7 @@ using namespace mlir::tbq;
 
 /// Sums of a lane that warps exchange at a time.
 static constexpr int64_t kExchanged = 2;
+
 static LayoutAttr getLayout(PackedLinearOp op) {
   return op.getWeight().getType().getLayout();
 }
@@ -34,6 +35,7 @@ WarpLinear::WarpLinear(LinearGroup linears, OpBuilder &b, int64_t pieces,
   while (shares < kWarps && 2 * units * shares <= blocks * kWarps &&
          pieces >= 2 * shares)
     shares *= 2;
+  ofShare = llvm::divideCeil(pieces, shares);
   // Warps that a block has no tile for take other tokens of those it has.
   int64_t ofBlock = llvm::divideCeil(group.countTiles(), blocks);
   blockTiles = ofBlock * (group.inPairs ? 2 : 1);
@@ -93,19 +95,17 @@ std::pair<Value, Value> WarpLinear::findTile(Value tile, int64_t number) {
 }
 
 WarpLinear::Rounds WarpLinear::getRounds(int64_t ahead) const {
-  int64_t most = llvm::divideCeil(pieces, shares);
   Rounds rounds;
-  rounds.count = llvm::divideCeil(most, ahead);
-  rounds.pieces = llvm::divideCeil(most, rounds.count);
+  rounds.count = llvm::divideCeil(ofShare, ahead);
+  rounds.pieces = llvm::divideCeil(ofShare, rounds.count);
   rounds.even = rounds.count * rounds.pieces * shares == pieces;
   return rounds;
 }
 
 std::pair<Value, Value> WarpLinear::getNumber(const Rounds &rounds, Value round,
                                               int64_t i) {
-  int64_t most = llvm::divideCeil(pieces, shares);
   Value number =
-      t.add(t.add(t.mul(getPart(), most), t.mul(round, rounds.pieces)), i);
+      t.add(t.add(t.mul(getPart(), ofShare), t.mul(round, rounds.pieces)), i);
   if (rounds.even)
     return {number, Value()};
   return {t.min(number, t.index(pieces - 1)),
@@ -113,9 +113,8 @@ std::pair<Value, Value> WarpLinear::getNumber(const Rounds &rounds, Value round,
 }
 
 Value WarpLinear::countExisting(const Rounds &rounds, Value round) {
-  int64_t most = llvm::divideCeil(pieces, shares);
-  Value first = t.mul(getPart(), most), done = t.mul(round, rounds.pieces);
-  Value end = t.min(t.add(first, most), t.index(pieces));
+  Value first = t.mul(getPart(), ofShare), done = t.mul(round, rounds.pieces);
+  Value end = t.min(t.add(first, ofShare), t.index(pieces));
   return t.min(t.sub(end, t.add(first, done)), t.index(rounds.pieces));
 }
 

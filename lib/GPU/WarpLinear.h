@@ -112,6 +112,7 @@ protected:
   SmallVector<Value> bytesOf; // of each of several
   int64_t pieces;             // of one tile
   int64_t shares;             // of its pieces, each a warp's
+  int64_t ofShare;            // pieces; the last shares may have fewer
   int64_t blockTiles;         // of a block, of the linears' tiles
   int64_t tiles;              // that a warp has at once
   int64_t tokens;             // that a tile meets at once

@@ -24,12 +24,21 @@ static Value toI64(ThreadBuilder &t, Value address) {
   return arith::IndexCastOp::create(t.b, t.loc, t.b.getI64Type(), address);
 }
 
-Value mlir::tbq::getDescriptor(ThreadBuilder &t, Value address) {
-  constexpr uint32_t kOne = 1 << 16; // where a field must not be 0
+/// fields: below an address's own, in sixteens of bytes.
+static Value describe(ThreadBuilder &t, Value address, int64_t fields) {
   Value sixteens = t.andBits(t.shiftRight(t.toI32(address), 4), 0x3fff);
   // The result is the warp's, not each lane's, and so is what is added to it.
-  return t.reduceAllLanes(t.add(sixteens, t.constantI32(kOne)),
+  return t.reduceAllLanes(t.add(sixteens, t.constantI32(fields)),
                           NVVM::ReduxKind::UMAX);
+}
+
+Value mlir::tbq::getDescriptor(ThreadBuilder &t, Value address) {
+  return describe(t, address, 1 << 16); // where a field must not be 0
+}
+
+Value mlir::tbq::getHalfDescriptor(ThreadBuilder &t, Value address,
+                                   int64_t tokens) {
+  return describe(t, address, tokens << 16); // from four words to the next
 }
 
 /// $from, ..., in braces.
@@ -53,47 +62,70 @@ static SmallVector<Value> assembleMany(ThreadBuilder &t,
   return results;
 }
 
-SmallVector<Value> mlir::tbq::startProducts(ThreadBuilder &t, int64_t tokens,
-                                            ArrayRef<Value> digits,
-                                            Value descriptor,
-                                            ArrayRef<Value> sums) {
-  int64_t count = tokens / 2, slices = digits.size() / 4;
+/// What products of either kind have in common: `tokens` columns, slices of
+/// four words of rows each, a descriptor's step from slice to slice.
+/// name: what an emulator calls; kind: of the instruction, behind `n`; high: of
+/// the descriptor; flags: behind the last operand.
+static SmallVector<Value> start(ThreadBuilder &t, StringRef name,
+                                StringRef kind, uint32_t high, StringRef flags,
+                                int64_t tokens, ArrayRef<Value> words,
+                                Value descriptor, int64_t step,
+                                ArrayRef<Value> sums) {
+  int64_t count = tokens / 2, slices = words.size() / 4;
   // What the registers of a product are used for before it must not be between
   // its slices: all of them are one text.
-  std::string text = llvm::formatv("// tbq_start_products i32 {0}, i32 {1}, "
-                                   "i32 {2}\n"
-                                   "{{\n"
-                                   ".reg .pred first, other;\n"
-                                   ".reg .b32 low;\n"
-                                   ".reg .b64 at;\n"
-                                   "setp.ne.b32 first, {2}, 0;\n"
-                                   "setp.eq.b32 other, 0, 0;\n"
-                                   "wgmma.fence.sync.aligned;\n",
-                                   tokens, slices, sums.empty() ? 0 : 1);
-  int64_t firstDigit = count, at = count + digits.size();
+  std::string text =
+      llvm::formatv("// tbq_start_{0} i32 {1}, i32 {2}, i32 {3},"
+                    " i32 {4}\n"
+                    "{{\n"
+                    ".reg .pred first, other;\n"
+                    ".reg .b32 low;\n"
+                    ".reg .b64 at;\n"
+                    "setp.ne.b32 first, {3}, 0;\n"
+                    "setp.eq.b32 other, 0, 0;\n"
+                    "wgmma.fence.sync.aligned;\n",
+                    name, tokens, slices, sums.empty() ? 0 : 1, step);
+  int64_t firstWord = count, at = count + words.size();
   for (int64_t slice = 0; slice < slices; ++slice)
-    // Strides of eight tokens, in sixteens; bytes are exchanged among 128.
     text += llvm::formatv("add.u32 low, ${0}, {1};\n"
-                          "mov.b64 at, {{low, 0x40000040};\n"
-                          "wgmma.mma_async.sync.aligned.m64n{2}k32.s32.s8.s8 "
-                          "{3}, {4}, at, {5};\n",
-                          at, 2 * slice, tokens, list(0, count),
-                          list(firstDigit + 4 * slice, 4),
-                          slice ? "other" : "first");
+                          "mov.b64 at, {{low, {2:x}};\n"
+                          "wgmma.mma_async.sync.aligned.m64n{3}{4} "
+                          "{5}, {6}, at, {7}{8};\n",
+                          at, step * slice, high, tokens, kind, list(0, count),
+                          list(firstWord + 4 * slice, 4),
+                          slice ? "other" : "first", flags);
   text += "wgmma.commit_group.sync.aligned;\n"
           "}";
   std::string constraints;
   for (int64_t i = 0; i < count; ++i)
     constraints += sums.empty() ? "=&r," : "=r,";
-  for (size_t i = 0; i < digits.size(); ++i)
+  for (size_t i = 0; i < words.size(); ++i)
     constraints += "r,";
   constraints += "r";
   for (size_t i = 0; i < sums.size(); ++i)
     constraints += "," + std::to_string(i);
-  SmallVector<Value> operands(digits);
+  SmallVector<Value> operands(words);
   operands.push_back(descriptor);
   llvm::append_range(operands, sums);
   return assembleMany(t, text, constraints, operands, count);
+}
+
+SmallVector<Value> mlir::tbq::startProducts(ThreadBuilder &t, int64_t tokens,
+                                            ArrayRef<Value> digits,
+                                            Value descriptor,
+                                            ArrayRef<Value> sums) {
+  // Strides of eight tokens; bytes are exchanged among 128.
+  return start(t, "products", "k32.s32.s8.s8", 0x40000040, "", tokens, digits,
+               descriptor, /*step=*/2, sums);
+}
+
+SmallVector<Value>
+mlir::tbq::startHalfProducts(ThreadBuilder &t, int64_t tokens,
+                             ArrayRef<Value> halves, Value descriptor,
+                             int64_t stride, ArrayRef<Value> sums) {
+  // Strides of eight tokens; rows and columns as they are.
+  return start(t, "half_products", "k16.f32.f16.f16", 8, ", 1, 1, 0", tokens,
+               halves, descriptor, /*step=*/2 * stride, sums);
 }
 
 SmallVector<Value> mlir::tbq::finishProducts(ThreadBuilder &t, int64_t later,

@@ -35,6 +35,14 @@ Value getDescriptor(ThreadBuilder &t, Value address);
 SmallVector<Value> startProducts(ThreadBuilder &t, int64_t tokens,
                                  ArrayRef<Value> digits, Value descriptor,
                                  ArrayRef<Value> sums);
+/// Where products find columns in fours of words, of `tokens` each.
+Value getHalfDescriptor(ThreadBuilder &t, Value address, int64_t tokens);
+/// The same of f16, 16 columns a step, of which `tokens` lie every `stride`
+/// tokens' fours twice. halves: four words a step, as multiplyHalves has them.
+/// The sums are f32, as words.
+SmallVector<Value> startHalfProducts(ThreadBuilder &t, int64_t tokens,
+                                     ArrayRef<Value> halves, Value descriptor,
+                                     int64_t stride, ArrayRef<Value> sums);
 /// Products that were started with these digits, and `later` others behind
 /// them: all there when it returns.
 SmallVector<Value> finishProducts(ThreadBuilder &t, int64_t later,

@@ -9,8 +9,6 @@
 
 #include "llvm/Support/MathExtras.h"
 
-#include <numeric>
-
 using namespace mlir;
 using namespace mlir::tbq;
 
@@ -65,14 +63,12 @@ WarpgroupLinear::WarpgroupLinear(LinearGroup linears, OpBuilder &b,
   tiles = kWarpTiles;
   tokens = placed.tokens;
   halves = tokens > kTogether ? 2 : 1;
-  // Two pieces at a time, unless a range ends between them.
-  int64_t most = llvm::divideCeil(pieces, shares);
+  // Two pieces at a time, unless a share ends between them.
   for (int64_t columns : {2 * kSwizzled, kSwizzled}) {
     ofTile = layout.getColumns() / columns;
     ofStage = columns / geometry.width;
     stages = kStages;
-    if (layout.getColumns() % columns ||
-        (columns > kSwizzled && shares > 1 && most % ofStage))
+    if (layout.getColumns() % columns || (shares > 1 && ofShare % ofStage))
       continue;
     while (stages > 2 && countBytes() > t.countScratch(sharedBytes))
       --stages;
@@ -147,21 +143,50 @@ void WarpgroupLinear::run(const DealtTiles &dealt) {
   endBarriers();
 }
 
+SmallVector<Value> WarpgroupLinear::forEachShare(ValueRange carried,
+                                                 StageBody body) {
+  return t.loop(t.constantI32(0), t.constantI32(shares), t.constantI32(1),
+                carried, body);
+}
+
+SmallVector<Value> WarpgroupLinear::forEachUnit(Value share, ValueRange carried,
+                                                StageBody body) {
+  int64_t most = shares == 1 ? ofTile : ofShare / ofStage;
+  Value from = t.mul(share, most), to = t.add(from, most);
+  if (most * shares != ofTile)
+    to = t.min(to, t.constantI32(ofTile));
+  return t.loop(from, to, t.constantI32(1), carried, body);
+}
+
+SmallVector<Value> WarpgroupLinear::forEachSumStage(Value share,
+                                                    ValueRange carried,
+                                                    StageBody body) {
+  if (!layout.hasSumTerm())
+    return SmallVector<Value>(carried);
+  auto [first, end] = getEights(share);
+  return t.loop(first, end, t.constantI32(countStageEights()), carried, body);
+}
+
 void WarpgroupLinear::copyTiles(const Turns &turns) {
-  Value number = t.rem(t.warp(), kGroupWarps);
   forEachTile(turns, [&](Place place, ValueRange carried) {
-    return t.loop(
-        t.constantI32(0), t.constantI32(ofTile), t.constantI32(1), carried,
-        [&](Value unit, ValueRange carried) {
-          Stage stage = getStage(carried);
-          // That of the turn before; there is none before the first.
-          waitForTurn(t, stage.empty,
-                      t.exclusiveOr(stage.parity, t.constantI32(1)));
-          t.ifThen(t.equal(number, 0), [&] { copyTokens(stage, unit, place); });
-          for (int64_t i = 0; i < kMultiplyingGroups; ++i)
-            copyWeights(stage, unit, place, t.add(number, i * kGroupWarps));
-          return moveOn(stage);
-        });
+    return forEachShare(carried, [&](Value share, ValueRange carried) {
+      SmallVector<Value> next =
+          forEachUnit(share, carried, [&](Value unit, ValueRange carried) {
+            return fill(
+                carried,
+                [&](const Stage &stage) { copyTokens(stage, unit, place); },
+                [&](const Stage &stage, Value warp) {
+                  copyWeights(stage, unit, place, warp);
+                });
+          });
+      return forEachSumStage(share, next, [&](Value eight, ValueRange carried) {
+        return fill(
+            carried, [&](const Stage &stage) { copySums(stage, eight, place); },
+            [&](const Stage &stage, Value warp) {
+              copySumCoefficients(stage, eight, place, warp);
+            });
+      });
+    });
   });
 }
 
@@ -175,54 +200,73 @@ void WarpgroupLinear::multiplyTiles(const Turns &turns) {
 }
 
 SmallVector<Value> WarpgroupLinear::addTile(ValueRange carried) {
+  if (shares == 1)
+    return addShare(t.constantI32(0), carried);
+  keepNone();
   size_t sums = countWarpSums();
-  int64_t most = llvm::divideCeil(pieces, shares);
-  // A range of whole stages is a loop of its own.
-  bool inRanges =
-      shares > 1 && most % ofStage == 0 && most > ofStage && pieces % most == 0;
-  auto addStages = [&](Value from, Value to, ValueRange carried) {
-    SmallVector<Value> init(sums, t.constant(0.0f));
-    llvm::append_range(init, carried);
-    return t.loop(from, to, t.constantI32(1), init,
-                  [&](Value unit, ValueRange old) {
-                    Stage stage = getStage(old.drop_front(sums));
-                    SmallVector<Value> all =
-                        addStage(stage, unit, old.take_front(sums), !inRanges);
-                    llvm::append_range(all, moveOn(stage));
-                    return all;
-                  });
-  };
-  if (shares > 1)
-    keepNone();
-  Value none = t.constantI32(0), one = t.constantI32(1);
-  if (!inRanges) {
-    SmallVector<Value> all = addStages(none, t.constantI32(ofTile), carried);
-    if (shares > 1)
-      llvm::copy(getKept(), all.begin());
-    return all;
-  }
   SmallVector<Value> last =
-      t.loop(none, t.constantI32(pieces / most), one, carried,
-             [&](Value range, ValueRange carried) {
-               Value from = t.mul(range, most / ofStage);
-               Value to = t.add(from, most / ofStage);
-               SmallVector<Value> all = addStages(from, to, carried);
-               keep(ArrayRef(all).take_front(sums));
-               return SmallVector<Value>(ArrayRef(all).drop_front(sums));
-             });
+      forEachShare(carried, [&](Value share, ValueRange carried) {
+        SmallVector<Value> all = addShare(share, carried);
+        keep(ArrayRef(all).take_front(sums));
+        return SmallVector<Value>(ArrayRef(all).drop_front(sums));
+      });
   SmallVector<Value> all = getKept();
   llvm::append_range(all, last);
   return all;
 }
 
+SmallVector<Value> WarpgroupLinear::addShare(Value share, ValueRange carried) {
+  size_t count = countWarpSums();
+  // Goes on from zero with sums and how the stages go on.
+  auto add =
+      [&](ValueRange carried,
+          llvm::function_ref<SmallVector<Value>(const Stage &, Value,
+                                                SmallVector<Value>)>
+              addOne,
+          llvm::function_ref<SmallVector<Value>(Value, ValueRange, StageBody)>
+              forEach) {
+        SmallVector<Value> init(count, t.constant(0.0f));
+        llvm::append_range(init, carried);
+        return forEach(share, init, [&](Value number, ValueRange old) {
+          Stage stage = getStage(old.drop_front(count));
+          waitForTurn(t, stage.full, stage.parity);
+          SmallVector<Value> all =
+              addOne(stage, number, SmallVector<Value>(old.take_front(count)));
+          leave(stage);
+          llvm::append_range(all, moveOn(stage));
+          return all;
+        });
+      };
+  SmallVector<Value> all = add(
+      carried,
+      [&](const Stage &stage, Value, SmallVector<Value> sums) {
+        return addStage(stage, sums);
+      },
+      [&](Value share, ValueRange init, StageBody body) {
+        return forEachUnit(share, init, body);
+      });
+  if (!layout.hasSumTerm())
+    return all;
+  SmallVector<Value> chain = add(
+      ArrayRef(all).drop_front(count),
+      [&](const Stage &stage, Value eight, SmallVector<Value> chain) {
+        return addSums(stage, eight, getEights(share).second, chain);
+      },
+      [&](Value share, ValueRange init, StageBody body) {
+        return forEachSumStage(share, init, body);
+      });
+  finishSumTerm(ArrayRef(chain).take_front(count),
+                MutableArrayRef(all).take_front(count));
+  llvm::copy(ArrayRef(chain).drop_front(count), all.begin() + count);
+  return all;
+}
+
 /// While products are added to sums, others are under way; none from stage to
 /// stage, where ptxas would wait for each.
-SmallVector<Value> WarpgroupLinear::addStage(const Stage &stage, Value unit,
-                                             SmallVector<Value> sums,
-                                             bool endsRanges) {
-  waitForTurn(t, stage.full, stage.parity);
+SmallVector<Value> WarpgroupLinear::addStage(const Stage &stage,
+                                             SmallVector<Value> sums) {
   Value descriptor = getDescriptor(t, t.getAddress(memory, stage.tokens));
-  SmallVector<Terms> terms = getTerms();
+  SmallVector<Term> terms = getTerms();
   int64_t ofPiece = halves * terms.size(), count = ofStage * ofPiece;
   std::deque<Products> running;
   Products last;
@@ -230,12 +274,12 @@ SmallVector<Value> WarpgroupLinear::addStage(const Stage &stage, Value unit,
     if (index >= count)
       return;
     last.number = index / ofPiece;
-    last.terms = terms[index % ofPiece / halves];
+    last.term = terms[index % ofPiece / halves];
     last.half = index % halves;
     if (index % ofPiece == 0)
       last.piece = loadStaged(stage, last.number);
     if (last.half == 0)
-      last.words = getSignedWords(last.piece, last.terms.plane);
+      last.words = getSignedWords(last.piece, last.term.plane);
     running.push_back(start(last, descriptor));
   };
   for (int64_t half = 0; half < halves; ++half)
@@ -252,42 +296,55 @@ SmallVector<Value> WarpgroupLinear::addStage(const Stage &stage, Value unit,
       running.push_back(start(products, descriptor));
       continue;
     }
-    addProducts(products, stage, sums);
-    ++finished;
-    // While the other half's products are under way.
-    bool endsPiece = products.terms.end == layout.getNumGroupTerms();
-    if (endsPiece && shares > 1 && endsRanges)
-      endRange(unit, products, sums);
-    startNext(finished - 1 + halves);
+    addProducts(products, sums);
+    startNext(finished++ + halves);
   }
-  // All lanes have read what is there.
-  t.synchronizeWarp();
-  t.ifThen(isElected(t), [&] { arrive(t, stage.empty); });
   return sums;
 }
 
-/// Behind the last piece of a range the sums of its products' half are kept,
-/// and begin anew.
-void WarpgroupLinear::endRange(Value unit, const Products &products,
-                               MutableArrayRef<Value> sums) {
-  int64_t most = llvm::divideCeil(pieces, shares);
-  bool isLast = products.number == ofStage - 1;
-  if ((products.number + 1) % std::gcd(ofStage, most) && !isLast)
-    return;
-  Value piece = t.add(t.mul(unit, ofStage), products.number);
-  Value ends = t.equal(t.rem(t.add(piece, 1), most), 0);
-  if (isLast && pieces % most)
-    ends = arith::OrIOp::create(t.b, t.loc, ends, t.equal(piece, pieces - 1));
-  size_t count = products.sums.size(), from = products.half * count, i = from;
-  MutableArrayRef<Value> half = sums.slice(from, count);
-  auto end = [&] {
-    keep(half, from);
-    return SmallVector<Value>(count, t.constant(0.0f));
+/// Both halves of the tokens at once.
+SmallVector<Value> WarpgroupLinear::addSums(const Stage &stage, Value first,
+                                            Value end, ArrayRef<Value> chain) {
+  Value staged = getStagedEight(first);
+  Value begin = getSumCoefficients(stage, t.warp());
+  SmallVector<Value> words;
+  for (int64_t number = 0; number < countStageEights(); ++number) {
+    // Of two groups a word each, in which it stands twice.
+    SmallVector<Value> rows;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      int64_t at = (number * tiles + tile) * layout.getSumEightBytes();
+      for (Value own :
+           t.getHalves(loadSumCoefficients(memory, t.add(begin, at), row())))
+        rows.push_back(t.packHalves(own, own));
+    }
+    for (Value word : {rows[0], rows[2], rows[1], rows[3]}) {
+      if (staged != first) { // one of a stage before, or of another share
+        Value eight = t.add(staged, number);
+        Value isOwn =
+            t.both(t.less(eight, end), t.less(first, t.add(eight, 1)));
+        word = t.select(isOwn, word, t.constantI32(0));
+      }
+      words.push_back(word);
+    }
+  }
+  Value descriptor =
+      getHalfDescriptor(t, t.getAddress(memory, stage.tokens), tokens);
+  int64_t count = chain.size() / halves;
+  auto as = [&](ArrayRef<Value> values, Type type) {
+    return llvm::map_to_vector(
+        values, [&](Value each) { return t.bitcast(each, type); });
   };
-  llvm::copy(most == ofStage
-                 ? end()
-                 : t.ifElse(ends, end, [&](Type) { return sums[i++]; }),
-             half.begin());
+  SmallVector<SmallVector<Value>> running;
+  for (int64_t half = 0; half < halves; ++half)
+    running.push_back(startHalfProducts(
+        t, tokens / halves, words, t.add(descriptor, half * (tokens / halves)),
+        tokens, as(chain.slice(half * count, count), t.b.getI32Type())));
+  SmallVector<Value> sums;
+  for (int64_t half = 0; half < halves; ++half)
+    llvm::append_range(
+        sums, as(finishProducts(t, halves - 1 - half, running[half], words),
+                 t.b.getF32Type()));
+  return sums;
 }
 
 //===----------------------------------------------------------------------===//
@@ -328,15 +385,10 @@ SmallVector<Value> WarpgroupLinear::getSignedWords(const Piece &piece,
   return fours;
 }
 
-SmallVector<WarpgroupLinear::Terms> WarpgroupLinear::getTerms() const {
-  SmallVector<Terms> all;
-  int64_t from = 0, count = layout.getNumGroupTerms();
-  for (int64_t term = 0; term < count; ++term)
-    if (int64_t plane = findPlane(layout, term); plane >= 0) {
-      all.push_back({plane, from, term + 1});
-      from = term + 1;
-    }
-  all.back().end = count;
+SmallVector<WarpgroupLinear::Term> WarpgroupLinear::getTerms() const {
+  SmallVector<Term> all;
+  for (int64_t term = 0; term < layout.getNumTermsInGroups(); ++term)
+    all.push_back({findPlane(layout, term), term});
   return all;
 }
 
@@ -352,26 +404,17 @@ WarpgroupLinear::Products WarpgroupLinear::start(Products products,
   return products;
 }
 
-void WarpgroupLinear::addProducts(const Products &products, const Stage &stage,
+void WarpgroupLinear::addProducts(const Products &products,
                                   MutableArrayRef<Value> sums) {
   sums = sums.slice(products.half * products.sums.size(), products.sums.size());
-  for (int64_t term = products.terms.from; term < products.terms.end; ++term) {
-    int64_t plane = findPlane(layout, term);
-    float factor =
-        plane < 0 ? 1.0f : 1.0f / SignedDigits::get(layout, plane)->scale;
-    SmallVector<Value> coefficients, ofGroup;
-    for (const TilePiece &tile : products.piece.tiles) {
-      Value own = t.toF32(tile.coefficients[term]);
-      coefficients.push_back(factor == 1.0f ? own
-                                            : t.mulf(own, t.constant(factor)));
-    }
-    if (plane < 0)
-      ofGroup = loadSums(stage, products);
-    for (auto [i, sum] : llvm::enumerate(sums)) {
-      // Two tokens of each eight, for both rows.
-      Value x = plane < 0 ? ofGroup[i / (2 * tiles) * 2 + i % 2]
-                          : t.toF32(products.sums[i]);
-      sum = t.fma(x, coefficients[i / 2 % tiles], sum);
-    }
+  float factor = 1.0f / SignedDigits::get(layout, products.term.plane)->scale;
+  SmallVector<Value> coefficients;
+  for (const TilePiece &tile : products.piece.tiles) {
+    Value own = t.toF32(tile.coefficients[products.term.number]);
+    coefficients.push_back(factor == 1.0f ? own
+                                          : t.mulf(own, t.constant(factor)));
   }
+  // Two tokens of each eight, for both rows.
+  for (auto [i, sum] : llvm::enumerate(sums))
+    sum = t.fma(t.toF32(products.sums[i]), coefficients[i / 2 % tiles], sum);
 }

@@ -10,7 +10,7 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-static constexpr int64_t kSumBytes = 4; // f32
+static constexpr int64_t kSumBytes = 4; // two halves
 static constexpr int64_t kBarrierBytes = 8;
 /// Of a stage: full, empty.
 static constexpr int64_t kBarriers = 2;
@@ -26,20 +26,8 @@ int64_t WarpgroupLinear::countDigitBytes() const {
   return tokens * ofStage * geometry.width;
 }
 
-/// Of the groups of a stage, if a term is of them alone.
-int64_t WarpgroupLinear::countSumBytes() const {
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
-    bool ofPlanes = false;
-    for (int64_t plane = 0; plane < layout.getNumPlanes(); ++plane)
-      ofPlanes |= layout.getTerm(term, plane) != 0;
-    if (!ofPlanes)
-      return ofStage * tokens * kSumBytes;
-  }
-  return 0;
-}
-
 int64_t WarpgroupLinear::countTokenBytes() const {
-  return (low ? 2 : 1) * countDigitBytes() + countSumBytes();
+  return (low ? 2 : 1) * countDigitBytes();
 }
 
 int64_t WarpgroupLinear::countWeightBytes() const {
@@ -50,6 +38,20 @@ int64_t WarpgroupLinear::countStageBytes() const {
   return llvm::alignTo(countTokenBytes() +
                            kMultiplyingWarps * tiles * countWeightBytes(),
                        kSwizzledAlignment);
+}
+
+/// Of a tile's tokens, and of all rows.
+int64_t WarpgroupLinear::countStageEights() const {
+  int64_t ofEight = kEightGroups * tokens * kSumBytes +
+                    kMultiplyingWarps * tiles * layout.getSumEightBytes();
+  int64_t most = 1;
+  for (int64_t share = 0; share < shares; ++share) {
+    auto [first, end] = getEights(share);
+    most = std::max(most, end - first);
+  }
+  // As many in each, if they are several.
+  int64_t stages = llvm::divideCeil(most, countStageBytes() / ofEight);
+  return llvm::divideCeil(most, stages);
 }
 
 int64_t WarpgroupLinear::countKeptBytes() const {
@@ -114,22 +116,32 @@ SmallVector<Value> WarpgroupLinear::moveOn(const Stage &stage) {
 // Copies
 //===----------------------------------------------------------------------===//
 
+SmallVector<Value>
+WarpgroupLinear::fill(ValueRange carried,
+                      llvm::function_ref<void(const Stage &)> tokens,
+                      llvm::function_ref<void(const Stage &, Value)> weights) {
+  Value number = t.rem(t.warp(), kGroupWarps);
+  Stage stage = getStage(carried);
+  // That of the turn before; there is none before the first.
+  waitForTurn(t, stage.empty, t.exclusiveOr(stage.parity, t.constantI32(1)));
+  t.ifThen(t.equal(number, 0), [&] { tokens(stage); });
+  for (int64_t i = 0; i < kMultiplyingGroups; ++i)
+    weights(stage, t.add(number, i * kGroupWarps));
+  return moveOn(stage);
+}
+
 void WarpgroupLinear::copyTokens(const Stage &stage, Value unit,
                                  const Place &place) {
   arriveAndExpect(t, stage.full, countTokenBytes());
   Value to = t.getAddress(memory, stage.tokens);
-  int64_t columns = getColumns(input);
-  auto copy = [&](Value rows, int64_t ofToken, int64_t bytes) {
-    Value from =
-        t.add(t.mul(place.token, ofToken), t.mul(t.toIndex(unit), bytes));
-    copyBulk(t, to, t.getAddress(rows, from), bytes, stage.full);
-    to = t.add(to, bytes);
-  };
-  copy(input, columns, countDigitBytes());
-  if (low)
-    copy(low, columns, countDigitBytes());
-  if (int64_t bytes = countSumBytes())
-    copy(op.getSums(), getColumns(op.getSums()) * kSumBytes, bytes);
+  int64_t columns = getColumns(input), bytes = countDigitBytes();
+  Value from =
+      t.add(t.mul(place.token, columns), t.mul(t.toIndex(unit), bytes));
+  for (Value digits : {Value(input), low})
+    if (digits) {
+      copyBulk(t, to, t.getAddress(digits, from), bytes, stage.full);
+      to = t.add(to, bytes);
+    }
 }
 
 Value WarpgroupLinear::getWeights(const Stage &stage, Value warp) {
@@ -139,19 +151,69 @@ Value WarpgroupLinear::getWeights(const Stage &stage, Value warp) {
 void WarpgroupLinear::copyWeights(const Stage &stage, Value unit,
                                   const Place &place, Value warp) {
   int64_t ofTile = countWeightBytes();
+  Value group = t.mul(t.toIndex(unit), ofStage);
+  arriveAndExpect(t, stage.full, tiles * ofTile);
+  copyOfTiles(stage, place, warp,
+              t.add(getGroupPlace(group), t.index(layout.getGroupOffset(0))),
+              getWeights(stage, warp), ofTile);
+}
+
+void WarpgroupLinear::copyOfTiles(const Stage &stage, const Place &place,
+                                  Value warp, Value offset, Value to,
+                                  int64_t ofTile) {
   // Neighbours are past the end both or none.
   Value tile = t.min(t.add(place.tile, t.mul(warp, shape.tiles)),
                      t.index(layout.getNumTiles() - shape.tiles));
-  Value from = t.add(t.add(getTileOffset(tile), layout.getGroupOffset(0)),
-                     t.mul(t.toIndex(unit), ofTile));
-  arriveAndExpect(t, stage.full, tiles * ofTile);
-  Value to = t.getAddress(memory, getWeights(stage, warp));
+  Value from = t.add(getTileOffset(tile), offset);
+  to = t.getAddress(memory, to);
   for (int64_t i = 0; i < tiles; ++i) {
     Value own =
         group.inPairs
             ? t.getAddress(bytesOf[i], from)
             : t.getAddress(bytes, t.add(from, i * layout.getTileBytes()));
     copyBulk(t, t.add(to, i * ofTile), own, ofTile, stage.full);
+  }
+}
+
+Value WarpgroupLinear::getStagedEight(Value first) {
+  int64_t all = layout.getNumSumEights(), ofStage = countStageEights();
+  bool isWhole = true;
+  for (int64_t share = 0; share < shares; ++share)
+    if (auto [first, end] = getEights(share); (end - first) % ofStage)
+      isWhole = false;
+  // All that is copied exists.
+  return isWhole ? first : t.min(first, t.constantI32(all - ofStage));
+}
+
+void WarpgroupLinear::copySums(const Stage &stage, Value first,
+                               const Place &place) {
+  int64_t ofEight = kEightGroups * tokens * kSumBytes;
+  int64_t bytes = countStageEights() * ofEight;
+  arriveAndExpect(t, stage.full, bytes);
+  Value from = t.add(t.mul(place.token, getColumns(op.getSums()) * kSumBytes),
+                     t.mul(t.toIndex(getStagedEight(first)), ofEight));
+  copyBulk(t, t.getAddress(memory, stage.tokens),
+           t.getAddress(op.getSums(), from), bytes, stage.full);
+}
+
+Value WarpgroupLinear::getSumCoefficients(const Stage &stage, Value warp) {
+  int64_t ofEight = kEightGroups * tokens * kSumBytes;
+  Value ofWarps =
+      t.mul(warp, tiles * countStageEights() * layout.getSumEightBytes());
+  return t.add(t.add(stage.tokens, ofWarps), countStageEights() * ofEight);
+}
+
+void WarpgroupLinear::copySumCoefficients(const Stage &stage, Value first,
+                                          const Place &place, Value warp) {
+  int64_t ofEight = layout.getSumEightBytes();
+  Value staged = t.toIndex(getStagedEight(first));
+  Value to = getSumCoefficients(stage, warp);
+  arriveAndExpect(t, stage.full, tiles * countStageEights() * ofEight);
+  for (int64_t number = 0; number < countStageEights(); ++number) {
+    Value from = t.add(getEightPlace(t.add(staged, number)),
+                       t.index(layout.getGroupOffset(0)));
+    copyOfTiles(stage, place, warp, from, t.add(to, number * tiles * ofEight),
+                ofEight);
   }
 }
 
@@ -172,23 +234,7 @@ DigitLinear::Piece WarpgroupLinear::loadStaged(const Stage &stage,
   return piece;
 }
 
-/// Two of each eight tokens.
-SmallVector<Value> WarpgroupLinear::loadSums(const Stage &stage,
-                                             const Products &products) {
-  auto type = VectorType::get({4}, t.b.getF32Type());
-  Value begin = t.add(stage.tokens, (low ? 2 : 1) * countDigitBytes() +
-                                        products.number * tokens * kSumBytes);
-  int64_t count = products.sums.size() / (2 * tiles);
-  SmallVector<Value> sums;
-  Value four;
-  for (int64_t eight = products.half * count, end = eight + count; eight < end;
-       ++eight) {
-    if (sums.empty() || eight % 2 == 0) {
-      Value at = TokenTiles::getSums(t, quarter(), eight / 2);
-      four = t.loadBytes(memory, t.add(begin, t.mul(at, kSumBytes)), type);
-    }
-    for (int64_t i = 0; i < 2; ++i)
-      sums.push_back(t.extract(four, eight % 2 * 2 + i));
-  }
-  return sums;
+void WarpgroupLinear::leave(const Stage &stage) {
+  t.synchronizeWarp();
+  t.ifThen(isElected(t), [&] { arrive(t, stage.empty); });
 }

@@ -22,16 +22,48 @@ static constexpr int64_t kSalientBytes = 2;     // u8, the digit and its column
 static constexpr int64_t kListedBytes = 4;      // u32, its row as well
 static constexpr int64_t kListedColumns = 1 << 21;
 static constexpr int64_t kTableBytes = 4; // u32, one a tile
+static constexpr int64_t kEight = 8;      // groups of a sum's coefficients
 
 bool LayoutAttr::listsSalient() const {
   return getSalient() && getTile() == kWarpRows;
 }
 
-bool LayoutAttr::usesSums() const {
-  for (int64_t term = 0; term < getNumTerms(); ++term)
-    if (getTerm(term, getNumPlanes()) != 0)
+static bool useSums(LayoutAttr layout, int64_t terms) {
+  for (int64_t term = 0; term < terms; ++term)
+    if (layout.getTerm(term, layout.getNumPlanes()) != 0)
       return true;
   return false;
+}
+
+bool LayoutAttr::usesSums() const { return useSums(*this, getNumTerms()); }
+
+bool LayoutAttr::usesSumsInGroups() const {
+  return useSums(*this, getNumTermsInGroups());
+}
+
+bool LayoutAttr::hasSumTerm() const {
+  if (getTile() != kWarpRows || getSalient() || getNumTerms() == 0 ||
+      getGroup() % 32 || 128 % getGroup() || getColumns() % getGroup())
+    return false;
+  for (int64_t plane = 0; plane <= getNumPlanes(); ++plane)
+    if (getTerm(getNumTerms() - 1, plane) != (plane == getNumPlanes() ? 1 : 0))
+      return false;
+  return true;
+}
+
+int64_t LayoutAttr::getNumSumEights() const {
+  return hasSumTerm() ? divideCeil(getNumGroups(), kEight) : 0;
+}
+
+int64_t LayoutAttr::getSumEightOffset(int64_t eight) const {
+  int64_t last = std::min((eight + 1) * kEight, getNumGroups()) - 1;
+  return getGroupOffset(last) + getGroupBytes(getGroup());
+}
+
+int64_t LayoutAttr::getSumCoefficientOffset(int64_t group, int64_t row) const {
+  int64_t inEight = group % kEight, ofWord = kEight / 2;
+  return (row * ofWord + inEight % ofWord) * 2 * kCoefficientBytes +
+         inEight / ofWord * kCoefficientBytes;
 }
 
 int64_t LayoutAttr::getMostColumns(int64_t largestActivation) const {
@@ -110,7 +142,7 @@ int64_t LayoutAttr::getNumBlocks(int64_t columns) const {
 }
 
 int64_t LayoutAttr::getBlockOffset(int64_t columns) const {
-  return getCoefficientOffset(getNumGroupTerms(), columns);
+  return getCoefficientOffset(getNumTermsInGroups(), columns);
 }
 
 int64_t LayoutAttr::getGroupBytes(int64_t columns) const {
@@ -146,7 +178,8 @@ int64_t LayoutAttr::getListOffset() const {
 }
 
 int64_t LayoutAttr::getGroupOffset(int64_t group, int64_t salientDigits) const {
-  return getHeadBytes(*this) + group * getGroupBytes(getGroup()) +
+  int64_t ofSums = hasSumTerm() ? group / kEight * getSumEightBytes() : 0;
+  return getHeadBytes(*this) + group * getGroupBytes(getGroup()) + ofSums +
          getBytesAmong(*this, salientDigits);
 }
 
@@ -161,6 +194,8 @@ int64_t LayoutAttr::getBiasOffset() const {
   }
   if (getSalient())
     return getZeroPointOffset() + getTile() * kZeroPointBytes;
+  if (int64_t eights = getNumSumEights())
+    return getSumEightOffset(eights - 1) + getSumEightBytes();
   int64_t last = getNumGroups() - 1;
   return getGroupOffset(last) + getGroupBytes(getGroupColumns(last));
 }

@@ -243,12 +243,17 @@ static void packDigitTile(LayoutAttr layout, ArrayRef<DigitOrder> orders,
                 group);
     }
     for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
-      uint8_t *to = group + layout.getCoefficientOffset(term, columns);
       const int64_t number = g * layout.getGroup() / coefficientGroup;
       const uint8_t *from =
           source.coefficients[term] + 2 * (firstRow * coefficients + number);
+      const bool inGroup = term < layout.getNumTermsInGroups();
       for (int64_t row = 0; row < rows; ++row)
-        std::memcpy(to + 2 * row, from + 2 * row * coefficients, 2);
+        std::memcpy(inGroup
+                        ? group + layout.getCoefficientOffset(term, columns) +
+                              2 * row
+                        : out + layout.getSumEightOffset(g / 8) +
+                              layout.getSumCoefficientOffset(g, row),
+                    from + 2 * row * coefficients, 2);
     }
     if (layout.getSalient() && !layout.listsSalient())
       salientDigits +=

@@ -107,11 +107,20 @@ static void unpackRow(LayoutAttr layout, const uint8_t *tile, int64_t row,
   for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
     unpackDigits(layout, groups, plane, r,
                  weight.planes[plane].data() + row * columns);
-  for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
+  for (int64_t term = 0; term < layout.getNumTermsInGroups(); ++term)
     for (auto [g, group] : llvm::enumerate(groups))
       weight.coefficients[term].push_back(endian::read16le(
           group + layout.getCoefficientOffset(term, layout.getGroupColumns(g)) +
           2 * r));
+  // Behind eight groups stand 32 words, of a row and two groups four apart.
+  for (int64_t g = 0; layout.hasSumTerm() && g < layout.getNumGroups(); ++g) {
+    const int64_t last = std::min(g / 8 * 8 + 7, layout.getNumGroups() - 1);
+    const uint8_t *word = groups[last] +
+                          layout.getGroupBytes(layout.getGroup()) + 16 * r +
+                          g % 4 * 4;
+    weight.coefficients[layout.getNumTermsInGroups()].push_back(
+        endian::read16le(word + (g % 8 < 4 ? 0 : 2)));
+  }
   if (layout.getSalient()) {
     uint8_t *mask = weight.planes.end()[-2].data() + row * columns;
     uint8_t *digits = weight.planes.back().data() + row * columns;

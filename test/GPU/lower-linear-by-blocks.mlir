@@ -31,7 +31,11 @@ func.func @prefill_by_blocks(%x: memref<512x4096xi8>, %sums: memref<512x32xi32>,
   // Products begin with the sums.
   // CHECK: %[[LESS:.*]] = arith.muli %{{.*}}, %c-1_i32
   // CHECK: nvvm.mma.sync {{.*}} C[%[[LESS]],
-  // CHECK-COUNT-63: nvvm.mma.sync
+  // CHECK-COUNT-63: nvvm.mma.sync {{.*}}k = 32>
+  // CHECK-NOT: nvvm.mma.sync
+  // Then the sum term, of the eights whose last group a share has.
+  // CHECK: scf.for
+  // CHECK-COUNT-8: nvvm.mma.sync {{.*}}k = 16>
   // CHECK-NOT: nvvm.mma.sync
   // Warps without tokens copy and meet too.
   // CHECK: nvvm.cp.async.wait.group 0

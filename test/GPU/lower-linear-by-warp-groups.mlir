@@ -8,12 +8,16 @@ func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096x
   %c0 = arith.constant 0 : index
   // CHECK: %[[Y:.*]] = memref.view %arg4
   %y = memref.view %arena[%c0][] : memref<8388608xi8> to memref<512x4096xf32>
-  // A token's chunks of 16 bytes are exchanged by its number; the sums of a
-  // group are floats; both are seen by copies.
+  // A token's chunks of 16 bytes are exchanged by its number; the sum of a group
+  // is two halves, with ten bits in the lower; both are seen by copies.
   // CHECK: arith.xori
   // CHECK: vector.store %{{.*}}, %arg1[%c0, %{{.*}}]
-  // CHECK: nvvm.redux.sync add
-  // CHECK: arith.sitofp
+  // CHECK: %[[SUM:.*]] = nvvm.redux.sync add
+  // CHECK: %[[HIGH:.*]] = arith.andi %[[SUM]], %c-1024_i32
+  // CHECK: %[[LOW:.*]] = arith.andi %[[SUM]], %c1023_i32
+  // CHECK: %[[ONE:.*]] = arith.sitofp %[[HIGH]] : i32 to f16
+  // CHECK: %[[OTHER:.*]] = arith.sitofp %[[LOW]] : i32 to f16
+  // CHECK: vector.from_elements %[[ONE]], %[[OTHER]] : vector<2xf16>
   // CHECK: memref.store %{{.*}}, %arg2[%c0, %{{.*}}]
   // CHECK: llvm.inline_asm has_side_effects "// tbq_fence_copies\0Afence.proxy.async;"
   // CHECK: tbq.barrier
@@ -37,7 +41,7 @@ func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096x
   // CHECK-SAME: wgmma.commit_group.sync.aligned;
   // CHECK: "// tbq_start_products
   // CHECK: "// tbq_finish_products i32 32, i32 1\0Awgmma.wait_group.sync.aligned 1;
-  // CHECK-COUNT-64: math.fma
+  // CHECK-COUNT-32: math.fma
   // CHECK: "// tbq_start_products
   // CHECK: "// tbq_finish_products i32 32, i32 1
   // CHECK: "// tbq_start_products
@@ -47,8 +51,19 @@ func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096x
   // When all lanes have read what is there.
   // CHECK: nvvm.bar.warp.sync
   // CHECK: "// tbq_arrive\0A
-  // What the ranges before have left. There is a place for all that a tile has, so nothing branches.
-  // CHECK-COUNT-64: arith.addf
+  // The sum term of the eight that a share has the last group of, all tokens at
+  // once: a coefficient stands twice, words of halves 256 tokens' sixteens apart.
+  // CHECK: scf.for
+  // CHECK: "// tbq_wait_for_turn
+  // CHECK-COUNT-4: vector.broadcast %{{.*}} : f16 to vector<2xf16>
+  // CHECK: "// tbq_start_half_products i32 64, i32 1, i32 1, i32 256{{.*}}wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16
+  // CHECK: "// tbq_start_half_products
+  // CHECK: "// tbq_finish_products i32 32, i32 1
+  // CHECK: "// tbq_finish_products i32 32, i32 0
+  // CHECK: nvvm.bar.warp.sync
+  // CHECK: "// tbq_arrive\0A
+  // It is added, and to what the shares before have left. There is a place for all that a tile has, so nothing branches.
+  // CHECK-COUNT-128: arith.addf
   // CHECK-NOT: scf.if
   // CHECK-COUNT-64: memref.store %{{.*}}, %[[Y]]
   // CHECK-NOT: memref.store
@@ -56,13 +71,18 @@ func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096x
   // CHECK: nvvm.barrier0
   // CHECK-NEXT: nvvm.setmaxregister decrease 128
   // CHECK-NEXT: nvvm.barrier0
-  // One lane of each of four warps copies, of the first tokens and sums, of
-  // each the weights of two warps, of two tiles.
+  // One lane of each of four warps copies, of the first tokens, of each the
+  // weights of two warps, of two tiles; then sums and their coefficients.
   // CHECK: nvvm.setmaxregister decrease 40
   // CHECK: "// tbq_elect
   // CHECK: "// tbq_wait_for_turn
   // CHECK: scf.if
-  // CHECK-COUNT-2: cp.async.bulk
+  // CHECK: cp.async.bulk
+  // CHECK: }
+  // CHECK-COUNT-4: cp.async.bulk
+  // CHECK: "// tbq_wait_for_turn
+  // CHECK: scf.if
+  // CHECK: cp.async.bulk
   // CHECK: }
   // CHECK-COUNT-4: cp.async.bulk
   // CHECK-NOT: cp.async.bulk

@@ -12,13 +12,15 @@ func.func @batch_i8(%x: memref<8x4096xi8>, %sums: memref<8x32xi32>, %scale: memr
   // CHECK: tbq.barrier %{{.*}} {tbq.waits}
   // CHECK: nvvm.cp.async.wait.group 2
   // CHECK: nvvm.bar.warp.sync
-  // Of four pieces of each of two tiles, a lane's words (one row's) and coefficients.
-  // CHECK-COUNT-32: vector.load %{{.*}} : memref<114688xi8, 3>
-  // CHECK-NOT: vector.load %{{.*}} : memref<114688xi8, 3>
+  // Of four pieces of each of two tiles, a lane's words (one row's) and a
+  // coefficient; of each tile a word of an eight's.
+  // CHECK-COUNT-26: vector.load %{{.*}} : memref<118784xi8, 3>
+  // CHECK-NOT: vector.load %{{.*}} : memref<118784xi8, 3>
   // CHECK: nvvm.bar.warp.sync
   // CHECK: nvvm.cp.async.commit.group
   // Each has four products of a piece.
   // CHECK-COUNT-16: nvvm.mma.sync {{.*}}shape = #nvvm.shape<m = 16, n = 8, k = 32>
+  // CHECK: nvvm.mma.sync {{.*}}shape = #nvvm.shape<m = 16, n = 8, k = 16>
   // CHECK-NOT: nvvm.mma.sync
   // What each warp has of two rows and tokens, to the first of them: in the order of shares.
   // CHECK: memref.get_global @tbq_shared_linear : memref<1024xf32, 3>
@@ -46,7 +48,8 @@ func.func @batch_pair(%x: memref<2x128xi8>, %sums: memref<2x16xi32>, %scale: mem
     %up: memref<2x32xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
   // CHECK: nvvm.cp.async.shared.global
   // CHECK: tbq.barrier %{{.*}} {tbq.waits}
-  // CHECK-COUNT-4: nvvm.mma.sync
+  // CHECK-COUNT-4: nvvm.mma.sync {{.*}}k = 32>
+  // CHECK: nvvm.mma.sync {{.*}}k = 16>
   // CHECK-NOT: nvvm.mma.sync
   // CHECK-COUNT-2: memref.store %{{.*}}, %arg3
   // CHECK-COUNT-2: memref.store %{{.*}}, %arg4

@@ -2,9 +2,10 @@
 // One generator for every layout: tiles of eight rows, pieces, terms.
 
 // Decode, int8, ternary with a shift. 512 tiles are enough for two at once; eight
-// warps divide them, each with a share of four groups, a round of 1,152 bytes a
-// tile. Its ring has three slots; all are asked for before the barrier that its
-// input waits for, behind the block's arrival.
+// warps divide them, each with a share of four groups, a round of 1,088 bytes a
+// tile, and 128 more behind each eight groups. Its ring has three slots; all are
+// asked for before the barrier that its input waits for, behind the block's
+// arrival.
 !ternary = !tbq.packed<4096x4096, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @decode_i8(
 func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: memref<1x16xf32>, %y: memref<1x4096xf32>,
@@ -15,14 +16,21 @@ func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: mem
   // CHECK: tbq.barrier %{{.*}} {tbq.arrives}
   // CHECK: tbq.placed_weight
   // CHECK: tbq.packed_bytes
-  // CHECK: memref.view %{{.*}} : memref<232448xi8, 3> to memref<114688xi8, 3>
-  // Of the first tiles, before anything that the input waits for: 72 chunks of each.
+  // CHECK: memref.view %{{.*}} : memref<232448xi8, 3> to memref<118784xi8, 3>
+  // Of the first tiles, before anything that the input waits for: 68 chunks of
+  // each, and eight more of a round that ends an eight.
   // CHECK: %[[FIRST:.*]] = arith.addi %arg6, %{{.*}}
   // CHECK: %[[ANY:.*]] = arith.cmpi slt, %[[FIRST]], %arg7
   // CHECK: scf.if %[[ANY]] {
+  // CHECK: %[[END:.*]] = arith.remui %{{.*}}, %c8
+  // CHECK: %[[ENDS:.*]] = arith.cmpi eq, %[[END]], %c0
   // CHECK-COUNT-4: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache =  cg
-  // CHECK: arith.cmpi slt, %{{.*}}, %c72
-  // CHECK: scf.if
+  // CHECK-DAG: %[[BEHIND:.*]] = arith.cmpi sgt, %[[CHUNK:.*]], %c67
+  // CHECK-DAG: %[[INALL:.*]] = arith.cmpi slt, %[[CHUNK]], %c76
+  // CHECK-DAG: %[[INEIGHT:.*]] = arith.andi %[[ENDS]], %[[INALL]]
+  // CHECK-DAG: %[[INPIECES:.*]] = arith.cmpi slt, %[[CHUNK]], %c68
+  // CHECK: %[[COPIES:.*]] = arith.select %[[BEHIND]], %[[INEIGHT]], %[[INPIECES]]
+  // CHECK: scf.if %[[COPIES]]
   // CHECK-COUNT-2: nvvm.cp.async.shared.global
   // CHECK: nvvm.cp.async.commit.group
   // CHECK-COUNT-2: nvvm.cp.async.commit.group
@@ -40,19 +48,22 @@ func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: mem
   // before its slot is another's.
   // CHECK: nvvm.cp.async.wait.group 2
   // CHECK: nvvm.bar.warp.sync
-  // Of two rows at once, of each piece two words each and their coefficients.
+  // Of two rows at once, of each piece two words each and their coefficients; of
+  // the sum term a word of each, or 0.
   // CHECK: %[[WORD:.*]] = vector.extract %{{.*}}[0] : i32 from vector<2xi32>
   // CHECK: %[[NEXT:.*]] = vector.extract %{{.*}}[1] : i32 from vector<2xi32>
   // CHECK: vector<8xi8> to vector<2xi32>
   // CHECK-NOT: vector<8xi8> to vector<2xi32>
-  // CHECK-COUNT-2: vector<4xi8> to vector<2xf16>
+  // CHECK: vector<4xi8> to vector<2xf16>
   // CHECK-COUNT-2: vector<8xi8> to vector<2xi32>
-  // CHECK-COUNT-2: vector<4xi8> to vector<2xf16>
+  // CHECK: vector<4xi8> to vector<2xf16>
   // CHECK-COUNT-2: vector<8xi8> to vector<2xi32>
-  // CHECK-COUNT-2: vector<4xi8> to vector<2xf16>
+  // CHECK: vector<4xi8> to vector<2xf16>
   // CHECK-COUNT-2: vector<8xi8> to vector<2xi32>
-  // CHECK-COUNT-2: vector<4xi8> to vector<2xf16>
+  // CHECK: vector<4xi8> to vector<2xf16>
   // CHECK-NOT: vector<4xi8> to vector<2xf16>
+  // CHECK: %[[C0:.*]] = arith.select %{{.*}}, %{{.*}}, %c0_i32 : i32
+  // CHECK: %[[C1:.*]] = arith.select %{{.*}}, %{{.*}}, %c0_i32 : i32
   // CHECK: nvvm.bar.warp.sync
   // CHECK: scf.if %[[EXISTS]]
   // CHECK: arith.index_cast %[[ONE]]
@@ -82,20 +93,35 @@ func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: mem
   // CHECK-NOT: nvvm.mma.sync
   // CHECK: arith.shrsi %{{.*}}, %c6_i32
   // CHECK: memref.load %arg1
-  // CHECK-COUNT-4: math.fma
+  // CHECK-COUNT-2: math.fma
   // CHECK-NOT: math.fma
   // The same of the other pieces.
-  // CHECK-COUNT-4: nvvm.mma.sync
-  // CHECK-NOT: nvvm.mma.sync
-  // CHECK-COUNT-4: math.fma
-  // CHECK-COUNT-4: nvvm.mma.sync
-  // CHECK-NOT: nvvm.mma.sync
-  // CHECK-COUNT-4: math.fma
-  // CHECK-COUNT-4: nvvm.mma.sync
-  // CHECK-NOT: nvvm.mma.sync
-  // CHECK-COUNT-4: math.fma
+  // CHECK-COUNT-4: nvvm.mma.sync {{.*}}k = 32>
+  // CHECK-COUNT-2: math.fma
+  // CHECK-COUNT-4: nvvm.mma.sync {{.*}}k = 32>
+  // CHECK-COUNT-2: math.fma
+  // CHECK-COUNT-4: nvvm.mma.sync {{.*}}k = 32>
+  // CHECK-COUNT-2: math.fma
   // CHECK-NOT: math.fma
-  // The eight shares, in their order, by the first of the warps.
+  // The sums of two groups that are four apart, 16 bits each: ten bits as 1024 and
+  // these, less 1024; those above with 32 more, as so many times 1024.
+  // CHECK-COUNT-2: memref.load %arg1
+  // CHECK: %[[BOTH:.*]] = arith.ori %{{.*}}, %{{.*}} : i32
+  // CHECK: %[[LOW:.*]] = arith.andi %[[BOTH]], %c67044351_i32
+  // CHECK: %[[RAISED:.*]] = arith.xori %[[LOW]], %c1677747200_i32
+  // CHECK: %[[HALVES:.*]] = llvm.bitcast %[[RAISED]] : i32 to vector<2xf16>
+  // CHECK: %[[LOWER:.*]] = arith.addf %[[HALVES]], %{{.*}} : vector<2xf16>
+  // CHECK: %[[UP:.*]] = arith.shrui %[[BOTH]], %c10_i32
+  // CHECK: arith.andi %[[UP]], %c4128831_i32
+  // CHECK: arith.xori %{{.*}}, %c1679844384_i32
+  // CHECK: %[[HIGHER:.*]] = arith.mulf %{{.*}}, %{{.*}} : vector<2xf16>
+  // CHECK-DAG: %[[A0:.*]] = llvm.bitcast %[[C0]] : i32 to vector<2xf16>
+  // CHECK-DAG: %[[A1:.*]] = llvm.bitcast %[[C1]] : i32 to vector<2xf16>
+  // CHECK: nvvm.mma.sync A[%[[A0]], %[[A1]], %[[A0]], %[[A1]]] B[%[[HIGHER]], %[[LOWER]]] {{.*}}k = 16>
+  // CHECK-NOT: nvvm.mma.sync
+  // CHECK: scf.yield
+  // It is added, then all shares in their order, by the first of the warps.
+  // CHECK-COUNT-2: arith.addf %{{.*}} : f32
   // CHECK: memref.get_global @tbq_shared_linear : memref<1024xf32, 3>
   // CHECK: nvvm.barrier0
   // CHECK: memref.store

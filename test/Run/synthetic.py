@@ -160,6 +160,11 @@ MANY_TILES = {
             r".*\.1\.self_attn\.o_proj": {"shift": False},
         }},
     },
+    # Rows of several eights of groups, by which shifts are added up.
+    "stored-many-groups": {
+        "hidden_size": 512, "intermediate_size": 1280, "num_hidden_layers": 1,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "stored": {**TERNARY, "group_size": 32},
+    },
     # Rows that are two stages of a warp group's, and one, which is too few.
     "stored-few-stages": {
         "hidden_size": 256, "intermediate_size": 128, "num_hidden_layers": 1,

@@ -88,14 +88,16 @@ def test_many_keys(tmp_path, compile_model, logits_of, emulated, measure):
 def test_attention_is_of_products(model_directory):
     """Of each block of 16 keys, in PTX: what a lane loads is what its products take, and no more. Heads
     of 64 have four tiles of 16 features; there are a token's first block, its others, those of a
-    block's other heads, and the tiles of a prefill, of twice as many tokens as a product."""
+    block's other heads, and the tiles of a prefill, of twice as many tokens as a product. What else is of
+    halves is the sum term of three kinds of linears: one product a round, or of each two tiles and
+    eight tokens that a warp has."""
     flags = ("--activations=i8", "--target=cuda", "--gpu-arch=sm_90", "--emit=asm")
     text = runGood("tbqc", model_directory("stored-many-tiles"), "-o", "-", *flags).stdout
     decode, prefill = (text[text.index(f"entry {name}(") :] for name in ("decode", "prefill"))
     decode = decode[: len(decode) - len(prefill)]
     product = "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
-    assert decode.count(product) == 3 * 4 * (2 + 2)
-    assert prefill.count(product) == 2 * 4 * (2 + 2)
+    assert decode.count(product) == 3 * 4 * (2 + 2) + 3
+    assert prefill.count(product) == 2 * 4 * (2 + 2) + 14
     for step, blocks in ((decode, 3), (prefill, 1)):
         loads = [line for line in step.splitlines() if "ld.global.v4.b32" in line]
         assert len(loads) >= blocks * 4 * (1 + 1)
@@ -134,6 +136,21 @@ def test_warp_groups_divide_tokens(name, activations, chunk, count, model_direct
     few = ids[:20]
     assert logits_of(artifact, few, chunk=1).tobytes() == found[:20].tobytes()
     assert logits_of(artifact, ids, chunk=50).tobytes() == found.tobytes()
+    gpu_steps.check(found, expected, activations, measure)
+
+
+@pytest.mark.parametrize("activations, arch", [("i8", "sm_90a"), ("i16", "sm_90a"), ("i8", "sm_90"), ("f32", "sm_90")])
+def test_shifts_are_added_by_eights(activations, arch, model_directory, compile_model, logits_of, emulated, measure):
+    """Rows of 16 and 40 groups, which two warps share: two and three of five eights, the last ones more than once
+    in a stage. The same bits by warp groups, by blocks, by a ring and by warps alone."""
+    directory, flag = model_directory("stored-many-groups"), f"--activations={activations}"
+    ids = [(7 * i) % 60 + 1 for i in range(20)]
+    expected = logits_of(compile_model(directory, flag), ids)
+    artifact = emulated(directory, flag, "--prefill-chunk=32", "--gpu-blocks=4", arch=arch)
+    found = logits_of(artifact, ids)
+    assert logits_of(artifact, ids, chunk=1).tobytes() == found.tobytes()
+    other = emulated(directory, flag, "--prefill-chunk=12", "--gpu-blocks=4", arch="sm_90")
+    assert logits_of(other, ids).tobytes() == found.tobytes()
     gpu_steps.check(found, expected, activations, measure)
 
 

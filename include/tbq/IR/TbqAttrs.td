@@ -56,6 +56,11 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     a sequence of groups of `group` columns (the last one may be shorter). A
     group is a sequence of steps, then, for each term, `tile` f16 coefficients,
     and ends at a multiple of 16 bytes. `tile` is 16, or 8 for a GPU.
+    A GPU multiplies sums of groups as it does digits. So in tiles of 8 rows,
+    whose groups all have 32, 64 or 128 columns, a last term that is S alone
+    (without salient digits) has its coefficients behind each eight groups, or
+    the last ones: of 32 words, word 4 r + q has row r's of the eight's groups q
+    and q + 4, or 0 of those past the last.
     A step of a plane of b bits is 4 * `tile` bytes: byte 4 r + i, bits
     [b j, b j + b), hold the digit of tile row r, column 4 j + i of the step;
     a step so covers 32 / b columns. The widest step among the planes sets the
@@ -127,6 +132,22 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     }
     /// Terms with a coefficient a group: all but a salient plane's.
     int64_t getNumGroupTerms() const { return getNumTerms() - getSalient(); }
+    /// Whether the last of these is the activations' sum, and its coefficients
+    /// stand behind each eight groups.
+    bool hasSumTerm() const;
+    /// Terms whose coefficients stand in the groups: all before that.
+    int64_t getNumTermsInGroups() const {
+      return getNumGroupTerms() - hasSumTerm();
+    }
+    /// Whether any of these uses the sum of the activations.
+    bool usesSumsInGroups() const;
+    /// Eights of groups that have such coefficients (the last one of fewer), the
+    /// bytes of an eight's, and where they begin in the tile.
+    int64_t getNumSumEights() const;
+    int64_t getSumEightBytes() const { return 16 * getTile(); }
+    int64_t getSumEightOffset(int64_t eight) const;
+    /// Byte offset of a coefficient in those.
+    int64_t getSumCoefficientOffset(int64_t group, int64_t row) const;
 
     int64_t getNumTiles() const;
     int64_t getNumGroups() const;

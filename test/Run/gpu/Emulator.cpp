@@ -145,16 +145,35 @@ bool finishHalves(int warp) {
       float &sum = first[lane].halves.sums[i];
       const float *row = rows[lane / 4 + i / 2 * 8];
       const float *column = columns[2 * (lane % 4) + i % 2];
+      double exact = sum; // rounded once, in whatever order
       for (int k = 0; k < 16; ++k)
-        sum += row[k] * column[k];
+        exact += double(row[k]) * double(column[k]);
+      sum = float(exact);
     }
     first[lane].state = State::Ready;
   }
   return true;
 }
 
-/// Four warps stand at a product: 64 x 32 times 32 x tokens, so many slices of
-/// it. Tokens have 128 bytes each, the chunks of 16 exchanged by the address.
+/// What a product's column `token` has in row `k`, of whatever there is.
+int8_t getDigit(const GroupProduct &one, uintptr_t begin, int token, int k) {
+  // 128 bytes of a token, the chunks of 16 exchanged by the address.
+  begin += uintptr_t(k / 32 * one.step * 16);
+  uintptr_t at = begin + uintptr_t(token * 128 + k % 32);
+  return *reinterpret_cast<int8_t *>(at ^ (at >> 3 & 0x70));
+}
+float getHalf(const GroupProduct &one, uintptr_t begin, int token, int k) {
+  // Eights of tokens, 16 bytes each; 16 bytes more are elsewhere.
+  uintptr_t more = (one.columns >> 16 & 0x3fff) * 16;
+  begin += uintptr_t(k / 16 * one.step * 16) + k % 16 / 8 * more;
+  uint32_t word;
+  std::memcpy(&word,
+              reinterpret_cast<char *>(begin) + token * 16 + k % 8 / 2 * 4, 4);
+  return toFloat(word, k % 2);
+}
+
+/// Four warps stand at a product: 64 x 32 times 32 x tokens, or of halves 64 x
+/// 16 times 16 x tokens, so many slices of it.
 bool finishGroup(int number) {
   Fiber *first = fibers + number * 4 * lanes;
   for (int warp = 0; warp < 4; ++warp)
@@ -163,24 +182,38 @@ bool finishGroup(int number) {
   const GroupProduct &one = first->group;
   auto base = uintptr_t(shared);
   uintptr_t begin = base + ((one.columns - (base >> 4)) & 0x3fff) * 16;
-  auto column = [&](int token, int k) {
-    uintptr_t at = begin + uintptr_t(token * 128 + k);
-    return *reinterpret_cast<int8_t *>(at ^ (at >> 3 & 0x70));
-  };
   for (int thread = 0; thread < 4 * lanes; ++thread) {
     GroupProduct &own = first[thread].group;
-    if (own.tokens != one.tokens || own.slices != one.slices ||
-        own.columns != one.columns)
+    if (own.ofHalves != one.ofHalves || own.tokens != one.tokens ||
+        own.slices != one.slices || own.columns != one.columns)
       fail("warps of a group multiply other things");
     for (int i = 0; i < own.tokens / 2; ++i) {
       int row = thread % lanes / 4 + i / 2 % 2 * 8;
       int token = i / 4 * 8 + 2 * (thread % 4) + i % 2;
+      const Fiber *ofRow = first + thread / lanes * lanes + row % 8 * 4;
+      if (own.ofHalves) {
+        float sum;
+        std::memcpy(&sum, &own.sums[i], 4);
+        for (int slice = 0; slice < own.slices; ++slice) {
+          double exact = sum; // as a warp's
+          for (int k = 16 * slice; k < 16 * (slice + 1); ++k) {
+            uint32_t word =
+                ofRow[k % 8 / 2]
+                    .group.digits[4 * slice + row / 8 + k % 16 / 8 * 2];
+            exact += double(toFloat(word, k % 2)) *
+                     double(getHalf(one, begin, token, k));
+          }
+          sum = float(exact);
+        }
+        std::memcpy(&own.sums[i], &sum, 4);
+        continue;
+      }
       for (int k = 0; k < 32 * own.slices; ++k) {
-        const Fiber &lane =
-            first[thread / lanes * lanes + row % 8 * 4 + k % 16 / 4];
         uint32_t word =
-            lane.group.digits[k / 32 * 4 + row / 8 + k % 32 / 16 * 2];
-        own.sums[i] += int8_t(word >> 8 * (k % 4)) * column(token, k);
+            ofRow[k % 16 / 4]
+                .group.digits[k / 32 * 4 + row / 8 + k % 32 / 16 * 2];
+        own.sums[i] +=
+            int8_t(word >> 8 * (k % 4)) * getDigit(one, begin, token, k);
       }
     }
   }

@@ -40,10 +40,12 @@ struct HalfProduct {
   float sums[4];
 };
 
-/// A warp group's: 64 rows, as many tokens as the lanes say.
+/// A warp group's: 64 rows, as many tokens and slices as the lanes say.
 struct GroupProduct {
-  int tokens, slices;
-  uint32_t digits[16], columns; // where these begin, as of a descriptor
+  bool ofHalves;                // or of digits
+  int tokens, slices, step;     // from slice to slice, as of a descriptor
+  std::vector<uint32_t> digits; // words, four a slice
+  uint32_t columns;             // where these begin, as of a descriptor
   int32_t sums[32];
 };
 

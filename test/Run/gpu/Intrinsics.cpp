@@ -28,6 +28,18 @@ template <class To, class From> To bits(From from) {
   std::memcpy(&to, &from, sizeof to);
   return to;
 }
+void startProducts(GroupProduct product, bool adds, va_list operands,
+                   int32_t *result) {
+  for (int i = 0; i < 4 * product.slices; ++i)
+    product.digits.push_back(va_arg(operands, uint32_t));
+  product.columns = va_arg(operands, uint32_t);
+  for (int i = 0; adds && i < product.tokens / 2; ++i)
+    product.sums[i] = va_arg(operands, int32_t);
+  fibers[current].group = product;
+  leave(State::MultiplyingGroup);
+  fibers[current].started.push_back(fibers[current].group);
+  std::fill_n(result, product.tokens / 2, 0x5a5a5a5a);
+}
 } // namespace
 
 // What the compiled step calls: NVVM's intrinsics, dots as underscores.
@@ -164,23 +176,23 @@ int tbq_elect() {
   return current % lanes == 0;
 }
 void tbq_fence_copies() {}
-/// Returns as many words as half its tokens, in memory that the caller names:
+/// Return as many words as half their tokens, in memory that the caller names:
 /// here, until they are finished, none that anyone could use.
 void tbq_start_products(int32_t *result, int tokens, int slices, int adds,
-                        ...) {
-  GroupProduct &product = fibers[current].group;
-  product = {tokens, slices, {}, 0, {}};
+                        int step, ...) {
   va_list operands;
-  va_start(operands, adds);
-  for (int i = 0; i < 4 * slices; ++i)
-    product.digits[i] = va_arg(operands, uint32_t);
-  product.columns = va_arg(operands, uint32_t) & 0x3fff;
-  for (int i = 0; adds && i < tokens / 2; ++i)
-    product.sums[i] = va_arg(operands, int32_t);
+  va_start(operands, step);
+  startProducts({false, tokens, slices, step, {}, 0, {}}, adds, operands,
+                result);
   va_end(operands);
-  leave(State::MultiplyingGroup);
-  fibers[current].started.push_back(product);
-  std::fill_n(result, tokens / 2, 0x5a5a5a5a);
+}
+void tbq_start_half_products(int32_t *result, int tokens, int slices, int adds,
+                             int step, ...) {
+  va_list operands;
+  va_start(operands, step);
+  startProducts({true, tokens, slices, step, {}, 0, {}}, adds, operands,
+                result);
+  va_end(operands);
 }
 void tbq_finish_products(int32_t *result, int words, int later, ...) {
   std::deque<GroupProduct> &started = fibers[current].started;
