@@ -154,6 +154,15 @@ def test_shifts_are_added_by_eights(activations, arch, model_directory, compile_
     gpu_steps.check(found, expected, activations, measure)
 
 
+def test_eights_end_among_a_rounds_pieces(model_directory, compile_model, logits_of, emulated, measure):
+    directory, flags = model_directory("stored-parted-eights"), ("--activations=i8", "--gpu-blocks=8")
+    expected = logits_of(compile_model(directory, "--activations=i8"), IDS)
+    artifact = emulated(directory, *flags)
+    found = logits_of(artifact, IDS)
+    assert logits_of(artifact, IDS, chunk=1).tobytes() == found.tobytes()
+    gpu_steps.check(found, expected, "i8", measure)
+
+
 @pytest.mark.parametrize("name", ["wide-tied"] + ["wide-untied"] * LONG)
 def test_groups_of_several_pieces(name, model_directory, compile_model, logits_of, emulated, measure):
     """Rows of 272 and 520 columns: the coefficients that lie behind a group come with each of its pieces."""
