@@ -212,12 +212,10 @@ SITES = {
          "a round that ends no eight adds what it finds"),
     ],
     "lib/GPU/SumTerm.cpp": [
-        ("sum-last", "before == pieces ? layout.getNumSumEights()", "false ? layout.getNumSumEights()",
+        ("sum-last", "t.select(t.less(before, t.like(share, pieces)), whole, all)", "whole",
          "a row's last groups, less than eight, are of no share in a prefill"),
         ("sum-scale", "std::ldexp(1.0f, sumForm.getScale())", "1.0f", "shifts of i16 count 128 times less"),
         ("sum-sign", "0x64206420, 1024 + 32", "0x64006400, 1024", "sums less than zero are taken without their sign"),
-        ("sum-beyond", "if (mayNotExist || layout.getNumGroups() % kEightGroups)", "if (false)",
-         "what lies behind a row's sums is multiplied"),
     ],
     "lib/GPU/WarpLinear.cpp": [
         ("share-all", "int64_t share = 1; share < shares", "int64_t share = 2; share < shares",
@@ -236,8 +234,6 @@ SITES = {
          "coefficients of the sum term at other groups' sums"),
         ("group-chain", "t.add(descriptor, half * (tokens / halves))", "descriptor",
          "both halves of a tile's tokens have the first one's sums"),
-        ("group-other-share", "t.both(t.less(eight, end), t.less(first, t.add(eight, 1)))", "t.less(eight, end)",
-         "eights that a stage has again are added again"),
         ("group-tile", "coefficients[i / 2 % tiles]", "coefficients[0]", "both tiles of rows have the first one's"),
         ("group-half", "(column / kSwizzled * tokens + token) * kSwizzled", "(column / kSwizzled * tokens) * kSwizzled",
          "both halves of a tile's tokens are the first"),
