@@ -163,22 +163,20 @@ void ThreadBuilder::copy(Value from, Value fromOffset, Value to, Value toOffset,
                          int64_t bytes) {
   copy(getAddress(from, fromOffset), to, toOffset, bytes);
 }
-static Value toPointer(ThreadBuilder &t, Value address, unsigned space) {
-  Value number =
-      arith::IndexCastOp::create(t.b, t.loc, t.b.getI64Type(), address);
-  return LLVM::IntToPtrOp::create(
-      t.b, t.loc, LLVM::LLVMPointerType::get(t.b.getContext(), space), number);
-}
-
 void ThreadBuilder::copy(Value address, Value to, Value toOffset,
                          int64_t bytes) {
+  auto toPointer = [&](Value at, unsigned space) -> Value {
+    Value number = arith::IndexCastOp::create(b, loc, b.getI64Type(), at);
+    return LLVM::IntToPtrOp::create(
+        b, loc, LLVM::LLVMPointerType::get(b.getContext(), space), number);
+  };
   // Sixteen go past the cache of the processor, which four may not.
-  NVVM::CpAsyncOp::create(
-      b, loc, toPointer(*this, getAddress(to, toOffset), kSharedMemory),
-      toPointer(*this, address, kGlobalMemory), bytes,
-      bytes == 16 ? NVVM::LoadCacheModifierKind::CG
-                  : NVVM::LoadCacheModifierKind::CA,
-      /*cpSize=*/Value());
+  NVVM::CpAsyncOp::create(b, loc,
+                          toPointer(getAddress(to, toOffset), kSharedMemory),
+                          toPointer(address, kGlobalMemory), bytes,
+                          bytes == 16 ? NVVM::LoadCacheModifierKind::CG
+                                      : NVVM::LoadCacheModifierKind::CA,
+                          /*cpSize=*/Value());
 }
 void ThreadBuilder::commitCopies() {
   NVVM::CpAsyncCommitGroupOp::create(b, loc);

@@ -114,6 +114,42 @@ TEST_F(PackBytes, TernaryTileByHand) {
   EXPECT_EQ(bytes[96 + 31], 0x56);
 }
 
+// Ten groups of 32 columns, nine rows, in tiles of eight: shifts stand behind
+// eight groups and behind the last two, 32 words of a row and two groups each.
+TEST_F(PackBytes, ShiftsByEights) {
+  LayoutAttr layout =
+      LayoutAttr::get(&context, 9, 320, Type(), ArrayRef<int64_t>{2},
+                      ArrayRef<int64_t>{1, -1, 0, 1}, 32, 8, false, false);
+  std::vector<uint8_t> codes(9 * 80, 0x55);
+  std::vector<uint16_t> scale(90), shift(90);
+  for (uint16_t i = 0; i < 90; ++i)
+    scale[i] = 500 + i, shift[i] = 1000 + i; // row i / 10, group i % 10
+  PackSource source;
+  source.planes = {codes.data()};
+  source.coefficients = {reinterpret_cast<const uint8_t *>(scale.data()),
+                         reinterpret_cast<const uint8_t *>(shift.data())};
+  std::vector<uint8_t> bytes = packAll(layout, source, 1);
+  const size_t group = 64 + 16, tile = 10 * group + 2 * 128;
+  ASSERT_EQ(bytes.size(), 2 * tile);
+  auto at = [&](size_t byte) { return bytes[byte] | bytes[byte + 1] << 8; };
+  EXPECT_EQ(at(7 * group + 64 + 2 * 3), 500 + 37);
+  EXPECT_EQ(at(8 * group + 128 + 64 + 2 * 3), 500 + 38);
+  for (size_t row = 0; row < 8; ++row)
+    for (size_t word = 0; word < 4; ++word) {
+      const size_t first = 8 * group + 16 * row + 4 * word;
+      const size_t last = tile - 128 + 16 * row + 4 * word;
+      EXPECT_EQ(at(first), int(1000 + 10 * row + word));
+      EXPECT_EQ(at(first + 2), int(1000 + 10 * row + word + 4));
+      EXPECT_EQ(at(last), word < 2 ? int(1000 + 10 * row + word + 8) : 0);
+      EXPECT_EQ(at(last + 2), 0);
+    }
+  EXPECT_EQ(at(tile + 8 * group + 4 * 2 + 2), 1000 + 86); // row 8
+  EXPECT_EQ(at(tile + 8 * group + 16), 0);                // there is no row 9
+  UnpackedWeight weight = unpack(layout, bytes.data());
+  EXPECT_EQ(weight.coefficients[0], scale);
+  EXPECT_EQ(weight.coefficients[1], shift);
+}
+
 // Two rows of int8 weights, 5 columns: -128 is stored as 0x80 and packed as 0,
 // 0 as 128; what lies past the last column stays 0.
 TEST_F(PackBytes, SignedBytesByHand) {
