@@ -48,7 +48,7 @@ std::pair<Value, Value> SumForm::split(ThreadBuilder &t, Value one,
   Value low = lift(both, 0x03ff03ff, 0x64006400, 1024);
   Value high =
       lift(t.shiftRight(both, kLowBits), 0x003f003f, 0x64206420, 1024 + 32);
-  return {t.multiplyHalves(high, 1 << kLowBits), low};
+  return {t.scaleHalves(high, 1 << kLowBits), low};
 }
 
 std::pair<int64_t, int64_t> DigitLinear::getEights(int64_t share) const {

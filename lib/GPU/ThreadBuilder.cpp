@@ -118,13 +118,16 @@ SmallVector<Value> ThreadBuilder::multiplyBytes(ArrayRef<Value> digits,
   return takeFour(*this, products);
 }
 
+/// A word as two f16.
+static Value toTwo(ThreadBuilder &t, Value word) {
+  return LLVM::BitcastOp::create(t.b, t.loc,
+                                 VectorType::get({2}, t.b.getF16Type()), word);
+}
+
 SmallVector<Value> ThreadBuilder::multiplyHalves(ArrayRef<Value> rows,
                                                  ArrayRef<Value> columns,
                                                  ArrayRef<Value> sums) {
-  auto two = VectorType::get({2}, b.getF16Type());
-  auto toHalves = [&](Value word) -> Value {
-    return LLVM::BitcastOp::create(b, loc, two, word);
-  };
+  auto toHalves = [&](Value word) { return toTwo(*this, word); };
   SmallVector<Value> left = llvm::map_to_vector(rows, toHalves);
   SmallVector<Value> right = llvm::map_to_vector(columns, toHalves);
   auto type = LLVM::LLVMStructType::getLiteral(
@@ -146,11 +149,6 @@ Value ThreadBuilder::packHalves(Value x, Value y) {
   Value two = vector::FromElementsOp::create(b, loc, VectorType::get({2}, half),
                                              halves);
   return LLVM::BitcastOp::create(b, loc, b.getI32Type(), two);
-}
-
-static Value toTwo(ThreadBuilder &t, Value word) {
-  return LLVM::BitcastOp::create(t.b, t.loc,
-                                 VectorType::get({2}, t.b.getF16Type()), word);
 }
 
 /// Of a word's two f16.
@@ -176,7 +174,7 @@ Value ThreadBuilder::addHalves(Value word, float x) {
   return combineHalves<arith::AddFOp>(*this, word, x);
 }
 
-Value ThreadBuilder::multiplyHalves(Value word, float x) {
+Value ThreadBuilder::scaleHalves(Value word, float x) {
   return combineHalves<arith::MulFOp>(*this, word, x);
 }
 

@@ -97,7 +97,7 @@ public:
   /// Each of a word's two f16; of both, a sum and a product.
   SmallVector<Value> getHalves(Value word);
   Value addHalves(Value word, float x);
-  Value multiplyHalves(Value word, float x);
+  Value scaleHalves(Value word, float x);
   /// The lower 16 bits of two words, as one.
   Value packLow(Value x, Value y);
   /// The bits of `x` under the mask, of `y` elsewhere.

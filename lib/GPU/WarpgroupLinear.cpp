@@ -217,44 +217,35 @@ SmallVector<Value> WarpgroupLinear::addTile(ValueRange carried) {
 
 SmallVector<Value> WarpgroupLinear::addShare(Value share, ValueRange carried) {
   size_t count = countWarpSums();
-  // Goes on from zero with sums and how the stages go on.
-  auto add =
-      [&](ValueRange carried,
-          llvm::function_ref<SmallVector<Value>(const Stage &, Value,
-                                                SmallVector<Value>)>
-              addOne,
-          llvm::function_ref<SmallVector<Value>(Value, ValueRange, StageBody)>
-              forEach) {
-        SmallVector<Value> init(count, t.constant(0.0f));
-        llvm::append_range(init, carried);
-        return forEach(share, init, [&](Value number, ValueRange old) {
-          Stage stage = getStage(old.drop_front(count));
-          waitForTurn(t, stage.full, stage.parity);
-          SmallVector<Value> all =
-              addOne(stage, number, SmallVector<Value>(old.take_front(count)));
-          leave(stage);
-          llvm::append_range(all, moveOn(stage));
-          return all;
-        });
-      };
-  SmallVector<Value> all = add(
-      carried,
-      [&](const Stage &stage, Value, SmallVector<Value> sums) {
+  // From zero on, sums and how the stages go on.
+  auto begin = [&](ValueRange carried) {
+    SmallVector<Value> init(count, t.constant(0.0f));
+    llvm::append_range(init, carried);
+    return init;
+  };
+  auto inStage = [&](auto add) {
+    return [&, add](Value number, ValueRange old) {
+      Stage stage = getStage(old.drop_front(count));
+      waitForTurn(t, stage.full, stage.parity);
+      SmallVector<Value> all =
+          add(stage, number, SmallVector<Value>(old.take_front(count)));
+      leave(stage);
+      llvm::append_range(all, moveOn(stage));
+      return all;
+    };
+  };
+  SmallVector<Value> all = forEachUnit(
+      share, begin(carried),
+      inStage([&](const Stage &stage, Value, SmallVector<Value> sums) {
         return addStage(stage, sums);
-      },
-      [&](Value share, ValueRange init, StageBody body) {
-        return forEachUnit(share, init, body);
-      });
+      }));
   if (!layout.hasSumTerm())
     return all;
-  SmallVector<Value> chain = add(
-      ArrayRef(all).drop_front(count),
-      [&](const Stage &stage, Value eight, SmallVector<Value> chain) {
+  SmallVector<Value> chain = forEachSumStage(
+      share, begin(ArrayRef(all).drop_front(count)),
+      inStage([&](const Stage &stage, Value eight, SmallVector<Value> chain) {
         return addSums(stage, eight, getEights(share).second, chain);
-      },
-      [&](Value share, ValueRange init, StageBody body) {
-        return forEachSumStage(share, init, body);
-      });
+      }));
   finishSumTerm(ArrayRef(chain).take_front(count),
                 MutableArrayRef(all).take_front(count));
   llvm::copy(ArrayRef(chain).drop_front(count), all.begin() + count);

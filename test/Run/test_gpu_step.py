@@ -141,8 +141,8 @@ def test_warp_groups_divide_tokens(name, activations, chunk, count, model_direct
 
 @pytest.mark.parametrize("activations, arch", [("i8", "sm_90a"), ("i16", "sm_90a"), ("i8", "sm_90"), ("f32", "sm_90")])
 def test_shifts_are_added_by_eights(activations, arch, model_directory, compile_model, logits_of, emulated, measure):
-    """Rows of 16 and 40 groups, which two warps share: two and three of five eights, the last ones more than once
-    in a stage. The same bits by warp groups, by blocks, by a ring and by warps alone."""
+    """Rows of 16 and 40 groups, which two warps share: two and three of five eights, so that a stage of the
+    first brings one that is the other's. The same bits by warp groups, by blocks, by a ring and by warps alone."""
     directory, flag = model_directory("stored-many-groups"), f"--activations={activations}"
     ids = [(7 * i) % 60 + 1 for i in range(20)]
     expected = logits_of(compile_model(directory, flag), ids)
