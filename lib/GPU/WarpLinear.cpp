@@ -7,6 +7,7 @@
 
 #include "LowerStep.h"
 #include "RowExchange.h"
+#include "Warpgroup.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -36,6 +37,11 @@ WarpLinear::WarpLinear(LinearGroup linears, OpBuilder &b, int64_t pieces,
          pieces >= 2 * shares)
     shares *= 2;
   ofShare = llvm::divideCeil(pieces, shares);
+  // Of groups less than a stage of a warp group's, whole stages, which
+  // WarpgroupLinear goes through.
+  int64_t ofStage = layout.isFloat() ? 1 : kSwizzled / layout.getGroup();
+  if (shares > 1 && ofStage > 1 && layout.getColumns() % kSwizzled == 0)
+    ofShare = llvm::alignTo(ofShare, ofStage);
   // Warps that a block has no tile for take other tokens of those it has.
   int64_t ofBlock = llvm::divideCeil(group.countTiles(), blocks);
   blockTiles = ofBlock * (group.inPairs ? 2 : 1);
