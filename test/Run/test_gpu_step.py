@@ -103,6 +103,14 @@ def test_attention_is_of_products(model_directory):
         assert len(loads) >= blocks * 4 * (1 + 1)
 
 
+def evaluateAtOnce(tbq_runtime, artifact, ids):
+    """The last token's logits, by steps as wide as the artifact has them: of several tiles of tokens, where
+    a step that gives all tokens' logits has 128 at most."""
+    session = tbq_runtime.Session(tbq_runtime.Model(str(artifact)), threads=1)
+    session.eval(ids)
+    return session.logits
+
+
 # Tiles of 128 rows and 128 tokens, the last ones not full, or of fewer; more than one a block; with
 # digits of activations by two; of pieces that are shared by ranges and of groups that have several.
 @pytest.mark.parametrize("name, activations, chunk, count",
@@ -110,13 +118,14 @@ def test_attention_is_of_products(model_directory):
                           ("stored-ternary-row", "i8", 32, 37), ("stored-dual-binary-g64", "i16", 24, 30),
                           ("stored-int8-g32", "i8", 64, 21)])
 def test_blocks_divide_tokens(name, activations, chunk, count, model_directory, compile_model, logits_of, emulated,
-                              measure):
+                              measure, tbq_runtime):
     ids = [(7 * i) % 60 + 1 for i in range(count)]
     directory, flag = model_directory(name), f"--activations={activations}"
     expected = logits_of(compile_model(directory, flag), ids)
     artifact = emulated(directory, flag, f"--prefill-chunk={chunk}")
     found = logits_of(artifact, ids, chunk=chunk)
     assert logits_of(artifact, ids, chunk=1).tobytes() == found.tobytes()
+    assert (evaluateAtOnce(tbq_runtime, artifact, ids) == found[-1]).all()
     gpu_steps.check(found, expected, activations, measure)
 
 
@@ -127,7 +136,7 @@ def test_blocks_divide_tokens(name, activations, chunk, count, model_directory, 
                           ("stored-whole-stages", "i8", 32, 37), ("stored-whole-stages", "i8", 16, 18),
                           ("stored-few-stages", "i8", 16, 18)])
 def test_warp_groups_divide_tokens(name, activations, chunk, count, model_directory, compile_model, logits_of, emulated,
-                                   measure):
+                                   measure, tbq_runtime):
     ids = [(7 * i) % 60 + 1 for i in range(count)]
     directory, flag = model_directory(name), f"--activations={activations}"
     expected = logits_of(compile_model(directory, flag), ids)
@@ -136,6 +145,7 @@ def test_warp_groups_divide_tokens(name, activations, chunk, count, model_direct
     few = ids[:20]
     assert logits_of(artifact, few, chunk=1).tobytes() == found[:20].tobytes()
     assert logits_of(artifact, ids, chunk=50).tobytes() == found.tobytes()
+    assert (evaluateAtOnce(tbq_runtime, artifact, ids) == found[-1]).all()
     gpu_steps.check(found, expected, activations, measure)
 
 
