@@ -12,34 +12,46 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-void mlir::tbq::lowerRope(ThreadBuilder &t, RopeOp op) {
+Rotation::Rotation(ThreadBuilder &t, RopeOp op, Value token, Value head,
+                   Value i, int64_t width)
+    : width(width) {
   int64_t headDim = op.getHeadDim(), half = headDim / 2;
   LayoutAttr layout = cast<PackedType>(op.getTable().getType()).getLayout();
   Value table = getBytes(t, op.getTable());
-  Value input = op.getInput(), into = op.getInto().front();
+  auto vector = VectorType::get({width}, t.b.getF32Type());
+  Value position = getPlace(t.b, t.loc, op.getPosition(), token).position;
+  Value angles = t.add(t.mul(position, layout.getTileBytes()), t.mul(i, 4));
+  cosines = t.loadBytes(table, angles, vector);
+  sines = t.loadBytes(table, t.add(angles, 4 * half), vector);
+  Value at = t.add(t.mul(head, headDim), i);
+  low = t.loadVector(op.getInput(), {token, at}, vector);
+  high = t.loadVector(op.getInput(), {token, t.add(at, half)}, vector);
+}
+
+std::pair<SmallVector<Value>, SmallVector<Value>>
+Rotation::rotate(ThreadBuilder &t) const {
+  std::pair<SmallVector<Value>, SmallVector<Value>> rotated;
+  for (int64_t lane = 0; lane < width; ++lane) {
+    Value x = t.extract(low, lane), y = t.extract(high, lane);
+    Value cosine = t.extract(cosines, lane), sine = t.extract(sines, lane);
+    rotated.first.push_back(t.subf(t.mulf(x, cosine), t.mulf(y, sine)));
+    rotated.second.push_back(t.addf(t.mulf(y, cosine), t.mulf(x, sine)));
+  }
+  return rotated;
+}
+
+void mlir::tbq::lowerRope(ThreadBuilder &t, RopeOp op) {
+  int64_t headDim = op.getHeadDim(), half = headDim / 2;
+  Value into = op.getInto().front();
   // Neighbours that a thread loads at once.
   const int64_t width = half % 4 == 0 ? 4 : 1;
-  auto vector = VectorType::get({width}, t.b.getF32Type());
   forEachElement(t, op, half / width, [&](Value token, Value number) {
     Value pair = t.mul(number, width);
     Value head = t.div(pair, half), i = t.rem(pair, half);
-    Value position = getPlace(t.b, t.loc, op.getPosition(), token).position;
-    Value angles = t.add(t.mul(position, layout.getTileBytes()), t.mul(i, 4));
-    Value cosines = t.loadBytes(table, angles, vector);
-    Value sines = t.loadBytes(table, t.add(angles, 4 * half), vector);
-    Value low[] = {token, t.add(t.mul(head, headDim), i)};
-    Value high[] = {token, t.add(low[1], half)};
-    Value first = t.loadVector(input, low, vector);
-    Value second = t.loadVector(input, high, vector);
-    SmallVector<Value> ofLow, ofHigh;
-    for (int64_t lane = 0; lane < width; ++lane) {
-      Value x = t.extract(first, lane), y = t.extract(second, lane);
-      Value cosine = t.extract(cosines, lane), sine = t.extract(sines, lane);
-      ofLow.push_back(t.subf(t.mulf(x, cosine), t.mulf(y, sine)));
-      ofHigh.push_back(t.addf(t.mulf(y, cosine), t.mulf(x, sine)));
-    }
-    t.storeVector(ofLow, into, low);
-    t.storeVector(ofHigh, into, high);
+    auto [low, high] = Rotation(t, op, token, head, i, width).rotate(t);
+    Value at = t.add(t.mul(head, headDim), i);
+    t.storeVector(low, into, {token, at});
+    t.storeVector(high, into, {token, t.add(at, half)});
   });
 }
 
@@ -69,10 +81,43 @@ static RopeOp findRope(AttentionOp reader, Value row, Operation *last) {
   return rope && isOwn(row) && !isReadBehind(last, row) ? rope : nullptr;
 }
 
+/// Whether two buffers are the same bytes of the step's memory.
+static bool areSame(Value one, Value other) {
+  auto first = one.getDefiningOp<memref::ViewOp>(),
+       second = other.getDefiningOp<memref::ViewOp>();
+  return one == other ||
+         (first && second && first.getSource() == second.getSource() &&
+          first.getType() == second.getType() &&
+          getConstantIntValue(first.getByteShift()) &&
+          getConstantIntValue(first.getByteShift()) ==
+              getConstantIntValue(second.getByteShift()));
+}
+
+/// The rope of several tokens' queries that are rotated where they lie, for
+/// `reader` alone, which may then take them as they were.
+static RopeOp findRopeInPlace(AttentionOp reader) {
+  Value query = reader.getQuery();
+  for (Operation *op = reader->getPrevNode(); op; op = op->getPrevNode()) {
+    if (!llvm::is_contained(op->getOperands(), query)) {
+      if (op->getNumRegions())
+        return nullptr;
+      continue;
+    }
+    auto rope = dyn_cast<RopeOp>(op);
+    bool isOnlyReader = rope && rope.getInto().front() == query &&
+                        !isReadBehind(reader, query);
+    return isOnlyReader && areSame(rope.getInput(), query) ? rope : nullptr;
+  }
+  return nullptr;
+}
+
 AttentionNeighbours mlir::tbq::findNeighbours(AttentionOp op) {
   AttentionNeighbours around;
-  if (!op.getKey())
+  if (!op.getKey()) {
+    if (op.getCacheType().getTiled())
+      around.query = findRopeInPlace(op);
     return around;
+  }
   auto append =
       dyn_cast_or_null<AppendCacheOp>(findEffect(op, /*isBehind=*/true));
   if (!append || append.getKey() != op.getKey() ||
@@ -147,7 +192,8 @@ lowerHeads(ThreadBuilder &t, AttentionOp op,
 
 /// All tokens by tiles, whose heads are dealt to the blocks in turn, those with
 /// the most keys first: what the op reads and writes is behind barriers.
-static void lowerTiles(ThreadBuilder &t, AttentionOp op, BarrierOp barrier,
+static void lowerTiles(ThreadBuilder &t, AttentionOp op,
+                       AttentionNeighbours around, BarrierOp barrier,
                        int64_t tokens, int64_t sets, int64_t room) {
   Type index = t.b.getIndexType();
   Value team = barrier.getTeam();
@@ -162,8 +208,8 @@ static void lowerTiles(ThreadBuilder &t, AttentionOp op, BarrierOp barrier,
     Value unit = t.sub(t.sub(units, number), 1);
     Value first = t.mul(t.div(unit, columns), rows);
     Value head = t.mul(t.rem(unit, columns), heads);
-    TileAttention attention(t, op, {}, {op.getLayer(), op.getPosition()}, first,
-                            head, tokens, sets, room);
+    TileAttention attention(t, op, around, {op.getLayer(), op.getPosition()},
+                            first, head, tokens, sets, room);
     attention.run({});
     attention.combine();
     padRows(t, op, first, head, rows);
@@ -205,7 +251,7 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
                    : rows > 8                            ? 16
                                                          : 8;
   if (rows > 1 && before && isa_and_nonnull<BarrierOp>(behind))
-    return lowerTiles(t, op, before, tokens,
+    return lowerTiles(t, op, around, before, tokens,
                       countSets(t, op, rows, tokens, blocks, sharedBytes),
                       t.countScratch(sharedBytes));
   lowerHeads<TileAttention>(t, op, getTileHead);

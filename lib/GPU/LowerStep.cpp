@@ -125,8 +125,10 @@ void mlir::tbq::lowerSelectRows(ThreadBuilder &t, SelectRowsOp op) {
                  });
 }
 
-/// Ops whose rows or heads each end where the block's threads meet.
-static bool lowerWithMeetings(ThreadBuilder &t, StepOp step, int64_t blocks,
+/// Ops whose rows or heads each end where the block's threads meet. around: of
+/// attention.
+static bool lowerWithMeetings(ThreadBuilder &t, StepOp step,
+                              AttentionNeighbours around, int64_t blocks,
                               int64_t sharedBytes) {
   return llvm::TypeSwitch<Operation *, bool>(step)
       .Case([&](RmsNormOp op) { return lowerRmsNorm(t, op), true; })
@@ -136,7 +138,7 @@ static bool lowerWithMeetings(ThreadBuilder &t, StepOp step, int64_t blocks,
         return lowerQuantizeActivations(t, op), true;
       })
       .Case([&](AttentionOp op) {
-        lowerAttention(t, op, findNeighbours(op), blocks, sharedBytes);
+        lowerAttention(t, op, around, blocks, sharedBytes);
         return true;
       })
       .Default([](Operation *) { return false; });
@@ -185,6 +187,7 @@ struct LowerStepToGPUPass
     SmallVector<StepOp> ops;
     getOperation()->walk([&](StepOp op) { ops.push_back(op); });
     DenseSet<Operation *> lowered;
+    DenseMap<Operation *, AttentionNeighbours> neighbours;
     for (StepOp op : ops)
       if (auto attention = dyn_cast<AttentionOp>(op.getOperation())) {
         AttentionNeighbours around = findNeighbours(attention);
@@ -192,6 +195,7 @@ struct LowerStepToGPUPass
              {around.query.getOperation(), around.key.getOperation(),
               around.append.getOperation()})
           lowered.insert(with);
+        neighbours[op] = around;
       }
     for (StepOp op : ops) {
       if (QuantizeActivationsOp quantize = findQuantize(op)) {
@@ -204,7 +208,8 @@ struct LowerStepToGPUPass
       if (!lowered.contains(op)) {
         OpBuilder b(op);
         ThreadBuilder t(b, op->getLoc());
-        if (!lowerWithMeetings(t, op, blocks, sharedBytes)) {
+        if (!lowerWithMeetings(t, op, neighbours.lookup(op), blocks,
+                               sharedBytes)) {
           lowerElements(t, op);
           // The next op of this block may read what other threads wrote.
           t.synchronize();

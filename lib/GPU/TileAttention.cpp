@@ -92,7 +92,7 @@ Value TileAttention::loadFeature(Value rows, RopeOp rope, Value row, Value head,
     Value pair = t.select(isLow, feature, t.sub(feature, half));
     Value other = load(t.select(isLow, t.add(feature, half), pair));
     Value angles =
-        t.mul(getPlace(t.b, t.loc, rope.getPosition(), token).position,
+        t.mul(getPlace(t.b, t.loc, rope.getPosition(), row).position,
               layout.getTileBytes());
     Value at = t.add(angles, t.mul(pair, 4)),
           table = getBytes(t, rope.getTable());
@@ -106,11 +106,18 @@ Value TileAttention::loadFeature(Value rows, RopeOp rope, Value row, Value head,
 }
 
 /// Of several tokens, four features a load, all of them before the first is
-/// used.
+/// used; of those that are rotated the four half a head on, too.
 void TileAttention::stageWholeQueries() {
-  const int64_t ofRow = padded / 4, count = countQueries() * ofRow;
+  RopeOp rope = around.query;
+  const int64_t half = padded / 2, ofRow = (rope ? half : padded) / 4,
+                count = countQueries() * ofRow;
   auto vector = VectorType::get({4}, t.b.getF32Type());
-  SmallVector<std::pair<Value, Value>> loads; // and where it goes
+  struct Load {
+    Value at; // where it goes
+    std::optional<Rotation> rotation;
+    Value four;
+  };
+  SmallVector<Load> loads;
   for (int64_t first = 0; first < count; first += kThreads) {
     Value item = t.add(t.thread(), first);
     if (first + kThreads > count) // others have the last one's again
@@ -118,19 +125,34 @@ void TileAttention::stageWholeQueries() {
     Value number = t.div(item, ofRow), feature = t.mul(t.rem(item, ofRow), 4);
     auto [place, of] = getQueryPlace(number);
     Value row = t.min(place, t.sub(op.getCount(), 1));
-    Value column = t.add(t.mul(of, padded), feature);
-    loads.push_back({t.loadVector(op.getQuery(), {row, column}, vector),
-                     t.add(t.mul(number, rowWords), feature)});
+    Load load{t.add(t.mul(number, rowWords), feature), {}, {}};
+    if (rope)
+      load.rotation.emplace(t, rope, row, of, feature, 4);
+    else
+      load.four = t.loadVector(
+          op.getQuery(), {row, t.add(t.mul(of, padded), feature)}, vector);
+    loads.push_back(load);
   }
-  for (auto [four, at] : loads) {
+  auto stage = [&](ArrayRef<Value> four, Value at) {
     SmallVector<Value> words;
     for (int64_t i = 0; i < 4; i += 2) {
-      auto [two, rest] =
-          t.splitHalves(t.extract(four, i), t.extract(four, i + 1));
+      auto [two, rest] = t.splitHalves(four[i], four[i + 1]);
       for (Value word : {two, rest})
         words.push_back(t.bitcast(word, t.b.getF32Type()));
     }
     t.storeVector(words, getShared(), {at});
+  };
+  for (const Load &load : loads) {
+    if (load.rotation) {
+      auto [low, high] = load.rotation->rotate(t);
+      stage(low, load.at);
+      stage(high, t.add(load.at, half));
+      continue;
+    }
+    SmallVector<Value> four;
+    for (int64_t i = 0; i < 4; ++i)
+      four.push_back(t.extract(load.four, i));
+    stage(four, load.at);
   }
 }
 
@@ -146,7 +168,7 @@ std::pair<Value, Value> TileAttention::getQueryPlace(Value number) {
 
 void TileAttention::stageQueries() {
   if (tokens > 1 && padded == type.getHeadDim())
-    return stageWholeQueries();
+    return stageWholeQueries(); // padded is a multiple of 16
   int64_t words = padded / 2;
   forEach(0, countQueries() * words, [&](Value item) {
     Value number = t.div(item, words), word = t.rem(item, words);

@@ -20,11 +20,28 @@ struct AttentionPlace {
   Value layer, position;
 };
 
-/// What stands around an attention that takes the token's key as it is, and is
-/// done with it, head by head; each null if it is not there.
+/// What stands around an attention and is done with it, head by head; each null
+/// if it is not there. Of several tokens the query's rotation alone; what has to
+/// do with the key, where it takes the token's key as it is.
 struct AttentionNeighbours {
   RopeOp query, key; // rotate rows that nothing else reads
   AppendCacheOp append;
+};
+
+/// Neighbouring pairs of a head's features, loaded where it is made, and the
+/// angles that rope turns them by.
+class Rotation {
+public:
+  /// Pairs i to i + width - 1 of `head` in row `token`.
+  Rotation(ThreadBuilder &t, RopeOp op, Value token, Value head, Value i,
+           int64_t width);
+  /// Their lower features and their higher ones, half a head on.
+  std::pair<SmallVector<Value>, SmallVector<Value>>
+  rotate(ThreadBuilder &t) const;
+
+private:
+  int64_t width;
+  Value low, high, cosines, sines;
 };
 
 class WarpAttention {

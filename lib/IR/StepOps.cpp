@@ -228,6 +228,7 @@ LogicalResult AddOp::verify() {
 
 int64_t RopeOp::getUnitsPerToken() { return getHeads(); }
 int64_t RopeOp::getUnitColumns() { return getHeadDim(); }
+bool RopeOp::mayOverwrite(Value) { return true; }
 
 LogicalResult RopeOp::verify() {
   if (failed(verifyForm(*this, 1)) || failed(verifyPlaces(*this, getInput())))

@@ -291,7 +291,8 @@ def Tbq_LinearOp : Tbq_StepOp<"linear",
 
 def Tbq_RopeOp : Tbq_StepOp<"rope",
     (ins Tbq_Rows:$input, Tbq_FloatWeight:$table, Tbq_Places:$position,
-         I64Attr:$heads, I64Attr:$head_dim), ["getUnitColumns"]> {
+         I64Attr:$heads, I64Attr:$head_dim),
+    ["getUnitColumns", "mayOverwrite"]> {
   let summary = "rotary position embedding, half-split pairs (i, i + head_dim/2)";
   let assemblyFormat = !strconcat([{
     $input `,` $table `at` $position `heads` $heads `x` $head_dim}], BufferForm);
