@@ -165,13 +165,13 @@ void BlockLinear::run(const DealtTiles &dealt) {
 SmallVector<Value> BlockLinear::addPieces(const Place &place) {
   if (shares == 1)
     return addShare(place, t.index(0), t.index(0), t.index(pieces));
-  keepNone();
-  t.loop(t.index(0), t.index(shares), t.index(1), [&](Value share) {
-    Value from = t.min(t.mul(share, ofShare), t.index(pieces));
-    Value to = t.min(t.add(from, ofShare), t.index(pieces));
-    keep(addShare(place, share, from, to));
-  });
-  return getKept();
+  SmallVector<Value> none(countWarpSums(), t.constant(0.0f));
+  return t.loop(t.index(0), t.index(shares), t.index(1), none,
+                [&](Value share, ValueRange) {
+                  Value from = t.min(t.mul(share, ofShare), t.index(pieces));
+                  Value to = t.min(t.add(from, ofShare), t.index(pieces));
+                  return addToKept(share, addShare(place, share, from, to));
+                });
 }
 
 SmallVector<Value> BlockLinear::addShare(const Place &place, Value share,
@@ -226,37 +226,33 @@ SmallVector<DigitLinear::Start> BlockLinear::getOwnStarts(const Place &place) {
   return starts;
 }
 
-/// The sums of the ranges so far, of this lane, four by four.
+/// Of this lane, four by four.
 Value BlockLinear::getKeptAt(int64_t four) {
   return t.add(
       t.add(t.mul(t.thread(), 16), four * 16 * shape.warps * kWarpLanes), kept);
 }
 
-void BlockLinear::storeKept(ArrayRef<Value> sums, int64_t from) {
-  for (size_t i = 0; i < sums.size(); i += 4)
-    t.storeBytesOf(sums.slice(i, 4), memory, getKeptAt((from + i) / 4));
-}
-
-void BlockLinear::keepNone() {
-  storeKept(SmallVector<Value>(countWarpSums(), t.constant(0.0f)));
-}
-
-void BlockLinear::keep(ArrayRef<Value> sums, int64_t from) {
-  SmallVector<Value> all = getKept(from, sums.size());
-  for (auto [whole, more] : llvm::zip_equal(all, sums))
-    whole = t.addf(whole, more);
-  storeKept(all, from);
-}
-
-SmallVector<Value> BlockLinear::getKept(int64_t from, int64_t count) {
+SmallVector<Value> BlockLinear::addToKept(Value share, ArrayRef<Value> sums) {
   auto type = VectorType::get({4}, t.b.getF32Type());
-  SmallVector<Value> sums;
-  for (int64_t four = from / 4; four < (from + count) / 4; ++four) {
-    Value held = t.loadBytes(memory, getKeptAt(four), type);
-    for (int64_t i = 0; i < 4; ++i)
-      sums.push_back(t.extract(held, i));
-  }
-  return sums;
+  auto addKept = [&] {
+    SmallVector<Value> all;
+    for (size_t four = 0; four < sums.size() / 4; ++four) {
+      Value held = t.loadBytes(memory, getKeptAt(four), type);
+      for (int64_t i = 0; i < 4; ++i)
+        all.push_back(t.addf(t.extract(held, i), sums[4 * four + i]));
+    }
+    return all;
+  };
+  size_t next = 0;
+  SmallVector<Value> all =
+      t.ifElse(t.less(t.like(share, 0), share), addKept, [&](Type) {
+        return t.addf(t.constant(0.0f), sums[next++]);
+      });
+  t.ifThen(t.less(share, t.like(share, shares - 1)), [&] {
+    for (size_t i = 0; i < all.size(); i += 4)
+      t.storeBytesOf(ArrayRef(all).slice(i, 4), memory, getKeptAt(i / 4));
+  });
+  return all;
 }
 
 void BlockLinear::storeSums(const Place &place, ArrayRef<Value> sums) {

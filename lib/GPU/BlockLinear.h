@@ -90,15 +90,11 @@ protected:
   void storeSums(const Place &place, ArrayRef<Value> sums);
   int64_t countWarpSums() const { return tiles * tokens / 4; }
 
-  /// Sums of the ranges of pieces so far, which stand at `kept` in memory.
+  /// Sums of the ranges of pieces so far stand at `kept` in memory.
   int64_t countKept(const BlockShape &shape) const;
-  Value getKeptAt(int64_t four);
-  /// `from`: the number of the first of the sums that are meant, of a lane's.
-  void storeKept(ArrayRef<Value> sums, int64_t from = 0);
-  void keepNone();
-  void keep(ArrayRef<Value> sums, int64_t from = 0);
-  SmallVector<Value> getKept(int64_t from, int64_t count);
-  SmallVector<Value> getKept() { return getKept(0, countWarpSums()); }
+  /// A range's sums, added to those of the ranges before it: kept for the next
+  /// one, and all there are if it is the last.
+  SmallVector<Value> addToKept(Value share, ArrayRef<Value> sums);
 
   BlockShape shape{};
   Value memory, kept; // what the block shares, an offset in it
@@ -117,6 +113,8 @@ private:
   /// Where a token's sixteen columns lie: so that the lanes that load at once
   /// find theirs in different banks.
   Value getChunk(Value token, Value chunk);
+
+  Value getKeptAt(int64_t four);
 
   // From memory to a stage.
   void copyFirst(const Place &place);

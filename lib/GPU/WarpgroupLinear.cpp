@@ -202,17 +202,14 @@ void WarpgroupLinear::multiplyTiles(const Turns &turns) {
 SmallVector<Value> WarpgroupLinear::addTile(ValueRange carried) {
   if (shares == 1)
     return addShare(t.constantI32(0), carried);
-  keepNone();
   size_t sums = countWarpSums();
-  SmallVector<Value> last =
-      forEachShare(carried, [&](Value share, ValueRange carried) {
-        SmallVector<Value> all = addShare(share, carried);
-        keep(ArrayRef(all).take_front(sums));
-        return SmallVector<Value>(ArrayRef(all).drop_front(sums));
-      });
-  SmallVector<Value> all = getKept();
-  llvm::append_range(all, last);
-  return all;
+  SmallVector<Value> init(sums, t.constant(0.0f));
+  llvm::append_range(init, carried);
+  return forEachShare(init, [&](Value share, ValueRange old) {
+    SmallVector<Value> all = addShare(share, old.drop_front(sums));
+    llvm::copy(addToKept(share, ArrayRef(all).take_front(sums)), all.begin());
+    return all;
+  });
 }
 
 SmallVector<Value> WarpgroupLinear::addShare(Value share, ValueRange carried) {

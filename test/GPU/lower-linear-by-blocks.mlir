@@ -19,7 +19,7 @@ func.func @prefill_by_blocks(%x: memref<512x4096xi8>, %sums: memref<512x32xi32>,
   // CHECK-NOT: nvvm.cp.async.commit.group
   // CHECK: scf.for %[[TILE:.*]] = %{{.*}} to %[[COUNT]] step %[[WORKERS]] {
   // Eight shares of four pieces, as of a step of one token.
-  // CHECK: scf.for %{{.*}} = %c0 to %c8 step %c1 {
+  // CHECK: scf.for %{{.*}} = %c0 to %c8 step %c1 iter_args
   // CHECK: scf.if
   // CHECK: scf.for
   // CHECK: nvvm.cp.async.wait.group 0

@@ -62,8 +62,17 @@ func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096x
   // CHECK: "// tbq_finish_products i32 32, i32 0
   // CHECK: nvvm.bar.warp.sync
   // CHECK: "// tbq_arrive\0A
-  // It is added, and to what the shares before have left. There is a place for all that a tile has, so nothing branches.
-  // CHECK-COUNT-128: arith.addf
+  // It is added, and to what the shares before have left, which is kept for the next one.
+  // CHECK-COUNT-64: arith.addf
+  // CHECK: scf.if
+  // CHECK-COUNT-64: arith.addf
+  // CHECK: } else {
+  // CHECK-COUNT-64: arith.addf
+  // CHECK: scf.if
+  // CHECK-COUNT-16: vector.store
+  // CHECK-NOT: vector.store
+  // There is a place for all that a tile has, so nothing branches.
+  // CHECK: scf.yield
   // CHECK-NOT: scf.if
   // CHECK-COUNT-64: memref.store %{{.*}}, %[[Y]]
   // CHECK-NOT: memref.store
