@@ -11,6 +11,9 @@ using namespace mlir::tbq;
 
 /// Scores are logarithms to the base of 2, whose powers are one instruction.
 static constexpr float kLog2E = 1.44269504f;
+/// How far a score may be above a state's base before it becomes that: weights
+/// are 2^kRoom at most, well within f16.
+static constexpr float kRoom = 8.0f;
 
 TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
                              AttentionNeighbours around, AttentionPlace place,
@@ -253,38 +256,65 @@ SmallVector<SmallVector<Value>> TileAttention::getScores(Value block,
   return scores;
 }
 
+void TileAttention::rebase(ArrayRef<SmallVector<Value>> scores,
+                           MutableArrayRef<State> states) {
+  Value isAny;
+  SmallVector<Value> bases;
+  for (auto [state, four] : llvm::zip_equal(states, scores)) {
+    Value most = t.maxf(t.maxf(four[0], four[1]), t.maxf(four[2], four[3]));
+    most = t.reduceWarp(Reduction::Maximum, most, kTileLanes);
+    Value isAbove = arith::CmpFOp::create(
+        t.b, t.loc, arith::CmpFPredicate::OLT,
+        t.addf(state.base, t.constant(kRoom)), most);
+    bases.push_back(t.select(isAbove, most, state.base));
+    isAny = isAny ? arith::OrIOp::create(t.b, t.loc, isAny, isAbove).getResult()
+                  : isAbove;
+  }
+  // Most blocks change none.
+  auto scaled = [&] {
+    SmallVector<State> own(states);
+    for (auto [state, base] : llvm::zip_equal(own, bases)) {
+      Value decay = t.exp2(t.subf(state.base, base));
+      state.base = base;
+      state.total = t.mulf(state.total, decay);
+      // Alone, a token stands in all columns.
+      Value decays[] = {decay, decay};
+      if (tokens > 1)
+        for (int64_t i = 0; i < 2; ++i)
+          decays[i] = t.getFromLane(
+              decay, t.add(t.mul(quarter(), 2 * kTileLanes), i * kTileLanes));
+      for (auto [i, sum] : llvm::enumerate(state.sums))
+        sum = t.mulf(sum, decays[i % 2]);
+    }
+    return flatten(own);
+  };
+  SmallVector<Value> same = flatten(states);
+  size_t next = 0;
+  llvm::copy(unflatten(t.ifElse(t.inAnyLane(isAny), scaled,
+                                [&](Type) { return same[next++]; })),
+             states.begin());
+}
+
 void TileAttention::addBlock(Value block, SmallVector<Value> keys,
                              llvm::function_ref<SmallVector<Value>()> getValues,
                              MutableArrayRef<State> states) {
   if (op.getKey())
     keys = putOwnKey(block, keys);
   SmallVector<SmallVector<Value>> scores = getScores(block, keys);
+  rebase(scores, states);
   SmallVector<Value> values = getValues();
   if (op.getKey())
     values = putOwnValue(block, values);
   SmallVector<SmallVector<Value>> weights; // two f16 a word, then their rests
   for (auto [state, four] : llvm::zip_equal(states, scores)) {
-    Value largest = t.maxf(t.maxf(four[0], four[1]), t.maxf(four[2], four[3]));
-    largest = t.maxf(state.largest,
-                     t.reduceWarp(Reduction::Maximum, largest, kTileLanes));
-    Value decay = t.exp2(t.subf(state.largest, largest));
     for (Value &score : four)
-      score = t.exp2(t.subf(score, largest));
+      score = t.exp2(t.subf(score, state.base));
     // Keys past the token weigh 0; the cache holds zeros or older values there.
     Value sum = t.addf(t.addf(four[0], four[1]), t.addf(four[2], four[3]));
-    state.total = t.fma(state.total, decay, sum);
-    state.largest = largest;
+    state.total = t.addf(state.total, sum);
     auto [low, lowRest] = t.splitHalves(four[0], four[1]);
     auto [high, highRest] = t.splitHalves(four[2], four[3]);
     weights.push_back({low, high, lowRest, highRest});
-    // Alone, a token stands in all columns.
-    Value decays[] = {decay, decay};
-    if (tokens > 1)
-      for (int64_t i = 0; i < 2; ++i)
-        decays[i] = t.getFromLane(
-            decay, t.add(t.mul(quarter(), 2 * kTileLanes), i * kTileLanes));
-    for (auto [i, sum] : llvm::enumerate(state.sums))
-      sum = t.mulf(sum, decays[i % 2]);
   }
   for (int64_t tile = 0; tile < tiles; ++tile) {
     ArrayRef<Value> features = ArrayRef(values).slice(4 * tile, 4);
@@ -301,7 +331,7 @@ void TileAttention::addBlock(Value block, SmallVector<Value> keys,
 SmallVector<Value> TileAttention::flatten(ArrayRef<State> states) {
   SmallVector<Value> values;
   for (const State &state : states) {
-    values.append({state.largest, state.total});
+    values.append({state.base, state.total});
     values.append(state.sums);
   }
   return values;

@@ -59,11 +59,12 @@ private:
   static constexpr int64_t kTokens = 8, kTileLanes = 4, kTile = 16,
                            kLaneWords = 4;
 
-  /// Of eight tokens: the largest score and the sum of weights of the lane's
-  /// keys, of token g; the weighted sum of values, of two features of each
-  /// tile, of columns 2 q and 2 q + 1. Relative to the largest score.
+  /// Of eight tokens: a base, which no score is far above, and the sum of
+  /// weights of the lane's keys, of token g; the weighted sum of values, of two
+  /// features of each tile, of columns 2 q and 2 q + 1. Weights are relative to
+  /// the base.
   struct State {
-    Value largest, total;
+    Value base, total;
     SmallVector<Value> sums;
   };
 
@@ -118,6 +119,9 @@ private:
 
   /// Of each eight tokens, those of the lane's token and keys 4 q to 4 q + 3.
   SmallVector<SmallVector<Value>> getScores(Value block, ArrayRef<Value> keys);
+  /// Where a score is far above the base, makes the largest the base.
+  void rebase(ArrayRef<SmallVector<Value>> scores,
+              MutableArrayRef<State> states);
   void addBlock(Value block, SmallVector<Value> keys,
                 llvm::function_ref<SmallVector<Value>()> getValues,
                 MutableArrayRef<State> states);
@@ -125,7 +129,7 @@ private:
   SmallVector<Value> flatten(ArrayRef<State> states);
   SmallVector<State> unflatten(ValueRange values);
 
-  /// Of a part of an output, from its largest score and sum of weights, by
+  /// Of a part of an output, from its base and sum of weights, by
   /// sixteen lanes that have the parts'.
   Value getFactor(Value query, Value part);
   void storeStatistics(Value part);

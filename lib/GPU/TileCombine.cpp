@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // What a block's warps found of a head, put together in their order: each
-// warp's sums times its factor, which makes them relative to the largest score
+// warp's sums times its factor, which makes them relative to the largest base
 // of all and divides by the sum of all weights. See TileAttention.h.
 
 #include "RowExchange.h"
@@ -24,7 +24,7 @@ int64_t TileAttention::countBytes() const {
   return 4 * (getKept() + kept);
 }
 
-/// Largest score and sum of weights, of each token by the lane that has it.
+/// Base and sum of weights, of each token by the lane that has it.
 void TileAttention::storeStatistics(Value part) {
   SmallVector<Value> totals;
   for (const State &state : found)
@@ -36,7 +36,7 @@ void TileAttention::storeStatistics(Value part) {
       if (tokens > 1)
         number = t.add(number, getQuery(group));
       Value at = t.add(t.mul(number, 2), getStatistics());
-      t.storeVector({state.largest, totals[group]}, getShared(), {at});
+      t.storeVector({state.base, totals[group]}, getShared(), {at});
     }
   });
 }
@@ -46,9 +46,9 @@ Value TileAttention::getFactor(Value query, Value part) {
   Value number = t.add(t.mul(part, countQueries()), query);
   Value both = t.loadVector(getShared(),
                             {t.add(t.mul(number, 2), getStatistics())}, type);
-  Value largest = t.extract(both, 0);
-  Value decay = t.exp2(
-      t.subf(largest, t.reduceWarp(Reduction::Maximum, largest, kWarps)));
+  Value base = t.extract(both, 0);
+  Value decay =
+      t.exp2(t.subf(base, t.reduceWarp(Reduction::Maximum, base, kWarps)));
   Value total =
       t.reduceWarp(Reduction::Sum, t.mulf(decay, t.extract(both, 1)), kWarps);
   return t.divf(decay, total);

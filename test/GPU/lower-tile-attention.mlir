@@ -25,11 +25,18 @@ func.func @token(%q: memref<1x64xf32>, %cache: memref<32768xi8>, %layer: index, 
   // CHECK-COUNT-4: nvvm.mma.sync {{.*}} shape = #nvvm.shape<m = 16, n = 8, k = 16>
   // CHECK-NOT: nvvm.mma.sync
   // CHECK: arith.cmpi slt
+  // The largest score of a row's four lanes becomes the base, where it is far above that.
+  // CHECK-COUNT-2: nvvm.shfl.sync bfly
+  // CHECK: arith.cmpf olt
+  // CHECK: nvvm.vote.sync any
+  // CHECK: scf.if
+  // CHECK: llvm.call_intrinsic "llvm.nvvm.ex2.approx.ftz.f32"
+  // CHECK-COUNT-9: arith.mulf
+  // CHECK-NOT: arith.mulf
+  // CHECK: } else {
   // CHECK-COUNT-2: vector.load %arg1[%{{.*}}] {alignment = 16 : i64} : memref<32768xi8>, vector<16xi8>
   // CHECK-NOT: vector.load
-  // The largest score of a row's four lanes.
-  // CHECK-COUNT-2: nvvm.shfl.sync bfly
-  // CHECK-COUNT-5: llvm.call_intrinsic "llvm.nvvm.ex2.approx.ftz.f32"
+  // CHECK-COUNT-4: llvm.call_intrinsic "llvm.nvvm.ex2.approx.ftz.f32"
   // CHECK-NOT: nvvm.shfl
   // Two products a tile of values: weights, and what they leave.
   // CHECK-COUNT-4: nvvm.mma.sync {{.*}} shape = #nvvm.shape<m = 16, n = 8, k = 16>
