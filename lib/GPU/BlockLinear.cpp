@@ -245,9 +245,8 @@ SmallVector<Value> BlockLinear::addToKept(Value share, ArrayRef<Value> sums) {
   };
   size_t next = 0;
   SmallVector<Value> all =
-      t.ifElse(t.less(t.like(share, 0), share), addKept, [&](Type) {
-        return t.addf(t.constant(0.0f), sums[next++]);
-      });
+      t.ifElse(t.less(t.like(share, 0), share), addKept,
+               [&](Type) { return t.addf(t.constant(0.0f), sums[next++]); });
   t.ifThen(t.less(share, t.like(share, shares - 1)), [&] {
     for (size_t i = 0; i < all.size(); i += 4)
       t.storeBytesOf(ArrayRef(all).slice(i, 4), memory, getKeptAt(i / 4));

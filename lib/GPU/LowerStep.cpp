@@ -52,21 +52,20 @@ void mlir::tbq::lowerAdd(ThreadBuilder &t, AddOp op) {
               [&](ArrayRef<Value> x) { return t.addf(x[0], x[1]); });
 }
 
-/// x / y, of a finite x and a y from 1 to 2^125 (more is taken for that), by
-/// Newton's method, without the branch of other divisions: of many, none waits
-/// for another.
-static Value divide(ThreadBuilder &t, Value x, Value y) {
-  y = arith::MinimumFOp::create(t.b, t.loc, y, t.constant(0x1p125f));
-  Value less = arith::NegFOp::create(t.b, t.loc, y);
-  Value inverse = NVVM::RcpApproxFtzF32Op::create(t.b, t.loc, x.getType(), y);
-  inverse = t.fma(t.fma(less, inverse, t.constant(1.0f)), inverse, inverse);
-  Value quotient = t.mulf(x, inverse);
-  return t.fma(t.fma(less, quotient, x), inverse, quotient);
-}
-
 Value mlir::tbq::getGated(ThreadBuilder &t, Value gate, Value up) {
-  Value exp = t.exp(arith::NegFOp::create(t.b, t.loc, gate));
-  return t.mulf(divide(t, gate, t.addf(t.constant(1.0f), exp)), up);
+  constexpr float kMost = 88.0f, kLn2 = 0.693147182f; // e^kMost has no inverse
+  Value x = arith::NegFOp::create(t.b, t.loc, gate);
+  x = t.maxf(x, t.constant(-kMost));
+  x = arith::MinNumFOp::create(t.b, t.loc, x, t.constant(kMost));
+  Value power = t.mulf(x, t.constant(kLog2E));
+  // What rounding that left, which is little: e^rest is 1 + rest.
+  Value rest = t.fma(power, t.constant(-kLn2), x);
+  Value exp = t.exp2(power);
+  exp = t.fma(exp, rest, exp);
+  // Nothing branches: of many, none waits for another.
+  Value inverse = NVVM::RcpApproxFtzF32Op::create(
+      t.b, t.loc, gate.getType(), t.addf(t.constant(1.0f), exp));
+  return t.mulf(t.mulf(gate, inverse), up);
 }
 
 void mlir::tbq::lowerGatedActivation(ThreadBuilder &t, GatedActivationOp op) {

@@ -36,6 +36,8 @@ inline constexpr int64_t kMostShared = 227 << 10, kDeclaredShared = 24 << 10;
 
 enum class Reduction { Sum, Maximum };
 
+inline constexpr float kLog2E = 1.44269504f;
+
 class ThreadBuilder : public ScalarBuilder {
 public:
   /// For code where `b` stands, in a function.
@@ -65,7 +67,7 @@ public:
   /// Which tbq-expand-math spells out.
   Value exp(Value x);
   /// 2^x by one instruction, to 2^-22 of itself; 0 where that is no normal
-  /// number.
+  /// number. e^x is 2^(kLog2E x).
   Value exp2(Value x);
   Value toF32(Value x); // i32, f16, bf16 or f32
   /// The nearest integer, ties to even. Never by the bits of a float sum: ptxas

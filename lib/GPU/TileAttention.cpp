@@ -9,10 +9,8 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Scores are logarithms to the base of 2, whose powers are one instruction.
-static constexpr float kLog2E = 1.44269504f;
-/// How far a score may be above a state's base before it becomes that: weights
-/// are 2^kRoom at most, well within f16.
+/// Scores are logarithms to the base of 2. How far one may be above a state's
+/// base before it becomes that: weights are 2^kRoom at most, well within f16.
 static constexpr float kRoom = 8.0f;
 
 TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
@@ -94,9 +92,8 @@ Value TileAttention::loadFeature(Value rows, RopeOp rope, Value row, Value head,
     Value isLow = t.less(feature, t.index(half));
     Value pair = t.select(isLow, feature, t.sub(feature, half));
     Value other = load(t.select(isLow, t.add(feature, half), pair));
-    Value angles =
-        t.mul(getPlace(t.b, t.loc, rope.getPosition(), row).position,
-              layout.getTileBytes());
+    Value angles = t.mul(getPlace(t.b, t.loc, rope.getPosition(), row).position,
+                         layout.getTileBytes());
     Value at = t.add(angles, t.mul(pair, 4)),
           table = getBytes(t, rope.getTable());
     Value cosine = t.loadAsF32(table, at, t.b.getF32Type());
@@ -263,9 +260,9 @@ void TileAttention::rebase(ArrayRef<SmallVector<Value>> scores,
   for (auto [state, four] : llvm::zip_equal(states, scores)) {
     Value most = t.maxf(t.maxf(four[0], four[1]), t.maxf(four[2], four[3]));
     most = t.reduceWarp(Reduction::Maximum, most, kTileLanes);
-    Value isAbove = arith::CmpFOp::create(
-        t.b, t.loc, arith::CmpFPredicate::OLT,
-        t.addf(state.base, t.constant(kRoom)), most);
+    Value isAbove =
+        arith::CmpFOp::create(t.b, t.loc, arith::CmpFPredicate::OLT,
+                              t.addf(state.base, t.constant(kRoom)), most);
     bases.push_back(t.select(isAbove, most, state.base));
     isAny = isAny ? arith::OrIOp::create(t.b, t.loc, isAny, isAbove).getResult()
                   : isAbove;
