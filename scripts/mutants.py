@@ -223,7 +223,9 @@ SITES = {
     ],
     "lib/GPU/BlockLinear.cpp": [
         ("store-logits", " && !isOfLogits", "", "logits behind those that were asked for are written"),
-        ("kept-half", "getKeptAt((from + i) / 4)", "getKeptAt(i / 4)", "both halves of a tile's tokens kept in one place"),
+        ("kept-place", "memory, getKeptAt(i / 4));", "memory, getKeptAt(0));", "all of a share's sums kept in one place"),
+        ("kept-first", "t.ifElse(t.less(t.like(share, 0), share), addKept,",
+         "t.ifElse(t.less(t.like(share, 1), share), addKept,", "the first share's sums left out"),
     ],
     "lib/GPU/WarpgroupLinear.cpp": [
         ("group-ternary", "0xaaaaaaaau", "0x55555555u", "digits of ternary planes exchanged by the wrong bit"),
@@ -289,7 +291,16 @@ SITES = {
         ("row-empty", "t.same(bits, t.constantI32(kEmpty))", "t.same(bits, t.constantI32(0))",
          "zeros become NaN"),
     ],
+    "lib/GPU/LowerAttention.cpp": [
+        ("rope-sign", "t.subf(t.mulf(x, cosine), t.mulf(y, sine))", "t.addf(t.mulf(x, cosine), t.mulf(y, sine))",
+         "queries of several tokens turned the wrong way"),
+        ("rope-shared", "!isReadBehind(reader, query);", "true;",
+         "a query that is read rotated behind attention is not rotated"),
+    ],
     "lib/GPU/TileAttention.cpp": [
+        ("base-total", "state.total = t.mulf(state.total, decay);", "", "a sum of weights relative to an older base"),
+        ("base-sums", "sum = t.mulf(sum, decays[i % 2]);", "sum = t.mulf(sum, decays[0]);",
+         "the second token's outputs relative to the first's base"),
         ("sets-head", "of = t.add(head, t.mul(set, headStep));", "of = head;",
          "both sets have the first head's queries"),
         ("sets-token", "own = t.add(own, t.mul(set(), tokenStep));", "own = t.add(own, 0);",
