@@ -104,8 +104,8 @@ static RopeOp findRopeInPlace(AttentionOp reader) {
       continue;
     }
     auto rope = dyn_cast<RopeOp>(op);
-    bool isOnlyReader = rope && rope.getInto().front() == query &&
-                        !isReadBehind(reader, query);
+    bool isOnlyReader =
+        rope && rope.getInto().front() == query && !isReadBehind(reader, query);
     return isOnlyReader && areSame(rope.getInput(), query) ? rope : nullptr;
   }
   return nullptr;
