@@ -138,3 +138,49 @@ func.func @tile(%q: memref<32x64xf32>, %cache: memref<32768xi8>, %layer: index, 
   tbq.barrier %team
   return
 }
+
+// -----
+
+// Several tokens' queries that lie where they were before rope, for attention
+// alone, are rotated as it loads them; not if anything else reads them.
+!cache = !tbq.cache<2 layers, 1 by 32, 64 tokens, f16, tiled>
+!angles = !tbq.packed<64x32, f32, tile 1>
+// CHECK-LABEL: func.func @rotated(
+func.func @rotated(%q: memref<32x64xf32>, %section: memref<8192xi8>, %cache: memref<32768xi8>, %layer: index,
+    %position: index, %y: memref<32x64xf32>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  // CHECK-NOT: memref.store
+  // CHECK-NOT: vector.store
+  // CHECK: tbq.barrier
+  // CHECK: scf.for
+  // Four features of either half, and the angles between.
+  // CHECK-COUNT-2: vector.load %{{.*}} : memref<8192xi8>, vector<16xi8>
+  // CHECK-COUNT-2: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<32x64xf32>, vector<4xf32>
+  // CHECK: arith.subf
+  // CHECK-NOT: %arg0
+  // CHECK: tbq.barrier
+  %angles = tbq.placed_weight [0] in %section : memref<8192xi8> : !angles
+  tbq.rope %q, %angles at %position heads 2 x 32 into(%q) count(%count) range(%begin, %end)
+    : (memref<32x64xf32>, !angles, index, memref<32x64xf32>, index, index, index) -> ()
+  tbq.barrier %team
+  tbq.attention %q, %cache[%layer] at %position heads 2 scale 0.176776692 !cache into(%y) count(%count) range(%begin, %end)
+    : (memref<32x64xf32>, memref<32768xi8>, index, index, memref<32x64xf32>, index, index, index) -> ()
+  tbq.barrier %team
+  return
+}
+
+// CHECK-LABEL: func.func @read_again(
+func.func @read_again(%q: memref<32x64xf32>, %section: memref<8192xi8>, %cache: memref<32768xi8>, %layer: index,
+    %position: index, %y: memref<32x64xf32>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
+  // CHECK-COUNT-2: vector.store %{{.*}}, %arg0
+  // CHECK: tbq.barrier
+  %angles = tbq.placed_weight [0] in %section : memref<8192xi8> : !angles
+  tbq.rope %q, %angles at %position heads 2 x 32 into(%q) count(%count) range(%begin, %end)
+    : (memref<32x64xf32>, !angles, index, memref<32x64xf32>, index, index, index) -> ()
+  tbq.barrier %team
+  tbq.attention %q, %cache[%layer] at %position heads 2 scale 0.176776692 !cache into(%y) count(%count) range(%begin, %end)
+    : (memref<32x64xf32>, memref<32768xi8>, index, index, memref<32x64xf32>, index, index, index) -> ()
+  tbq.barrier %team
+  tbq.add %q, %y into(%y) count(%count) range(%begin, %end)
+    : (memref<32x64xf32>, memref<32x64xf32>, memref<32x64xf32>, index, index, index) -> ()
+  return
+}
