@@ -292,9 +292,9 @@ SITES = {
          "zeros become NaN"),
     ],
     "lib/GPU/LowerAttention.cpp": [
-        ("rope-sign", "t.subf(t.mulf(x, cosine), t.mulf(y, sine))", "t.addf(t.mulf(x, cosine), t.mulf(y, sine))",
+        ("queries-sign", "t.subf(t.mulf(x, cosine), t.mulf(y, sine))", "t.addf(t.mulf(x, cosine), t.mulf(y, sine))",
          "queries of several tokens turned the wrong way"),
-        ("rope-shared", "!isReadBehind(reader, query);", "true;",
+        ("queries-shared", "!isReadBehind(reader, query);", "true;",
          "a query that is read rotated behind attention is not rotated"),
     ],
     "lib/GPU/TileAttention.cpp": [
