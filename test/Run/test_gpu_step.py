@@ -8,6 +8,7 @@ import json
 import platform
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 import emulator
 import gpu_steps
@@ -83,6 +84,23 @@ def test_many_keys(tmp_path, compile_model, logits_of, emulated, measure):
     found = logits_of(artifact, ids)
     assert logits_of(artifact, ids, chunk=1).tobytes() == found.tobytes()
     gpu_steps.check(found, expected, "i16", measure)
+
+
+def test_scores_that_grow(tmp_path, compile_model, logits_of, emulated, measure):
+    """A warp's later keys are far above its first: what it has added up is taken relative to them."""
+    directory = tmp_path / "model"
+    synthetic.makeCheckpoint(directory, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+                             num_attention_heads=2, num_key_value_heads=1, head_dim=16)  # fmt: skip
+    weights = load_file(directory / "model.safetensors")
+    weights["model.layers.0.self_attn.q_proj.weight"] *= 64
+    save_file(weights, directory / "model.safetensors", {"format": "pt"})
+    ids = [(11 * i * i + i) % 60 + 1 for i in range(16 * 16 + 60)]
+    flags = ("--activations=f32", "--kv-cache=f16")
+    expected = logits_of(compile_model(directory, *flags), ids)
+    artifact = emulated(directory, *flags)
+    found = logits_of(artifact, ids)
+    assert logits_of(artifact, ids, chunk=1).tobytes() == found.tobytes()
+    gpu_steps.check(found, expected, "f32", measure)
 
 
 def test_attention_is_of_products(model_directory):
