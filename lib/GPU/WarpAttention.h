@@ -21,8 +21,8 @@ struct AttentionPlace {
 };
 
 /// What stands around an attention and is done with it, head by head; each null
-/// if it is not there. Of several tokens the query's rotation alone; what has to
-/// do with the key, where it takes the token's key as it is.
+/// if it is not there. Of several tokens the query's rotation alone; what has
+/// to do with the key, where it takes the token's key as it is.
 struct AttentionNeighbours {
   RopeOp query, key; // rotate rows that nothing else reads
   AppendCacheOp append;
