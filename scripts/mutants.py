@@ -291,6 +291,11 @@ SITES = {
         ("row-empty", "t.same(bits, t.constantI32(kEmpty))", "t.same(bits, t.constantI32(0))",
          "zeros become NaN"),
     ],
+    "lib/GPU/LowerStep.cpp": [
+        ("gate-rest", "exp = t.fma(exp, rest, exp);", "", "what rounding leaves of silu's exponent left out"),
+        ("gate-sign", "t.fma(power, t.constant(-kLn2), x)", "t.fma(power, t.constant(kLn2), arith::NegFOp::create(t.b, t.loc, x))",
+         "what rounding leaves of silu's exponent with the other sign"),
+    ],
     "lib/GPU/LowerAttention.cpp": [
         ("queries-sign", "t.subf(t.mulf(x, cosine), t.mulf(y, sine))", "t.addf(t.mulf(x, cosine), t.mulf(y, sine))",
          "queries of several tokens turned the wrong way"),

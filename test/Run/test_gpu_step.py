@@ -86,14 +86,19 @@ def test_many_keys(tmp_path, compile_model, logits_of, emulated, measure):
     gpu_steps.check(found, expected, "i16", measure)
 
 
-def test_scores_that_grow(tmp_path, compile_model, logits_of, emulated, measure):
-    """A warp's later keys are far above its first: what it has added up is taken relative to them."""
-    directory = tmp_path / "model"
+def makeScaled(directory, linear, factor):
+    """A layer of two small heads, one of whose linears has larger weights."""
     synthetic.makeCheckpoint(directory, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
                              num_attention_heads=2, num_key_value_heads=1, head_dim=16)  # fmt: skip
     weights = load_file(directory / "model.safetensors")
-    weights["model.layers.0.self_attn.q_proj.weight"] *= 64
+    weights[f"model.layers.0.{linear}.weight"] *= factor
     save_file(weights, directory / "model.safetensors", {"format": "pt"})
+    return directory
+
+
+def test_scores_that_grow(tmp_path, compile_model, logits_of, emulated, measure):
+    """A warp's later keys are far above its first: what it has added up is taken relative to them."""
+    directory = makeScaled(tmp_path / "model", "self_attn.q_proj", 64)
     ids = [(11 * i * i + i) % 60 + 1 for i in range(16 * 16 + 60)]
     flags = ("--activations=f32", "--kv-cache=f16")
     expected = logits_of(compile_model(directory, *flags), ids)
@@ -254,3 +259,12 @@ def test_operations(name, activations, model_directory, emulated):
     kinds = {operation["kind"]: operation["exact"] for operation in report["operations"]}
     assert kinds["append_cache"] and not kinds["attention"]
     assert not kinds.get("packed_linear integer")
+
+
+def test_large_gates(tmp_path, emulated):
+    """The power that silu is made of has an exponent that is rounded: what that leaves counts."""
+    directory = makeScaled(tmp_path / "model", "mlp.gate_proj", 16)
+    artifact = emulated(directory, "--dump-tensors", "--activations=f32")
+    report = json.loads(runGood("tbq-verify", "-m", artifact, directory, "--json").stdout)
+    (silu,) = (operation for operation in report["operations"] if operation["kind"] == "gated_activation")
+    assert not silu["broken"] and silu["values"] > 0, silu

@@ -50,7 +50,9 @@ int32_t nvvm_read_ptx_sreg_nctaid_x() { return 1; }
 int64_t nvvm_read_ptx_sreg_clock64() {
   return std::chrono::steady_clock::now().time_since_epoch().count();
 }
-float nvvm_rcp_approx_ftz_f(float x) { return 1 / x; }
+float nvvm_rcp_approx_ftz_f(float x) {
+  return std::fabs(x) > 0x1p126f ? std::copysign(0.0f, x) : 1 / x;
+}
 float nvvm_ex2_approx_ftz_f32(float x) { return std::exp2(x); }
 void nvvm_barrier_cta_sync_aligned_all(int32_t) { leave(State::AtBarrier); }
 void nvvm_bar_warp_sync(int32_t mask) {
