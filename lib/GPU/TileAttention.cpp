@@ -168,7 +168,7 @@ std::pair<Value, Value> TileAttention::getQueryPlace(Value number) {
 
 void TileAttention::stageQueries() {
   if (tokens > 1 && padded == type.getHeadDim())
-    return stageWholeQueries(); // padded is a multiple of 16
+    return stageWholeQueries();
   int64_t words = padded / 2;
   forEach(0, countQueries() * words, [&](Value item) {
     Value number = t.div(item, words), word = t.rem(item, words);
