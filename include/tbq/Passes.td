@@ -443,7 +443,8 @@ def LowerStepToGPUPass : Pass<"tbq-lower-step-to-gpu"> {
   let summary = "every other op of the step to what a thread of a block does";
   let options = [
     Option<"blocks", "blocks", "int64_t", "132", "blocks that the step is expected to run on">,
-    Option<"sharedBytes", "shared-bytes", "int64_t", "99 << 10", "most bytes that the threads of a block may share">];
+    Option<"sharedBytes", "shared-bytes", "int64_t", "99 << 10", "most bytes that the threads of a block may share">,
+    Option<"warpgroups", "warpgroups", "bool", "false", "warps that take each other's registers, which sm_90a alone has">];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",
     "::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect", "::mlir::tbq::TbqDialect"];

@@ -176,6 +176,7 @@ void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
   LowerStepToGPUPassOptions step;
   step.blocks = options.blocks;
   step.sharedBytes = options.sharedBytes;
+  step.warpgroups = options.warpgroups;
   manager.addPass(createLowerStepToGPUPass(step));
   ExpandMathPassOptions math;
   math.fma = math.f16 = math.floor = true;

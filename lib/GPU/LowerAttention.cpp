@@ -7,7 +7,7 @@
 
 #include "LinearGroup.h"
 #include "LowerStep.h"
-#include "TileAttention.h"
+#include "WarpgroupAttention.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
@@ -232,7 +232,7 @@ static int64_t countSets(ThreadBuilder &t, AttentionOp op, int64_t rows,
 
 void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
                                AttentionNeighbours around, int64_t blocks,
-                               int64_t sharedBytes) {
+                               int64_t sharedBytes, bool warpgroups) {
   auto getWarpHead = [&](AttentionPlace place, Value unit) {
     return WarpAttention(t, op, around, place, t.div(unit, op.getHeads()),
                          t.rem(unit, op.getHeads()));
@@ -250,9 +250,12 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
   int64_t tokens = !op.getPosition().getType().isIndex() ? 1
                    : rows > 8                            ? 16
                                                          : 8;
-  if (rows > 1 && before && isa_and_nonnull<BarrierOp>(behind))
-    return lowerTiles(t, op, around, before, tokens,
-                      countSets(t, op, rows, tokens, blocks, sharedBytes),
-                      t.countScratch(sharedBytes));
-  lowerHeads<TileAttention>(t, op, getTileHead);
+  if (rows == 1 || !before || !isa_and_nonnull<BarrierOp>(behind))
+    return lowerHeads<TileAttention>(t, op, getTileHead);
+  int64_t room = t.countScratch(sharedBytes);
+  if (warpgroups && tokens == 16 &&
+      WarpgroupAttention::canTake(op, room, blocks))
+    return WarpgroupAttention(t, op, around, room).run(before.getTeam());
+  lowerTiles(t, op, around, before, tokens,
+             countSets(t, op, rows, tokens, blocks, sharedBytes), room);
 }

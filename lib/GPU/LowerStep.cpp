@@ -128,7 +128,7 @@ void mlir::tbq::lowerSelectRows(ThreadBuilder &t, SelectRowsOp op) {
 /// attention.
 static bool lowerWithMeetings(ThreadBuilder &t, StepOp step,
                               AttentionNeighbours around, int64_t blocks,
-                              int64_t sharedBytes) {
+                              int64_t sharedBytes, bool warpgroups) {
   return llvm::TypeSwitch<Operation *, bool>(step)
       .Case([&](RmsNormOp op) { return lowerRmsNorm(t, op), true; })
       .Case([&](LayerNormOp op) { return lowerLayerNorm(t, op), true; })
@@ -137,7 +137,7 @@ static bool lowerWithMeetings(ThreadBuilder &t, StepOp step,
         return lowerQuantizeActivations(t, op), true;
       })
       .Case([&](AttentionOp op) {
-        lowerAttention(t, op, around, blocks, sharedBytes);
+        lowerAttention(t, op, around, blocks, sharedBytes, warpgroups);
         return true;
       })
       .Default([](Operation *) { return false; });
@@ -208,7 +208,7 @@ struct LowerStepToGPUPass
         OpBuilder b(op);
         ThreadBuilder t(b, op->getLoc());
         if (!lowerWithMeetings(t, op, neighbours.lookup(op), blocks,
-                               sharedBytes)) {
+                               sharedBytes, warpgroups)) {
           lowerElements(t, op);
           // The next op of this block may read what other threads wrote.
           t.synchronize();

@@ -32,10 +32,10 @@ void lowerLayerNorm(ThreadBuilder &t, LayerNormOp op);
 void lowerGroupSums(ThreadBuilder &t, GroupSumsOp op);
 void lowerQuantizeActivations(ThreadBuilder &t, QuantizeActivationsOp op);
 /// And what `around` it is done with it, for `blocks` blocks that may share
-/// `sharedBytes` each.
+/// `sharedBytes` each, whose groups of warps may take each other's registers.
 void lowerAttention(ThreadBuilder &t, AttentionOp op,
                     AttentionNeighbours around, int64_t blocks,
-                    int64_t sharedBytes);
+                    int64_t sharedBytes, bool warpgroups);
 AttentionNeighbours findNeighbours(AttentionOp op);
 
 /// Whether the buffer is the block's own, for the time of the function.

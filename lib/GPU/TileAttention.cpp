@@ -9,9 +9,21 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Scores are logarithms to the base of 2. How far one may be above a state's
-/// base before it becomes that: weights are 2^kRoom at most, well within f16.
-static constexpr float kRoom = 8.0f;
+Value mlir::tbq::isFarAbove(ThreadBuilder &t, Value score, Value base) {
+  constexpr float kRoom = 8.0f;
+  return arith::CmpFOp::create(t.b, t.loc, arith::CmpFPredicate::OLT,
+                               t.addf(base, t.constant(kRoom)), score);
+}
+
+Value mlir::tbq::getScoreScale(ThreadBuilder &t, AttentionOp op) {
+  return t.constant(op.getScale().convertToFloat() * kLog2E);
+}
+
+Value mlir::tbq::getWeight(ThreadBuilder &t, AttentionOp op, Value score,
+                           Value base) {
+  Value negative = arith::NegFOp::create(t.b, t.loc, base);
+  return t.exp2(t.fma(score, getScoreScale(t, op), negative));
+}
 
 TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
                              AttentionNeighbours around, AttentionPlace place,
@@ -233,7 +245,6 @@ SmallVector<SmallVector<Value>> TileAttention::getScores(Value block,
     }
   SmallVector<SmallVector<Value>> scores;
   Value first = t.add(t.mul(block, CacheType::kBlock), t.mul(quarter(), 4));
-  Value scale = t.constant(op.getScale().convertToFloat() * kLog2E);
   for (int64_t group = 0; group < groups; ++group) {
     Value own = position;
     if (tokens > 1)
@@ -245,7 +256,7 @@ SmallVector<SmallVector<Value>> TileAttention::getScores(Value block,
     SmallVector<Value> &four = scores.emplace_back();
     for (int64_t i = 0; i < 4; ++i) {
       ArrayRef<Value> sum = sums[2 * group + i % 2];
-      Value score = t.mulf(t.addf(sum[i / 2], sum[2 + i / 2]), scale);
+      Value score = t.addf(sum[i / 2], sum[2 + i / 2]);
       four.push_back(t.select(t.less(last, t.constantI32(i)),
                               t.constant(-INFINITY), score));
     }
@@ -259,10 +270,9 @@ void TileAttention::rebase(ArrayRef<SmallVector<Value>> scores,
   SmallVector<Value> bases;
   for (auto [state, four] : llvm::zip_equal(states, scores)) {
     Value most = t.maxf(t.maxf(four[0], four[1]), t.maxf(four[2], four[3]));
-    most = t.reduceWarp(Reduction::Maximum, most, kTileLanes);
-    Value isAbove =
-        arith::CmpFOp::create(t.b, t.loc, arith::CmpFPredicate::OLT,
-                              t.addf(state.base, t.constant(kRoom)), most);
+    most = t.mulf(t.reduceWarp(Reduction::Maximum, most, kTileLanes),
+                  getScoreScale(t, op));
+    Value isAbove = isFarAbove(t, most, state.base);
     bases.push_back(t.select(isAbove, most, state.base));
     isAny = isAny ? arith::OrIOp::create(t.b, t.loc, isAny, isAbove).getResult()
                   : isAbove;
@@ -305,7 +315,7 @@ void TileAttention::addBlock(Value block, SmallVector<Value> keys,
   SmallVector<SmallVector<Value>> weights; // two f16 a word, then their rests
   for (auto [state, four] : llvm::zip_equal(states, scores)) {
     for (Value &score : four)
-      score = t.exp2(t.subf(score, state.base));
+      score = getWeight(t, op, score, state.base);
     // Keys past the token weigh 0; the cache holds zeros or older values there.
     Value sum = t.addf(t.addf(four[0], four[1]), t.addf(four[2], four[3]));
     state.total = t.addf(state.total, sum);
@@ -363,7 +373,7 @@ void TileAttention::run(ValueRange loaded) {
     stageOwnRows();
   t.synchronize();
   t.renewThread();
-  State none{t.constant(-1e30f), t.constant(0.0f),
+  State none{t.constant(kNoBase), t.constant(0.0f),
              SmallVector<Value>(4 * tiles, t.constant(0.0f))};
   SmallVector<State> states(groups, none);
   SmallVector<Value> last;

@@ -26,6 +26,31 @@
 
 namespace mlir::tbq {
 
+/// The base of what has seen no key.
+inline constexpr float kNoBase = -1e30f;
+
+/// What makes a score a logarithm to the base of 2, as bases are.
+Value getScoreScale(ThreadBuilder &t, AttentionOp op);
+/// Of a score that is not scaled.
+Value getWeight(ThreadBuilder &t, AttentionOp op, Value score, Value base);
+
+/// Whether a score, scaled, is so far above the base that it is to become that:
+/// weights are 2^8 at most, well within f16.
+Value isFarAbove(ThreadBuilder &t, Value score, Value base);
+
+/// What puts a part of the keys to those before it: theirs and its own sums are
+/// multiplied by these, and so become relative to the larger base.
+struct PartFactors {
+  Value ofBefore, own;
+
+  /// larger: of both bases.
+  static PartFactors get(ThreadBuilder &t, Value before, Value own,
+                         Value larger);
+  Value add(ThreadBuilder &t, Value before, Value sum) const {
+    return t.fma(sum, own, t.mulf(before, ofBefore));
+  }
+};
+
 class TileAttention {
 public:
   /// For `head` of `tokens` tokens from `token` on, as many as there are: of
@@ -84,7 +109,11 @@ private:
   int64_t getFactors() const {
     return getStatistics() + 2 * kWarps * countQueries();
   }
-  int64_t getKept() const { return getFactors() + kWarps * countQueries(); }
+  // Of each query: those of a part, before it and its own; one of all.
+  int64_t getInverses() const {
+    return getFactors() + 2 * kWarps * countQueries();
+  }
+  int64_t getKept() const { return getInverses() + countQueries(); }
   SmallVector<Value> loadWords(Value memory, Value at, int64_t count);
   void storeShared(Value word, Value at);
   /// The row and head of query `number` of the unit.
@@ -129,9 +158,16 @@ private:
   SmallVector<Value> flatten(ArrayRef<State> states);
   SmallVector<State> unflatten(ValueRange values);
 
-  /// Of a part of an output, from its base and sum of weights, by
-  /// sixteen lanes that have the parts'.
-  Value getFactor(Value query, Value part);
+  struct Part {
+    PartFactors factors;
+    Value total; // its sum of weights
+  };
+  /// By sixteen lanes that have the parts', each of one.
+  Part getPart(Value query);
+  /// From what lanes from `first` on have of a part each: all factors, and one
+  /// over the sum of all weights.
+  SmallVector<PartFactors> getAllFactors(const Part &part, Value first);
+  Value invertTotal(ArrayRef<PartFactors> factors, Value total, Value first);
   void storeStatistics(Value part);
   // A tile's products, each of a group of eight tokens of a set; of each what
   // all warps of the set found.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // What a block's warps found of a head, put together in their order: each
-// warp's sums times its factor, which makes them relative to the largest base
-// of all and divides by the sum of all weights. See TileAttention.h.
+// warp's part to those before it, both times what makes them relative to the
+// larger base; what comes of all, divided by the sum of their weights. See
+// TileAttention.h.
 
 #include "RowExchange.h"
 #include "TileAttention.h"
@@ -12,6 +13,11 @@ using namespace mlir::tbq;
 
 /// Words of a product's sums, of a warp.
 static constexpr int64_t kProductWords = 128;
+
+PartFactors PartFactors::get(ThreadBuilder &t, Value before, Value own,
+                             Value larger) {
+  return {t.exp2(t.subf(before, larger)), t.exp2(t.subf(own, larger))};
+}
 
 int64_t TileAttention::getStatistics() const {
   return tokens == 1 ? getSums() + kWarps * padded
@@ -41,17 +47,43 @@ void TileAttention::storeStatistics(Value part) {
   });
 }
 
-Value TileAttention::getFactor(Value query, Value part) {
+TileAttention::Part TileAttention::getPart(Value query) {
   auto type = VectorType::get({2}, t.b.getF32Type());
+  Value part = t.rem(t.lane(), kWarps);
   Value number = t.add(t.mul(part, countQueries()), query);
   Value both = t.loadVector(getShared(),
                             {t.add(t.mul(number, 2), getStatistics())}, type);
   Value base = t.extract(both, 0);
-  Value decay =
-      t.exp2(t.subf(base, t.reduceWarp(Reduction::Maximum, base, kWarps)));
-  Value total =
-      t.reduceWarp(Reduction::Sum, t.mulf(decay, t.extract(both, 1)), kWarps);
-  return t.divf(decay, total);
+  // Of the lane so far before this one, if its part is of the same query.
+  auto getBefore = [&](Value x, int64_t distance, Value otherwise) {
+    Value isThere = t.less(t.index(distance - 1), part);
+    Value lane = t.select(isThere, t.sub(t.lane(), distance), t.lane());
+    Value before = t.getFromLane(x, lane);
+    return otherwise ? t.select(isThere, before, otherwise) : before;
+  };
+  Value largest = base;
+  for (int64_t distance = 1; distance < kWarps; distance *= 2)
+    largest = t.maxf(largest, getBefore(largest, distance, nullptr));
+  Value before = getBefore(largest, 1, t.constant(kNoBase));
+  auto factors = PartFactors::get(t, before, base, largest);
+  return {factors, t.extract(both, 1)};
+}
+
+SmallVector<PartFactors> TileAttention::getAllFactors(const Part &part,
+                                                      Value first) {
+  return llvm::map_to_vector(llvm::seq(kWarps), [&](int64_t w) {
+    Value lane = t.add(first, w);
+    Value ofBefore = t.getFromLane(part.factors.ofBefore, lane);
+    return PartFactors{ofBefore, t.getFromLane(part.factors.own, lane)};
+  });
+}
+
+Value TileAttention::invertTotal(ArrayRef<PartFactors> factors, Value total,
+                                 Value first) {
+  Value all = t.constant(0.0f);
+  for (auto [w, each] : llvm::enumerate(factors))
+    all = each.add(t, all, t.getFromLane(total, t.add(first, w)));
+  return t.divf(t.constant(1.0f), all);
 }
 
 /// Where there is such.
@@ -95,20 +127,28 @@ void TileAttention::storeTokenSums() {
 void TileAttention::combineToken() {
   int64_t most = padded % 32 ? 2 : 4;
   t.synchronize();
-  Value factor = getFactor(t.index(0), t.rem(t.lane(), kWarps));
-  SmallVector<Value> factors;
-  for (int64_t w = 0; w < kWarps; ++w)
-    factors.push_back(t.getFromLane(factor, t.index(w)));
-  t.loop(t.thread(), t.index(padded), t.index(kThreads), [&](Value place) {
-    Value sum = t.constant(0.0f), at = t.add(place, getSums());
-    for (auto [w, factor] : llvm::enumerate(factors))
-      sum = t.fma(factor, t.load(getShared(), {t.add(at, w * padded)}), sum);
+  // By the warps that have an output.
+  Value first = t.sub(t.thread(), t.lane());
+  t.ifThen(t.less(first, t.index(padded)), [&] {
+    Part own = getPart(t.index(0));
+    SmallVector<PartFactors> parts = getAllFactors(own, t.index(0));
+    Value inverse = invertTotal(parts, own.total, t.index(0));
+    Value sum = t.constant(0.0f), place = t.thread();
+    if (padded % kWarpLanes)
+      place = t.min(place, t.index(padded - 1));
+    Value at = t.add(place, getSums());
+    for (auto [w, part] : llvm::enumerate(parts))
+      sum = part.add(t, sum, t.load(getShared(), {t.add(at, w * padded)}));
     Value number =
         t.add(t.mul(t.div(place, 8 * most), most), t.rem(place, most));
     Value row = t.rem(t.div(place, most), 8);
     Value feature = t.add(t.add(t.mul(t.div(number, 2), kTile), t.mul(row, 2)),
                           t.rem(number, 2));
-    storeOutput(sum, token, head, feature);
+    Value exists;
+    if (padded % kWarpLanes)
+      exists = t.less(t.thread(), t.index(padded));
+    t.ifThen(exists,
+             [&] { storeOutput(t.mulf(sum, inverse), token, head, feature); });
   });
 }
 
@@ -146,9 +186,16 @@ void TileAttention::combineTile() {
   const int64_t warps = kWarps / sets;
   t.synchronize();
   t.ifThen(t.less(t.thread(), t.index(kWarps * queries)), [&] {
-    Value factor =
-        getFactor(t.div(t.thread(), kWarps), t.rem(t.thread(), kWarps));
-    t.store(factor, getShared(), {t.add(t.thread(), getFactors())});
+    Value query = t.div(t.thread(), kWarps), number = t.rem(t.lane(), kWarps);
+    Part part = getPart(query);
+    Value place = t.add(t.thread(), getFactors());
+    t.store(part.factors.ofBefore, getShared(), {place});
+    t.store(part.factors.own, getShared(), {t.add(place, kWarps * queries)});
+    Value first = t.sub(t.lane(), number);
+    Value inverse = invertTotal(getAllFactors(part, first), part.total, first);
+    t.ifThen(t.equal(number, 0), [&] {
+      t.store(inverse, getShared(), {t.add(query, getInverses())});
+    });
   });
   t.synchronize();
   Value written = getWritten();
@@ -160,15 +207,17 @@ void TileAttention::combineTile() {
   Value read =
       t.add(t.mul(product, warps * kProductWords),
             t.add(getPlaceOf(t.div(feature, 2), t.div(column, 2)), corner));
-  SmallVector<Value> factors;
+  SmallVector<PartFactors> parts;
   auto type = VectorType::get({4}, t.b.getF32Type());
   for (int64_t w = 0; w < kWarps; w += 4) {
     Value at = t.add(t.mul(query, kWarps), getFactors() + w);
-    Value four = t.loadVector(getShared(), {at}, type);
+    Value ofBefore = t.loadVector(getShared(), {at}, type);
+    Value own = t.loadVector(getShared(), {t.add(at, kWarps * queries)}, type);
     for (int64_t i = 0; i < 4; ++i)
-      factors.push_back(t.extract(four, i));
+      parts.push_back({t.extract(ofBefore, i), t.extract(own, i)});
   }
-  auto [row, of] = getQueryPlace(query);
+  Value inverse = t.load(getShared(), {t.add(query, getInverses())});
+  std::pair<Value, Value> place = getQueryPlace(query);
   for (int64_t first = 0; first < tiles; first += atOnce) {
     int64_t count = std::min(atOnce, tiles - first);
     for (int64_t i = 0; i < count; ++i)
@@ -179,7 +228,7 @@ void TileAttention::combineTile() {
       auto addParts = [&](int64_t firstPart, int64_t at) {
         for (int64_t w = 0; w < warps; ++w) {
           Value from = t.add(read, at + w * kProductWords);
-          sum = t.fma(factors[firstPart + w], t.load(getShared(), {from}), sum);
+          sum = parts[firstPart + w].add(t, sum, t.load(getShared(), {from}));
         }
       };
       const int64_t ofTile = products * warps * kProductWords;
@@ -188,7 +237,8 @@ void TileAttention::combineTile() {
       addParts(kWarps - warps, own * ofTile);
       Value tile = t.add(t.div(product, products), first + own);
       auto store = [&] {
-        storeOutput(sum, row, of, t.add(t.mul(tile, kTile), feature));
+        storeOutput(t.mulf(sum, inverse), place.first, place.second,
+                    t.add(t.mul(tile, kTile), feature));
       };
       if (first + own + ofStep > tiles)
         t.ifThen(t.less(tile, t.index(tiles)), store);

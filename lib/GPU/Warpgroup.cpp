@@ -9,6 +9,53 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
+/// Registers of a thread: as launched, and of one that multiplies or does not.
+static constexpr int64_t kRegisters = 128, kOfMultiplying = 216, kOfOthers = 40;
+static constexpr int64_t kGroups = kWarps / kGroupWarps;
+static_assert(kMultiplyingGroups * kOfMultiplying +
+                  (kGroups - kMultiplyingGroups) * kOfOthers <=
+              kGroups * kRegisters);
+
+/// Runs `body`, by whole groups of warps, each thread of which has so many
+/// registers meanwhile. A group meets between two changes, and who takes
+/// registers again does so when others have left them, or it takes what these
+/// wait for.
+static void withRegisters(ThreadBuilder &t, int64_t count,
+                          llvm::function_ref<void()> body) {
+  auto set = [&](int64_t count, bool isMore) {
+    NVVM::SetMaxRegisterOp::create(t.b, t.loc, count,
+                                   isMore
+                                       ? NVVM::SetMaxRegisterAction::increase
+                                       : NVVM::SetMaxRegisterAction::decrease);
+  };
+  bool takes = count > kRegisters;
+  set(count, takes);
+  body();
+  t.synchronize();
+  if (takes)
+    set(kRegisters, /*isMore=*/false);
+  t.synchronize();
+  if (!takes)
+    set(kRegisters, /*isMore=*/true);
+}
+
+void mlir::tbq::divideGroups(ThreadBuilder &t,
+                             llvm::function_ref<void()> multiply,
+                             llvm::function_ref<void(Value)> others) {
+  Value number = t.toI32(t.div(t.warp(), kGroupWarps));
+  t.ifThen(t.less(number, t.constantI32(kMultiplyingGroups)), [&] {
+    t.renewThread();
+    withRegisters(t, kOfMultiplying, multiply);
+  });
+  t.ifThen(t.less(t.constantI32(kMultiplyingGroups - 1), number), [&] {
+    t.renewThread();
+    withRegisters(t, kOfOthers, [&] {
+      others(t.sub(number, t.constantI32(kMultiplyingGroups)));
+    });
+  });
+  t.renewThread();
+}
+
 static Value assemble(ThreadBuilder &t, const std::string &text,
                       const std::string &constraints, ValueRange operands,
                       Type result = Type()) {
@@ -70,8 +117,12 @@ static SmallVector<Value> start(ThreadBuilder &t, StringRef name,
                                 StringRef kind, uint32_t high, StringRef flags,
                                 int64_t tokens, ArrayRef<Value> words,
                                 Value descriptor, int64_t step,
-                                ArrayRef<Value> sums) {
+                                ArrayRef<Value> sums, Value adds = nullptr) {
   int64_t count = tokens / 2, slices = words.size() / 4;
+  int64_t firstWord = count, at = count + words.size();
+  std::string first = adds           ? "$" + std::to_string(at + 1)
+                      : sums.empty() ? "0"
+                                     : "1";
   // What the registers of a product are used for before it must not be between
   // its slices: all of them are one text.
   std::string text =
@@ -81,11 +132,11 @@ static SmallVector<Value> start(ThreadBuilder &t, StringRef name,
                     ".reg .pred first, other;\n"
                     ".reg .b32 low;\n"
                     ".reg .b64 at;\n"
-                    "setp.ne.b32 first, {3}, 0;\n"
+                    "setp.ne.b32 first, {5}, 0;\n"
                     "setp.eq.b32 other, 0, 0;\n"
                     "wgmma.fence.sync.aligned;\n",
-                    name, tokens, slices, sums.empty() ? 0 : 1, step);
-  int64_t firstWord = count, at = count + words.size();
+                    name, tokens, slices, sums.empty() ? 0 : 1, step, first);
+
   for (int64_t slice = 0; slice < slices; ++slice)
     text += llvm::formatv("add.u32 low, ${0}, {1};\n"
                           "mov.b64 at, {{low, {2:x}};\n"
@@ -101,11 +152,13 @@ static SmallVector<Value> start(ThreadBuilder &t, StringRef name,
     constraints += sums.empty() ? "=&r," : "=r,";
   for (size_t i = 0; i < words.size(); ++i)
     constraints += "r,";
-  constraints += "r";
+  constraints += adds ? "r,r" : "r";
   for (size_t i = 0; i < sums.size(); ++i)
     constraints += "," + std::to_string(i);
   SmallVector<Value> operands(words);
   operands.push_back(descriptor);
+  if (adds)
+    operands.push_back(adds);
   llvm::append_range(operands, sums);
   return assembleMany(t, text, constraints, operands, count);
 }
@@ -119,13 +172,49 @@ SmallVector<Value> mlir::tbq::startProducts(ThreadBuilder &t, int64_t tokens,
                descriptor, /*step=*/2, sums);
 }
 
+/// Of a descriptor: eight tokens every eight sixteens; rows and columns as they
+/// are.
+static constexpr uint32_t kStrides = 8;
+
 SmallVector<Value>
 mlir::tbq::startHalfProducts(ThreadBuilder &t, int64_t tokens,
                              ArrayRef<Value> halves, Value descriptor,
-                             int64_t stride, ArrayRef<Value> sums) {
-  // Strides of eight tokens; rows and columns as they are.
-  return start(t, "half_products", "k16.f32.f16.f16", 8, ", 1, 1, 0", tokens,
-               halves, descriptor, /*step=*/2 * stride, sums);
+                             int64_t stride, ArrayRef<Value> sums, Value adds) {
+  return start(t, adds ? "half_products_if" : "half_products",
+               "k16.f32.f16.f16", kStrides, ", 1, 1, 0", tokens, halves,
+               descriptor, /*step=*/2 * stride, sums, adds);
+}
+
+SmallVector<Value> mlir::tbq::startRowProducts(ThreadBuilder &t, int64_t tokens,
+                                               Value rows, int64_t rowStep,
+                                               Value descriptor, int64_t step,
+                                               int64_t slices) {
+  int64_t count = tokens / 2;
+  std::string text =
+      llvm::formatv("// tbq_start_row_products i32 {0}, i32 {1}, i32 {2},"
+                    " i32 {3}\n"
+                    "{{\n"
+                    ".reg .pred other;\n"
+                    ".reg .b32 low;\n"
+                    ".reg .b64 rows, at;\n"
+                    "wgmma.fence.sync.aligned;\n",
+                    tokens, slices, rowStep, step);
+  for (int64_t slice = 0; slice < slices; ++slice)
+    text += llvm::formatv("setp.{0}.b32 other, 0, 0;\n"
+                          "add.u32 low, ${1}, {2};\n"
+                          "mov.b64 rows, {{low, {3:x}};\n"
+                          "add.u32 low, ${4}, {5};\n"
+                          "mov.b64 at, {{low, {3:x}};\n"
+                          "wgmma.mma_async.sync.aligned.m64n{6}"
+                          "k16.f32.f16.f16 {7}, rows, at, other, 1, 1, 0, 0;\n",
+                          slice ? "eq" : "ne", count, rowStep * slice, kStrides,
+                          count + 1, step * slice, tokens, list(0, count));
+  text += "wgmma.commit_group.sync.aligned;\n"
+          "}";
+  std::string constraints;
+  for (int64_t i = 0; i < count; ++i)
+    constraints += "=&r,";
+  return assembleMany(t, text, constraints + "r,r", {rows, descriptor}, count);
 }
 
 SmallVector<Value> mlir::tbq::finishProducts(ThreadBuilder &t, int64_t later,

@@ -17,6 +17,11 @@ inline constexpr int64_t kGroupWarps = 4, kGroupRows = 64;
 /// Of a block; the others have their registers.
 inline constexpr int64_t kMultiplyingGroups = 2,
                          kMultiplyingWarps = kMultiplyingGroups * kGroupWarps;
+/// Runs `multiply` by the groups that multiply, and `others` by the others,
+/// whose registers those have meanwhile, with their number among them, an i32.
+/// All of the block must be here.
+void divideGroups(ThreadBuilder &t, llvm::function_ref<void()> multiply,
+                  llvm::function_ref<void(Value)> others);
 /// Bytes of a token that lie together, their chunks of 16 exchanged by its
 /// number: chunk i at i ^ number % 8.
 inline constexpr int64_t kSwizzled = 128;
@@ -39,10 +44,17 @@ SmallVector<Value> startProducts(ThreadBuilder &t, int64_t tokens,
 Value getHalfDescriptor(ThreadBuilder &t, Value address, int64_t tokens);
 /// The same of f16, 16 columns a step, of which `tokens` lie every `stride`
 /// tokens' fours twice. halves: four words a step, as multiplyHalves has them.
-/// The sums are f32, as words.
+/// The sums are f32, as words. adds: an i32, 0 if they begin at zero instead.
 SmallVector<Value> startHalfProducts(ThreadBuilder &t, int64_t tokens,
                                      ArrayRef<Value> halves, Value descriptor,
-                                     int64_t stride, ArrayRef<Value> sums);
+                                     int64_t stride, ArrayRef<Value> sums,
+                                     Value adds = nullptr);
+/// The same without sums before, whose rows lie in memory too, 64 of them a
+/// four of words, `rowStep` and `step` sixteens of bytes from slice to slice.
+SmallVector<Value> startRowProducts(ThreadBuilder &t, int64_t tokens,
+                                    Value rows, int64_t rowStep,
+                                    Value descriptor, int64_t step,
+                                    int64_t slices);
 /// Products that were started with these digits, and `later` others behind
 /// them: all there when it returns.
 SmallVector<Value> finishProducts(ThreadBuilder &t, int64_t later,

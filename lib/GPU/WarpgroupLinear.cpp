@@ -16,11 +16,6 @@ using namespace mlir::tbq;
 static constexpr int64_t kStages = 6;
 /// Instructions that a warp issues for a piece, and of each token.
 static constexpr int64_t kOfPiece = 110, kOfToken = 2;
-/// Registers of a thread: as launched, and of one that multiplies or does not.
-static constexpr int64_t kRegisters = 128, kOfMultiplying = 216, kOfOthers = 40;
-static_assert(kMultiplyingGroups * kOfMultiplying +
-                  (kWarps / kGroupWarps - kMultiplyingGroups) * kOfOthers <=
-              kWarps / kGroupWarps * kRegisters);
 /// Tokens that are multiplied at once; a tile of more has two halves, so that
 /// products of one are under way while the other's are added to sums.
 static constexpr int64_t kTogether = 64;
@@ -97,49 +92,19 @@ void WarpgroupLinear::forEachTile(const Turns &turns, Body body) {
          });
 }
 
-/// Runs `body`, by whole groups of warps, each thread of which has so many
-/// registers meanwhile. All of the block must be in here, with as many as there
-/// are together: a group meets between two changes, and who takes registers
-/// again does so when others have left them, or it takes what these wait for.
-static void withRegisters(ThreadBuilder &t, int64_t count,
-                          llvm::function_ref<void()> body) {
-  auto set = [&](int64_t count, bool isMore) {
-    NVVM::SetMaxRegisterOp::create(t.b, t.loc, count,
-                                   isMore
-                                       ? NVVM::SetMaxRegisterAction::increase
-                                       : NVVM::SetMaxRegisterAction::decrease);
-  };
-  bool takes = count > kRegisters;
-  set(count, takes);
-  body();
-  t.synchronize();
-  if (takes)
-    set(kRegisters, /*isMore=*/false);
-  t.synchronize();
-  if (!takes)
-    set(kRegisters, /*isMore=*/true);
-}
-
 void WarpgroupLinear::run(const DealtTiles &dealt) {
   Turns turns = getTurns(dealt);
   for (PackedLinearOp each : group.ops)
     bytesOf.push_back(getBytes(t, each.getWeight()));
   bytes = bytesOf.front();
   makeBarriers();
-  Value number = t.toI32(t.div(t.warp(), kGroupWarps));
-  t.ifThen(t.less(number, t.constantI32(kMultiplyingGroups)), [&] {
-    t.renewThread();
-    withRegisters(t, kOfMultiplying, [&] { multiplyTiles(turns); });
-  });
-  t.ifThen(t.less(t.constantI32(kMultiplyingGroups - 1), number), [&] {
-    t.renewThread();
-    withRegisters(t, kOfOthers, [&] {
-      t.ifThen(t.both(t.equal(number, kMultiplyingGroups), isElected(t)),
-               [&] { copyTiles(turns); });
-      t.synchronizeWarp();
-    });
-  });
-  t.renewThread();
+  divideGroups(
+      t, [&] { multiplyTiles(turns); },
+      [&](Value group) {
+        t.ifThen(t.both(t.equal(group, 0), isElected(t)),
+                 [&] { copyTiles(turns); });
+        t.synchronizeWarp();
+      });
   endBarriers();
 }
 

@@ -86,10 +86,10 @@ def test_many_keys(tmp_path, compile_model, logits_of, emulated, measure):
     gpu_steps.check(found, expected, "i16", measure)
 
 
-def makeScaled(directory, linear, factor):
-    """A layer of two small heads, one of whose linears has larger weights."""
-    synthetic.makeCheckpoint(directory, hidden_size=32, intermediate_size=32, num_hidden_layers=1,
-                             num_attention_heads=2, num_key_value_heads=1, head_dim=16)  # fmt: skip
+def makeScaled(directory, linear, factor, **shape):
+    """A layer of two small heads, or of another shape, one of whose linears has larger weights."""
+    shape = {"hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, **shape}
+    synthetic.makeCheckpoint(directory, intermediate_size=32, num_hidden_layers=1, **shape)
     weights = load_file(directory / "model.safetensors")
     weights[f"model.layers.0.{linear}.weight"] *= factor
     save_file(weights, directory / "model.safetensors", {"format": "pt"})
@@ -105,6 +105,22 @@ def test_scores_that_grow(tmp_path, compile_model, logits_of, emulated, measure)
     artifact = emulated(directory, *flags)
     found = logits_of(artifact, ids)
     assert logits_of(artifact, ids, chunk=1).tobytes() == found.tobytes()
+    gpu_steps.check(found, expected, "f32", measure)
+
+
+# Of one head, of two, three or four that read the same keys: tiles of tokens that are whole units or not; parts of the
+# keys that have one, two and three blocks, and an odd number in all; scores that grow; more units than blocks.
+@pytest.mark.parametrize("heads, kv, dim, factor", [(4, 1, 128, 2), (4, 2, 64, 2), (2, 2, 64, 1), (3, 1, 64, 2)])
+def test_attention_by_warp_groups(heads, kv, dim, factor, tmp_path, compile_model, logits_of, emulated, measure):
+    directory = makeScaled(tmp_path / "model", "self_attn.q_proj", factor, hidden_size=48, num_attention_heads=heads,
+                           num_key_value_heads=kv, head_dim=dim, max_position_embeddings=640)  # fmt: skip
+    ids = [(11 * i * i + i) % 60 + 1 for i in range(16 * 16 * 2 + 60)]
+    flags = ("--activations=f32", "--kv-cache=f16")
+    expected = logits_of(compile_model(directory, *flags), ids)
+    artifact = emulated(directory, *flags, "--gpu-blocks=1", arch="sm_90a")
+    found = logits_of(artifact, ids)
+    assert logits_of(artifact, ids, chunk=1).tobytes() == found.tobytes()
+    assert logits_of(artifact, ids, chunk=37).tobytes() == found.tobytes()
     gpu_steps.check(found, expected, "f32", measure)
 
 

@@ -23,7 +23,7 @@
 
 using namespace emulator;
 
-std::map<uintptr_t, TurnBarrier> emulator::barriers;
+std::map<uint32_t, TurnBarrier> emulator::barriers;
 Fiber emulator::fibers[threads];
 int emulator::current;
 
@@ -162,13 +162,20 @@ int8_t getDigit(const GroupProduct &one, uintptr_t begin, int token, int k) {
   uintptr_t at = begin + uintptr_t(token * 128 + k % 32);
   return *reinterpret_cast<int8_t *>(at ^ (at >> 3 & 0x70));
 }
-float getHalf(const GroupProduct &one, uintptr_t begin, int token, int k) {
-  // Eights of tokens, 16 bytes each; 16 bytes more are elsewhere.
-  uintptr_t more = (one.columns >> 16 & 0x3fff) * 16;
-  begin += uintptr_t(k / 16 * one.step * 16) + k % 16 / 8 * more;
+/// Where a descriptor says that something begins.
+uintptr_t getBegin(uint32_t descriptor) {
+  auto base = uintptr_t(shared);
+  return base + ((descriptor - (base >> 4)) & 0x3fff) * 16;
+}
+/// Of columns, or of rows that lie in memory.
+float getHalf(uint32_t descriptor, int step, int number, int k) {
+  // Eights of them, 16 bytes each; 16 bytes more are elsewhere.
+  uintptr_t more = (descriptor >> 16 & 0x3fff) * 16;
+  uintptr_t begin =
+      getBegin(descriptor) + uintptr_t(k / 16 * step * 16) + k % 16 / 8 * more;
   uint32_t word;
   std::memcpy(&word,
-              reinterpret_cast<char *>(begin) + token * 16 + k % 8 / 2 * 4, 4);
+              reinterpret_cast<char *>(begin) + number * 16 + k % 8 / 2 * 4, 4);
   return toFloat(word, k % 2);
 }
 
@@ -180,12 +187,12 @@ bool finishGroup(int number) {
     if (!allLanes(first + warp * lanes, State::MultiplyingGroup))
       return false;
   const GroupProduct &one = first->group;
-  auto base = uintptr_t(shared);
-  uintptr_t begin = base + ((one.columns - (base >> 4)) & 0x3fff) * 16;
+  uintptr_t begin = getBegin(one.columns);
   for (int thread = 0; thread < 4 * lanes; ++thread) {
     GroupProduct &own = first[thread].group;
     if (own.ofHalves != one.ofHalves || own.tokens != one.tokens ||
-        own.slices != one.slices || own.columns != one.columns)
+        own.slices != one.slices || own.columns != one.columns ||
+        own.rows != one.rows)
       fail("warps of a group multiply other things");
     for (int i = 0; i < own.tokens / 2; ++i) {
       int row = thread % lanes / 4 + i / 2 % 2 * 8;
@@ -197,11 +204,15 @@ bool finishGroup(int number) {
         for (int slice = 0; slice < own.slices; ++slice) {
           double exact = sum; // as a warp's
           for (int k = 16 * slice; k < 16 * (slice + 1); ++k) {
-            uint32_t word =
-                ofRow[k % 8 / 2]
-                    .group.digits[4 * slice + row / 8 + k % 16 / 8 * 2];
-            exact += double(toFloat(word, k % 2)) *
-                     double(getHalf(one, begin, token, k));
+            float x;
+            if (one.rowStep)
+              x = getHalf(one.rows, one.rowStep, thread / lanes * 16 + row, k);
+            else
+              x = toFloat(ofRow[k % 8 / 2].group.digits[4 * slice + row / 8 +
+                                                        k % 16 / 8 * 2],
+                          k % 2);
+            exact +=
+                double(x) * double(getHalf(one.columns, one.step, token, k));
           }
           sum = float(exact);
         }
@@ -224,7 +235,7 @@ bool finishGroup(int number) {
 
 } // namespace
 
-TurnBarrier &emulator::getBarrier(uintptr_t address) {
+TurnBarrier &emulator::getBarrier(uint32_t address) {
   auto found = barriers.find(address);
   if (found == barriers.end())
     fail("something is done with a barrier that is none");

@@ -46,7 +46,10 @@ struct GroupProduct {
   int tokens, slices, step;     // from slice to slice, as of a descriptor
   std::vector<uint32_t> digits; // words, four a slice
   uint32_t columns;             // where these begin, as of a descriptor
-  int32_t sums[32];
+  int32_t sums[64];
+  // Of halves, rows that lie in memory: as columns do. 0: they are registers.
+  int rowStep = 0;
+  uint32_t rows = 0;
 };
 
 /// What cp.async promises: bytes that are there when the thread has waited.
@@ -68,7 +71,7 @@ struct Fiber {
   HalfProduct halves;
   GroupProduct group;
   std::deque<GroupProduct> started; // the oldest first
-  uintptr_t barrier;                // whose turn it waits for
+  uint32_t barrier;                 // whose turn it waits for
   int parity;
   std::vector<Copy> open;                // since the last group
   std::deque<std::vector<Copy>> pending; // groups, the oldest first
@@ -82,7 +85,8 @@ struct TurnBarrier {
   std::vector<Copy> copies;
 };
 
-extern std::map<uintptr_t, TurnBarrier> barriers; // by address
+extern std::map<uint32_t, TurnBarrier>
+    barriers; // by its address in shared memory
 extern Fiber fibers[threads];
 extern int current; // the thread that runs
 
@@ -93,7 +97,7 @@ extern int current; // the thread that runs
 void leave(State state);
 
 /// Fails where there is none.
-TurnBarrier &getBarrier(uintptr_t address);
+TurnBarrier &getBarrier(uint32_t address);
 
 /// If nothing is missing of it.
 void endTurn(TurnBarrier &barrier);

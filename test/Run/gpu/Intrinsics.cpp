@@ -28,13 +28,19 @@ template <class To, class From> To bits(From from) {
   std::memcpy(&to, &from, sizeof to);
   return to;
 }
+/// asks: an operand says whether it adds.
 void startProducts(GroupProduct product, bool adds, va_list operands,
-                   int32_t *result) {
-  for (int i = 0; i < 4 * product.slices; ++i)
+                   int32_t *result, bool asks = false) {
+  for (int i = 0; !product.rowStep && i < 4 * product.slices; ++i)
     product.digits.push_back(va_arg(operands, uint32_t));
+  if (product.rowStep)
+    product.rows = va_arg(operands, uint32_t);
   product.columns = va_arg(operands, uint32_t);
-  for (int i = 0; adds && i < product.tokens / 2; ++i)
-    product.sums[i] = va_arg(operands, int32_t);
+  bool isAdded = !asks || va_arg(operands, uint32_t);
+  for (int i = 0; adds && i < product.tokens / 2; ++i) {
+    int32_t sum = va_arg(operands, int32_t);
+    product.sums[i] = isAdded ? sum : 0;
+  }
   fibers[current].group = product;
   leave(State::MultiplyingGroup);
   fibers[current].started.push_back(fibers[current].group);
@@ -143,30 +149,30 @@ __m128 nvvm_mma_m16n8k16_row_col_f32_f32(__m128i a0, __m128i a1, __m128i a2,
 
 // What it calls instead of PTX (lib/GPU/Warpgroup.h).
 extern "C" {
-void tbq_init_barrier(uintptr_t at, int arrivals) {
+void tbq_init_barrier(uint32_t at, int arrivals) {
   if (at % 8 || barriers.count(at))
     fail("a barrier where there is one, or where none can be");
   TurnBarrier &barrier = barriers[at];
   barrier.arrivals = barrier.missing = arrivals;
 }
-void tbq_end_barrier(uintptr_t at) {
+void tbq_end_barrier(uint32_t at) {
   if (!getBarrier(at).copies.empty())
     fail("a barrier ends before its copies have come");
   barriers.erase(at);
 }
-void tbq_arrive_and_expect(uintptr_t at, int bytes) {
+void tbq_arrive_and_expect(uint32_t at, int bytes) {
   TurnBarrier &barrier = getBarrier(at);
   endTurn(barrier);
   barrier.expected += bytes;
   --barrier.missing;
 }
-void tbq_arrive(uintptr_t at) { tbq_arrive_and_expect(at, 0); }
-void tbq_wait_for_turn(uintptr_t at, int parity) {
+void tbq_arrive(uint32_t at) { tbq_arrive_and_expect(at, 0); }
+void tbq_wait_for_turn(uint32_t at, int parity) {
   fibers[current].barrier = at;
   fibers[current].parity = parity;
   leave(State::WaitingForTurn);
 }
-void tbq_copy_bulk(void *to, const void *from, int bytes, uintptr_t at) {
+void tbq_copy_bulk(void *to, const void *from, int bytes, uint32_t at) {
   TurnBarrier &barrier = getBarrier(at);
   if (bytes % 16)
     fail("a copy of no multiple of 16 bytes");
@@ -194,6 +200,22 @@ void tbq_start_half_products(int32_t *result, int tokens, int slices, int adds,
   va_start(operands, step);
   startProducts({true, tokens, slices, step, {}, 0, {}}, adds, operands,
                 result);
+  va_end(operands);
+}
+void tbq_start_half_products_if(int32_t *result, int tokens, int slices,
+                                int adds, int step, ...) {
+  va_list operands;
+  va_start(operands, step);
+  startProducts({true, tokens, slices, step, {}, 0, {}}, adds, operands, result,
+                true);
+  va_end(operands);
+}
+void tbq_start_row_products(int32_t *result, int tokens, int slices,
+                            int rowStep, int step, ...) {
+  va_list operands;
+  va_start(operands, step);
+  startProducts({true, tokens, slices, step, {}, 0, {}, rowStep}, false,
+                operands, result);
   va_end(operands);
 }
 void tbq_finish_products(int32_t *result, int words, int later, ...) {
