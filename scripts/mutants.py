@@ -240,6 +240,8 @@ SITES = {
         ("group-half", "(column / kSwizzled * tokens + token) * kSwizzled", "(column / kSwizzled * tokens) * kSwizzled",
          "both halves of a tile's tokens are the first"),
         ("group-rest", "(products.isWhole ? countDigitBytes() : 0)", "0", "the low digit of i16 is the high one"),
+    ],
+    "lib/GPU/Warpgroup.cpp": [
         ("group-registers", "  t.synchronize();\n  if (!takes)", "  if (!takes)",
          "registers taken again that others wait for: they wait for ever"),
     ],
@@ -313,6 +315,24 @@ SITES = {
         ("sets-turn", "Value first = t.add(part(), t.mul(turn, kWarps / sets));", "Value first = part();",
          "the first keys twice"),
     ],
+    "lib/GPU/WarpgroupAttention.cpp": [
+        ("queries-rest", "t.add(at, 2 * kGroupRows * kCoreBytes)", "t.add(at, kGroupRows * kCoreBytes)",
+         "what queries leave, over the second half of a tile's queries"),
+    ],
+    "lib/GPU/WarpgroupKeys.cpp": [
+        ("keys-column", "t.mul(t.rem(r, 2), 8)", "t.mul(t.rem(r, 2), 2)", "keys in each other's columns"),
+        ("values-four", "load.words[4 + 2 * core + feature]", "load.words[2 * core + feature]",
+         "keys 4 q to 4 q + 3 twice"),
+    ],
+    "lib/GPU/WarpgroupScores.cpp": [
+        ("scores-later", "t.less(last, t.constantI32(key))", "t.less(last, t.constantI32(key - 1))",
+         "a token sees the one behind it"),
+        ("parts-total", "total = t.select(isDone, t.constant(0.0f), total);", "",
+         "a part's weights begin with those of the part before"),
+        ("parts-scale", "factors[i / 2 % kRows].ofBefore", "factors[0].ofBefore",
+         "the second row's outputs relative to the first's base"),
+        ("scores-decay", "decays[i / 2 % kRows]", "decays[0]", "the second row's sums relative to the first's base"),
+    ],
     "lib/GPU/TileKeys.cpp": [
         ("sets-keys", "t.index(tokens + tokenStep - 1)", "t.index(tokens - 1)",
          "keys of the second set's tokens left out"),
@@ -320,7 +340,9 @@ SITES = {
     "lib/GPU/TileCombine.cpp": [
         ("sets-order", "addParts(kWarps - warps, own * ofTile);", "addParts(0, own * ofTile);",
          "parts of the second turn with factors of the first"),
-        ("sets-output", "auto [row, of] = getQueryPlace(query);", "auto [row, of] = getQueryPlace(t.rem(query, tokens));",
+        ("parts-before", "getBefore(largest, 1, t.constant(kNoBase))", "largest",
+         "parts before one whose base is larger stay relative to theirs"),
+        ("sets-output", "place = getQueryPlace(query);", "place = getQueryPlace(t.rem(query, tokens));",
          "both sets' outputs in the first's place"),
         ("sets-step", "addParts(kWarps - warps, own * ofTile);", "addParts(kWarps - warps, 0);",
          "all steps between two meetings have the first one's sums"),

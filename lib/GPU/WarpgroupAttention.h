@@ -130,8 +130,9 @@ private:
   /// Products of queries, and of what these leave, with the stage's keys.
   std::array<SmallVector<Value>, 2> startScores(const Stage &stage,
                                                 Value queries);
-  Scores getScores(ArrayRef<Value> high, ArrayRef<Value> low,
-                   const Blocks &blocks);
+  /// Of the stage that `walk` stands at.
+  Scores getScores(ArrayRef<Value> high, ArrayRef<Value> low, Walk walk,
+                   const Unit &unit);
   Scores getLargest(const Scores &scores);
   /// adds: i32, 0 if the part has no sums yet.
   Weights weigh(const Scores &scores, const Scores &largest, int64_t number,
@@ -146,8 +147,6 @@ private:
   /// Puts the part to those before, if it `isDone`. part: as it was then.
   void merge(Value isDone, Found &found, const State &part);
   void store(const Found &found);
-  /// The blocks of a stage, i32; kNowhere where there is none.
-  Blocks getBlocks(Walk walk, Value first, const Unit &unit);
 
   Value row() { return t.div(t.lane(), kRowLanes); }
   Value quarter() { return t.rem(t.thread(), kRowLanes); }

@@ -9,23 +9,9 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// A block that all positions are before.
-static constexpr int64_t kNowhere = 1 << 24;
-
 /// Of a stage's scores, that of block `number`, the lane's row i and key.
 static int64_t getScorePlace(int64_t number, int64_t i, int64_t key) {
   return 4 * (2 * number + key / 2) + 2 * i + key % 2;
-}
-
-WarpgroupAttention::Blocks WarpgroupAttention::getBlocks(Walk walk, Value first,
-                                                         const Unit &unit) {
-  Blocks blocks;
-  for (auto [i, block] : llvm::enumerate(blocks)) {
-    block = t.select(t.less(t.add(first, i), unit.blocks), walk.block,
-                     t.constantI32(kNowhere));
-    walk = moveOn(walk, unit);
-  }
-  return blocks;
 }
 
 SmallVector<Value> WarpgroupAttention::flatten(const Found &found) {
@@ -67,7 +53,13 @@ WarpgroupAttention::startScores(const Stage &stage, Value queries) {
 
 WarpgroupAttention::Scores WarpgroupAttention::getScores(ArrayRef<Value> high,
                                                          ArrayRef<Value> low,
-                                                         const Blocks &blocks) {
+                                                         Walk walk,
+                                                         const Unit &unit) {
+  Blocks blocks;
+  for (Value &block : blocks) {
+    block = walk.block;
+    walk = moveOn(walk, unit);
+  }
   Scores scores;
   for (auto [x, rest] : llvm::zip_equal(high, low))
     scores.push_back(t.addf(t.bitcast(x, t.b.getF32Type()),
@@ -257,7 +249,7 @@ SmallVector<Value> WarpgroupAttention::attend(const Unit &unit,
   low = finishProducts(t, 0, low, {});
   SmallVector<Value> init(carried);
   init.append({walk.part, walk.block, t.constantI32(0)});
-  init.append(getScores(high, low, getBlocks(walk, begin, unit)));
+  init.append(getScores(high, low, walk, unit));
   const int64_t place = init.size(), ofScores = place - kCarried - 3;
   init.append(flatten(empty));
   auto body = [&](Value first, ValueRange old) {
@@ -325,7 +317,8 @@ SmallVector<Value> WarpgroupAttention::addStage(const Unit &unit, Value queries,
            [&] { waitForTurn(t, next.full, next.parity); });
   auto [high, low] = startScores(next, queries);
 
-  // The second block, if it exists.
+  // The second block. If it does not exist, it is behind the last part's end,
+  // and what comes of it is left.
   endPart(isDone);
   Value addsNext = t.select(isDone, zero, one);
   Weights second = weigh(scores, largest, 1, addsNext, found.part);
@@ -337,7 +330,7 @@ SmallVector<Value> WarpgroupAttention::addStage(const Unit &unit, Value queries,
   walk = moveOn(walk, unit);
   high = finishProducts(t, 2, high, {});
   low = finishProducts(t, 1, low, {});
-  Scores nextScores = getScores(high, low, getBlocks(walk, firstNext, unit));
+  Scores nextScores = getScores(high, low, walk, unit);
   finish(0, running, second.words, nextScores);
   t.synchronizeWarp();
   t.ifThen(isElected(t), [&] { arrive(t, stage.empty); });
