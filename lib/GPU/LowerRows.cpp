@@ -292,7 +292,12 @@ static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
   if (padded > groups)
     t.ifThen(t.less(t.thread(), t.index(padded - groups)),
              [&] { storeInTile(t.constantI32(0), t.add(t.thread(), groups)); });
-  fenceCopies(t);
+}
+
+/// All rows are written: copies that are asked for behind a barrier see them.
+static void fenceTiles(ThreadBuilder &t, QuantizeActivationsOp op) {
+  if (TokenTiles::get(op))
+    fenceCopies(t);
 }
 
 void mlir::tbq::lowerQuantizeActivations(ThreadBuilder &t,
@@ -304,6 +309,7 @@ void mlir::tbq::lowerQuantizeActivations(ThreadBuilder &t,
   forEachRow(t, op, row, op, part, [&](Value token, const RowPart &loaded) {
     quantize(t, op, row, loaded.elements, loaded.part, token, /*turn=*/0);
   });
+  fenceTiles(t, op);
 }
 
 template <typename NormOp>
@@ -319,6 +325,7 @@ static void lower(ThreadBuilder &t, NormOp norm, QuantizeActivationsOp op) {
     Value largest = getLargest(t, elements, /*showsNaN=*/false);
     quantize(t, op, row, elements, largest, token, turn);
   });
+  fenceTiles(t, op);
 }
 
 void mlir::tbq::lowerNormAndQuantize(ThreadBuilder &t, StepOp norm,

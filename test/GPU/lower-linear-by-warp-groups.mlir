@@ -9,7 +9,7 @@ func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096x
   // CHECK: %[[Y:.*]] = memref.view %arg4
   %y = memref.view %arena[%c0][] : memref<8388608xi8> to memref<512x4096xf32>
   // A token's chunks of 16 bytes are exchanged by its number; the sum of a group
-  // is two halves, with ten bits in the lower; both are seen by copies.
+  // is two halves, with ten bits in the lower; both are seen by copies, behind all rows.
   // CHECK: arith.xori
   // CHECK: vector.store %{{.*}}, %arg1[%c0, %{{.*}}]
   // CHECK: %[[SUM:.*]] = nvvm.redux.sync add
@@ -19,6 +19,8 @@ func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096x
   // CHECK: %[[OTHER:.*]] = arith.sitofp %[[LOW]] : i32 to f16
   // CHECK: vector.from_elements %[[ONE]], %[[OTHER]] : vector<2xf16>
   // CHECK: memref.store %{{.*}}, %arg2[%c0, %{{.*}}]
+  // CHECK: scf.yield
+  // CHECK: }
   // CHECK: llvm.inline_asm has_side_effects "// tbq_fence_copies\0Afence.proxy.async;"
   // CHECK: tbq.barrier
   tbq.quantize_activations %x columns 4096 group 128 into(%q, %scale, %sums) count(%count) range(%begin, %end)
