@@ -109,15 +109,18 @@ def test_scores_that_grow(tmp_path, compile_model, logits_of, emulated, measure)
 
 
 # Of one head, of two, three or four that read the same keys: tiles of tokens that are whole units or not; parts of the
-# keys that have one, two and three blocks, and an odd number in all; scores that grow; more units than blocks.
-@pytest.mark.parametrize("heads, kv, dim, factor", [(4, 1, 128, 2), (4, 2, 64, 2), (2, 2, 64, 1), (3, 1, 64, 2)])
-def test_attention_by_warp_groups(heads, kv, dim, factor, tmp_path, compile_model, logits_of, emulated, measure):
+# keys that have one, two and three blocks, and an odd number in all; scores that grow; more units than blocks. By warp
+# groups, 128 queries a unit; before sm_90a by warps, of two heads or, where such are an odd number, twice the tokens.
+@pytest.mark.parametrize("heads, kv, dim, factor, arch",
+                         [(4, 1, 128, 2, "sm_90a"), (4, 2, 64, 2, "sm_90a"), (2, 2, 64, 1, "sm_90a"),
+                          (3, 1, 64, 2, "sm_90a"), (4, 2, 64, 2, "sm_90"), (3, 1, 64, 2, "sm_90")])  # fmt: skip
+def test_units_of_many_queries(heads, kv, dim, factor, arch, tmp_path, compile_model, logits_of, emulated, measure):
     directory = makeScaled(tmp_path / "model", "self_attn.q_proj", factor, hidden_size=48, num_attention_heads=heads,
                            num_key_value_heads=kv, head_dim=dim, max_position_embeddings=640)  # fmt: skip
     ids = [(11 * i * i + i) % 60 + 1 for i in range(16 * 16 * 2 + 60)]
     flags = ("--activations=f32", "--kv-cache=f16")
     expected = logits_of(compile_model(directory, *flags), ids)
-    artifact = emulated(directory, *flags, "--gpu-blocks=1", arch="sm_90a")
+    artifact = emulated(directory, *flags, "--gpu-blocks=1", arch=arch)
     found = logits_of(artifact, ids)
     assert logits_of(artifact, ids, chunk=1).tobytes() == found.tobytes()
     assert logits_of(artifact, ids, chunk=37).tobytes() == found.tobytes()
