@@ -23,7 +23,7 @@
 
 using namespace emulator;
 
-std::map<uint32_t, TurnBarrier> emulator::barriers;
+std::map<uintptr_t, TurnBarrier> emulator::barriers;
 Fiber emulator::fibers[threads];
 int emulator::current;
 
@@ -235,7 +235,7 @@ bool finishGroup(int number) {
 
 } // namespace
 
-TurnBarrier &emulator::getBarrier(uint32_t address) {
+TurnBarrier &emulator::getBarrier(uintptr_t address) {
   auto found = barriers.find(address);
   if (found == barriers.end())
     fail("something is done with a barrier that is none");

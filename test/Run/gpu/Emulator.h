@@ -71,7 +71,7 @@ struct Fiber {
   HalfProduct halves;
   GroupProduct group;
   std::deque<GroupProduct> started; // the oldest first
-  uint32_t barrier;                 // whose turn it waits for
+  uintptr_t barrier;                // whose turn it waits for
   int parity;
   std::vector<Copy> open;                // since the last group
   std::deque<std::vector<Copy>> pending; // groups, the oldest first
@@ -85,8 +85,7 @@ struct TurnBarrier {
   std::vector<Copy> copies;
 };
 
-extern std::map<uint32_t, TurnBarrier>
-    barriers; // by its address in shared memory
+extern std::map<uintptr_t, TurnBarrier> barriers; // by address
 extern Fiber fibers[threads];
 extern int current; // the thread that runs
 
@@ -97,7 +96,7 @@ extern int current; // the thread that runs
 void leave(State state);
 
 /// Fails where there is none.
-TurnBarrier &getBarrier(uint32_t address);
+TurnBarrier &getBarrier(uintptr_t address);
 
 /// If nothing is missing of it.
 void endTurn(TurnBarrier &barrier);

@@ -149,30 +149,30 @@ __m128 nvvm_mma_m16n8k16_row_col_f32_f32(__m128i a0, __m128i a1, __m128i a2,
 
 // What it calls instead of PTX (lib/GPU/Warpgroup.h).
 extern "C" {
-void tbq_init_barrier(uint32_t at, int arrivals) {
+void tbq_init_barrier(uintptr_t at, int arrivals) {
   if (at % 8 || barriers.count(at))
     fail("a barrier where there is one, or where none can be");
   TurnBarrier &barrier = barriers[at];
   barrier.arrivals = barrier.missing = arrivals;
 }
-void tbq_end_barrier(uint32_t at) {
+void tbq_end_barrier(uintptr_t at) {
   if (!getBarrier(at).copies.empty())
     fail("a barrier ends before its copies have come");
   barriers.erase(at);
 }
-void tbq_arrive_and_expect(uint32_t at, int bytes) {
+void tbq_arrive_and_expect(uintptr_t at, int bytes) {
   TurnBarrier &barrier = getBarrier(at);
   endTurn(barrier);
   barrier.expected += bytes;
   --barrier.missing;
 }
-void tbq_arrive(uint32_t at) { tbq_arrive_and_expect(at, 0); }
-void tbq_wait_for_turn(uint32_t at, int parity) {
+void tbq_arrive(uintptr_t at) { tbq_arrive_and_expect(at, 0); }
+void tbq_wait_for_turn(uintptr_t at, int parity) {
   fibers[current].barrier = at;
   fibers[current].parity = parity;
   leave(State::WaitingForTurn);
 }
-void tbq_copy_bulk(void *to, const void *from, int bytes, uint32_t at) {
+void tbq_copy_bulk(void *to, const void *from, int bytes, uintptr_t at) {
   TurnBarrier &barrier = getBarrier(at);
   if (bytes % 16)
     fail("a copy of no multiple of 16 bytes");
