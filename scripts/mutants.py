@@ -242,15 +242,15 @@ SITES = {
         ("group-rest", "(products.isWhole ? countDigitBytes() : 0)", "0", "the low digit of i16 is the high one"),
     ],
     "lib/GPU/Warpgroup.cpp": [
+        ("stage-parity", "t.select(isLast, t.exclusiveOr(parity, t.constantI32(1)), parity)", "parity",
+         "a turn taken for the one before it"),
+        ("stage-left", "  t.ifThen(isElected(t), [&] { arrive(t, barrier); });", "", "a stage that is never left"),
         ("group-registers", "  t.synchronize();\n  if (!takes)", "  if (!takes)",
          "registers taken again that others wait for: they wait for ever"),
     ],
     "lib/GPU/WarpgroupStages.cpp": [
-        ("stage-parity", "t.exclusiveOr(stage.parity, t.constantI32(1)),\n                   stage.parity)};\n}",
-         "stage.parity,\n                   stage.parity)};\n}", "a turn taken for the one before it"),
         ("stage-token", "t.add(t.mul(place.token, columns), t.mul(t.toIndex(unit), bytes))",
          "t.mul(t.toIndex(unit), bytes)", "every tile has the first one's tokens"),
-        ("stage-left", "  t.ifThen(isElected(t), [&] { arrive(t, stage.empty); });", "", "a stage that is never left"),
         ("stage-weights", "t.add(place.tile, t.mul(warp, shape.tiles))", "t.mul(warp, shape.tiles)",
          "every tile has the first one's weights"),
         ("stage-sums", "t.mul(t.toIndex(getStagedEight(first)), ofEight)", "t.index(0)",

@@ -23,6 +23,9 @@ Value ThreadBuilder::same(Value x, Value y) {
 Value ThreadBuilder::both(Value x, Value y) {
   return arith::AndIOp::create(b, loc, x, y);
 }
+Value ThreadBuilder::either(Value x, Value y) {
+  return arith::OrIOp::create(b, loc, x, y);
+}
 Value ThreadBuilder::select(Value condition, Value x, Value y) {
   return arith::SelectOp::create(b, loc, condition, x, y);
 }

@@ -55,6 +55,7 @@ public:
   Value equal(Value x, int64_t y) { return same(x, like(x, y)); }
   Value same(Value x, Value y);
   Value both(Value x, Value y);
+  Value either(Value x, Value y);
   Value select(Value condition, Value x, Value y);
   Value exclusiveOr(Value x, Value y);
   Value toI32(Value index);

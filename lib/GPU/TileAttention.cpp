@@ -274,8 +274,7 @@ void TileAttention::rebase(ArrayRef<SmallVector<Value>> scores,
                   getScoreScale(t, op));
     Value isAbove = isFarAbove(t, most, state.base);
     bases.push_back(t.select(isAbove, most, state.base));
-    isAny = isAny ? arith::OrIOp::create(t.b, t.loc, isAny, isAbove).getResult()
-                  : isAbove;
+    isAny = isAny ? t.either(isAny, isAbove) : isAbove;
   }
   // Most blocks change none.
   auto scaled = [&] {

@@ -136,7 +136,6 @@ static SmallVector<Value> start(ThreadBuilder &t, StringRef name,
                     "setp.eq.b32 other, 0, 0;\n"
                     "wgmma.fence.sync.aligned;\n",
                     name, tokens, slices, sums.empty() ? 0 : 1, step, first);
-
   for (int64_t slice = 0; slice < slices; ++slice)
     text += llvm::formatv("add.u32 low, ${0}, {1};\n"
                           "mov.b64 at, {{low, {2:x}};\n"
@@ -294,6 +293,18 @@ void mlir::tbq::waitForTurn(ThreadBuilder &t, Value barrier, Value parity) {
       "done:\n"
       "}",
       "l,r,~{memory}", {toI64(t, barrier), parity});
+}
+
+void mlir::tbq::arriveByWarp(ThreadBuilder &t, Value barrier) {
+  t.synchronizeWarp();
+  t.ifThen(isElected(t), [&] { arrive(t, barrier); });
+}
+
+SmallVector<Value> mlir::tbq::getNextStage(ThreadBuilder &t, Value slot,
+                                           Value parity, int64_t stages) {
+  Value isLast = t.equal(slot, stages - 1);
+  return {t.select(isLast, t.constantI32(0), t.add(slot, 1)),
+          t.select(isLast, t.exclusiveOr(parity, t.constantI32(1)), parity)};
 }
 
 void mlir::tbq::copyBulk(ThreadBuilder &t, Value to, Value from, int64_t bytes,

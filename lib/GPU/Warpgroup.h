@@ -67,14 +67,21 @@ Value isElected(ThreadBuilder &t);
 
 // A barrier is eight bytes of memory that the block shares, at an address that
 // eight divides. Its turns have parity 0, 1, 0, ...
+inline constexpr int64_t kBarrierBytes = 8;
 void initBarrier(ThreadBuilder &t, Value barrier, Value arrivals); // i32
 /// Before its memory is used for something else.
 void endBarrier(ThreadBuilder &t, Value barrier);
 void arrive(ThreadBuilder &t, Value barrier);
 /// The same, and the turn needs `bytes` of copies to have come.
 void arriveAndExpect(ThreadBuilder &t, Value barrier, int64_t bytes);
+/// By a lane of the warp, all of which have done what it is for.
+void arriveByWarp(ThreadBuilder &t, Value barrier);
 /// Until the turn of that parity is over.
 void waitForTurn(ThreadBuilder &t, Value barrier, Value parity);
+/// Of a ring of `stages`, the slot behind `slot`, and the parity of the turn
+/// that it is in, as of `parity`. i32
+SmallVector<Value> getNextStage(ThreadBuilder &t, Value slot, Value parity,
+                                int64_t stages);
 /// Addresses and bytes are multiples of 16.
 void copyBulk(ThreadBuilder &t, Value to, Value from, int64_t bytes,
               Value barrier);

@@ -14,7 +14,8 @@ using namespace mlir::tbq;
 static constexpr int64_t kStages = 5, kLeastStages = 2;
 /// Units of a block, in a full step: else blocks are too unequal.
 static constexpr int64_t kLeast = 2;
-static constexpr int64_t kBarrierBytes = 8, kStageBarriers = 2;
+/// Of a stage: full, empty.
+static constexpr int64_t kStageBarriers = 2;
 
 //===----------------------------------------------------------------------===//
 // Units
@@ -188,10 +189,7 @@ WarpgroupAttention::Stage WarpgroupAttention::getStage(ValueRange carried) {
 }
 
 SmallVector<Value> WarpgroupAttention::moveOn(const Stage &stage) {
-  Value isLast = t.equal(stage.slot, stages - 1);
-  return {t.select(isLast, t.constantI32(0), t.add(stage.slot, 1)),
-          t.select(isLast, t.exclusiveOr(stage.parity, t.constantI32(1)),
-                   stage.parity)};
+  return getNextStage(t, stage.slot, stage.parity, stages);
 }
 
 Value WarpgroupAttention::getQueries() {

@@ -11,10 +11,9 @@
 // stage, as long as there is one that nobody reads. Products take keys and
 // values from there, and queries from memory, too; weights are registers. In
 // memory are eight rows of eight f16 side by side, 16 bytes each: rows of K are
-// keys, of V features, of Q queries. Columns of scores are a block's keys 0, 1,
-// 4, 5, 8,
-// .. and then 2, 3, 6, 7, ..: so a lane has four neighbours, as in a step of
-// one token.
+// keys, of V features, of Q queries. Columns of a block's scores are its keys
+// 0, 1, 4, 5, 8, ... and then 2, 3, 6, 7, ...: so a lane has four neighbours,
+// as in a step of one token.
 #ifndef TBQ_GPU_WARPGROUPATTENTION_H
 #define TBQ_GPU_WARPGROUPATTENTION_H
 

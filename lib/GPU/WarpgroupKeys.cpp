@@ -64,8 +64,7 @@ void WarpgroupAttention::copyUnits(Value team, bool ofKeys) {
             copyValues(unit, blocks, stage);
           // What threads write, products read past their proxy.
           fenceCopies(t);
-          t.synchronizeWarp();
-          t.ifThen(isElected(t), [&] { arrive(t, stage.full); });
+          arriveByWarp(t, stage.full);
           SmallVector<Value> all = moveOn(stage);
           all.append({walk.part, walk.block});
           return all;

@@ -69,8 +69,7 @@ WarpgroupAttention::Scores WarpgroupAttention::getScores(ArrayRef<Value> high,
   for (Value block : blocks) {
     Value isLater = t.less(position, t.add(t.mul(block, CacheType::kBlock),
                                            CacheType::kBlock - 1));
-    isAny = isAny ? arith::OrIOp::create(t.b, t.loc, isAny, isLater).getResult()
-                  : isLater;
+    isAny = isAny ? t.either(isAny, isLater) : isLater;
   }
   auto masked = [&] {
     Scores all = scores;
@@ -125,10 +124,7 @@ WarpgroupAttention::weigh(const Scores &scores, const Scores &largest,
     Value isAbove = isFarAbove(t, most, state.base[i]);
     weights.before[i] = state.base[i];
     state.base[i] = t.select(isAbove, most, state.base[i]);
-    weights.isRebased =
-        i ? arith::OrIOp::create(t.b, t.loc, weights.isRebased, isAbove)
-                .getResult()
-          : isAbove;
+    weights.isRebased = i ? t.either(weights.isRebased, isAbove) : isAbove;
     for (Value &score : four)
       score = getWeight(t, op, score, state.base[i]);
     weights.sums[i] =
@@ -176,8 +172,7 @@ void WarpgroupAttention::merge(Value isDone, Found &found, const State &part) {
       Value before = found.all.base[i], base = t.maxf(before, part.base[i]);
       Value isRebased = arith::CmpFOp::create(
           t.b, t.loc, arith::CmpFPredicate::OLT, before, base);
-      isAny = i ? arith::OrIOp::create(t.b, t.loc, isAny, isRebased).getResult()
-                : isRebased;
+      isAny = i ? t.either(isAny, isRebased) : isRebased;
       factors.push_back(PartFactors::get(t, before, part.base[i], base));
       Value total = t.reduceWarp(Reduction::Sum, part.total[i], kRowLanes);
       values.append({base, factors[i].add(t, found.all.total[i], total)});
@@ -332,8 +327,7 @@ SmallVector<Value> WarpgroupAttention::addStage(const Unit &unit, Value queries,
   low = finishProducts(t, 1, low, {});
   Scores nextScores = getScores(high, low, walk, unit);
   finish(0, running, second.words, nextScores);
-  t.synchronizeWarp();
-  t.ifThen(isElected(t), [&] { arrive(t, stage.empty); });
+  arriveByWarp(t, stage.empty);
   done = found.part;
   endPart(isDone);
   merge(isDone, found, done);

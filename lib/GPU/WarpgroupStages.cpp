@@ -11,7 +11,6 @@ using namespace mlir;
 using namespace mlir::tbq;
 
 static constexpr int64_t kSumBytes = 4; // two halves
-static constexpr int64_t kBarrierBytes = 8;
 /// Of a stage: full, empty.
 static constexpr int64_t kBarriers = 2;
 /// At the first, when they have asked: who copies tokens, and who copies a
@@ -106,10 +105,7 @@ WarpgroupLinear::Stage WarpgroupLinear::getStage(ValueRange carried) {
 }
 
 SmallVector<Value> WarpgroupLinear::moveOn(const Stage &stage) {
-  Value isLast = t.equal(stage.slot, stages - 1);
-  return {t.select(isLast, t.constantI32(0), t.add(stage.slot, 1)),
-          t.select(isLast, t.exclusiveOr(stage.parity, t.constantI32(1)),
-                   stage.parity)};
+  return getNextStage(t, stage.slot, stage.parity, stages);
 }
 
 //===----------------------------------------------------------------------===//
@@ -235,6 +231,5 @@ DigitLinear::Piece WarpgroupLinear::loadStaged(const Stage &stage,
 }
 
 void WarpgroupLinear::leave(const Stage &stage) {
-  t.synchronizeWarp();
-  t.ifThen(isElected(t), [&] { arrive(t, stage.empty); });
+  arriveByWarp(t, stage.empty);
 }
