@@ -68,9 +68,15 @@ def PackWeightsPass : Pass<"tbq-pack-weights"> {
     %q, %s, %sums = tbq.quantize_activations %x columns 576 group 128 : ...
     %y = tbq.packed_linear %q, %p sums(%sums) activation_scale(%s) : ...
     ```
+
+    Where a tile's weights would drive the activations that the next tile meets
+    again out of the first cache (`panel-bytes`), a matrix is cut into panels of
+    columns. A table that an embedding reads is not.
   }];
   let options = [
-    Option<"tileRows", "tile-rows", "int64_t", "kLanes", "rows of a packed tile">];
+    Option<"tileRows", "tile-rows", "int64_t", "kLanes", "rows of a packed tile">,
+    Option<"panelBytes", "panel-bytes", "int64_t", "0",
+           "most bytes of a tile and its activations in a panel; 0: no panels">];
   let dependentDialects = ["::mlir::tbq::TbqDialect"];
 }
 

@@ -48,6 +48,11 @@ struct PackOptions : PassPipelineOptions<PackOptions> {
   Option<int64_t> tileRows{*this, "tile-rows",
                            llvm::cl::desc("rows of a packed tile"),
                            llvm::cl::init(kLanes)};
+  /// Of the first cache; a table of the CPU's family decides. 0: no panels.
+  Option<int64_t> panelBytes{
+      *this, "panel-bytes",
+      llvm::cl::desc("most bytes of a tile and its activations in a panel"),
+      llvm::cl::init(0)};
   /// What the target's attention reads, where the cache is of f16: on a GPU.
   Option<bool> tileCache{*this, "tile-cache",
                          llvm::cl::desc("keys and values lie in tiles"),

@@ -16,7 +16,11 @@ struct Tuning {
   /// in bytes, into the second cache and into the first; 0: it does not.
   int64_t farBytes = 3072;
   int64_t nearBytes = 1024;
-  /// The same of attention, for keys and values, into the second cache.
+  /// Of the first cache: what a tile of rows and its activations may take there
+  /// in one token's kernel. Where they would take more, columns are cut into
+  /// panels; 0: never.
+  int64_t panelBytes = 0;
+  /// How far ahead attention asks for keys and values, into the second cache.
   int64_t cacheBytes = 6144;
   /// Digit steps of a group (64 bytes each) that are written out, not looped
   /// over.

@@ -48,8 +48,8 @@ bool LinearBlock::fillsTiles(PackedLinearOp op) {
 
 LinearBlock::LinearBlock(PackedLinearOp op, OpBuilder &b, bool amx, bool fused,
                          const Tuning &tuning, Value scratch)
-    : LinearGenerator(op, b, DotProduct::vnni, /*permute=*/false, fused,
-                      tuning),
+    : LinearGenerator(op, b, DotProduct::vnni, /*permute=*/false, fused, tuning,
+                      scratch),
       amx(amx), tiles(tuning.rowTiles) {
   // What is no whole tile of tokens would be read past the last row.
   if (!hasTokenTiles(op))
@@ -98,27 +98,44 @@ void LinearBlock::run() {
 
 /// All groups of some tiles, for the tokens of a block.
 void LinearBlock::generateTiles() {
-  SmallVector<Value> offsets;
   biases.clear();
+  int64_t last = layout.getNumPanels() - 1;
   for (Tile &each : tiles) {
-    each.offset = getTileOffset(each.number);
+    each.offset = getPartOffset(each.number, v.index(last), last);
     tile = each;
     if (layout.getSalient())
       loadRowCoefficients();
     each = tile;
     biases.push_back(amx ? Value() : loadBias());
-    offsets.push_back(v.add(tile.offset, layout.getGroupOffset(0)));
   }
   clearSums();
-  int64_t whole = layout.getColumns() / layout.getGroup();
-  offsets = v.loop(v.index(0), v.index(whole), 1, offsets,
-                   [&](Value group, ValueRange starts) {
-                     return generateGroup(starts, group, layout.getGroup());
-                   });
-  if (whole < layout.getNumGroups())
-    generateGroup(offsets, v.index(whole), layout.getGroupColumns(whole));
+  forEachPanel({}, [&](Value panel, int64_t like, ValueRange) {
+    generatePanel(panel, like);
+    return SmallVector<Value>();
+  });
   if (amx)
     finishBlock();
+}
+
+/// The groups of a panel, which is `like` in size.
+void LinearBlock::generatePanel(Value panel, int64_t like) {
+  SmallVector<Value> offsets;
+  for (const Tile &each : tiles) {
+    Value part = like + 1 == layout.getNumPanels()
+                     ? each.offset
+                     : getPartOffset(each.number, panel, like);
+    offsets.push_back(v.add(part, layout.getGroupOffset(0)));
+  }
+  Value first = v.mul(panel, layout.getPanelGroups());
+  int64_t columns = layout.getPanelColumns(like);
+  int64_t whole = columns / layout.getGroup();
+  offsets = v.loop(v.index(0), v.index(whole), 1, offsets,
+                   [&](Value group, ValueRange starts) {
+                     return generateGroup(starts, v.add(first, group),
+                                          layout.getGroup());
+                   });
+  if (int64_t rest = columns % layout.getGroup())
+    generateGroup(offsets, v.add(first, whole), rest);
 }
 
 void LinearBlock::clearSums() {

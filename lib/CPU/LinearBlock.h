@@ -53,6 +53,7 @@ private:
 
   Value view(Value scratch, int64_t first, int64_t rows, Type row);
   void generateTiles();
+  void generatePanel(Value panel, int64_t like);
   void clearSums();
   SmallVector<Value> generateGroup(ValueRange offsets, Value group,
                                    int64_t columns);

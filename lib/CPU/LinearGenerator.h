@@ -3,9 +3,9 @@
 // The generator of a packed linear's loops. One for every scheme: it reads
 // planes, groups and terms from the layout (#tbq.layout) and knows no scheme by
 // name. A tile of 16 rows is 16 lanes, so a row's sums never leave their lane.
-// Tiles and groups are in LowerLinear.cpp, dot products in LinearDots.cpp,
-// AVX2's in LinearPairs.cpp, salient digits' in LinearSalient.cpp; how x86
-// takes a step of many tokens in LinearBlock.h.
+// Tiles and groups are in LowerLinear.cpp, panels in LinearPanels.cpp, dot
+// products in LinearDots.cpp, AVX2's in LinearPairs.cpp, salient digits' in
+// LinearSalient.cpp; how x86 takes a step of many tokens in LinearBlock.h.
 #ifndef TBQ_CPU_LINEARGENERATOR_H
 #define TBQ_CPU_LINEARGENERATOR_H
 
@@ -20,10 +20,12 @@ enum class DotProduct { plain, vnni, avx2, dotprod };
 /// Lowers one packed linear.
 class LinearGenerator {
 public:
-  /// `one`: whatever rows there are, only one token is computed.
+  /// `scratch`: the function's, of at least the op's getScratchBytes. `one`:
+  /// whatever rows there are, only one token is computed.
   LinearGenerator(PackedLinearOp op, OpBuilder &b, DotProduct dot, bool permute,
-                  bool fused, const Tuning &tuning, bool one = false)
-      : op(op), v(b, op.getLoc(), fused), tuning(tuning),
+                  bool fused, const Tuning &tuning, Value scratch,
+                  bool one = false)
+      : op(op), v(b, op.getLoc(), fused), tuning(tuning), scratch(scratch),
         layout(op.getWeight().getType().getLayout()), input(op.getInput()),
         low(op.getLow()), integer(!isF32(input)),
         dot(integer ? dot : DotProduct::plain), permute(permute) {
@@ -32,6 +34,9 @@ public:
   }
 
   void run();
+
+  /// What the op needs, for one token, where its weight has panels.
+  static int64_t getScratchBytes(PackedLinearOp op);
 
 protected:
   /// Localities of a prefetch.
@@ -43,6 +48,9 @@ protected:
   /// For each of two digits of an activation, so that what else a group needs
   /// finds a register.
   static constexpr int64_t kMostAccumulators = 4;
+  /// Tiles of rows that pass together between two panels: their sums are few
+  /// beside what the first cache holds, and a panel's part of them is long.
+  static constexpr int64_t kPanelTiles = 64;
 
   /// Salient digits of a row that a round has, the bytes of a lane; and of all.
   static constexpr int64_t kRound = 4;
@@ -51,9 +59,20 @@ protected:
   static bool isF32(Value rows) {
     return cast<MemRefType>(rows.getType()).getElementType().isF32();
   }
-  SmallVector<Value> generateFloatTile(Value token);
-  SmallVector<Value> generateDigitTile(Value token);
-  Value getTileOffset(Value tile);
+  bool walksPanels() const;
+  void runPanels();
+  void addTiles(Value first, Value end, Value token);
+  Value getPartOffset(Value number, Value panel, int64_t like);
+  SmallVector<Value> forEachPanel(
+      ValueRange init,
+      llvm::function_ref<SmallVector<Value>(Value, int64_t, ValueRange)> body);
+  SmallVector<Value> addPart(Value panel, int64_t like, Value token,
+                             ValueRange sums);
+  SmallVector<Value> addFloats(Value first, int64_t columns, Value token,
+                               ValueRange sums);
+  SmallVector<Value> addGroups(Value first, int64_t columns, Value token,
+                               ValueRange init);
+  SmallVector<Value> getTotals(ValueRange sums);
   void loadBytes();
   void loadRowCoefficients();
   Value generateGroup(Value offset, Value group, int64_t columns, Value token,
@@ -141,6 +160,8 @@ protected:
   }
   /// Whether salient digits find their activations in registers, not in memory.
   bool looksUp() const { return dot == DotProduct::vnni && permute; }
+  /// Sums of rows that a tile has; of floats those of even and odd columns.
+  int64_t getNumSums() const { return (layout.isFloat() ? 2 : 1) * tokens; }
   int64_t getSalientTokens() const {
     return kSalientTokens / int64_t(getInputs().size());
   }
@@ -169,10 +190,11 @@ protected:
   PackedLinearOp op;
   VectorBuilder v;
   const Tuning &tuning;
+  Value scratch;
   LayoutAttr layout;
   Value input, low, bytes; // `low`: the other digit of i16 activations, or null
-  /// A tile of rows: its number, where it begins, and with salient digits the
-  /// coefficients and zero points of its rows.
+  /// A tile of rows: its number, where its part of the panel at work begins,
+  /// and with salient digits the coefficients and zero points of its rows.
   struct Tile {
     Value number, offset, rowCoefficient, zeroPoint;
   };

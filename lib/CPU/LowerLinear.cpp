@@ -12,6 +12,7 @@
 #include "tbq/Passes.h"
 
 #include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/MathExtras.h"
 
 namespace mlir::tbq {
 #define GEN_PASS_DEF_LOWERLINEARTOCPUPASS
@@ -33,52 +34,66 @@ void LinearGenerator::loadBytes() {
 
 void LinearGenerator::run() {
   loadBytes();
+  if (walksPanels())
+    return runPanels();
   v.loop(op.getRange()[0], op.getRange()[1], [&](Value number) {
     tile.number = number;
-    tile.offset = getTileOffset(number);
+    if (layout.getNumPanels() == 1)
+      tile.offset = getPartOffset(number, /*panel=*/Value(), /*like=*/0);
     v.loop(v.index(0), op.getCount(), tokens, ValueRange(),
            [&](Value token, ValueRange) {
-             SmallVector<Value> sums = layout.isFloat()
-                                           ? generateFloatTile(token)
-                                           : generateDigitTile(token);
-             finish(token, sums);
+             SmallVector<Value> sums(getNumSums(), v.splat(0.0f));
+             sums = forEachPanel(
+                 sums, [&](Value panel, int64_t like, ValueRange carried) {
+                   return addPart(panel, like, token, carried);
+                 });
+             finish(token, getTotals(sums));
              return SmallVector<Value>();
            });
   });
 }
 
-/// Where a tile begins; with salient digits the table before the tiles knows.
-Value LinearGenerator::getTileOffset(Value tile) {
-  if (!layout.getSalient())
-    return v.mul(tile, layout.getTileBytes());
-  return v.mul(v.loadIndex(bytes, v.mul(tile, 4)), kAlignment);
+/// The columns of panel `panel`, which is `like` in size, of the tile at work.
+SmallVector<Value> LinearGenerator::addPart(Value panel, int64_t like,
+                                            Value token, ValueRange sums) {
+  if (layout.getNumPanels() > 1)
+    tile.offset = getPartOffset(tile.number, panel, like);
+  int64_t columns = layout.getPanelColumns(like);
+  if (layout.isFloat())
+    return addFloats(v.mul(panel, layout.getPanel()), columns, token, sums);
+  return addGroups(v.mul(panel, layout.getPanelGroups()), columns, token, sums);
 }
 
-/// One column is `tile` weights, multiplied with one activation a token.
-SmallVector<Value> LinearGenerator::generateFloatTile(Value token) {
-  Type element = layout.getElementType();
-  int64_t columnBytes = layout.getTile() * element.getIntOrFloatBitWidth() / 8;
-  SmallVector<Value> sums(2 * tokens, v.splat(0.0f));
-  sums = v.unrolled(layout.getColumns(), 4, sums,
-                    [&](Value column, int64_t copy, ValueRange carried) {
-                      SmallVector<Value> next(carried);
-                      Value offset =
-                          v.add(tile.offset, v.mul(column, columnBytes));
-                      if (copy * columnBytes % kCacheLine == 0)
-                        prefetch(offset);
-                      Value weights = v.loadAsF32(bytes, offset, element);
-                      for (int64_t t = 0; t < tokens; ++t) {
-                        Value x =
-                            v.splat(v.load(input, {row(token, t), column}));
-                        Value &sum = next[2 * t + copy % 2];
-                        sum = v.fma(weights, x, sum);
-                      }
-                      return next;
-                    });
+/// Of floats a token has two sums, of even and of odd columns.
+SmallVector<Value> LinearGenerator::getTotals(ValueRange sums) {
+  if (!layout.isFloat())
+    return SmallVector<Value>(sums);
   SmallVector<Value> totals;
   for (int64_t t = 0; t < tokens; ++t)
     totals.push_back(v.addf(sums[2 * t], sums[2 * t + 1]));
   return totals;
+}
+
+/// One column is `tile` weights, multiplied with one activation a token.
+SmallVector<Value> LinearGenerator::addFloats(Value first, int64_t columns,
+                                              Value token, ValueRange sums) {
+  Type element = layout.getElementType();
+  int64_t columnBytes = layout.getTile() * element.getIntOrFloatBitWidth() / 8;
+  return v.unrolled(
+      columns, 4, sums, [&](Value column, int64_t copy, ValueRange carried) {
+        SmallVector<Value> next(carried);
+        Value offset = v.add(tile.offset, v.mul(column, columnBytes));
+        if (copy * columnBytes % kCacheLine == 0)
+          prefetch(offset);
+        Value weights = v.loadAsF32(bytes, offset, element);
+        for (int64_t t = 0; t < tokens; ++t) {
+          Value x =
+              v.splat(v.load(input, {row(token, t), v.add(first, column)}));
+          Value &sum = next[2 * t + copy % 2];
+          sum = v.fma(weights, x, sum);
+        }
+        return next;
+      });
 }
 
 /// The tile's row coefficients and zero points, which all its groups share.
@@ -95,14 +110,16 @@ void LinearGenerator::loadRowCoefficients() {
     tile.zeroPoint = arith::SIToFPOp::create(v.b, v.loc, v.f32Vector(), zeros);
 }
 
-/// All groups of a tile, one behind the other. With salient digits they differ
-/// in size, and where one ends the next one begins.
-SmallVector<Value> LinearGenerator::generateDigitTile(Value token) {
+/// The groups of `columns` columns from group `first` on, one behind the other.
+/// With salient digits they differ in size, and where one ends the next one
+/// begins.
+SmallVector<Value> LinearGenerator::addGroups(Value first, int64_t columns,
+                                              Value token, ValueRange init) {
   if (layout.getSalient())
     loadRowCoefficients();
-  SmallVector<Value> sums(tokens, v.splat(0.0f));
-  int64_t groups = layout.getNumGroups();
-  int64_t whole = layout.getColumns() / layout.getGroup();
+  SmallVector<Value> sums(init);
+  int64_t whole = columns / layout.getGroup();
+  int64_t groups = llvm::divideCeil(columns, layout.getGroup());
   int64_t groupBytes = layout.getGroupBytes(layout.getGroup());
   Value offset = v.add(tile.offset, layout.getGroupOffset(0));
   int64_t group = 0;
@@ -117,21 +134,24 @@ SmallVector<Value> LinearGenerator::generateDigitTile(Value token) {
                  Value start = layout.getSalient()
                                    ? carried.back()
                                    : v.add(offset, v.mul(group, groupBytes));
-                 Value end = generateGroup(start, group, layout.getGroup(),
-                                           token, next);
+                 Value end = generateGroup(start, v.add(first, group),
+                                           layout.getGroup(), token, next);
                  if (layout.getSalient())
                    next.push_back(end);
                  return next;
                });
     sums.assign(carried.begin(), carried.begin() + tokens);
-    offset = layout.getSalient()
-                 ? carried.back()
-                 : v.add(tile.offset, layout.getGroupOffset(whole));
+    offset =
+        layout.getSalient()
+            ? carried.back()
+            : v.add(tile.offset, layout.getGroupOffset(0) + whole * groupBytes);
     group = whole;
   }
   for (; group < groups; ++group)
-    offset = generateGroup(offset, v.index(group),
-                           layout.getGroupColumns(group), token, sums);
+    offset = generateGroup(
+        offset, v.add(first, group),
+        std::min(layout.getGroup(), columns - group * layout.getGroup()), token,
+        sums);
   return sums;
 }
 
@@ -284,7 +304,7 @@ struct LowerLinearToCPUPass
     auto hasTermTiles = [&](PackedLinearOp op) {
       return dot == "amx" && TermTiles::getScratchBytes(op, common) != 0;
     };
-    auto getScratchBytes = [&](PackedLinearOp op) {
+    auto getBlockBytes = [&](PackedLinearOp op) {
       if (hasTermTiles(op))
         return TermTiles::getScratchBytes(op, common);
       return product == DotProduct::vnni
@@ -294,7 +314,8 @@ struct LowerLinearToCPUPass
     };
     function.walk([&](PackedLinearOp op) {
       ops.push_back(op);
-      scratchBytes = std::max(scratchBytes, getScratchBytes(op));
+      scratchBytes = std::max({scratchBytes, getBlockBytes(op),
+                               LinearGenerator::getScratchBytes(op)});
     });
     Value scratch;
     if (scratchBytes)
@@ -307,7 +328,7 @@ struct LowerLinearToCPUPass
         return signalPassFailure();
       }
       OpBuilder b(op);
-      bool inBlocks = getScratchBytes(op) != 0;
+      bool inBlocks = getBlockBytes(op) != 0;
       const bool inTerms = hasTermTiles(op);
       Tuning tuning = LinearBlock::fit(op, common);
       if (inTerms)
@@ -325,14 +346,14 @@ struct LowerLinearToCPUPass
           LinearBlock(op, b, dot == "amx", fma, tuning, scratch).run();
       };
       if (!inBlocks)
-        LinearGenerator(op, b, product, permute, fma, tuning).run();
+        LinearGenerator(op, b, product, permute, fma, tuning, scratch).run();
       else if (isa<BlockArgument>(op.getCount()))
         generateBlocks();
       else
         forOneOrMore(
             op, b,
             [&] {
-              LinearGenerator(op, b, product, permute, fma, tuning,
+              LinearGenerator(op, b, product, permute, fma, tuning, scratch,
                               /*one=*/true)
                   .run();
             },

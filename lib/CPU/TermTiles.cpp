@@ -99,8 +99,8 @@ int64_t TermTiles::getScratchBytes(PackedLinearOp op, const Tuning &tuning) {
 
 TermTiles::TermTiles(PackedLinearOp op, OpBuilder &b, bool fused,
                      const Tuning &tuning, Value scratch)
-    : LinearGenerator(op, b, DotProduct::vnni, /*permute=*/false, fused,
-                      tuning),
+    : LinearGenerator(op, b, DotProduct::vnni, /*permute=*/false, fused, tuning,
+                      scratch),
       plan(getPlan(op, tuning)) {
   tokens = kTileRows;
   digits = view(scratch, 0, plan.coefficients, v.b.getI8Type());
@@ -128,7 +128,8 @@ void TermTiles::run() {
            convertSums();
            v.loop(op.getRange()[0], op.getRange()[1], [&](Value number) {
              tile.number = number;
-             tile.offset = getTileOffset(number);
+             int64_t last = layout.getNumPanels() - 1;
+             tile.offset = getPartOffset(number, v.index(last), last);
              generateTile();
            });
            return SmallVector<Value>();
@@ -195,13 +196,26 @@ void TermTiles::addGroups(Value token) {
            [&] { finish(token, sums); });
 }
 
+/// Where a group of the tile begins.
+Value TermTiles::getGroupOffset(Value group) {
+  int64_t last = layout.getNumPanels() - 1, inPanel = layout.getPanelGroups();
+  Value part = tile.offset;
+  if (last > 0) {
+    Value panel = v.div(group, inPanel);
+    part = arith::SelectOp::create(v.b, v.loc, v.equal(panel, v.index(last)),
+                                   part, getPartOffset(tile.number, panel, 0));
+    group = v.rem(group, inPanel);
+  }
+  return v.add(v.add(part, layout.getGroupOffset(0)),
+               v.mul(group, layout.getGroupBytes(layout.getGroup())));
+}
+
 /// The digits of a group's terms, each four columns a row of scratch memory,
 /// and its coefficients.
 void TermTiles::spread(Value group) {
   int64_t columns = layout.getGroup(), stride = layout.getStepColumns();
   int64_t groupBytes = layout.getGroupBytes(columns);
-  Value offset = v.add(v.add(tile.offset, layout.getGroupOffset(0)),
-                       v.mul(group, groupBytes));
+  Value offset = getGroupOffset(group);
   Value number = v.sub(group, firstGroup);
   Value firstRow = v.mul(number, getGroupRows(layout));
   v.loop(v.index(0), v.index(columns / stride), [&](Value at) {

@@ -49,6 +49,7 @@ private:
   Value view(Value scratch, int64_t first, int64_t end, Type element);
   void convertSums();
   void generateTile();
+  Value getGroupOffset(Value group);
   void spread(Value group);
   Value getTermDigits(Value codes, int64_t bits, int64_t slot, int64_t term);
   void addGroups(Value token);

@@ -45,6 +45,7 @@ void mlir::tbq::buildPackedFormPipeline(OpPassManager &manager,
                                         const PackOptions &options) {
   PackWeightsPassOptions pack;
   pack.tileRows = options.tileRows;
+  pack.panelBytes = options.panelBytes;
   manager.addPass(createPackWeightsPass(pack));
   if (options.tileCache)
     manager.addPass(createTileCachePass());

@@ -90,6 +90,7 @@ Status Compilation::runStage(Stage stage) {
       pack.prefillTokens = options.prefillTokens;
     pack.maxBatch = options.maxBatch;
     pack.tileRows = device ? kWarpRows : kLanes;
+    pack.panelBytes = device ? 0 : table.tuning.panelBytes;
     pack.tileCache = bool(device);
     buildPackPipeline(manager, pack);
     break;

@@ -256,18 +256,18 @@ Status SectionWriter::place(PlaceOp op) {
   LayoutAttr layout = pack.getType().getLayout();
   if (Status status = write(packTable(layout, source.parts)); !status)
     return status;
-  const int64_t tiles = layout.getNumTiles();
-  for (int64_t tile = 0; tile < tiles;) {
-    const int64_t first = tile;
-    int64_t bytes = getTileBytes(layout, source.parts, tile++);
-    for (; tile < tiles; ++tile) {
-      const int64_t next = getTileBytes(layout, source.parts, tile);
+  const int64_t end = getNumParts(layout);
+  for (int64_t part = 0; part < end;) {
+    const int64_t first = part;
+    int64_t bytes = getPartBytes(layout, source.parts, part++);
+    for (; part < end; ++part) {
+      const int64_t next = getPartBytes(layout, source.parts, part);
       if (bytes + next > kChunkBytes)
         break;
       bytes += next;
     }
     chunk.resize(bytes);
-    packTiles(layout, source.parts, first, tile - first, chunk.data());
+    packParts(layout, source.parts, first, part - first, chunk.data());
     if (Status status = write(chunk); !status)
       return status;
   }

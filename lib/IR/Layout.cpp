@@ -21,11 +21,16 @@ static constexpr int64_t kBiasBytes = 4;        // f32
 static constexpr int64_t kSalientBytes = 2;     // u8, the digit and its column
 static constexpr int64_t kListedBytes = 4;      // u32, its row as well
 static constexpr int64_t kListedColumns = 1 << 21;
-static constexpr int64_t kTableBytes = 4; // u32, one a tile
-static constexpr int64_t kEight = 8;      // groups of a sum's coefficients
+static constexpr int64_t kTableBytes = 4;   // u32, one a tile
+static constexpr int64_t kEight = 8;        // groups of a sum's coefficients
+static constexpr int64_t kPanelColumns = 4; // of floats, a multiple of these
 
 bool LayoutAttr::listsSalient() const {
   return getSalient() && getTile() == kWarpRows;
+}
+
+static int64_t getFloatBytes(LayoutAttr layout) {
+  return layout.getElementType().getIntOrFloatBitWidth() / 8;
 }
 
 static bool useSums(LayoutAttr layout, int64_t terms) {
@@ -88,6 +93,29 @@ int64_t LayoutAttr::getMostColumns(int64_t largestActivation) const {
 
 int64_t LayoutAttr::getNumTiles() const {
   return divideCeil(getRows(), getTile());
+}
+
+int64_t LayoutAttr::getNumPanels() const {
+  return divideCeil(getColumns(), getPanel());
+}
+
+int64_t LayoutAttr::getPanelGroups() const {
+  return divideCeil(getPanel(), getGroup());
+}
+
+int64_t LayoutAttr::getPanelColumns(int64_t panel) const {
+  return std::min(getPanel(), getColumns() - panel * getPanel());
+}
+
+int64_t LayoutAttr::getPartBytes(int64_t panel) const {
+  if (panel + 1 == getNumPanels())
+    return getBiasOffset() + (getBias() ? getTile() * kBiasBytes : 0);
+  return isFloat() ? getPanel() * getFloatBytes(*this) * getTile()
+                   : getPanelGroups() * getGroupBytes(getGroup());
+}
+
+int64_t LayoutAttr::getPanelOffset(int64_t panel) const {
+  return panel == 0 ? 0 : panel * getNumTiles() * getPartBytes(0);
 }
 
 int64_t LayoutAttr::getNumGroups() const {
@@ -179,7 +207,8 @@ int64_t LayoutAttr::getListOffset() const {
 
 int64_t LayoutAttr::getGroupOffset(int64_t group, int64_t salientDigits) const {
   int64_t ofSums = hasSumTerm() ? group / kEight * getSumEightBytes() : 0;
-  return getHeadBytes(*this) + group * getGroupBytes(getGroup()) + ofSums +
+  return getHeadBytes(*this) +
+         group % getPanelGroups() * getGroupBytes(getGroup()) + ofSums +
          getBytesAmong(*this, salientDigits);
 }
 
@@ -189,8 +218,9 @@ int64_t LayoutAttr::getZeroPointOffset() const {
 
 int64_t LayoutAttr::getBiasOffset() const {
   if (isFloat()) {
-    int64_t columns = getTile() == 1 ? getPaddedColumns() : getColumns();
-    return columns * getTile() * (getElementType().getIntOrFloatBitWidth() / 8);
+    int64_t columns = getTile() == 1 ? getPaddedColumns()
+                                     : getPanelColumns(getNumPanels() - 1);
+    return columns * getTile() * getFloatBytes(*this);
   }
   if (getSalient())
     return getZeroPointOffset() + getTile() * kZeroPointBytes;
@@ -201,8 +231,10 @@ int64_t LayoutAttr::getBiasOffset() const {
 }
 
 int64_t LayoutAttr::getTileBytes(int64_t salientDigits) const {
-  if (!getSalient())
-    return getBiasOffset() + (getBias() ? getTile() * kBiasBytes : 0);
+  if (!getSalient()) {
+    int64_t last = getNumPanels() - 1;
+    return (last == 0 ? 0 : last * getPartBytes(0)) + getPartBytes(last);
+  }
   if (listsSalient())
     return llvm::alignTo(getListOffset() + kListedBytes * salientDigits,
                          kAlignment);
@@ -282,7 +314,10 @@ void LayoutAttr::print(AsmPrinter &printer) const {
     printer << (getSalient() ? "], salient, group " : "], group ")
             << getGroup();
   }
-  printer << ", tile " << getTile() << (getBias() ? ", bias>" : ">");
+  printer << ", tile " << getTile();
+  if (getPanel() != getColumns())
+    printer << ", panel " << getPanel();
+  printer << (getBias() ? ", bias>" : ">");
 }
 
 Attribute LayoutAttr::parse(AsmParser &parser, Type) {
@@ -318,7 +353,14 @@ Attribute LayoutAttr::parse(AsmParser &parser, Type) {
   if (parser.parseComma() || parser.parseKeyword("tile") ||
       parser.parseInteger(tile))
     return {};
-  if (succeeded(parser.parseOptionalComma())) {
+  int64_t panel = shape[1];
+  bool more = succeeded(parser.parseOptionalComma());
+  if (more && succeeded(parser.parseOptionalKeyword("panel"))) {
+    if (parser.parseInteger(panel))
+      return {};
+    more = succeeded(parser.parseOptionalComma());
+  }
+  if (more) {
     if (parser.parseKeyword("bias"))
       return {};
     bias = true;
@@ -328,20 +370,33 @@ Attribute LayoutAttr::parse(AsmParser &parser, Type) {
   return parser.getChecked<LayoutAttr>(
       loc, parser.getContext(), shape[0], shape[1], elementType,
       ArrayRef<int64_t>(digits), ArrayRef<int64_t>(terms), group, tile, bias,
-      salient);
+      salient, panel);
 }
 
 LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                                  int64_t rows, int64_t columns,
                                  Type elementType, ArrayRef<int64_t> digits,
                                  ArrayRef<int64_t> terms, int64_t group,
-                                 int64_t tile, bool bias, bool salient) {
+                                 int64_t tile, bool bias, bool salient,
+                                 int64_t panel) {
   if (rows < 1 || columns < 1)
     return emitError() << "layout of an empty matrix " << rows << "x"
                        << columns;
   if (tile != 1 && tile != kWarpRows && tile != kLanes)
     return emitError() << "tile must be 1, " << kWarpRows << " or " << kLanes
                        << " rows, not " << tile;
+  if (panel < 1 || panel > columns)
+    return emitError() << "panel of " << panel << " columns in a row of "
+                       << columns;
+  if (panel < columns) {
+    if (tile != kLanes || salient)
+      return emitError() << "panels need tiles of " << kLanes
+                         << " rows without salient digits";
+    int64_t whole = elementType ? kPanelColumns : group;
+    if (whole < 1 || panel % whole != 0)
+      return emitError() << "panels of " << panel << " columns do not end with "
+                         << (elementType ? "each " : "a group of ") << whole;
+  }
   if (elementType) {
     if (!elementType.isF32() && !elementType.isF16() && !elementType.isBF16())
       return emitError() << "elements must be f32, f16 or bf16, not "

@@ -36,16 +36,18 @@ static void copyRow(const uint8_t *from, uint8_t *to, int64_t count,
   }
 }
 
-/// One tile of a float layout: `rows` of the matrix's rows from `elements` on.
+/// A tile's part of a float layout: `columns` columns of `rows` of the matrix's
+/// rows, from `elements` on.
 template <typename From, typename To>
-static void packFloatTile(LayoutAttr layout, const uint8_t *elements,
-                          int64_t rows, uint8_t *out) {
-  const int64_t columns = layout.getColumns(), tile = layout.getTile();
+static void packFloatPart(LayoutAttr layout, const uint8_t *elements,
+                          int64_t rows, int64_t columns, uint8_t *out) {
+  const int64_t tile = layout.getTile();
   // Blocks of columns, so that the rows of a tile meet in the first cache.
   constexpr int64_t kBlock = 256;
   for (int64_t first = 0; first < columns; first += kBlock)
     for (int64_t row = 0; row < rows; ++row)
-      copyRow<From, To>(elements + (row * columns + first) * From::kBytes,
+      copyRow<From, To>(elements +
+                            (row * layout.getColumns() + first) * From::kBytes,
                         out + (first * tile + row) * To::kBytes,
                         std::min(kBlock, columns - first), tile);
 }
@@ -219,10 +221,12 @@ static void packHead(LayoutAttr layout, const PackSource &source,
   }
 }
 
-static void packDigitTile(LayoutAttr layout, ArrayRef<DigitOrder> orders,
-                          const PackSource &source, int64_t firstRow,
-                          int64_t rows, uint8_t *out) {
-  const int64_t groups = layout.getNumGroups();
+static void packDigitPart(LayoutAttr layout, ArrayRef<DigitOrder> orders,
+                          const PackSource &source, int64_t panel,
+                          int64_t firstRow, int64_t rows, uint8_t *out) {
+  const int64_t firstGroup = panel * layout.getPanelGroups();
+  const int64_t groups =
+      std::min(firstGroup + layout.getPanelGroups(), layout.getNumGroups());
   const int64_t coefficientGroup =
       source.coefficientGroup ? source.coefficientGroup : layout.getGroup();
   const int64_t coefficients =
@@ -231,7 +235,7 @@ static void packDigitTile(LayoutAttr layout, ArrayRef<DigitOrder> orders,
   int64_t salientDigits = 0;
   if (layout.getSalient())
     packHead(layout, source, firstRow, rows, out);
-  for (int64_t g = 0; g < groups; ++g) {
+  for (int64_t g = firstGroup; g < groups; ++g) {
     const int64_t columns = layout.getGroupColumns(g);
     uint8_t *group = out + layout.getGroupOffset(g, salientDigits);
     for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane) {
@@ -264,12 +268,22 @@ static void packDigitTile(LayoutAttr layout, ArrayRef<DigitOrder> orders,
                       salient.packList(out + layout.getListOffset()));
 }
 
-int64_t mlir::tbq::getTileBytes(LayoutAttr layout, const PackSource &source,
-                                int64_t tile) {
+static int64_t getTileBytes(LayoutAttr layout, const PackSource &source,
+                            int64_t tile) {
   const int64_t row = tile * layout.getTile();
   return layout.getTileBytes(
       countSalient(layout, source, row + layout.getTile()) -
       countSalient(layout, source, row));
+}
+
+int64_t mlir::tbq::getNumParts(LayoutAttr layout) {
+  return layout.getNumPanels() * layout.getNumTiles();
+}
+
+int64_t mlir::tbq::getPartBytes(LayoutAttr layout, const PackSource &source,
+                                int64_t part) {
+  return layout.getSalient() ? getTileBytes(layout, source, part)
+                             : layout.getPartBytes(part / layout.getNumTiles());
 }
 
 std::vector<uint8_t> mlir::tbq::packTable(LayoutAttr layout,
@@ -284,29 +298,32 @@ std::vector<uint8_t> mlir::tbq::packTable(LayoutAttr layout,
   return table;
 }
 
-void mlir::tbq::packTiles(LayoutAttr layout, const PackSource &source,
-                          int64_t firstTile, int64_t numTiles, uint8_t *out) {
+void mlir::tbq::packParts(LayoutAttr layout, const PackSource &source,
+                          int64_t first, int64_t number, uint8_t *out) {
   std::vector<DigitOrder> orders(layout.getDigits().begin(),
                                  layout.getDigits().end());
-  for (int64_t i = 0; i < numTiles; ++i) {
-    const int64_t bytes = getTileBytes(layout, source, firstTile + i);
+  for (int64_t part = first; part < first + number; ++part) {
+    const int64_t bytes = getPartBytes(layout, source, part);
     std::memset(out, 0, bytes);
-    const int64_t firstRow = (firstTile + i) * layout.getTile();
+    const int64_t panel = part / layout.getNumTiles();
+    const int64_t firstRow = part % layout.getNumTiles() * layout.getTile();
     const int64_t rows =
         std::min(layout.getTile(), layout.getRows() - firstRow);
     if (layout.isFloat())
       withFloat(source.elementType, [&](auto from) {
         withFloat(layout.getElementType(), [&](auto to) {
           using From = decltype(from);
-          packFloatTile<From, decltype(to)>(
+          packFloatPart<From, decltype(to)>(
               layout,
-              source.elements + firstRow * layout.getColumns() * From::kBytes,
-              rows, out);
+              source.elements +
+                  (firstRow * layout.getColumns() + panel * layout.getPanel()) *
+                      From::kBytes,
+              rows, layout.getPanelColumns(panel), out);
         });
       });
     else
-      packDigitTile(layout, orders, source, firstRow, rows, out);
-    if (layout.getBias())
+      packDigitPart(layout, orders, source, panel, firstRow, rows, out);
+    if (layout.getBias() && panel + 1 == layout.getNumPanels())
       withFloat(source.biasType, [&](auto from) {
         using From = decltype(from);
         copyRow<From, F32>(source.bias + firstRow * From::kBytes,

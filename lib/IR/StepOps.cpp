@@ -73,6 +73,9 @@ LogicalResult EmbeddingOp::verify() {
   } else if (getScale() || getGroup()) {
     return emitOpError("only a table of digits has a scale and a group");
   }
+  if (auto packed = dyn_cast<PackedType>(getTable().getType()))
+    if (packed.getLayout().getNumPanels() > 1)
+      return emitOpError("takes rows, which a table in panels has not whole");
   if (!hasColumns(getOutput(*this), getShape(getTable()).second))
     return emitOpError("gives rows of ")
            << getShape(getTable()).second << " columns, not "

@@ -14,13 +14,14 @@ using namespace mlir;
 using namespace mlir::tbq;
 namespace endian = llvm::support::endian;
 
-/// Where the groups of a tile begin.
-static SmallVector<const uint8_t *> findGroups(LayoutAttr layout,
-                                               const uint8_t *tile) {
+/// Where the groups of a tile begin, of which `parts` has one a panel.
+static SmallVector<const uint8_t *>
+findGroups(LayoutAttr layout, ArrayRef<const uint8_t *> parts) {
   SmallVector<const uint8_t *> groups;
   int64_t salientDigits = 0;
   for (int64_t g = 0; g < layout.getNumGroups(); ++g) {
-    groups.push_back(tile + layout.getGroupOffset(g, salientDigits));
+    const int64_t panel = g * layout.getGroup() / layout.getPanel();
+    groups.push_back(parts[panel] + layout.getGroupOffset(g, salientDigits));
     const int64_t columns = layout.getGroupColumns(g);
     const uint8_t *block = groups.back() + layout.getBlockOffset(columns);
     for (int64_t b = 0; b < layout.getNumBlocks(columns); ++b) {
@@ -93,16 +94,18 @@ static void unpackListed(LayoutAttr layout, const uint8_t *tile, int64_t row,
   }
 }
 
-static void unpackRow(LayoutAttr layout, const uint8_t *tile, int64_t row,
-                      UnpackedWeight &weight) {
+static void unpackRow(LayoutAttr layout, ArrayRef<const uint8_t *> parts,
+                      int64_t row, UnpackedWeight &weight) {
   const int64_t r = row % layout.getTile(), columns = layout.getColumns();
-  const SmallVector<const uint8_t *> groups = findGroups(layout, tile);
+  const uint8_t *tile = parts.front(); // of a layout without panels
+  const SmallVector<const uint8_t *> groups = findGroups(layout, parts);
   if (layout.isFloat())
     withFloat(layout.getElementType(), [&](auto type) {
       using Float = decltype(type);
       for (int64_t c = 0; c < columns; ++c)
-        weight.elements.push_back(
-            Float::load(tile + (c * layout.getTile() + r) * Float::kBytes));
+        weight.elements.push_back(Float::load(
+            parts[c / layout.getPanel()] +
+            (c % layout.getPanel() * layout.getTile() + r) * Float::kBytes));
     });
   for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane)
     unpackDigits(layout, groups, plane, r,
@@ -134,7 +137,8 @@ static void unpackRow(LayoutAttr layout, const uint8_t *tile, int64_t row,
         endian::read16le(tile + layout.getZeroPointOffset() + 2 * r));
   }
   if (layout.getBias())
-    weight.bias.push_back(F32::load(tile + layout.getBiasOffset() + 4 * r));
+    weight.bias.push_back(
+        F32::load(parts.back() + layout.getBiasOffset() + 4 * r));
 }
 
 UnpackedWeight mlir::tbq::unpack(LayoutAttr layout, const uint8_t *bytes) {
@@ -145,10 +149,14 @@ UnpackedWeight mlir::tbq::unpack(LayoutAttr layout, const uint8_t *bytes) {
   weight.coefficients.resize(layout.getNumTerms());
   for (int64_t row = 0; row < layout.getRows(); ++row) {
     const int64_t tile = row / layout.getTile();
-    const int64_t offset = layout.getSalient()
-                               ? kAlignment * endian::read32le(bytes + 4 * tile)
-                               : tile * layout.getTileBytes();
-    unpackRow(layout, bytes + offset, row, weight);
+    SmallVector<const uint8_t *> parts;
+    if (layout.getSalient())
+      parts = {bytes + kAlignment * endian::read32le(bytes + 4 * tile)};
+    else
+      for (int64_t panel = 0; panel < layout.getNumPanels(); ++panel)
+        parts.push_back(bytes + layout.getPanelOffset(panel) +
+                        tile * layout.getPartBytes(panel));
+    unpackRow(layout, parts, row, weight);
   }
   return weight;
 }

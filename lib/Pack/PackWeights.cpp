@@ -93,12 +93,45 @@ static int64_t getPart(LayoutAttr layout, int64_t most) {
   return part;
 }
 
+/// The layout in panels of which a tile's part and the activations that it
+/// meets (`largest` says their type) take at most `panelBytes`, as evenly as
+/// groups allow. It stays as it is where all of them do, and where activations
+/// are so little beside weights that reading them again costs nothing.
+static LayoutAttr cutPanels(LayoutAttr layout, int64_t largest,
+                            int64_t panelBytes) {
+  constexpr int64_t kMuch = 12, kFloats = 16;
+  int64_t activationBytes = layout.getColumns() * (largest == 0         ? 4
+                                                   : largest == kSteps8 ? 1
+                                                                        : 2);
+  int64_t bytes = layout.getTileBytes() + activationBytes;
+  if (panelBytes == 0 || layout.getTile() != kLanes || layout.getSalient() ||
+      bytes <= panelBytes || activationBytes * kMuch < bytes)
+    return layout;
+  // Floats have no groups: a panel's activations are whole cache lines.
+  int64_t whole = layout.isFloat() ? kFloats : layout.getGroup();
+  int64_t wholes = llvm::divideCeil(layout.getColumns(), whole);
+  int64_t panels = llvm::divideCeil(bytes, panelBytes);
+  int64_t panel = llvm::divideCeil(wholes, std::min(panels, wholes)) * whole;
+  return LayoutAttr::get(
+      layout.getContext(), layout.getRows(), layout.getColumns(),
+      layout.getElementType(), layout.getDigits(), layout.getTerms(),
+      layout.getGroup(), layout.getTile(), layout.getBias(),
+      layout.getSalient(), std::min(panel, layout.getColumns()));
+}
+
+namespace {
+/// What the target's linears read.
+struct Packing {
+  int64_t tileRows, panelBytes;
+};
+} // namespace
+
 /// Digits in the form of their scheme, for `user`; null, with an error, if the
 /// layout cannot hold its groups. Where they meet integers as large as
 /// `largest`, a group whose sums int32 may not hold is packed in parts.
 static Value packDigits(Operation *user, Value weight, int64_t group,
                         ValueRange scale, Value shift, ValueRange salient,
-                        Value bias, int64_t largest, int64_t tileRows) {
+                        Value bias, int64_t largest, Packing packing) {
   OpBuilder b(user);
   auto type = cast<DigitsType>(weight.getType());
   SmallVector<int64_t> digits, terms;
@@ -107,7 +140,7 @@ static Value packDigits(Operation *user, Value weight, int64_t group,
     return LayoutAttr::getChecked(
         [&] { return user->emitOpError(); }, b.getContext(), type.getRows(),
         type.getColumns(), Type(), ArrayRef<int64_t>(digits),
-        ArrayRef<int64_t>(terms), group, tileRows, bool(bias),
+        ArrayRef<int64_t>(terms), group, packing.tileRows, bool(bias),
         !salient.empty());
   };
   LayoutAttr layout = getLayout(group);
@@ -115,6 +148,7 @@ static Value packDigits(Operation *user, Value weight, int64_t group,
     return {};
   if (largest)
     layout = getLayout(getPart(layout, layout.getMostColumns(largest)));
+  layout = cutPanels(layout, largest, packing.panelBytes);
   SmallVector<Value> coefficients(scale);
   if (shift)
     coefficients.push_back(shift);
@@ -126,7 +160,7 @@ static Value packDigits(Operation *user, Value weight, int64_t group,
 
 /// A float weight in the layout of a table (one row after the other, f32) or of
 /// a matrix that is multiplied with (tiles, its own element type).
-static Value packFloat(OpBuilder &b, Value weight, int64_t tileRows,
+static Value packFloat(OpBuilder &b, Value weight, Packing packing,
                        Value bias = {}) {
   // Beside the weight, so that one that several layers share is packed once;
   // with a bias, which may come later, where it is used.
@@ -137,10 +171,11 @@ static Value packFloat(OpBuilder &b, Value weight, int64_t tileRows,
   int64_t rows = type.getRank() == 1 ? 1 : type.getDimSize(0);
   int64_t columns = type.getShape().back();
   auto layout = LayoutAttr::get(b.getContext(), rows, columns,
-                                tileRows > 1 ? type.getElementType()
-                                             : Type(b.getF32Type()),
-                                {}, {}, columns, tileRows, bool(bias),
+                                packing.tileRows > 1 ? type.getElementType()
+                                                     : Type(b.getF32Type()),
+                                {}, {}, columns, packing.tileRows, bool(bias),
                                 /*salient=*/false);
+  layout = cutPanels(layout, /*largest=*/0, packing.panelBytes);
   return PackOp::create(b, weight.getLoc(),
                         PackedType::get(b.getContext(), layout), weight,
                         /*coefficients=*/ValueRange(),
@@ -150,7 +185,7 @@ static Value packFloat(OpBuilder &b, Value weight, int64_t tileRows,
 
 /// A vector, or a table with a row a position.
 static void packTable(OpBuilder &b, OpOperand &table) {
-  table.assign(packFloat(b, table.get(), /*tileRows=*/1));
+  table.assign(packFloat(b, table.get(), {/*tileRows=*/1, /*panelBytes=*/0}));
 }
 
 static RankedTensorType withColumns(Value rows, int64_t columns, Type element) {
@@ -212,19 +247,19 @@ static void remarkLayer(Location location, Value weight, Value packed) {
 }
 
 static LogicalResult packLinear(LinearOp op, const Activated &activated,
-                                int64_t tileRows) {
+                                Packing packing) {
   OpBuilder b(op);
   Inputs inputs{op.getInput(), {}, {}, {}};
   Value packed;
   if (isa<DigitsType>(op.getWeight().getType())) {
     packed = packDigits(op, op.getWeight(), *op.getGroup(), op.getScale(),
                         op.getShift(), op.getSalient(), op.getBias(),
-                        activated.lookup(op.getWeight()), tileRows);
+                        activated.lookup(op.getWeight()), packing);
     if (!packed)
       return failure();
     inputs = makeInputs(b, op, cast<PackedType>(packed.getType()).getLayout());
   } else {
-    packed = packFloat(b, op.getWeight(), tileRows, op.getBias());
+    packed = packFloat(b, op.getWeight(), packing, op.getBias());
   }
   remarkLayer(op.getLoc(), op.getWeight(), packed);
   auto linear = PackedLinearOp::create(
@@ -238,15 +273,15 @@ static LogicalResult packLinear(LinearOp op, const Activated &activated,
 
 /// Packed like a linear's weight, so that a tied head may use the same bytes.
 static LogicalResult packEmbedding(EmbeddingOp op, const Activated &activated,
-                                   int64_t tileRows) {
+                                   Packing packing) {
   OpBuilder b(op);
   Value table = op.getTable();
   Value packed =
       isa<DigitsType>(table.getType())
           ? packDigits(op, table, *op.getGroup(), op.getScale(),
                        /*shift=*/Value(), /*salient=*/ValueRange(),
-                       /*bias=*/Value(), activated.lookup(table), tileRows)
-          : packFloat(b, table, tileRows);
+                       /*bias=*/Value(), activated.lookup(table), packing)
+          : packFloat(b, table, packing);
   if (!packed)
     return failure();
   remarkLayer(op.getLoc(), table, packed);
@@ -263,6 +298,7 @@ struct PackWeightsPass : tbq::impl::PackWeightsPassBase<PackWeightsPass> {
   void runOnOperation() override {
     SmallVector<Operation *> ops;
     Activated activated;
+    DenseSet<Value> tables;
     getOperation()->walk([&](Operation *op) {
       if (isa<LinearOp, EmbeddingOp, AddPositionsOp, RmsNormOp, LayerNormOp,
               RopeOp>(op))
@@ -271,16 +307,24 @@ struct PackWeightsPass : tbq::impl::PackWeightsPassBase<PackWeightsPass> {
         int64_t &largest = activated[linear.getWeight()];
         largest = std::max(largest, getLargest(linear.getActivations()));
       }
+      if (auto embedding = dyn_cast<EmbeddingOp>(op))
+        tables.insert(embedding.getTable());
     });
+    // A row of a table is taken whole, also of one that is a head too.
+    auto getPacking = [&](Value weight) {
+      return Packing{tileRows, tables.contains(weight) ? 0 : panelBytes};
+    };
     for (Operation *op : ops) {
       OpBuilder b(op);
       LogicalResult result =
           llvm::TypeSwitch<Operation *, LogicalResult>(op)
               .Case([&](LinearOp linear) {
-                return packLinear(linear, activated, tileRows);
+                return packLinear(linear, activated,
+                                  getPacking(linear.getWeight()));
               })
               .Case([&](EmbeddingOp embedding) {
-                return packEmbedding(embedding, activated, tileRows);
+                return packEmbedding(embedding, activated,
+                                     getPacking(embedding.getTable()));
               })
               .Case([&](RmsNormOp norm) {
                 packTable(b, norm.getWeightMutable());

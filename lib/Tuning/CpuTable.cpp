@@ -59,6 +59,8 @@ const std::vector<TuningField> &mlir::tbq::tuningFields() {
       {"decode", "far_bytes", &Tuning::farBytes, 0, 1 << 16, Field::Multiple64},
       {"decode", "near_bytes", &Tuning::nearBytes, 0, 1 << 16,
        Field::Multiple64},
+      {"decode", "panel_bytes", &Tuning::panelBytes, 0, 1 << 20,
+       Field::Multiple64},
       {"decode", "cache_bytes", &Tuning::cacheBytes, 0, 1 << 16,
        Field::Multiple64},
       {"decode", "unrolled_steps", &Tuning::unrolledSteps, 1, 64, Field::Any},

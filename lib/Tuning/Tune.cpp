@@ -79,6 +79,7 @@ static ArrayRef<Knob> getKnobs() {
   static const Knob knobs[] = {
       {Phase::Decode, "decode.far_bytes", {0, 1024, 2048, 3072, 4096, 6144}},
       {Phase::Decode, "decode.near_bytes", {0, 512, 1024, 2048}},
+      {Phase::Decode, "decode.panel_bytes", {0, 8192, 12288, 16384}},
       {Phase::Prefill, "prefill.row_tiles", {1, 2, 3, 4}},
       {Phase::Prefill, "prefill.token_tile", {4, 8}},
       {Phase::Prefill, "prefill.chunk_tokens", {32, 64, 128}},

@@ -63,6 +63,31 @@ func.func private @f() attributes {layout = #tbq.layout<16x64, digits [2], terms
 
 // -----
 
+// expected-error @below {{panels of 96 columns do not end with a group of 64}}
+func.func private @f() attributes {layout = #tbq.layout<16x192, digits [2], terms [[1, -1]], group 64, tile 16, panel 96>}
+
+// -----
+
+// expected-error @below {{panels of 6 columns do not end with each 4}}
+func.func private @f() attributes {layout = #tbq.layout<16x64, f32, tile 16, panel 6>}
+
+// -----
+
+// expected-error @below {{panel of 0 columns in a row of 64}}
+func.func private @f() attributes {layout = #tbq.layout<16x64, f32, tile 16, panel 0>}
+
+// -----
+
+// expected-error @below {{panels need tiles of 16 rows without salient digits}}
+func.func private @f() attributes {layout = #tbq.layout<16x64, f32, tile 1, panel 16>}
+
+// -----
+
+// expected-error @below {{panels need tiles of 16 rows without salient digits}}
+func.func private @f() attributes {layout = #tbq.layout<16x128, digits [1, 8], terms [[1, 0, -1], [0, 1, 0]], salient, group 64, tile 16, panel 64>}
+
+// -----
+
 // expected-error @below {{groups of 16 columns do not end with a step of 32}}
 func.func private @f() attributes {layout = #tbq.layout<16x64, digits [1, 2], terms [[1, 1, -1]], group 16, tile 16>}
 
@@ -496,6 +521,14 @@ func.func @f(%t: tensor<?xi32>, %q: !tbq.digits<9x16, int8>, %a: tensor<9x1xf16>
 func.func @f(%t: tensor<?xi32>, %q: !tbq.digits<9x16, ternary>, %a: tensor<9x1xf16>) {
   // expected-error @below {{digits of a table are int8 or int4, not ternary}}
   %r = tbq.embedding %t, %q scale(%a) group 16 : (tensor<?xi32>, !tbq.digits<9x16, ternary>, tensor<9x1xf16>) -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+func.func @f(%t: tensor<?xi32>, %q: !tbq.packed<9x32, f32, tile 16, panel 16>) {
+  // expected-error @below {{takes rows, which a table in panels has not whole}}
+  %r = tbq.embedding %t, %q : (tensor<?xi32>, !tbq.packed<9x32, f32, tile 16, panel 16>) -> tensor<?x32xf32>
   return
 }
 

@@ -10,6 +10,10 @@
 // CHECK-DAG: ![[MIXED:packed[0-9]*]] = !tbq.packed<64x64, digits [1, 4, 8], terms {{\[}}[2, 0, 0, -1], [0, 16, 1, 0]], group 32, tile 16>
 // CHECK-DAG: ![[FLOAT:packed[0-9]*]] = !tbq.packed<49152x576, bf16, tile 16>
 // CHECK-DAG: ![[BIAS:packed[0-9]*]] = !tbq.packed<40x20, f16, tile 16, bias>
+// CHECK-DAG: ![[PANELS:packed[0-9]*]] = !tbq.packed<576x1536, digits [2], terms {{\[}}[1, -1]], group 128, tile 16, panel 640>
+// One panel of all columns is none.
+// CHECK-DAG: ![[WHOLE:packed[0-9]*]] = !tbq.packed<576x1536, digits [2], terms {{\[}}[1, -1]], group 128, tile 16>
+// CHECK-DAG: ![[CUT:packed[0-9]*]] = !tbq.packed<40x20, f16, tile 16, panel 12, bias>
 // CHECK-DAG: ![[NORM:packed[0-9]*]] = !tbq.packed<1x576, f32, tile 1>
 
 // CHECK-LABEL: @digits
@@ -30,6 +34,12 @@ func.func private @digit_planes(
     !tbq.packed<576x1536, digits [2], terms [[1, -1], [0, 1]], group 128, tile 16>,
     !tbq.packed<576x20, digits [2], terms [[1, -1]], group 20, tile 16, bias>,
     !tbq.packed<64x64, digits [1, 4, 8], terms [[2, 0, 0, -1], [0, 16, 1, 0]], group 32, tile 16>)
+
+// CHECK: @panels(![[PANELS]], ![[WHOLE]], ![[CUT]])
+func.func private @panels(
+    !tbq.packed<576x1536, digits [2], terms [[1, -1]], group 128, tile 16, panel 640>,
+    !tbq.packed<576x1536, digits [2], terms [[1, -1]], group 128, tile 16, panel 1536>,
+    !tbq.packed<40x20, f16, tile 16, panel 12, bias>)
 
 // CHECK: @floats(![[FLOAT]], ![[BIAS]], ![[NORM]])
 func.func private @floats(!tbq.packed<49152x576, bf16, tile 16>,

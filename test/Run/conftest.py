@@ -7,6 +7,7 @@ a model or data set that is missing is a visible skip; the synthetic models are 
 TBQ_LONG=1 (make check-long) widens the sweeps.
 """
 
+import functools
 import os
 import pathlib
 import shutil
@@ -78,6 +79,17 @@ def runGood(name, *arguments, **options):
     result = runTool(name, *arguments, **options)
     assert result.returncode == 0, f"{name} {arguments}: {result.returncode}\n{result.stderr}"
     return result
+
+
+@functools.cache
+def instructionsHere():
+    """The best this machine has, as the shipped tables of CPU families name it."""
+    said = runGood("tbqc", "--print-targets").stdout
+    needed = set(said.split("needs of a native artifact:")[1].split())
+    for name, feature in {"amx": "amx-int8", "vnni": "avx512vnni", "avx2": "avx2", "dotprod": "dotprod"}.items():
+        if feature in needed:
+            return name
+    return "plain"
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,11 @@ def chunk(seed):
     return random.Random(f"chunk {seed}").randint(2, 24)
 
 
+def panel(seed):
+    """Bytes of a tile and its activations in a panel, so few that most rows have several, or none."""
+    return random.Random(f"panel {seed}").choice([0, 512, 1024, 2048])
+
+
 @dataclasses.dataclass(frozen=True)
 class Linear:
     """What a linear of a graph is, for who counts or reports them."""
@@ -67,6 +72,7 @@ class Writer(Draws):
         self.mode, self.processor, workers = settings(seed)
         self.workers = self.decide("workers", workers, least=1)
         self.chunk = self.decide("chunk", chunk(seed), least=1)
+        self.panel = self.decide("panel", panel(seed), least=0)
         self.text, self.tensors, self.linears = [], {}, []
         self.values = itertools.count()
 
@@ -365,4 +371,4 @@ def makeGraph(seed, directory, cut=None):
 
 if __name__ == "__main__":
     made = makeGraph(int(sys.argv[1]), pathlib.Path(sys.argv[2]), json.loads("".join(sys.argv[3:4]) or "{}"))
-    print(made.mode, made.processor, made.workers, made.chunk)
+    print(made.mode, made.processor, made.workers, made.chunk, made.panel)

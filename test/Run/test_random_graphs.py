@@ -3,7 +3,8 @@
 interpreter does, operation by operation; integers bit for bit.
 
 A failure names the seed: `python test/Run/random_graphs.py SEED DIRECTORY` writes its module and
-says the kind of activations, the processor, the workers and the tokens of a prefill step. The first
+says the kind of activations, the processor, the workers, the tokens of a prefill step and the bytes of a
+panel. The first
 of a test is shrunk: the same with what is cut, and its module.
 """
 
@@ -15,7 +16,7 @@ import numpy
 import pytest
 
 import random_graphs
-from conftest import LONG, runTool
+from conftest import LONG, REPOSITORY, instructionsHere, runTool
 from shrink import shrink
 from test_verify import EXACT
 
@@ -42,12 +43,25 @@ def lacks(processor):
     return processor == "x86-64-v3" and not {"avx2", "fma", "bmi2", "movbe"} <= set(flags)
 
 
+def writeTable(graph, folder):
+    """The table of the processor's family, but for panels: in the shipped ones short rows have none."""
+    family = {"x86-64": "plain", "x86-64-v3": "avx2"}.get(graph.processor) or instructionsHere()
+    table = json.loads((REPOSITORY / f"lib/Tuning/tables/{family}.json").read_text())
+    table["decode"]["panel_bytes"] = graph.panel
+    path = folder / "table.json"
+    path.write_text(json.dumps(table))
+    return path
+
+
 def check(graph, folder, level=3):
     """What is wrong with a graph, in lines; the first says in which way. Empty if nothing is.
     level: the optimiser's."""
     module, artifact = folder / "graph.mlir", folder / "model.so"
     source = (module, f"--checkpoint={folder}")
-    flags = ("--dump-tensors", f"-O{level}", f"--mcpu={graph.processor}", f"--prefill-chunk={graph.chunk}")
+    flags = (
+        "--dump-tensors", f"-O{level}", f"--mcpu={graph.processor}", f"--prefill-chunk={graph.chunk}",
+        f"--tuning={writeTable(graph, folder)}",
+    )  # fmt: skip
     result = runTool("tbqc", *source, *flags, "-o", artifact)
     if result.returncode != 0:
         return [f"tbqc: exit code {result.returncode}", *result.stderr.splitlines()]

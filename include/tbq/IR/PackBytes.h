@@ -43,15 +43,18 @@ struct PackSource {
   Type biasType;
 };
 
-/// The bytes before the first tile, and those of one tile: what a layout
-/// without salient digits knows by itself.
+/// The bytes before the first tile: what a layout without salient digits knows
+/// by itself.
 std::vector<uint8_t> packTable(LayoutAttr layout, const PackSource &source);
-int64_t getTileBytes(LayoutAttr layout, const PackSource &source, int64_t tile);
 
-/// Writes tiles [firstTile, firstTile + numTiles), one after the other, to
-/// `out`.
-void packTiles(LayoutAttr layout, const PackSource &source, int64_t firstTile,
-               int64_t numTiles, uint8_t *out);
+/// What follows is parts of tiles: those of the first panel, tile by tile, of
+/// the second, and so on. Without panels a part is a whole tile.
+int64_t getNumParts(LayoutAttr layout);
+int64_t getPartBytes(LayoutAttr layout, const PackSource &source, int64_t part);
+
+/// Writes parts [first, first + number), one after the other, to `out`.
+void packParts(LayoutAttr layout, const PackSource &source, int64_t first,
+               int64_t number, uint8_t *out);
 
 /// A packed weight's content, row by row.
 struct UnpackedWeight {
@@ -64,7 +67,7 @@ struct UnpackedWeight {
 };
 
 /// Reads getBytes() bytes by the letter of the layout's description, digit by
-/// digit: slow, and independent of how packTiles does it.
+/// digit: slow, and independent of how packParts does it.
 UnpackedWeight unpack(LayoutAttr layout, const uint8_t *bytes);
 
 } // namespace mlir::tbq

@@ -98,6 +98,13 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     `bias`: after its last group (salient: after its zero points), a tile holds
     `tile` f32 biases.
 
+    `panel`: columns are cut into panels of so many, whole groups each, of which
+    the last one may have fewer. What all tiles have of the first panel, tile by
+    tile, stands before what they have of the second; biases are in the last.
+    So one token's kernel can take all rows of a panel while the activations
+    that they meet stay in the first cache, and still reads one stream. Tiles of
+    16 rows alone have panels, and salient digits none.
+
     Nothing here depends on the host or on the instruction set.
   }];
   let parameters = (ins
@@ -105,7 +112,15 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     "::mlir::Type":$elementType, // null: digit planes
     ArrayRefParameter<"int64_t">:$digits,
     ArrayRefParameter<"int64_t">:$terms, // row-major, numTerms x (planes + 1)
-    "int64_t":$group, "int64_t":$tile, "bool":$bias, "bool":$salient);
+    "int64_t":$group, "int64_t":$tile, "bool":$bias, "bool":$salient,
+    "int64_t":$panel); // columns, if there is only one
+  let builders = [AttrBuilder<(ins
+    "int64_t":$rows, "int64_t":$columns, "::mlir::Type":$elementType,
+    "::llvm::ArrayRef<int64_t>":$digits, "::llvm::ArrayRef<int64_t>":$terms,
+    "int64_t":$group, "int64_t":$tile, "bool":$bias, "bool":$salient), [{
+    return $_get($_ctxt, rows, columns, elementType, digits, terms, group, tile,
+                 bias, salient, /*panel=*/columns);
+  }]>];
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
@@ -150,6 +165,15 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     int64_t getSumCoefficientOffset(int64_t group, int64_t row) const;
 
     int64_t getNumTiles() const;
+    int64_t getNumPanels() const;
+    /// Groups of a panel; the last one may have fewer.
+    int64_t getPanelGroups() const;
+    /// Columns of panel `panel`.
+    int64_t getPanelColumns(int64_t panel) const;
+    /// Bytes that a tile has in panel `panel`: a part, without salient digits.
+    int64_t getPartBytes(int64_t panel) const;
+    /// Byte offset of panel `panel`, where there are no salient digits.
+    int64_t getPanelOffset(int64_t panel) const;
     int64_t getNumGroups() const;
     /// Columns of group `group`; the last one may be shorter.
     int64_t getGroupColumns(int64_t group) const;
@@ -174,8 +198,8 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     int64_t getBlockHeadBytes() const { return getTile(); }
     /// Bytes of a group of `columns` columns, without its salient digits.
     int64_t getGroupBytes(int64_t columns) const;
-    /// Byte offset of group `group` within its tile, before whose salient
-    /// digits there are `salientDigits` in the tile.
+    /// Byte offset of group `group` within its part of a tile, before whose
+    /// salient digits there are `salientDigits` in the tile.
     int64_t getGroupOffset(int64_t group, int64_t salientDigits = 0) const;
     /// Byte offset of the row coefficients and zero points of a salient tile.
     int64_t getRowCoefficientOffset() const { return 0; }
@@ -184,7 +208,7 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     /// of the list.
     int64_t getListSizeOffset() const;
     int64_t getListOffset() const;
-    /// Byte offset of the biases within a tile.
+    /// Byte offset of the biases within a tile's last part.
     int64_t getBiasOffset() const;
     /// Bytes of a tile that has this many salient digits.
     int64_t getTileBytes(int64_t salientDigits = 0) const;

@@ -28,14 +28,17 @@ protected:
   PackBytes() { context.loadDialect<TbqDialect>(); }
 
   LayoutAttr digits(Matrix shape, ArrayRef<int64_t> bits,
-                    ArrayRef<int64_t> terms, bool bias = false) {
+                    ArrayRef<int64_t> terms, bool bias = false,
+                    int64_t panel = 0) {
     return LayoutAttr::get(&context, shape.rows, shape.columns, Type(), bits,
-                           terms, shape.group, 16, bias, false);
+                           terms, shape.group, 16, bias, false,
+                           panel ? panel : shape.columns);
   }
   LayoutAttr floats(int64_t rows, int64_t columns, Type type, int64_t tile,
-                    bool bias = false) {
+                    bool bias = false, int64_t panel = 0) {
     return LayoutAttr::get(&context, rows, columns, type, ArrayRef<int64_t>(),
-                           ArrayRef<int64_t>(), columns, tile, bias, false);
+                           ArrayRef<int64_t>(), columns, tile, bias, false,
+                           panel ? panel : columns);
   }
   Type f32() { return Float32Type::get(&context); }
   Type f16() { return Float16Type::get(&context); }
@@ -52,18 +55,19 @@ protected:
   std::mt19937 random{3};
 };
 
-/// All tiles, `perCall` at a time, over memory that was not zero before.
+/// All parts of tiles, `perCall` at a time, over memory that was not zero
+/// before.
 std::vector<uint8_t> packAll(LayoutAttr layout, const PackSource &source,
                              int64_t perCall) {
   std::vector<uint8_t> bytes = packTable(layout, source);
-  for (int64_t tile = 0; tile < layout.getNumTiles(); tile += perCall) {
-    const int64_t end = std::min(tile + perCall, layout.getNumTiles());
+  for (int64_t part = 0; part < getNumParts(layout); part += perCall) {
+    const int64_t end = std::min(part + perCall, getNumParts(layout));
     const size_t written = bytes.size();
     size_t size = written;
-    for (int64_t i = tile; i < end; ++i)
-      size += getTileBytes(layout, source, i);
+    for (int64_t i = part; i < end; ++i)
+      size += getPartBytes(layout, source, i);
     bytes.resize(size, 0xff);
-    packTiles(layout, source, tile, end - tile, bytes.data() + written);
+    packParts(layout, source, part, end - part, bytes.data() + written);
   }
   return bytes;
 }
@@ -112,6 +116,38 @@ TEST_F(PackBytes, TernaryTileByHand) {
   EXPECT_EQ(bytes[64 + 7], 0x12);
   EXPECT_EQ(bytes[96 + 30], 0x78);
   EXPECT_EQ(bytes[96 + 31], 0x56);
+}
+
+// 18 rows, three groups of 4 columns, panels of two: both tiles' first groups,
+// then both tiles' third one with the biases.
+TEST_F(PackBytes, PanelsByHand) {
+  LayoutAttr layout = digits({18, 12, 4}, {8}, {1, -128}, true, 8);
+  EXPECT_EQ(layout.getNumPanels(), 2);
+  EXPECT_EQ(layout.getPartBytes(0), 2 * (64 + 32));
+  EXPECT_EQ(layout.getPartBytes(1), 64 + 32 + 64);
+  EXPECT_EQ(layout.getPanelOffset(1), 2 * 2 * (64 + 32));
+  EXPECT_EQ(layout.getTileBytes(), 3 * (64 + 32) + 64);
+  std::vector<uint8_t> stored(18 * 12), scale(2 * 18 * 3);
+  for (int row = 0; row < 18; ++row)
+    for (int column = 0; column < 12; ++column)
+      stored[12 * row + column] = (12 * row + column) ^ 0x80;
+  std::vector<float> bias(18);
+  bias[17] = 1.0f;
+  PackSource source;
+  source.planes = {stored.data()};
+  source.coefficients = {scale.data()};
+  source.bias = reinterpret_cast<uint8_t *>(bias.data());
+  source.biasType = f32();
+  std::vector<uint8_t> bytes = packAll(layout, source, 1);
+  ASSERT_EQ(bytes.size(), 2u * (3 * 96 + 64));
+  for (int row = 0; row < 18; ++row)
+    for (int column = 0; column < 12; ++column) {
+      int tile = row / 16, group = column / 4;
+      int part = group < 2 ? 192 * tile + 96 * group : 2 * 192 + 160 * tile;
+      EXPECT_EQ(bytes[part + 4 * (row % 16) + column % 4], 12 * row + column);
+    }
+  EXPECT_EQ(bytes[2 * 192 + 160 + 96 + 4 * 1 + 3], 0x3f);
+  EXPECT_EQ(packAll(layout, source, 3), bytes);
 }
 
 // Ten groups of 32 columns, nine rows, in tiles of eight: shifts stand behind
@@ -225,8 +261,11 @@ TEST_F(PackBytes, ShapesPlanesAndTails) {
   for (Matrix shape : shapes)
     for (const std::vector<int64_t> &bits : planeSets)
       for (bool bias : {false, true}) {
+        // Panels of one group, of two, or none.
+        int64_t panel = int64_t(random() % 3) * shape.group;
         SmallVector<int64_t> terms(2 * (bits.size() + 1), 1);
-        LayoutAttr layout = digits(shape, bits, terms, bias);
+        LayoutAttr layout = digits(shape, bits, terms, bias,
+                                   std::min(panel, shape.columns));
         PackSource source;
         std::vector<std::vector<uint8_t>> planes, coefficients;
         for (int64_t width : bits) {
@@ -489,7 +528,8 @@ TEST_F(PackBytes, FloatTiles) {
         std::vector<uint8_t> data = randomBytes(rows * columns * width + 1);
         for (size_t i = width; i < data.size(); i += width)
           data[i] &= 0xbf; // no infinity, no NaN
-        LayoutAttr layout = floats(rows, columns, type, tile);
+        LayoutAttr layout = floats(rows, columns, type, tile, false,
+                                   tile == 16 && columns > 128 ? 128 : 0);
         PackSource source;
         source.elements = data.data() + 1; // unaligned
         source.elementType = type;

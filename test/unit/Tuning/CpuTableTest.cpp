@@ -132,7 +132,7 @@ TEST(CpuTable, NoKeyIsUnknown) {
             "instructions, processor, decode, prefill, measured)");
   EXPECT_EQ(refusal([](json &root) { root["decode"]["far"] = 1; }),
             "t.json: decode.far: is not known (expected: far_bytes, "
-            "near_bytes, cache_bytes, unrolled_steps)");
+            "near_bytes, panel_bytes, cache_bytes, unrolled_steps)");
   EXPECT_EQ(refusal([](json &root) { root["measured"]["date"] = 1; }),
             "t.json: measured.date: is not known (expected: on, threads, "
             "read_gb_per_second, peak_gop_per_second, decode_gb_per_second, "
