@@ -264,8 +264,8 @@ TEST_F(PackBytes, ShapesPlanesAndTails) {
         // Panels of one group, of two, or none.
         int64_t panel = int64_t(random() % 3) * shape.group;
         SmallVector<int64_t> terms(2 * (bits.size() + 1), 1);
-        LayoutAttr layout = digits(shape, bits, terms, bias,
-                                   std::min(panel, shape.columns));
+        LayoutAttr layout =
+            digits(shape, bits, terms, bias, std::min(panel, shape.columns));
         PackSource source;
         std::vector<std::vector<uint8_t>> planes, coefficients;
         for (int64_t width : bits) {
