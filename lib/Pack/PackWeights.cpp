@@ -93,6 +93,13 @@ static int64_t getPart(LayoutAttr layout, int64_t most) {
   return part;
 }
 
+/// Of an activation, whose largest integer is `largest`.
+static int64_t getActivationBytes(int64_t largest) {
+  if (largest == 0)
+    return 4;
+  return largest == kSteps8 ? 1 : 2;
+}
+
 /// The layout in panels of which a tile's part and the activations that it
 /// meets (`largest` says their type) take at most `panelBytes`, as evenly as
 /// groups allow. It stays as it is where all of them do, and where activations
@@ -100,9 +107,7 @@ static int64_t getPart(LayoutAttr layout, int64_t most) {
 static LayoutAttr cutPanels(LayoutAttr layout, int64_t largest,
                             int64_t panelBytes) {
   constexpr int64_t kMuch = 12, kFloats = 16;
-  int64_t activationBytes = layout.getColumns() * (largest == 0         ? 4
-                                                   : largest == kSteps8 ? 1
-                                                                        : 2);
+  int64_t activationBytes = layout.getColumns() * getActivationBytes(largest);
   int64_t bytes = layout.getTileBytes() + activationBytes;
   if (panelBytes == 0 || layout.getTile() != kLanes || layout.getSalient() ||
       bytes <= panelBytes || activationBytes * kMuch < bytes)

@@ -121,3 +121,32 @@ func.func @wide(%x: memref<64x2112xi8>, %sums: memref<64x48xi32>, %scale: memref
     : (memref<64x2112xi8>, !wide, memref<64x48xi32>, memref<64x16xf32>, memref<64x32xf32>, index, index, index) -> ()
   return
 }
+
+// -----
+
+// Panels: where a group begins, its number says. Two whole panels, 2,304 bytes
+// each with both tiles, and a last one of one group.
+!panels = !tbq.packed<32x640, digits [2], terms [[1, -1], [0, 1]], group 128, tile 16, panel 256>
+// CHECK-LABEL: func.func @panels(
+func.func @panels(%x: memref<16x640xi8>, %sums: memref<16x16xi32>, %scale: memref<16x16xf32>, %y: memref<16x32xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  // CHECK: scf.for %[[TILE:.*]] = %arg6 to %arg7 step %c1 {
+  // CHECK: %[[IN:.*]] = arith.muli %[[TILE]], %c576
+  // CHECK: %[[LAST:.*]] = arith.addi %[[IN]], %c4608
+  // CHECK: scf.for %[[GROUP:.*]] = %{{.*}} to %{{.*}} step %c1 {
+  // CHECK: %[[PANEL:.*]] = arith.divui %[[GROUP]], %c2
+  // CHECK-DAG: %[[IS:.*]] = arith.cmpi eq, %[[PANEL]], %c2
+  // CHECK-DAG: %[[PART:.*]] = arith.muli %[[TILE]], %c1152
+  // CHECK-DAG: %[[OF:.*]] = arith.muli %[[PANEL]], %c2304
+  // CHECK: %[[BEFORE:.*]] = arith.addi %[[OF]], %[[PART]]
+  // CHECK: %[[AT:.*]] = arith.select %[[IS]], %[[LAST]], %[[BEFORE]]
+  // CHECK: %[[NUMBER:.*]] = arith.remui %[[GROUP]], %c2
+  // CHECK: %[[INSIDE:.*]] = arith.muli %[[NUMBER]], %c576
+  // CHECK: arith.addi %[[AT]], %[[INSIDE]]
+  // CHECK: amx.tile_muli
+  // CHECK: return
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !panels
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<16x640xi8>, !panels, memref<16x16xi32>, memref<16x16xf32>, memref<16x32xf32>, index, index, index) -> ()
+  return
+}
