@@ -394,8 +394,9 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                          << " rows without salient digits";
     int64_t whole = elementType ? kPanelColumns : group;
     if (whole < 1 || panel % whole != 0)
-      return emitError() << "panels of " << panel << " columns do not end with "
-                         << (elementType ? "each " : "a group of ") << whole;
+      return emitError() << "panels of " << panel
+                         << " columns are no multiple of "
+                         << (elementType ? "" : "groups of ") << whole;
   }
   if (elementType) {
     if (!elementType.isF32() && !elementType.isF16() && !elementType.isBF16())

@@ -101,9 +101,10 @@ static int64_t getActivationBytes(int64_t largest) {
 }
 
 /// The layout in panels of which a tile's part and the activations that it
-/// meets (`largest` says their type) take at most `panelBytes`, as evenly as
-/// groups allow. It stays as it is where all of them do, and where activations
-/// are so little beside weights that reading them again costs nothing.
+/// meets (`largest` says their type) take at most `panelBytes`, or are of one
+/// group, as evenly as groups allow. It stays as it is where all of them do,
+/// and where activations are so little beside weights that reading them again
+/// costs nothing.
 static LayoutAttr cutPanels(LayoutAttr layout, int64_t largest,
                             int64_t panelBytes) {
   constexpr int64_t kMuch = 12, kFloats = 16;
@@ -115,8 +116,9 @@ static LayoutAttr cutPanels(LayoutAttr layout, int64_t largest,
   // Floats have no groups: a panel's activations are whole cache lines.
   int64_t whole = layout.isFloat() ? kFloats : layout.getGroup();
   int64_t wholes = llvm::divideCeil(layout.getColumns(), whole);
-  int64_t panels = llvm::divideCeil(bytes, panelBytes);
-  int64_t panel = llvm::divideCeil(wholes, std::min(panels, wholes)) * whole;
+  int64_t most = std::max<int64_t>(panelBytes * wholes / bytes, 1);
+  int64_t panel =
+      llvm::divideCeil(wholes, llvm::divideCeil(wholes, most)) * whole;
   return LayoutAttr::get(
       layout.getContext(), layout.getRows(), layout.getColumns(),
       layout.getElementType(), layout.getDigits(), layout.getTerms(),

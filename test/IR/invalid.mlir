@@ -63,12 +63,12 @@ func.func private @f() attributes {layout = #tbq.layout<16x64, digits [2], terms
 
 // -----
 
-// expected-error @below {{panels of 96 columns do not end with a group of 64}}
+// expected-error @below {{panels of 96 columns are no multiple of groups of 64}}
 func.func private @f() attributes {layout = #tbq.layout<16x192, digits [2], terms [[1, -1]], group 64, tile 16, panel 96>}
 
 // -----
 
-// expected-error @below {{panels of 6 columns do not end with each 4}}
+// expected-error @below {{panels of 6 columns are no multiple of 4}}
 func.func private @f() attributes {layout = #tbq.layout<16x64, f32, tile 16, panel 6>}
 
 // -----
