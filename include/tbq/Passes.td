@@ -72,11 +72,19 @@ def PackWeightsPass : Pass<"tbq-pack-weights"> {
     Where a tile's weights would drive the activations that the next tile meets
     again out of the first cache (`panel-bytes`), a matrix is cut into panels of
     columns. A table that an embedding reads is not.
+
+    Ternary digits of large matrices stand by threes, 1.75 bits each instead of
+    2, in panels of about `triple-columns` columns: a kernel looks their sums up
+    in tables that the first cache holds.
   }];
   let options = [
     Option<"tileRows", "tile-rows", "int64_t", "kLanes", "rows of a packed tile">,
     Option<"panelBytes", "panel-bytes", "int64_t", "0",
-           "most bytes of a tile and its activations in a panel; 0: no panels">];
+           "most bytes of a tile and its activations in a panel; 0: no panels">,
+    Option<"tripleColumns", "triple-columns", "int64_t", "0",
+           "columns of a panel of digits by threes; 0: digits have two bits">,
+    Option<"tripleWeights", "triple-weights", "int64_t", "0",
+           "weights of a matrix from which on digits stand by threes">];
   let dependentDialects = ["::mlir::tbq::TbqDialect"];
 }
 

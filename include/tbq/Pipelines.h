@@ -53,6 +53,15 @@ struct PackOptions : PassPipelineOptions<PackOptions> {
       *this, "panel-bytes",
       llvm::cl::desc("most bytes of a tile and its activations in a panel"),
       llvm::cl::init(0)};
+  /// Of digits by threes; the same table decides. 0: none.
+  Option<int64_t> tripleColumns{
+      *this, "triple-columns",
+      llvm::cl::desc("columns of a panel of digits by threes"),
+      llvm::cl::init(0)};
+  Option<int64_t> tripleWeights{
+      *this, "triple-weights",
+      llvm::cl::desc("weights of a matrix from which on they stand so"),
+      llvm::cl::init(0)};
   /// What the target's attention reads, where the cache is of f16: on a GPU.
   Option<bool> tileCache{*this, "tile-cache",
                          llvm::cl::desc("keys and values lie in tiles"),

@@ -6,11 +6,13 @@
 #define TBQ_TUNING_H
 
 #include <cstdint>
+#include <string>
 
 namespace mlir::tbq {
 
 /// Of a step's kernels. Rows a tile are none of it: a tile has 16 rows, the
-/// lanes of a vector, on every CPU.
+/// lanes of a vector, on every CPU, and bands of 64 where digits stand by
+/// threes.
 struct Tuning {
   /// How far ahead of its stream of weights one token's kernel asks for them,
   /// in bytes, into the second cache and into the first; 0: it does not.
@@ -20,6 +22,12 @@ struct Tuning {
   /// in one token's kernel. Where they would take more, columns are cut into
   /// panels; 0: never.
   int64_t panelBytes = 0;
+  /// Columns of a panel of ternary digits by threes, whose tables the first
+  /// cache is to hold; 0: they have two bits each. AVX-512 alone looks them up.
+  int64_t tripleColumns = 0;
+  /// Weights of a matrix from which on digits stand by threes: those of small
+  /// models stay in the last cache, where two bits are faster.
+  int64_t tripleWeights = 1 << 22;
   /// How far ahead attention asks for keys and values, into the second cache.
   int64_t cacheBytes = 6144;
   /// Digit steps of a group (64 bytes each) that are written out, not looped
@@ -41,6 +49,11 @@ struct Tuning {
   int64_t unrolledQuads = 2;
   int64_t unrolledTokens = 4;
 };
+
+/// Whether these instructions (CpuTable.h) look sums up, for digits by threes.
+inline bool looksUp(const std::string &instructions) {
+  return instructions == "vnni" || instructions == "amx";
+}
 
 /// What all threads of a machine reached together, others apart. It predicts
 /// nothing but remarks.

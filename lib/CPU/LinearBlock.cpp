@@ -17,8 +17,11 @@ int64_t LinearBlock::getScratchBytes(PackedLinearOp op, bool amx,
                                      const Tuning &tuning) {
   LayoutAttr layout = op.getWeight().getType().getLayout();
   auto rows = cast<MemRefType>(op.getInput().getType());
+  // One token's kernel takes no few tokens together, where digits are by
+  // threes.
+  int64_t least = layout.hasTriples() ? 2 : kTokenTile;
   if (layout.isFloat() || rows.getElementType().isF32() ||
-      rows.getDimSize(0) < kTokenTile)
+      rows.getDimSize(0) < least)
     return 0;
   int64_t digitBytes = getDigitRows(layout, tuning) * kRowBytes;
   if (digitBytes > kMostDigitBytes)
@@ -30,6 +33,11 @@ int64_t LinearBlock::getScratchBytes(PackedLinearOp op, bool amx,
 
 Tuning LinearBlock::fit(PackedLinearOp op, Tuning tuning) {
   LayoutAttr layout = op.getWeight().getType().getLayout();
+  if (layout.hasTriples()) {
+    tuning.rowTiles = kBandRows / kLanes;
+    tuning.tokenTile = std::min(tuning.tokenTile, kTripleTokens);
+    return tuning;
+  }
   while (tuning.rowTiles > 2 &&
          getDigitRows(layout, tuning) * kRowBytes > kMostDigitBytes)
     --tuning.rowTiles;
@@ -82,13 +90,18 @@ void LinearBlock::run() {
          [&](Value token, ValueRange) {
            firstToken = token;
            endToken = v.min(v.add(token, most), op.getCount());
-           Value last = v.sub(op.getRange()[1], 1);
-           v.loop(op.getRange()[0], op.getRange()[1], tuning.rowTiles,
-                  ValueRange(), [&](Value number, ValueRange) {
+           int64_t bands = layout.getNumBands();
+           Value begin = v.mul(op.getRange()[0], bands);
+           Value end = v.mul(op.getRange()[1], bands), last = v.sub(end, 1);
+           v.loop(begin, end, tuning.rowTiles / getParts(), ValueRange(),
+                  [&](Value number, ValueRange) {
                     // Where too few are left the last one is there again.
-                    tiles[0].number = number;
-                    for (int64_t i = 1; i < tuning.rowTiles; ++i)
-                      tiles[i].number = v.min(v.add(number, i), last);
+                    for (int64_t i = 0; i < tuning.rowTiles; ++i) {
+                      tiles[i].number = number;
+                      tiles[i].part = i % getParts();
+                      if (int64_t ahead = i / getParts())
+                        tiles[i].number = v.min(v.add(number, ahead), last);
+                    }
                     generateTiles();
                     return SmallVector<Value>();
                   });
@@ -154,7 +167,11 @@ SmallVector<Value> LinearBlock::generateGroup(ValueRange offsets, Value group,
   SmallVector<SmallVector<Value>> coefficients;
   for (int64_t number = 0; number < tuning.rowTiles; ++number) {
     tile = tiles[number];
-    ends.push_back(spread(number, offsets[number], columns));
+    if (layout.hasTriples())
+      ends.push_back(number == 0 ? spreadTriples(offsets[0], columns)
+                                 : ends[0]);
+    else
+      ends.push_back(spread(number, offsets[number], columns));
     coefficients.push_back(loadCoefficients(offsets[number], columns));
   }
   bool whole = hasWholeTiles(columns);
@@ -224,7 +241,7 @@ Value LinearBlock::addToSum(int64_t number, Value at, ArrayRef<Value> planes,
 /// `body` for tile `number`, but where it is the one before once more.
 void LinearBlock::ifDistinct(int64_t number, llvm::function_ref<void()> body) {
   tile = tiles[number];
-  if (number == 0)
+  if (number < getParts())
     body();
   else
     v.ifThen(v.less(tiles[number - 1].number, tile.number), body);
@@ -265,6 +282,32 @@ Value LinearBlock::spread(int64_t number, Value offset, int64_t columns) {
     return spreadSalient(number, v.add(offset, layout.getBlockOffset(columns)),
                          columns);
   return v.add(offset, layout.getGroupBytes(columns));
+}
+
+/// The same of digits by threes, of all parts of a tile.
+Value LinearBlock::spreadTriples(Value offset, int64_t columns) {
+  constexpr int64_t kQuads = kTripleColumns / 4;
+  Value end = v.add(offset, layout.getGroupBytes(columns));
+  v.loop(v.index(0), v.index(columns / kTripleColumns), [&](Value step) {
+    Value from = v.add(offset, v.mul(step, layout.getStepBytes()));
+    Value first = v.mul(step, kQuads);
+    int64_t parts = getParts() / 2;
+    for (int64_t half = 0; half < 2; ++half) {
+      SmallVector<Value> numbers =
+          TripleStep::load(v, bytes, from, layout, half, [&](Value at) {
+            prefetchLine(v.add(at, layout.getGroupBytes(columns)),
+                         kSecondCache);
+          });
+      TripleStep::spread(
+          v, numbers, [&](int64_t quad, int64_t part, Value four) {
+            v.store(four, digits,
+                    {getDigitRow(/*plane=*/0, half * parts + part,
+                                 v.add(first, quad)),
+                     v.index(0)});
+          });
+    }
+  });
+  return end;
 }
 
 /// The same of the mask and the salient digits, whose first block is at byte

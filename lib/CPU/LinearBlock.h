@@ -40,6 +40,9 @@ private:
   /// Strides of a group that are written out, not looped over, where digits are
   /// spread: once a block.
   static constexpr int64_t kUnrolledStrides = 2;
+  /// Tokens whose sums are in registers, four vectors of rows each, where
+  /// digits are by threes.
+  static constexpr int64_t kTripleTokens = 4;
 
   /// Rows of scratch memory of a layout's digits and of a block's sums.
   static int64_t getQuads(int64_t columns) { return (columns + 3) / 4; }
@@ -58,6 +61,7 @@ private:
   SmallVector<Value> generateGroup(ValueRange offsets, Value group,
                                    int64_t columns);
   Value spread(int64_t number, Value offset, int64_t columns);
+  Value spreadTriples(Value offset, int64_t columns);
   Value spreadSalient(int64_t number, Value from, int64_t columns);
   void putByte(Value first, Value column, Value byte);
   SmallVector<Value> multiply(Value token, Value column, int64_t columns,

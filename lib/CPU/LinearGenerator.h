@@ -4,8 +4,9 @@
 // planes, groups and terms from the layout (#tbq.layout) and knows no scheme by
 // name. A tile of 16 rows is 16 lanes, so a row's sums never leave their lane.
 // Tiles and groups are in LowerLinear.cpp, panels in LinearPanels.cpp, dot
-// products in LinearDots.cpp, AVX2's in LinearPairs.cpp, salient digits' in
-// LinearSalient.cpp; how x86 takes a step of many tokens in LinearBlock.h.
+// products in LinearDots.cpp, AVX2's in LinearPairs.cpp, digits by threes in
+// LinearTriples.cpp, salient digits' in LinearSalient.cpp; how x86 takes a step
+// of many tokens in LinearBlock.h.
 #ifndef TBQ_CPU_LINEARGENERATOR_H
 #define TBQ_CPU_LINEARGENERATOR_H
 
@@ -16,6 +17,21 @@ namespace mlir::tbq {
 /// How four int8 products become one int32: by vector multiplications and
 /// additions, by x86's vpdpbusd or its vpmaddubsw, or by aarch64's sdot.
 enum class DotProduct { plain, vnni, avx2, dotprod };
+
+/// A step of digits by threes: 64 columns of 64 rows, of which two halves are
+/// read one after the other.
+struct TripleStep {
+  /// The numbers of the half's 32 rows, a word each, of three columns each; the
+  /// last one is a digit. A word's bits past the fifth are anything.
+  static SmallVector<Value> load(VectorBuilder &v, Value bytes, Value offset,
+                                 LayoutAttr layout, int64_t half,
+                                 llvm::function_ref<void(Value)> prefetch);
+  /// The half's digits, a byte each: `store` gets those of four columns of 16
+  /// rows, part `part` of the half.
+  static void spread(
+      VectorBuilder &v, ArrayRef<Value> numbers,
+      llvm::function_ref<void(int64_t quad, int64_t part, Value four)> store);
+};
 
 /// Lowers one packed linear.
 class LinearGenerator {
@@ -35,7 +51,8 @@ public:
 
   void run();
 
-  /// What the op needs, for one token, where its weight has panels.
+  /// What the op needs, for one token, where its weight has panels or digits by
+  /// threes.
   static int64_t getScratchBytes(PackedLinearOp op);
 
 protected:
@@ -45,17 +62,21 @@ protected:
   /// Tokens whose salient sums, and activations to look up, are kept in
   /// registers at once, for each digit of an activation.
   static constexpr int64_t kSalientTokens = 4;
-  /// For each of two digits of an activation, so that what else a group needs
-  /// finds a register.
-  static constexpr int64_t kMostAccumulators = 4;
   /// Tiles of rows that pass together between two panels: their sums are few
   /// beside what the first cache holds, and a panel's part of them is long.
   static constexpr int64_t kPanelTiles = 64;
+  /// For each of two digits of an activation, so that what else a group needs
+  /// finds a register.
+  static constexpr int64_t kMostAccumulators = 4;
 
   /// Salient digits of a row that a round has, the bytes of a lane; and of all.
   static constexpr int64_t kRound = 4;
   static constexpr int64_t kBytes = kRound * kLanes;
 
+  /// Vectors of the rows of a tile, or of a band: one, but for digits by
+  /// threes.
+  int64_t getParts() const { return layout.getBandRows() / kLanes; }
+  static int64_t getBandBytes(LayoutAttr layout);
   static bool isF32(Value rows) {
     return cast<MemRefType>(rows.getType()).getElementType().isF32();
   }
@@ -72,6 +93,12 @@ protected:
                                ValueRange sums);
   SmallVector<Value> addGroups(Value first, int64_t columns, Value token,
                                ValueRange init);
+  void runBands();
+  void addBands(Value number, Value token);
+  void makeTables(Value first, int64_t columns, Value token);
+  SmallVector<Value> lookUpGroup(Value offset, Value begin, int64_t columns);
+  SmallVector<Value> addTriples(Value first, int64_t columns, Value token,
+                                ValueRange init);
   SmallVector<Value> getTotals(ValueRange sums);
   void loadBytes();
   void loadRowCoefficients();
@@ -192,11 +219,14 @@ protected:
   const Tuning &tuning;
   Value scratch;
   LayoutAttr layout;
+  Value tables, partial;   // scratch memory, of one token's digits by threes
   Value input, low, bytes; // `low`: the other digit of i16 activations, or null
-  /// A tile of rows: its number, where its part of the panel at work begins,
-  /// and with salient digits the coefficients and zero points of its rows.
+  /// A tile of rows, or a band: its number, where its part of the panel at work
+  /// begins, and with salient digits the coefficients and zero points of its
+  /// rows.
   struct Tile {
     Value number, offset, rowCoefficient, zeroPoint;
+    int64_t part = 0; // of a band's rows
   };
   Tile tile; // at work
   bool integer;

@@ -19,17 +19,27 @@ bool LinearGenerator::walksPanels() const {
 
 int64_t LinearGenerator::getScratchBytes(PackedLinearOp op) {
   LayoutAttr layout = op.getWeight().getType().getLayout();
+  if (layout.hasTriples())
+    return getBandBytes(layout);
   if (layout.getNumPanels() == 1)
     return 0;
   return kPanelTiles * (layout.isFloat() ? 2 : 1) * kSumBytes;
 }
 
 /// Where what tile `number` has of panel `panel`, which is `like` in size,
-/// begins. With salient digits the table before the tiles knows.
+/// begins; of digits by threes, what a band has. With salient digits the table
+/// before the tiles knows.
 Value LinearGenerator::getPartOffset(Value number, Value panel, int64_t like) {
   if (layout.getSalient())
     return v.mul(v.loadIndex(bytes, v.mul(number, 4)), kAlignment);
-  Value offset = v.mul(number, layout.getPartBytes(like));
+  Value offset;
+  if (layout.hasTriples()) {
+    int64_t bands = layout.getNumBands();
+    Value band = v.mul(v.rem(number, bands), layout.getPartBytes(like));
+    offset = v.add(v.mul(v.div(number, bands), layout.getTileBytes()), band);
+  } else {
+    offset = v.mul(number, layout.getPartBytes(like));
+  }
   if (layout.getNumPanels() == 1)
     return offset;
   return v.add(v.mul(panel, layout.getPanelOffset(1)), offset);

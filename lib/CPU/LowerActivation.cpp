@@ -10,8 +10,8 @@ using namespace mlir;
 using namespace mlir::tbq;
 
 void mlir::tbq::lowerActivation(VectorBuilder &v, ActivationOp op) {
-  forEachUnit(v, op, [&](Value token, Value part) {
-    Value at[] = {token, v.mul(part, kLanes)};
+  forEachElementVector(v, op, [&](Value token, Value column) {
+    Value at[] = {token, column};
     Value x = v.load(op.getInput(), at, v.f32Vector());
     v.store(buildActivation(v.b, v.loc, op.getFunction(), x, v.fused),
             op.getInto().front(), at);

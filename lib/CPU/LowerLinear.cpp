@@ -34,6 +34,8 @@ void LinearGenerator::loadBytes() {
 
 void LinearGenerator::run() {
   loadBytes();
+  if (layout.hasTriples())
+    return runBands();
   if (walksPanels())
     return runPanels();
   v.loop(op.getRange()[0], op.getRange()[1], [&](Value number) {
@@ -187,9 +189,11 @@ SmallVector<Value> LinearGenerator::loadCoefficients(Value offset,
   if (layout.getNumGroupTerms())
     prefetch(v.add(offset, layout.getCoefficientOffset(0, columns)));
   for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term)
-    coefficients.push_back(v.loadAsF32(
-        bytes, v.add(offset, layout.getCoefficientOffset(term, columns)),
-        v.b.getF16Type()));
+    coefficients.push_back(
+        v.loadAsF32(bytes,
+                    v.add(offset, layout.getCoefficientOffset(term, columns) +
+                                      2 * tile.part * kLanes),
+                    v.b.getF16Type()));
   if (layout.getSalient())
     coefficients.push_back(tile.rowCoefficient);
   return coefficients;
@@ -248,13 +252,20 @@ SmallVector<Value> LinearGenerator::generatePlane(Value offset, Value group,
 Value LinearGenerator::loadBias() {
   if (!layout.getBias())
     return Value();
-  return v.loadBytes(bytes, v.add(tile.offset, layout.getBiasOffset()),
-                     v.f32Vector());
+  Value offset = v.add(tile.offset, layout.getBiasOffset());
+  if (int64_t bands = layout.getNumBands(); layout.hasTriples()) {
+    Value row = v.add(v.mul(v.rem(tile.number, bands), layout.getBandRows()),
+                      tile.part * kLanes);
+    Value of = v.mul(v.div(tile.number, bands), layout.getTileBytes());
+    offset = v.add(v.add(of, layout.getBiasOffset()), v.mul(row, 4));
+  }
+  return v.loadBytes(bytes, offset, v.f32Vector());
 }
 
 /// Activation scale, bias, residual; then the tile's row of a token is stored.
 void LinearGenerator::finishToken(Value token, Value bias, Value y) {
-  Value column = v.mul(tile.number, kLanes);
+  Value column =
+      v.add(v.mul(tile.number, layout.getBandRows()), tile.part * kLanes);
   if (Value scale = op.getActivationScale())
     y = v.mulf(y, v.splat(v.load(scale, {token, v.index(0)})));
   if (bias)
@@ -321,12 +332,8 @@ struct LowerLinearToCPUPass
     if (scratchBytes)
       scratch = createScratch(function, scratchBytes);
     for (PackedLinearOp op : ops) {
-      LayoutAttr layout = op.getWeight().getType().getLayout();
-      if (layout.getTile() != kLanes) {
-        op.emitOpError("on a CPU needs tiles of ")
-            << kLanes << " rows, not " << layout;
+      if (failed(checkTiles(op, product)))
         return signalPassFailure();
-      }
       OpBuilder b(op);
       bool inBlocks = getBlockBytes(op) != 0;
       const bool inTerms = hasTermTiles(op);
@@ -360,6 +367,20 @@ struct LowerLinearToCPUPass
             generateBlocks);
       op.erase();
     }
+  }
+
+  static LogicalResult checkTiles(PackedLinearOp op, DotProduct product) {
+    LayoutAttr layout = op.getWeight().getType().getLayout();
+    if (layout.hasTriples() &&
+        (op.getLow() || product != DotProduct::vnni ||
+         cast<MemRefType>(op.getInput().getType()).getElementType().isF32()))
+      return op.emitOpError("looks sums of int8 up by AVX-512, where digits "
+                            "stand by threes: ")
+             << layout;
+    if (layout.getTile() != kLanes && !layout.hasTriples())
+      return op.emitOpError("on a CPU needs tiles of ")
+             << kLanes << " rows, not " << layout;
+    return success();
   }
 
   /// Of the rows that a step selects there is mostly one, for which nothing is

@@ -140,8 +140,8 @@ void mlir::tbq::lowerSelectRows(VectorBuilder &v, SelectRowsOp op) {
 }
 
 void mlir::tbq::lowerAdd(VectorBuilder &v, AddOp op) {
-  forEachUnit(v, op, [&](Value token, Value part) {
-    Value at[] = {token, v.mul(part, kLanes)};
+  forEachElementVector(v, op, [&](Value token, Value column) {
+    Value at[] = {token, column};
     v.store(v.addf(v.load(op.getLhs(), at, v.f32Vector()),
                    v.load(op.getRhs(), at, v.f32Vector())),
             op.getInto().front(), at);
@@ -149,8 +149,8 @@ void mlir::tbq::lowerAdd(VectorBuilder &v, AddOp op) {
 }
 
 void mlir::tbq::lowerGatedActivation(VectorBuilder &v, GatedActivationOp op) {
-  forEachUnit(v, op, [&](Value token, Value part) {
-    Value at[] = {token, v.mul(part, kLanes)};
+  forEachElementVector(v, op, [&](Value token, Value column) {
+    Value at[] = {token, column};
     Value gate = v.load(op.getGate(), at, v.f32Vector());
     Value up = v.load(op.getUp(), at, v.f32Vector());
     Value one = v.splat(1.0f);
@@ -280,8 +280,8 @@ static LogicalResult checkForm(StepOp op) {
     return op->emitOpError("on a CPU needs workers for sums of spans");
   const bool byElement =
       isa<GatedActivationOp, ActivationOp, AddOp>(op.getOperation());
-  if (byElement && op.getUnitColumns() != kLanes)
-    return op->emitOpError("on a CPU needs units of ")
+  if (byElement && op.getUnitColumns() % kLanes != 0)
+    return op->emitOpError("on a CPU needs units of whole ")
            << kLanes << " columns, not " << op.getUnitColumns();
   return success();
 }

@@ -19,7 +19,8 @@ static int64_t getTokens(PackedLinearOp op) {
 static double countOperations(PackedLinearOp op, const Kernel &kernel,
                               const Tuning &tuning) {
   LayoutAttr layout = op.getWeight().getType().getLayout();
-  int64_t rows = layout.getTile() * (kernel.inBlocks ? tuning.rowTiles : 1);
+  int64_t tiles = kernel.inBlocks && !layout.hasTriples() ? tuning.rowTiles : 1;
+  int64_t rows = layout.getBandRows() * tiles;
   int64_t tokens = getTokens(op);
   if (tokens >= kTokenTile)
     tokens = llvm::alignTo(tokens, kernel.amx ? 16 : tuning.tokenTile);
@@ -49,7 +50,10 @@ std::optional<Prediction> mlir::tbq::predict(PackedLinearOp op,
                     reading > multiplying};
 }
 
-static StringRef getInstructions(const Kernel &kernel, bool isFloat) {
+static StringRef getInstructions(const Kernel &kernel, bool isFloat,
+                                 bool byThrees) {
+  if (byThrees && !kernel.inBlocks)
+    return "vpermw";
   if (isFloat)
     return "float multiplications and additions";
   if (kernel.terms)
@@ -79,7 +83,8 @@ static std::string describeLayout(LayoutAttr layout) {
   }
   out << "digits of ";
   llvm::interleave(layout.getDigits(), out, " and ");
-  out << (layout.getSalient() ? " (salient) bits" : " bits");
+  out << (layout.getSalient() ? " (salient) bits" : " bits")
+      << (layout.hasTriples() ? " by threes" : "");
   out << " in groups of " << layout.getGroup();
   return text;
 }
@@ -93,12 +98,17 @@ void mlir::tbq::remarkKernel(PackedLinearOp op, const Kernel &kernel,
   llvm::raw_string_ostream out(what);
   out << tokens << (tokens == 1 ? " token: " : " tokens: ")
       << describeLayout(layout) << ", tiles of " << layout.getTile() << " rows";
-  if (kernel.inBlocks)
+  if (kernel.inBlocks && layout.hasTriples())
+    out << ", 64 at a time, their digits spread once a block of "
+        << std::min(tokens, tuning.blockTokens) << " tokens";
+  else if (kernel.inBlocks)
     out << ", " << tuning.rowTiles << " at a time, their digits spread once a "
         << "block of " << std::min(tokens, tuning.blockTokens) << " tokens";
   else if (tokens >= kTokenTile)
     out << ", " << tuning.tokenTile << " tokens at a time";
-  out << ", " << getInstructions(kernel, rows.getElementType().isF32());
+  out << ", "
+      << getInstructions(kernel, rows.getElementType().isF32(),
+                         layout.hasTriples());
   if (auto prediction = predict(op, kernel, tuning, roofline))
     out << llvm::formatv("; predicted {0:F0} % of the limit by {1}",
                          100 * prediction->share,

@@ -74,8 +74,8 @@ int64_t TermTiles::getScratchBytes(PackedLinearOp op, const Tuning &tuning) {
   LayoutAttr layout = op.getWeight().getType().getLayout();
   auto rows = cast<MemRefType>(op.getInput().getType());
   if (layout.isFloat() || rows.getElementType().isF32() ||
-      layout.getSalient() || rows.getDimSize(0) % kTileRows ||
-      layout.getGroup() % kTileColumns ||
+      layout.getSalient() || layout.hasTriples() ||
+      rows.getDimSize(0) % kTileRows || layout.getGroup() % kTileColumns ||
       layout.getColumns() % layout.getGroup() ||
       countProducts(layout) + 1 < layout.getNumTerms() ||
       getInputBytes(op, tuning) > kMostInputBytes ||

@@ -252,3 +252,14 @@ void mlir::tbq::forEachUnit(
     body(v.div(unit, perToken), v.rem(unit, perToken));
   });
 }
+
+void mlir::tbq::forEachElementVector(
+    VectorBuilder &v, StepOp op,
+    llvm::function_ref<void(Value token, Value column)> body) {
+  int64_t columns = op.getUnitColumns();
+  forEachUnit(v, op, [&](Value token, Value part) {
+    Value first = v.mul(part, columns);
+    for (int64_t column = 0; column < columns; column += kLanes)
+      body(token, v.add(first, column));
+  });
+}

@@ -97,6 +97,11 @@ public:
 /// of the unit within it.
 void forEachUnit(VectorBuilder &v, StepOp op,
                  llvm::function_ref<void(Value token, Value part)> body);
+/// The same of an op that goes element by element, whose units are whole
+/// vectors: as the numbers of a token and of a vector's first column.
+void forEachElementVector(
+    VectorBuilder &v, StepOp op,
+    llvm::function_ref<void(Value token, Value column)> body);
 
 } // namespace mlir::tbq
 

@@ -46,6 +46,8 @@ void mlir::tbq::buildPackedFormPipeline(OpPassManager &manager,
   PackWeightsPassOptions pack;
   pack.tileRows = options.tileRows;
   pack.panelBytes = options.panelBytes;
+  pack.tripleColumns = options.tripleColumns;
+  pack.tripleWeights = options.tripleWeights;
   manager.addPass(createPackWeightsPass(pack));
   if (options.tileCache)
     manager.addPass(createTileCachePass());

@@ -91,6 +91,8 @@ Status Compilation::runStage(Stage stage) {
     pack.maxBatch = options.maxBatch;
     pack.tileRows = device ? kWarpRows : kLanes;
     pack.panelBytes = device ? 0 : table.tuning.panelBytes;
+    pack.tripleColumns = device ? 0 : table.tuning.tripleColumns;
+    pack.tripleWeights = table.tuning.tripleWeights;
     pack.tileCache = bool(device);
     buildPackPipeline(manager, pack);
     break;

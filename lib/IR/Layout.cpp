@@ -25,6 +25,12 @@ static constexpr int64_t kTableBytes = 4;   // u32, one a tile
 static constexpr int64_t kEight = 8;        // groups of a sum's coefficients
 static constexpr int64_t kPanelColumns = 4; // of floats, a multiple of these
 
+bool LayoutAttr::hasTriples() const { return getTile() >= kBandRows; }
+
+int64_t LayoutAttr::getNumBands() const {
+  return hasTriples() ? getTile() / kBandRows : 1;
+}
+
 bool LayoutAttr::listsSalient() const {
   return getSalient() && getTile() == kWarpRows;
 }
@@ -108,6 +114,11 @@ int64_t LayoutAttr::getPanelColumns(int64_t panel) const {
 }
 
 int64_t LayoutAttr::getPartBytes(int64_t panel) const {
+  if (hasTriples())
+    return getPanelColumns(panel) / getGroup() * getGroupBytes(getGroup()) +
+           (getPanelColumns(panel) % getGroup()
+                ? getGroupBytes(getPanelColumns(panel) % getGroup())
+                : 0);
   if (panel + 1 == getNumPanels())
     return getBiasOffset() + (getBias() ? getTile() * kBiasBytes : 0);
   return isFloat() ? getPanel() * getFloatBytes(*this) * getTile()
@@ -115,7 +126,8 @@ int64_t LayoutAttr::getPartBytes(int64_t panel) const {
 }
 
 int64_t LayoutAttr::getPanelOffset(int64_t panel) const {
-  return panel == 0 ? 0 : panel * getNumTiles() * getPartBytes(0);
+  int64_t parts = hasTriples() ? getNumBands() : getNumTiles();
+  return panel == 0 ? 0 : panel * parts * getPartBytes(0);
 }
 
 int64_t LayoutAttr::getNumGroups() const {
@@ -126,32 +138,36 @@ int64_t LayoutAttr::getGroupColumns(int64_t group) const {
   return std::min(getGroup(), getColumns() - group * getGroup());
 }
 
+int64_t LayoutAttr::getStepColumns(int64_t plane) const {
+  return hasTriples() ? kTripleColumns : 32 / getDigits()[plane];
+}
+
 int64_t LayoutAttr::getStepColumns() const {
   int64_t columns = 4;
-  for (int64_t bits : getDigits().take_front(getNumDensePlanes()))
-    columns = std::max(columns, 32 / bits);
+  for (int64_t plane = 0; plane < getNumDensePlanes(); ++plane)
+    columns = std::max(columns, getStepColumns(plane));
   return columns;
 }
 
 int64_t LayoutAttr::getSteps(int64_t plane, int64_t columns) const {
   // All planes of a group end together: round up to the widest step first.
   int64_t padded = llvm::alignTo(columns, getStepColumns());
-  return padded / (32 / getDigits()[plane]);
+  return padded / getStepColumns(plane);
 }
 
 int64_t LayoutAttr::getStrideBytes() const {
   int64_t bytes = 0;
-  for (int64_t bits : getDigits().take_front(getNumDensePlanes()))
-    bytes += getStepColumns() / (32 / bits) * getStepBytes();
+  for (int64_t plane = 0; plane < getNumDensePlanes(); ++plane)
+    bytes += getStepColumns() / getStepColumns(plane) * getStepBytes();
   return bytes;
 }
 
 int64_t LayoutAttr::getStepOffset(int64_t plane, int64_t step) const {
   // Planes are interleaved by widest steps: [plane 0's][plane 1's]... each.
-  int64_t perStride = getStepColumns() / (32 / getDigits()[plane]);
+  int64_t perStride = getStepColumns() / getStepColumns(plane);
   int64_t before = 0;
   for (int64_t p = 0; p < plane; ++p)
-    before += getStepColumns() / (32 / getDigits()[p]) * getStepBytes();
+    before += getStepColumns() / getStepColumns(p) * getStepBytes();
   return step / perStride * getStrideBytes() + before +
          step % perStride * getStepBytes();
 }
@@ -160,7 +176,7 @@ int64_t LayoutAttr::getCoefficientOffset(int64_t term, int64_t columns) const {
   int64_t digits = 0;
   for (int64_t plane = 0; plane < getNumDensePlanes(); ++plane)
     digits += getSteps(plane, columns) * getStepBytes();
-  return digits + term * getTile() * kCoefficientBytes;
+  return digits + term * getBandRows() * kCoefficientBytes;
 }
 
 int64_t LayoutAttr::getNumBlocks(int64_t columns) const {
@@ -224,6 +240,10 @@ int64_t LayoutAttr::getBiasOffset() const {
   }
   if (getSalient())
     return getZeroPointOffset() + getTile() * kZeroPointBytes;
+  if (hasTriples()) {
+    int64_t last = getNumPanels() - 1;
+    return getPanelOffset(last) + getNumBands() * getPartBytes(last);
+  }
   if (int64_t eights = getNumSumEights())
     return getSumEightOffset(eights - 1) + getSumEightBytes();
   int64_t last = getNumGroups() - 1;
@@ -231,6 +251,8 @@ int64_t LayoutAttr::getBiasOffset() const {
 }
 
 int64_t LayoutAttr::getTileBytes(int64_t salientDigits) const {
+  if (hasTriples())
+    return getBiasOffset() + (getBias() ? getTile() * kBiasBytes : 0);
   if (!getSalient()) {
     int64_t last = getNumPanels() - 1;
     return (last == 0 ? 0 : last * getPartBytes(0)) + getPartBytes(last);
@@ -271,7 +293,7 @@ double LayoutAttr::getBitsPerWeight(int64_t group,
   if (isFloat())
     bits = getElementType().getIntOrFloatBitWidth();
   for (int64_t digit : getDigits().take_front(getNumDensePlanes()))
-    bits += digit;
+    bits += hasTriples() ? 16.0 * getTripleWords() / kTripleColumns : digit;
   bits += 8.0 * kCoefficientBytes * getNumGroupTerms() *
           divideCeil(getColumns(), group) / columns;
   if (getSalient())
@@ -382,16 +404,19 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (rows < 1 || columns < 1)
     return emitError() << "layout of an empty matrix " << rows << "x"
                        << columns;
-  if (tile != 1 && tile != kWarpRows && tile != kLanes)
-    return emitError() << "tile must be 1, " << kWarpRows << " or " << kLanes
+  const bool triples = tile >= kBandRows;
+  if (tile != 1 && tile != kWarpRows && tile != kLanes &&
+      (tile < 1 || tile % kBandRows || tile / kBandRows > kMostBands))
+    return emitError() << "tile must be 1, " << kWarpRows << ", " << kLanes
+                       << " or 1 to " << kMostBands << " times " << kBandRows
                        << " rows, not " << tile;
   if (panel < 1 || panel > columns)
     return emitError() << "panel of " << panel << " columns in a row of "
                        << columns;
   if (panel < columns) {
-    if (tile != kLanes || salient)
-      return emitError() << "panels need tiles of " << kLanes
-                         << " rows without salient digits";
+    if ((tile != kLanes && !triples) || salient)
+      return emitError() << "panels need tiles of " << kLanes << " or "
+                         << kBandRows << " rows without salient digits";
     int64_t whole = elementType ? kPanelColumns : group;
     if (whole < 1 || panel % whole != 0)
       return emitError() << "panels of " << panel
@@ -399,6 +424,8 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
                          << (elementType ? "" : "groups of ") << whole;
   }
   if (elementType) {
+    if (triples)
+      return emitError() << "tiles of " << tile << " rows need digits";
     if (!elementType.isF32() && !elementType.isF16() && !elementType.isBF16())
       return emitError() << "elements must be f32, f16 or bf16, not "
                          << elementType;
@@ -409,8 +436,8 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (digits.empty())
     return emitError() << "a layout needs an element type or digits";
   if (tile == 1)
-    return emitError() << "digits need tiles of " << kWarpRows << " or "
-                       << kLanes << " rows";
+    return emitError() << "digits need tiles of " << kWarpRows << ", " << kLanes
+                       << " or more rows";
   for (int64_t bits : digits)
     if (bits != 1 && bits != 2 && bits != 4 && bits != 8)
       return emitError() << "a digit has 1, 2, 4 or 8 bits, not " << bits;
@@ -420,6 +447,16 @@ LogicalResult LayoutAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (group < 1 || group > columns)
     return emitError() << "group of " << group << " columns in a row of "
                        << columns;
+  if (triples) {
+    if (digits != ArrayRef<int64_t>(2) || salient)
+      return emitError() << "tiles of " << tile
+                         << " rows need one plane of 2 bits";
+    if (rows % tile || columns % kTripleColumns || group % kTripleColumns)
+      return emitError() << "tiles of " << tile
+                         << " rows need as many whole, and columns and groups "
+                            "of whole "
+                         << kTripleColumns << "s";
+  }
   if (salient) {
     if (tile == kWarpRows && columns > kListedColumns)
       return emitError() << "a list of salient digits holds columns up to "

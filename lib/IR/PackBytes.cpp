@@ -123,6 +123,49 @@ static void packPlane(LayoutAttr layout, const DigitOrder &order, int64_t plane,
   }
 }
 
+namespace {
+/// The numbers of three ternary digits each that a row has in a step of digits
+/// by threes, from its 64 digits of two bits.
+class TripleOrder {
+public:
+  TripleOrder() {
+    for (uint32_t three = 0; three < 64; ++three)
+      numbers[three] = (three & 3) + 3 * (three >> 2 & 3) + 9 * (three >> 4);
+  }
+
+  void pack(const uint8_t *digits, uint16_t (&words)[7]) const {
+    uint64_t lower = endian::read64le(digits);
+    uint64_t upper = endian::read64le(digits + 8);
+    for (uint16_t &word : words) {
+      word = numbers[lower & 63] | numbers[lower >> 6 & 63] << 5 |
+             numbers[lower >> 12 & 63] << 10;
+      lower = lower >> 18 | upper << 46;
+      upper >>= 18;
+    }
+    words[0] |= (lower & 2) << 14;
+    words[1] |= (lower & 1) << 15;
+  }
+
+private:
+  uint8_t numbers[64];
+};
+} // namespace
+
+/// One group of a tile, of digits by threes; see packPlane.
+static void packTriples(LayoutAttr layout, int64_t columns,
+                        const uint8_t *digits, int64_t rowBytes, int64_t rows,
+                        uint8_t *group) {
+  static const TripleOrder order;
+  for (int64_t step = 0; step < layout.getSteps(0, columns); ++step)
+    for (int64_t row = 0; row < rows; ++row) {
+      uint16_t words[7];
+      order.pack(digits + row * rowBytes + step * kTripleColumns / 4, words);
+      uint8_t *out = group + layout.getStepOffset(0, step) + 2 * row;
+      for (auto [i, word] : llvm::enumerate(words))
+        endian::write16le(out + 2 * i * kBandRows, word);
+    }
+}
+
 /// Stored values of a salient part are less by this than digits.
 static constexpr int kStoredOffset = 128;
 
@@ -243,8 +286,11 @@ static void packDigitPart(LayoutAttr layout, ArrayRef<DigitOrder> orders,
       const int64_t rowBytes = (layout.getColumns() * bits + 7) / 8;
       const uint8_t *digits = source.planes[plane] + firstRow * rowBytes +
                               g * layout.getGroup() * bits / 8;
-      packPlane(layout, orders[plane], plane, columns, digits, rowBytes, rows,
-                group);
+      if (layout.hasTriples())
+        packTriples(layout, columns, digits, rowBytes, rows, group);
+      else
+        packPlane(layout, orders[plane], plane, columns, digits, rowBytes, rows,
+                  group);
     }
     for (int64_t term = 0; term < layout.getNumGroupTerms(); ++term) {
       const int64_t number = g * layout.getGroup() / coefficientGroup;
@@ -268,6 +314,18 @@ static void packDigitPart(LayoutAttr layout, ArrayRef<DigitOrder> orders,
                       salient.packList(out + layout.getListOffset()));
 }
 
+/// A tile of digits by threes.
+static void packBands(LayoutAttr layout, ArrayRef<DigitOrder> orders,
+                      const PackSource &source, int64_t firstRow,
+                      uint8_t *out) {
+  for (int64_t panel = 0; panel < layout.getNumPanels(); ++panel)
+    for (int64_t band = 0; band < layout.getNumBands(); ++band)
+      packDigitPart(layout, orders, source, panel, firstRow + band * kBandRows,
+                    kBandRows,
+                    out + layout.getPanelOffset(panel) +
+                        band * layout.getPartBytes(panel));
+}
+
 static int64_t getTileBytes(LayoutAttr layout, const PackSource &source,
                             int64_t tile) {
   const int64_t row = tile * layout.getTile();
@@ -277,13 +335,15 @@ static int64_t getTileBytes(LayoutAttr layout, const PackSource &source,
 }
 
 int64_t mlir::tbq::getNumParts(LayoutAttr layout) {
-  return layout.getNumPanels() * layout.getNumTiles();
+  return (layout.hasTriples() ? 1 : layout.getNumPanels()) *
+         layout.getNumTiles();
 }
 
 int64_t mlir::tbq::getPartBytes(LayoutAttr layout, const PackSource &source,
                                 int64_t part) {
-  return layout.getSalient() ? getTileBytes(layout, source, part)
-                             : layout.getPartBytes(part / layout.getNumTiles());
+  return layout.getSalient() || layout.hasTriples()
+             ? getTileBytes(layout, source, part)
+             : layout.getPartBytes(part / layout.getNumTiles());
 }
 
 std::vector<uint8_t> mlir::tbq::packTable(LayoutAttr layout,
@@ -321,9 +381,12 @@ void mlir::tbq::packParts(LayoutAttr layout, const PackSource &source,
               rows, layout.getPanelColumns(panel), out);
         });
       });
+    else if (layout.hasTriples())
+      packBands(layout, orders, source, firstRow, out);
     else
       packDigitPart(layout, orders, source, panel, firstRow, rows, out);
-    if (layout.getBias() && panel + 1 == layout.getNumPanels())
+    if (layout.getBias() &&
+        (layout.hasTriples() || panel + 1 == layout.getNumPanels()))
       withFloat(source.biasType, [&](auto from) {
         using From = decltype(from);
         copyRow<From, F32>(source.bias + firstRow * From::kBytes,

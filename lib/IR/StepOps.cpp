@@ -156,9 +156,10 @@ template <typename OpType> static LogicalResult verifyElements(OpType op) {
   if (failed(verifyForm(op, 1)))
     return failure();
   int64_t unit = getElements(op);
-  if (unit < 1 || kLanes % unit != 0)
+  if (unit < 1 || (kLanes % unit != 0 && unit % kLanes != 0))
     return op.emitOpError("units of ")
-           << unit << " columns do not divide vectors of " << kLanes;
+           << unit << " columns are no parts of vectors of " << kLanes
+           << ", and no such vectors";
   return success();
 }
 

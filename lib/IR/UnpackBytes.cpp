@@ -43,12 +43,30 @@ static uint8_t unpackDigit(LayoutAttr layout, const uint8_t *group,
   return (step[4 * row + i] >> (bits * j)) & ((1 << bits) - 1);
 }
 
+/// The same of digits by threes.
+static uint8_t unpackTriple(const uint8_t *group, int64_t row, int64_t within) {
+  const int64_t column = within % 64;
+  auto word = [&](int64_t i) {
+    return endian::read16le(group + within / 64 * (7 * 2 * 64) +
+                            2 * (i * 64 + row));
+  };
+  if (column == 63)
+    return word(0) >> 15 << 1 | word(1) >> 15;
+  const int64_t three = word(column / 9) >> (5 * (column / 3 % 3)) & 31;
+  const int64_t powers[] = {1, 3, 9};
+  return three / powers[column % 3] % 3;
+}
+
 /// Digits of one dense plane and row, one a byte.
 static void unpackDigits(LayoutAttr layout, ArrayRef<const uint8_t *> groups,
                          int64_t plane, int64_t row, uint8_t *out) {
-  for (int64_t column = 0; column < layout.getColumns(); ++column)
-    out[column] = unpackDigit(layout, groups[column / layout.getGroup()], plane,
-                              row, column % layout.getGroup());
+  for (int64_t column = 0; column < layout.getColumns(); ++column) {
+    const uint8_t *group = groups[column / layout.getGroup()];
+    const int64_t within = column % layout.getGroup();
+    out[column] = layout.hasTriples()
+                      ? unpackTriple(group, row, within)
+                      : unpackDigit(layout, group, plane, row, within);
+  }
 }
 
 /// Salient digits of one row, one a byte, and their mask.
@@ -96,7 +114,7 @@ static void unpackListed(LayoutAttr layout, const uint8_t *tile, int64_t row,
 
 static void unpackRow(LayoutAttr layout, ArrayRef<const uint8_t *> parts,
                       int64_t row, UnpackedWeight &weight) {
-  const int64_t r = row % layout.getTile(), columns = layout.getColumns();
+  const int64_t r = row % layout.getBandRows(), columns = layout.getColumns();
   const uint8_t *tile = parts.front(); // of a layout without panels
   const SmallVector<const uint8_t *> groups = findGroups(layout, parts);
   if (layout.isFloat())
@@ -138,7 +156,11 @@ static void unpackRow(LayoutAttr layout, ArrayRef<const uint8_t *> parts,
   }
   if (layout.getBias())
     weight.bias.push_back(
-        F32::load(parts.back() + layout.getBiasOffset() + 4 * r));
+        layout.hasTriples()
+            ? F32::load(parts.front() -
+                        row % layout.getTile() / 64 * layout.getPartBytes(0) +
+                        layout.getBiasOffset() + 4 * (row % layout.getTile()))
+            : F32::load(parts.back() + layout.getBiasOffset() + 4 * r));
 }
 
 UnpackedWeight mlir::tbq::unpack(LayoutAttr layout, const uint8_t *bytes) {
@@ -154,8 +176,12 @@ UnpackedWeight mlir::tbq::unpack(LayoutAttr layout, const uint8_t *bytes) {
       parts = {bytes + kAlignment * endian::read32le(bytes + 4 * tile)};
     else
       for (int64_t panel = 0; panel < layout.getNumPanels(); ++panel)
-        parts.push_back(bytes + layout.getPanelOffset(panel) +
-                        tile * layout.getPartBytes(panel));
+        parts.push_back(
+            bytes + layout.getPanelOffset(panel) +
+            (layout.hasTriples()
+                 ? tile * layout.getTileBytes() +
+                       row % layout.getTile() / 64 * layout.getPartBytes(panel)
+                 : tile * layout.getPartBytes(panel)));
     unpackRow(layout, parts, row, weight);
   }
   return weight;

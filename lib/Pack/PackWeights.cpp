@@ -129,9 +129,46 @@ static LayoutAttr cutPanels(LayoutAttr layout, int64_t largest,
 namespace {
 /// What the target's linears read.
 struct Packing {
-  int64_t tileRows, panelBytes;
+  int64_t tileRows, panelBytes, tripleColumns, tripleWeights;
 };
 } // namespace
+
+/// Of what a row at a time is taken from.
+static Packing getTablePacking(int64_t tileRows) {
+  return {tileRows, /*panelBytes=*/0, /*tripleColumns=*/0, /*tripleWeights=*/0};
+}
+
+/// The layout with digits by threes; null where two bits are faster. It is for
+/// ternary digits that meet int8: for int16 twice the tables are too many. Of
+/// matrices of a model that the last cache does not hold; and with rows for as
+/// many tiles that workers have about equal shares. Tiles are of as many bands
+/// as that allows, since each makes tables anew.
+static LayoutAttr groupByThrees(LayoutAttr layout, Scheme scheme,
+                                int64_t largest, Packing packing) {
+  // A step of many tokens spreads a group's digits at once, up to so many.
+  constexpr int64_t kLeastTiles = 8, kMostColumns = 4096;
+  int64_t group = layout.getGroup(), groups = layout.getNumGroups();
+  if (packing.tripleColumns == 0 || packing.tileRows != kLanes ||
+      scheme != Scheme::Ternary || largest != kSteps8 ||
+      layout.getRows() % kBandRows || layout.getColumns() % kTripleColumns ||
+      group % kTripleColumns || group > kMostColumns ||
+      layout.getRows() / kBandRows < kLeastTiles ||
+      layout.getRows() * layout.getColumns() < packing.tripleWeights)
+    return {};
+  int64_t bands = kMostBands;
+  while (layout.getRows() % (bands * kBandRows) ||
+         layout.getRows() / (bands * kBandRows) < kLeastTiles)
+    --bands;
+  // Panels as even as groups allow.
+  int64_t most = std::max<int64_t>(packing.tripleColumns / group, 1);
+  int64_t panel =
+      llvm::divideCeil(groups, llvm::divideCeil(groups, most)) * group;
+  return LayoutAttr::get(layout.getContext(), layout.getRows(),
+                         layout.getColumns(), Type(), layout.getDigits(),
+                         layout.getTerms(), group, bands * kBandRows,
+                         layout.getBias(), /*salient=*/false,
+                         std::min(panel, layout.getColumns()));
+}
 
 /// Digits in the form of their scheme, for `user`; null, with an error, if the
 /// layout cannot hold its groups. Where they meet integers as large as
@@ -155,7 +192,11 @@ static Value packDigits(Operation *user, Value weight, int64_t group,
     return {};
   if (largest)
     layout = getLayout(getPart(layout, layout.getMostColumns(largest)));
-  layout = cutPanels(layout, largest, packing.panelBytes);
+  if (LayoutAttr threes =
+          groupByThrees(layout, type.getScheme(), largest, packing))
+    layout = threes;
+  else
+    layout = cutPanels(layout, largest, packing.panelBytes);
   SmallVector<Value> coefficients(scale);
   if (shift)
     coefficients.push_back(shift);
@@ -192,7 +233,7 @@ static Value packFloat(OpBuilder &b, Value weight, Packing packing,
 
 /// A vector, or a table with a row a position.
 static void packTable(OpBuilder &b, OpOperand &table) {
-  table.assign(packFloat(b, table.get(), {/*tileRows=*/1, /*panelBytes=*/0}));
+  table.assign(packFloat(b, table.get(), getTablePacking(/*tileRows=*/1)));
 }
 
 static RankedTensorType withColumns(Value rows, int64_t columns, Type element) {
@@ -319,7 +360,9 @@ struct PackWeightsPass : tbq::impl::PackWeightsPassBase<PackWeightsPass> {
     });
     // A row of a table is taken whole, also of one that is a head too.
     auto getPacking = [&](Value weight) {
-      return Packing{tileRows, tables.contains(weight) ? 0 : panelBytes};
+      if (tables.contains(weight))
+        return getTablePacking(tileRows);
+      return Packing{tileRows, panelBytes, tripleColumns, tripleWeights};
     };
     for (Operation *op : ops) {
       OpBuilder b(op);

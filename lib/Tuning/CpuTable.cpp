@@ -61,6 +61,10 @@ const std::vector<TuningField> &mlir::tbq::tuningFields() {
        Field::Multiple64},
       {"decode", "panel_bytes", &Tuning::panelBytes, 0, 1 << 20,
        Field::Multiple64},
+      {"decode", "triple_columns", &Tuning::tripleColumns, 0, 1 << 16,
+       Field::Multiple64},
+      {"decode", "triple_weights", &Tuning::tripleWeights, 0, int64_t(1) << 40,
+       Field::Any},
       {"decode", "cache_bytes", &Tuning::cacheBytes, 0, 1 << 16,
        Field::Multiple64},
       {"decode", "unrolled_steps", &Tuning::unrolledSteps, 1, 64, Field::Any},
@@ -164,6 +168,10 @@ Result<CpuTable> mlir::tbq::parseCpuTable(std::string_view text,
   for (const char *section : {"decode", "prefill"})
     if (Status status = readSection(*root, section, table.tuning); !status)
       return status.error();
+  if (table.tuning.tripleColumns && !looksUp(table.instructions))
+    return root->error("decode.triple_columns",
+                       "is not 0, and " + table.instructions +
+                           " has no instruction for it (vnni and amx have)");
   if (root->has("measured"))
     if (Status status = readMeasured(*root, table); !status)
       return status.error();

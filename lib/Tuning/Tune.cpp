@@ -80,6 +80,7 @@ static ArrayRef<Knob> getKnobs() {
       {Phase::Decode, "decode.far_bytes", {0, 1024, 2048, 3072, 4096, 6144}},
       {Phase::Decode, "decode.near_bytes", {0, 512, 1024, 2048}},
       {Phase::Decode, "decode.panel_bytes", {0, 8192, 12288, 16384}},
+      {Phase::Decode, "decode.triple_columns", {0, 128, 256}},
       {Phase::Prefill, "prefill.row_tiles", {1, 2, 3, 4}},
       {Phase::Prefill, "prefill.token_tile", {4, 8}},
       {Phase::Prefill, "prefill.chunk_tokens", {32, 64, 128}},
@@ -166,6 +167,8 @@ Status Search::tryKnob(const Knob &knob) {
   const TuningField &field = getField(knob.name);
   if (field.value == &Tuning::chunkTokens && options.compile.prefillTokens)
     return Status::ok(); // --prefill-chunk says it
+  if (field.value == &Tuning::tripleColumns && !looksUp(best.instructions))
+    return Status::ok();
   const int64_t before = best.tuning.*field.value;
   for (int64_t value : knob.values) {
     if (value == before)

@@ -13,8 +13,20 @@ func.func @tile(%x: memref<1x16xi8>, %scale: memref<1x16xf32>, %y: memref<1x16xf
 
 // -----
 
+!threes = !tbq.packed<64x64, digits [2], terms [[1, 0]], group 64, tile 64>
+func.func @threes(%x: memref<1x64xi8>, %scale: memref<1x16xf32>, %y: memref<1x64xf32>,
+    %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
+  %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !threes
+  // expected-error @below {{looks sums of int8 up by AVX-512, where digits stand by threes: #tbq.layout<64x64, digits [2], terms [[1, 0]], group 64, tile 64>}}
+  tbq.packed_linear %x, %w activation_scale(%scale) into(%y) count(%count) range(%begin, %end)
+    : (memref<1x64xi8>, !threes, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
+// -----
+
 func.func @unit(%x: memref<1x16xf32>, %count: index, %begin: index, %end: index) {
-  // expected-error @below {{on a CPU needs units of 16 columns, not 4}}
+  // expected-error @below {{on a CPU needs units of whole 16 columns, not 4}}
   tbq.add %x, %x unit 4 into(%x) count(%count) range(%begin, %end)
     : (memref<1x16xf32>, memref<1x16xf32>, memref<1x16xf32>, index, index, index) -> ()
   return

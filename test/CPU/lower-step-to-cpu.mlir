@@ -173,6 +173,17 @@ func.func @gated(%g: memref<1x32xf32>, %u: memref<1x32xf32>, %y: memref<1x32xf32
   return
 }
 
+// Units of several vectors, as the tiles of a linear have rows.
+// CHECK-LABEL: func.func @add_long(
+// CHECK: %[[FIRST:.*]] = arith.muli %{{.*}}, %c32
+// CHECK: vector.store %{{.*}}, %arg2[%{{.*}}, %[[FIRST]]] : memref<1x64xf32>, vector<16xf32>
+// CHECK: %[[SECOND:.*]] = arith.addi %[[FIRST]], %c16
+// CHECK: vector.store %{{.*}}, %arg2[%{{.*}}, %[[SECOND]]] : memref<1x64xf32>, vector<16xf32>
+func.func @add_long(%g: memref<1x64xf32>, %u: memref<1x64xf32>, %y: memref<1x64xf32>, %n: index, %b: index, %e: index) {
+  tbq.add %g, %u unit 32 into(%y) count(%n) range(%b, %e) : (memref<1x64xf32>, memref<1x64xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}
+
 // CHECK-LABEL: func.func @add(
 // CHECK: %[[SUM:.*]] = arith.addf
 // CHECK-NEXT: vector.store %[[SUM]], %arg2[%{{.*}}, %{{.*}}] : memref<1x32xf32>, vector<16xf32>

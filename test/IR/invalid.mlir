@@ -13,7 +13,7 @@ func.func private @f() attributes {layout = #tbq.layout<0x4, f32, tile 1>}
 
 // -----
 
-// expected-error @below {{tile must be 1, 8 or 16 rows, not 4}}
+// expected-error @below {{tile must be 1, 8, 16 or 1 to 6 times 64 rows, not 4}}
 func.func private @f() attributes {layout = #tbq.layout<16x16, f32, tile 4>}
 
 // -----
@@ -28,8 +28,38 @@ func.func private @f() attributes {layout = #tbq.layout<16x16, digits [], terms 
 
 // -----
 
-// expected-error @below {{digits need tiles of 8 or 16 rows}}
+// expected-error @below {{digits need tiles of 8, 16 or more rows}}
 func.func private @f() attributes {layout = #tbq.layout<16x16, digits [2], terms [[1, -1]], group 16, tile 1>}
+
+// -----
+
+// expected-error @below {{tile must be 1, 8, 16 or 1 to 6 times 64 rows, not 448}}
+func.func private @f() attributes {layout = #tbq.layout<448x64, digits [2], terms [[1, -1]], group 64, tile 448>}
+
+// -----
+
+// expected-error @below {{tiles of 128 rows need as many whole, and columns and groups of whole 64s}}
+func.func private @f() attributes {layout = #tbq.layout<192x64, digits [2], terms [[1, -1]], group 64, tile 128>}
+
+// -----
+
+// expected-error @below {{tiles of 64 rows need as many whole, and columns and groups of whole 64s}}
+func.func private @f() attributes {layout = #tbq.layout<64x96, digits [2], terms [[1, -1]], group 64, tile 64>}
+
+// -----
+
+// expected-error @below {{tiles of 64 rows need as many whole, and columns and groups of whole 64s}}
+func.func private @f() attributes {layout = #tbq.layout<64x192, digits [2], terms [[1, -1]], group 96, tile 64>}
+
+// -----
+
+// expected-error @below {{tiles of 64 rows need one plane of 2 bits}}
+func.func private @f() attributes {layout = #tbq.layout<64x64, digits [4], terms [[1, -8]], group 64, tile 64>}
+
+// -----
+
+// expected-error @below {{tiles of 64 rows need digits}}
+func.func private @f() attributes {layout = #tbq.layout<64x64, bf16, tile 64>}
 
 // -----
 
@@ -78,12 +108,12 @@ func.func private @f() attributes {layout = #tbq.layout<16x64, f32, tile 16, pan
 
 // -----
 
-// expected-error @below {{panels need tiles of 16 rows without salient digits}}
+// expected-error @below {{panels need tiles of 16 or 64 rows without salient digits}}
 func.func private @f() attributes {layout = #tbq.layout<16x64, f32, tile 1, panel 16>}
 
 // -----
 
-// expected-error @below {{panels need tiles of 16 rows without salient digits}}
+// expected-error @below {{panels need tiles of 16 or 64 rows without salient digits}}
 func.func private @f() attributes {layout = #tbq.layout<16x128, digits [1, 8], terms [[1, 0, -1], [0, 1, 0]], salient, group 64, tile 16, panel 64>}
 
 // -----
@@ -769,7 +799,7 @@ func.func @f(%x: tensor<1x8xf32>, %c: !tbq.cache<1 layers, 2 by 4, 264 tokens, f
 // -----
 
 func.func @f(%x: tensor<1x8xf32>) {
-  // expected-error @below {{units of 3 columns do not divide vectors of 16}}
+  // expected-error @below {{units of 3 columns are no parts of vectors of 16, and no such vectors}}
   %r = tbq.add %x, %x unit 3 : (tensor<1x8xf32>, tensor<1x8xf32>) -> tensor<1x8xf32>
   return
 }

@@ -14,6 +14,7 @@
 // One panel of all columns is none.
 // CHECK-DAG: ![[WHOLE:packed[0-9]*]] = !tbq.packed<576x1536, digits [2], terms {{\[}}[1, -1]], group 128, tile 16>
 // CHECK-DAG: ![[CUT:packed[0-9]*]] = !tbq.packed<40x20, f16, tile 16, panel 12, bias>
+// CHECK-DAG: ![[THREES:packed[0-9]*]] = !tbq.packed<576x1536, digits [2], terms {{\[}}[1, -1]], group 128, tile 192, panel 256>
 // CHECK-DAG: ![[NORM:packed[0-9]*]] = !tbq.packed<1x576, f32, tile 1>
 
 // CHECK-LABEL: @digits
@@ -40,6 +41,9 @@ func.func private @panels(
     !tbq.packed<576x1536, digits [2], terms [[1, -1]], group 128, tile 16, panel 640>,
     !tbq.packed<576x1536, digits [2], terms [[1, -1]], group 128, tile 16, panel 1536>,
     !tbq.packed<40x20, f16, tile 16, panel 12, bias>)
+
+// CHECK: @threes(![[THREES]])
+func.func private @threes(!tbq.packed<576x1536, digits [2], terms [[1, -1]], group 128, tile 192, panel 256>)
 
 // CHECK: @floats(![[FLOAT]], ![[BIAS]], ![[NORM]])
 func.func private @floats(!tbq.packed<49152x576, bf16, tile 16>,

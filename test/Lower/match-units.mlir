@@ -29,6 +29,17 @@ func.func @decode(%x: tensor<1x64xf32>, %r: tensor<1x64xf32>, %w: !eight, %v: !s
   return
 }
 
+// Tiles of several vectors.
+!threes = !tbq.packed<128x64, digits [2], terms [[1, -1]], group 64, tile 128>
+// CHECK-LABEL: func.func @bands(
+func.func @bands(%x: tensor<1x64xi8>, %sums: tensor<1x1xi32>, %scale: tensor<1x1xf32>, %w: !threes) {
+  %a = tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale)
+    : (tensor<1x64xi8>, !threes, tensor<1x1xi32>, tensor<1x1xf32>) -> tensor<1x128xf32>
+  // CHECK: tbq.gated_activation %{{.*}}, %{{.*}} unit 128 :
+  %0 = tbq.gated_activation %a, %a : (tensor<1x128xf32>, tensor<1x128xf32>) -> tensor<1x128xf32>
+  return
+}
+
 // Of more rows, a worker has other parts anyway.
 // CHECK-LABEL: func.func @prefill(
 func.func @prefill(%x: tensor<8x64xf32>, %w: !eight) {

@@ -53,6 +53,11 @@ def panel(seed):
     return random.Random(f"panel {seed}").choice([0, 512, 1024, 2048])
 
 
+def triples(seed):
+    """Columns of a panel of digits by threes."""
+    return random.Random(f"triples {seed}").choice([64, 128, 192, 512])
+
+
 @dataclasses.dataclass(frozen=True)
 class Linear:
     """What a linear of a graph is, for who counts or reports them."""
@@ -73,6 +78,9 @@ class Writer(Draws):
         self.workers = self.decide("workers", workers, least=1)
         self.chunk = self.decide("chunk", chunk(seed), least=1)
         self.panel = self.decide("panel", panel(seed), least=0)
+        self.triples = self.decide("triples", triples(seed), least=0)
+        # Sums of integers are looked up by AVX-512.
+        self.looksUp = self.mode == "i8" and self.processor == "native"
         self.text, self.tensors, self.linears = [], {}, []
         self.values = itertools.count()
 
@@ -132,11 +140,13 @@ class Writer(Draws):
             f"add_positions {value}, {table} at %position offset {offset}", (rows, kind, "index"), rows
         )
 
-    def linear(self, name, value, columns, rows, tame=False):
-        """tame: nothing that a float16 cache could not hold."""
+    def linear(self, name, value, columns, rows, tame=False, threes=False):
+        """tame: nothing that a float16 cache could not hold; threes: digits may stand by threes."""
         self.mark(name)
         scheme = self.random.choice(SCHEMES[0 if self.chance(0.4) else 1 :])
         group = self.random.choice(GROUPS)
+        if threes:
+            scheme, group = "ternary", self.random.choice([g for g in GROUPS if g == "row" or g % 64 == 0])
         group = columns if group == "row" else group
         self.linears.append(Linear(name, rows, columns, scheme, 0 if scheme == "float" else group))
         if scheme == "float":
@@ -284,8 +294,21 @@ def writeChain(writer, shape, name, value):
             value = writer.emit(f"gated_activation {gate}, {value}", (kind, kind), kind)
         value = writer.activation(part, value, rows)
         size = rows
+    with writer.aside(f"{name}.mlp.threes"):
+        if writer.decide(f"{name}.mlp.threes", writer.looksUp):
+            value, size = writeThrees(writer, f"{name}.mlp", value, size)
     norm = writer.norm(f"{name}.mlp.down_proj.norm", value, size)
     return writer.linear(f"{name}.mlp.down_proj", norm, size, shape.hidden)
+
+
+def writeThrees(writer, name, value, size):
+    """Two linears, of which the second has digits by threes where a table says so."""
+    columns, rows = 64 * writer.random.randint(1, 6), 64 * writer.random.randint(8, 14)
+    for part, least, most in (("before", size, columns), ("threes", columns, rows)):
+        part = f"{name}.up_proj.{part}"
+        norm = writer.norm(f"{part}.norm", value, least)
+        value = writer.linear(part, norm, least, most, threes=part.endswith("threes"))
+    return value, rows
 
 
 def writeLayer(writer, shape, value):
@@ -371,4 +394,4 @@ def makeGraph(seed, directory, cut=None):
 
 if __name__ == "__main__":
     made = makeGraph(int(sys.argv[1]), pathlib.Path(sys.argv[2]), json.loads("".join(sys.argv[3:4]) or "{}"))
-    print(made.mode, made.processor, made.workers, made.chunk, made.panel)
+    print(made.mode, made.processor, made.workers, made.chunk, made.panel, made.triples)

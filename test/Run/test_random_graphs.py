@@ -3,9 +3,9 @@
 interpreter does, operation by operation; integers bit for bit.
 
 A failure names the seed: `python test/Run/random_graphs.py SEED DIRECTORY` writes its module and
-says the kind of activations, the processor, the workers, the tokens of a prefill step and the bytes of a
-panel. The first
-of a test is shrunk: the same with what is cut, and its module.
+says the kind of activations, the processor, the workers, the tokens of a prefill step, the bytes of a
+panel and its columns of digits by threes. The first of a test is shrunk: the same with what is cut,
+and its module.
 """
 
 import json
@@ -44,10 +44,13 @@ def lacks(processor):
 
 
 def writeTable(graph, folder):
-    """The table of the processor's family, but for panels: in the shipped ones short rows have none."""
+    """The table of the processor's family, but for panels and digits by threes: in the shipped ones small
+    matrices have none."""
     family = {"x86-64": "plain", "x86-64-v3": "avx2"}.get(graph.processor) or instructionsHere()
     table = json.loads((REPOSITORY / f"lib/Tuning/tables/{family}.json").read_text())
     table["decode"]["panel_bytes"] = graph.panel
+    if family in ("vnni", "amx"):
+        table["decode"] |= {"triple_columns": graph.triples, "triple_weights": 0}
     path = folder / "table.json"
     path.write_text(json.dumps(table))
     return path

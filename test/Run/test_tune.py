@@ -13,14 +13,16 @@ from test_models import windowsOf
 TABLES = REPOSITORY / "lib/Tuning/tables"
 # Numbers as unlike the shipped ones as they get, of blocks, tiles and what is left over.
 ODD = {
-    "decode": {"far_bytes": 0, "near_bytes": 64, "panel_bytes": 320, "cache_bytes": 0, "unrolled_steps": 1},
+    "decode": {"far_bytes": 0, "near_bytes": 64, "panel_bytes": 320, "triple_columns": 0,
+               "triple_weights": 0, "cache_bytes": 0, "unrolled_steps": 1},
     "prefill": {
         "chunk_tokens": 48, "token_tile": 2, "row_tiles": 3, "block_tokens": 16, "unrolled_quads": 3,
         "unrolled_tokens": 16,
     },
 }  # fmt: skip
 WIDE = {
-    "decode": {"far_bytes": 65536, "near_bytes": 0, "panel_bytes": 1024, "cache_bytes": 64, "unrolled_steps": 64},
+    "decode": {"far_bytes": 65536, "near_bytes": 0, "panel_bytes": 1024, "triple_columns": 0,
+               "triple_weights": 0, "cache_bytes": 64, "unrolled_steps": 64},
     "prefill": {
         "chunk_tokens": 20, "token_tile": 4, "row_tiles": 4, "block_tokens": 1024, "unrolled_quads": 16,
         "unrolled_tokens": 1,
@@ -48,6 +50,30 @@ def test_same_bits(spec, changes, model_directory, compile_model, logits_of, tmp
         artifact = compile_model(directory, *flags, f"--tuning={path}")
         for chunk in (64, 1):
             assert logits_of(artifact, ids, chunk=chunk, workers=2).tobytes() == expected, (name, chunk)
+
+
+@pytest.mark.parametrize("columns", [64, 256])
+@pytest.mark.parametrize("spec", ["ternary:g64", "ternary:row"])
+def test_digits_by_threes_have_the_same_bits(spec, columns, model_directory, compile_model, logits_of, tmp_path):
+    """One token, a few, and chunks with a rest; tiles of one band of rows and of five."""
+    name = {"amx": "amx", "vnni": "vnni"}.get(instructionsHere())
+    if not name:
+        pytest.skip("needs AVX-512 VNNI")
+    directory = model_directory("many-rows")
+    flags = (f"--quantize={spec}", "--activations=i8", "--max-batch=3")
+    ids = [3 * i % 251 for i in range(70)]
+    paths = []
+    for threes in (0, columns):
+        table = json.loads((TABLES / f"{name}.json").read_text())
+        table["decode"] |= {"triple_columns": threes, "triple_weights": 0}
+        paths.append(tmp_path / f"{threes}.json")
+        paths[-1].write_text(json.dumps(table))
+    two, three = (compile_model(directory, *flags, f"--tuning={path}") for path in paths)
+    assert three.stat().st_size < two.stat().st_size
+    expected = logits_of(two, ids)
+    for chunk, workers in ((64, 1), (1, 1), (1, 3), (3, 2), (7, 1)):
+        assert (logits_of(three, ids, chunk=chunk, workers=workers) == expected).all(), (chunk, workers)
+    assert (logits_of(three, ids, batch=3, workers=2) == logits_of(two, ids, batch=3)).all()
 
 
 def test_tune_writes_a_table(model_directory, tmp_path):

@@ -34,6 +34,11 @@ inline constexpr int64_t kLanes = 16;
 /// groups begin at multiples of what a thread loads at most, in bytes.
 inline constexpr int64_t kWarpRows = 8;
 inline constexpr int64_t kThreadBytes = 16;
+/// Ternary digits by threes: rows of a band, of which a tile has so many at
+/// most, and columns of a step.
+inline constexpr int64_t kBandRows = 64;
+inline constexpr int64_t kMostBands = 6;
+inline constexpr int64_t kTripleColumns = 64;
 /// Memory of a GPU's block for the buffers of the worker that it is: of an
 /// entry point and of a layer. A block may have 99 KiB since sm_80, for what
 /// kernels declare too.

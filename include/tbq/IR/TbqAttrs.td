@@ -55,7 +55,8 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     *Digit planes* (`digits`, a width of 1, 2, 4 or 8 bits a plane): a tile is
     a sequence of groups of `group` columns (the last one may be shorter). A
     group is a sequence of steps, then, for each term, `tile` f16 coefficients,
-    and ends at a multiple of 16 bytes. `tile` is 16, or 8 for a GPU.
+    and ends at a multiple of 16 bytes. `tile` is 16, or 8 for a GPU, or
+    more for digits by threes.
     A GPU multiplies sums of groups as it does digits. So in tiles of 8 rows,
     whose groups all have 32, 64 or 128 columns, a last term that is S alone
     (without salient digits) has its coefficients behind each eight groups, or
@@ -65,6 +66,16 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     [b j, b j + b), hold the digit of tile row r, column 4 j + i of the step;
     a step so covers 32 / b columns. The widest step among the planes sets the
     stride; planes are interleaved at that stride, plane by plane.
+
+    *Digits by threes* (`tile` 64, 128, 192 or 256, one plane of 2 bits, of
+    which no digit is 3; rows are whole tiles, columns and `group` multiples of
+    64): base 3, 1.75 bits a digit. A tile is one, two, three or four bands of
+    64 rows, whose groups are apart. A step covers 64 columns and is 7 times 64
+    words of 16 bits, word r row r's. Word i of a row holds three numbers
+    d0 + 3 d1 + 9 d2 of three columns each, 9 i to 9 i + 8 in order, 5 bits each
+    from the lowest on. Its last bit is 0, but in words 0 and 1, where it is bit
+    1 and bit 0 of column 63's digit. So sums of three columns are looked up
+    among 27, by vectors of words.
 
     `terms` says how a group's integer sums become a result, one row of P + 1
     integers for each coefficient: P for the planes' dot products D_p, one for
@@ -103,7 +114,9 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     tile, stands before what they have of the second; biases are in the last.
     So one token's kernel can take all rows of a panel while the activations
     that they meet stay in the first cache, and still reads one stream. Tiles of
-    16 rows alone have panels, and salient digits none.
+    16 rows alone have such panels, and salient digits none. With digits by
+    threes a panel is the tile's: what all its bands have of the first, band by
+    band, stands before what they have of the second.
 
     Nothing here depends on the host or on the instruction set.
   }];
@@ -134,6 +147,12 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     int64_t getTerm(int64_t term, int64_t plane) const {
       return getTerms()[term * (getNumPlanes() + 1) + plane];
     }
+    /// Whether digits stand by threes.
+    bool hasTriples() const;
+    /// Bands of a tile, one without such digits; and their rows, whose digits
+    /// stand together.
+    int64_t getNumBands() const;
+    int64_t getBandRows() const { return getTile() / getNumBands(); }
     /// Whether any term uses the sum of the activations.
     bool usesSums() const;
     /// The most columns of a group for which every dot product and every term's
@@ -171,16 +190,23 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     /// Columns of panel `panel`.
     int64_t getPanelColumns(int64_t panel) const;
     /// Bytes that a tile has in panel `panel`: a part, without salient digits.
+    /// With digits by threes: that a band has, without biases.
     int64_t getPartBytes(int64_t panel) const;
-    /// Byte offset of panel `panel`, where there are no salient digits.
+    /// Byte offset of panel `panel`, where there are no salient digits; with
+    /// digits by threes, within a tile.
     int64_t getPanelOffset(int64_t panel) const;
     int64_t getNumGroups() const;
     /// Columns of group `group`; the last one may be shorter.
     int64_t getGroupColumns(int64_t group) const;
-    /// Columns that one step of digits covers (the widest plane's count).
+    /// Columns that one step of a plane's digits covers, and the widest plane's.
+    int64_t getStepColumns(int64_t plane) const;
     int64_t getStepColumns() const;
+    /// Words that a row has in a step of digits by threes, of 16 bits each.
+    int64_t getTripleWords() const { return 7; }
     /// Bytes of one step of one plane.
-    int64_t getStepBytes() const { return 4 * getTile(); }
+    int64_t getStepBytes() const {
+      return getBandRows() * (hasTriples() ? 2 * getTripleWords() : 4);
+    }
     /// Steps that plane `plane` takes for `columns` columns.
     int64_t getSteps(int64_t plane, int64_t columns) const;
     /// Bytes of all dense planes' steps for getStepColumns() columns.
@@ -208,7 +234,8 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     /// of the list.
     int64_t getListSizeOffset() const;
     int64_t getListOffset() const;
-    /// Byte offset of the biases within a tile's last part.
+    /// Byte offset of the biases within a tile's last part; with digits by
+    /// threes, within the tile.
     int64_t getBiasOffset() const;
     /// Bytes of a tile that has this many salient digits.
     int64_t getTileBytes(int64_t salientDigits = 0) const;

@@ -7,6 +7,7 @@
 
 #include "format/Float16.h"
 #include "mlir/IR/MLIRContext.h"
+#include "llvm/Support/Endian.h"
 #include "gtest/gtest.h"
 
 #include <bitset>
@@ -16,6 +17,7 @@
 
 using namespace mlir;
 using namespace mlir::tbq;
+namespace endian = llvm::support::endian;
 
 namespace {
 
@@ -116,6 +118,87 @@ TEST_F(PackBytes, TernaryTileByHand) {
   EXPECT_EQ(bytes[64 + 7], 0x12);
   EXPECT_EQ(bytes[96 + 30], 0x78);
   EXPECT_EQ(bytes[96 + 31], 0x56);
+}
+
+// Digits by threes: two tiles of two bands, two panels of one group of 64.
+TEST_F(PackBytes, ThreesByHand) {
+  LayoutAttr layout =
+      LayoutAttr::get(&context, 256, 128, Type(), ArrayRef<int64_t>{2},
+                      ArrayRef<int64_t>{1, -1}, 64, 128, true, false, 64);
+  EXPECT_EQ(layout.getNumTiles(), 2);
+  EXPECT_EQ(layout.getNumBands(), 2);
+  EXPECT_EQ(layout.getPartBytes(1), 7 * 128 + 128);
+  EXPECT_EQ(layout.getPanelOffset(1), 2 * 1024);
+  EXPECT_EQ(layout.getBiasOffset(), 4 * 1024);
+  EXPECT_EQ(layout.getTileBytes(), 4 * 1024 + 4 * 128);
+  EXPECT_EQ(layout.getBitsPerWeight(64, 0), 1.75 + 0.25 + 0.25);
+  // Row 70, in the second band, has digits 2 0 1 ... 2 in its second group.
+  std::vector<uint8_t> codes(256 * 32), scale(2 * 256 * 2);
+  uint8_t *group = &codes[70 * 32 + 16];
+  group[0] = 2 | 0 << 2 | 1 << 4; // columns 0, 1, 2
+  group[2] = 1 << 2;              // column 9
+  group[15] = 2 << 4 | 2 << 6;    // columns 62, 63
+  scale[2 * (2 * 70 + 1)] = 0x34;
+  std::vector<float> bias(256);
+  bias[70] = 1.0f;
+  PackSource source;
+  source.planes = {codes.data()};
+  source.coefficients = {scale.data()};
+  source.bias = reinterpret_cast<uint8_t *>(bias.data());
+  source.biasType = f32();
+  std::vector<uint8_t> bytes = packAll(layout, source, 1);
+  ASSERT_EQ(bytes.size(), 2u * layout.getTileBytes());
+  const uint8_t *band = bytes.data() + layout.getPanelOffset(1) + 1024;
+  auto word = [&](int64_t i) {
+    return endian::read16le(band + 2 * (64 * i + 6));
+  };
+  EXPECT_EQ(word(0), 2 + 3 * 0 + 9 * 1 | 1 << 15);
+  EXPECT_EQ(word(1), 1);
+  EXPECT_EQ(word(6), (9 * 2) << 10);
+  EXPECT_EQ(band[7 * 128 + 2 * 6], 0x34);
+  EXPECT_EQ(bytes[4 * 1024 + 4 * 70 + 3], 0x3f); // of 1.0f
+  EXPECT_EQ(countBits(bytes), 3 + 1 + 1 + 2 + 3 + 7);
+}
+
+// Every digit comes back, whatever the bands, panels and shorter last group.
+TEST_F(PackBytes, ThreesComeBack) {
+  struct Shape {
+    int64_t rows, columns, group, tile, panel;
+  };
+  for (Shape shape : {Shape{64, 64, 64, 64, 64}, Shape{384, 448, 128, 192, 256},
+                      Shape{256, 320, 320, 256, 320}}) {
+    LayoutAttr layout =
+        LayoutAttr::get(&context, shape.rows, shape.columns, Type(),
+                        ArrayRef<int64_t>{2}, ArrayRef<int64_t>{1, -1, 0, 1},
+                        shape.group, shape.tile, true, false, shape.panel);
+    std::vector<uint8_t> codes(shape.rows * shape.columns / 4);
+    std::vector<uint8_t> digits;
+    for (uint8_t &byte : codes)
+      for (int64_t i = 0; i < 4; ++i) {
+        digits.push_back(random() % 3);
+        byte |= digits.back() << (2 * i);
+      }
+    const int64_t groups = layout.getNumGroups();
+    std::vector<uint8_t> scale = randomBytes(2 * shape.rows * groups);
+    std::vector<uint8_t> shift = randomBytes(2 * shape.rows * groups);
+    std::vector<float> bias(shape.rows);
+    for (int64_t row = 0; row < shape.rows; ++row)
+      bias[row] = float(row);
+    PackSource source;
+    source.planes = {codes.data()};
+    source.coefficients = {scale.data(), shift.data()};
+    source.bias = reinterpret_cast<uint8_t *>(bias.data());
+    source.biasType = f32();
+    std::vector<uint8_t> bytes = packAll(layout, source, 2);
+    ASSERT_EQ(int64_t(bytes.size()), layout.getBytes());
+    UnpackedWeight weight = unpack(layout, bytes.data());
+    EXPECT_EQ(weight.planes[0], digits);
+    EXPECT_EQ(weight.bias, bias);
+    for (int64_t i = 0; i < shape.rows * groups; ++i) {
+      EXPECT_EQ(weight.coefficients[0][i], endian::read16le(&scale[2 * i]));
+      EXPECT_EQ(weight.coefficients[1][i], endian::read16le(&shift[2 * i]));
+    }
+  }
 }
 
 // 18 rows, three groups of 4 columns, panels of two: both tiles' first groups,

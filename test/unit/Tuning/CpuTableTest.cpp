@@ -126,13 +126,28 @@ TEST(CpuTable, NumbersThatKernelsCannotHave) {
             "6)");
 }
 
+TEST(CpuTable, SumsAreLookedUpByAvx512) {
+  for (const char *instructions : {"plain", "avx2", "vnni", "amx", "dotprod"}) {
+    std::string said = refusal([&](json &root) {
+      root["instructions"] = instructions;
+      root["decode"]["triple_columns"] = 128;
+    });
+    EXPECT_EQ(said, looksUp(instructions)
+                        ? "accepted"
+                        : "t.json: decode.triple_columns: is not 0, and " +
+                              std::string(instructions) +
+                              " has no instruction for it (vnni and amx have)");
+  }
+}
+
 TEST(CpuTable, NoKeyIsUnknown) {
   EXPECT_EQ(refusal([](json &root) { root["decod"] = 1; }),
             "t.json: decod: is not known (expected: format, family, "
             "instructions, processor, decode, prefill, measured)");
   EXPECT_EQ(refusal([](json &root) { root["decode"]["far"] = 1; }),
             "t.json: decode.far: is not known (expected: far_bytes, "
-            "near_bytes, panel_bytes, cache_bytes, unrolled_steps)");
+            "near_bytes, panel_bytes, triple_columns, triple_weights, "
+            "cache_bytes, unrolled_steps)");
   EXPECT_EQ(refusal([](json &root) { root["measured"]["date"] = 1; }),
             "t.json: measured.date: is not known (expected: on, threads, "
             "read_gb_per_second, peak_gop_per_second, decode_gb_per_second, "
