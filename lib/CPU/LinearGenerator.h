@@ -62,9 +62,10 @@ protected:
   /// Tokens whose salient sums, and activations to look up, are kept in
   /// registers at once, for each digit of an activation.
   static constexpr int64_t kSalientTokens = 4;
-  /// Tiles of rows that pass together between two panels: their sums are few
-  /// beside what the first cache holds, and a panel's part of them is long.
-  static constexpr int64_t kPanelTiles = 64;
+  /// Tiles of rows that pass together between two panels: all that most workers
+  /// have. Where a panel's part of them ends the stream of weights jumps, which
+  /// may cost microseconds; sums that the second cache holds cost less.
+  static constexpr int64_t kPanelTiles = 512;
   /// For each of two digits of an activation, so that what else a group needs
   /// finds a register.
   static constexpr int64_t kMostAccumulators = 4;

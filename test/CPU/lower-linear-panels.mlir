@@ -9,14 +9,14 @@
 func.func @decode(%x: memref<1x1104xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x48xf32>,
     %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   // CHECK-DAG: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : vector<16xf32>
-  // CHECK-DAG: %[[SCRATCH:.*]] = memref.alloca() {{.*}} : memref<4096xi8>
+  // CHECK-DAG: %[[SCRATCH:.*]] = memref.alloca() {{.*}} : memref<32768xi8>
   // CHECK: %[[BYTES:.*]] = tbq.packed_bytes
   // CHECK: scf.for %[[TOKEN:.*]] = %c0 to %arg5 step %c1 {
-  // Sums of 64 tiles are in scratch memory.
-  // CHECK: scf.for %[[FIRST:.*]] = %arg6 to %arg7 step %c64 {
-  // CHECK: %[[BEHIND:.*]] = arith.addi %[[FIRST]], %c64
+  // Sums of 512 tiles are in scratch memory.
+  // CHECK: scf.for %[[FIRST:.*]] = %arg6 to %arg7 step %c512 {
+  // CHECK: %[[BEHIND:.*]] = arith.addi %[[FIRST]], %c512
   // CHECK: %[[LAST:.*]] = arith.minui %[[BEHIND]], %arg7
-  // CHECK: %[[SUMS:.*]] = memref.view %[[SCRATCH]]{{.*}} : memref<4096xi8> to memref<64x16xf32>
+  // CHECK: %[[SUMS:.*]] = memref.view %[[SCRATCH]]{{.*}} : memref<32768xi8> to memref<512x16xf32>
   // CHECK: scf.for %[[TILE:.*]] = %[[FIRST]] to %[[LAST]] step %c1 {
   // CHECK: vector.store %[[ZERO]], %[[SUMS]]
   // Two whole panels of three tiles: 3 x 2,304 bytes from one to the next.
@@ -73,7 +73,7 @@ func.func @few(%x: memref<2x1104xi8>, %sums: memref<2x16xi32>, %scale: memref<2x
 !floats = !tbq.packed<48x80, bf16, tile 16, panel 48>
 // CHECK-LABEL: func.func @floats(
 func.func @floats(%x: memref<1x80xf32>, %y: memref<1x48xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
-  // CHECK: memref.view {{.*}} : memref<8192xi8> to memref<128x16xf32>
+  // CHECK: memref.view {{.*}} : memref<65536xi8> to memref<1024x16xf32>
   // CHECK: scf.for %[[TILE:.*]] = %{{.*}} to %{{.*}} step %c1 {
   // CHECK: arith.muli %[[TILE]], %c1536
   // CHECK: iter_args(%{{.*}} = %{{.*}}, %{{.*}} = %{{.*}}) -> (vector<16xf32>, vector<16xf32>) {
