@@ -53,7 +53,7 @@ def test_same_bits(spec, changes, model_directory, compile_model, logits_of, tmp
 
 
 @pytest.mark.parametrize("columns", [64, 256])
-@pytest.mark.parametrize("spec", ["ternary:g64", "ternary:row"])
+@pytest.mark.parametrize("spec", ["ternary:g64", "ternary:g192", "ternary:row"])
 def test_digits_by_threes_have_the_same_bits(spec, columns, model_directory, compile_model, logits_of, tmp_path):
     """One token, a few, and chunks with a rest; tiles of one band of rows and of five."""
     name = {"amx": "amx", "vnni": "vnni"}.get(instructionsHere())
