@@ -20,6 +20,7 @@
 #include <dlfcn.h>
 #include <map>
 #include <mutex>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <tuple>
 
@@ -333,6 +334,9 @@ Outcome Model::open(const std::string &path, const ModelOptions &options,
                                           std::move(random)));
   if (Outcome understood = opened->openText(); !understood)
     return understood;
+  if (options.hugePages)
+    if (Outcome held = opened->copyWeights(); !held)
+      return held;
   if (options.verifyWeights)
     if (Outcome verified = opened->verifyWeights(); !verified)
       return verified;
@@ -358,6 +362,28 @@ Outcome Model::openText() {
   if (!format)
     return refuse(format.error());
   conversation = std::move(*format);
+  return Outcome::ok();
+}
+
+/// Piece by piece, so that the process holds no byte twice for long.
+Outcome Model::copyWeights() {
+  if (onDevice() || random)
+    return Outcome::ok();
+  constexpr uint64_t page = 4096, piece = 2 << 20;
+  const uint64_t bytes = description.weights.bytes;
+  if (Outcome got = ZeroPages::create((bytes + page - 1) / page * page,
+                                      "weights", copied);
+      !got)
+    return got;
+  copied.useHugePages(0, bytes);
+  for (uint64_t begin = 0; begin < bytes; begin += piece) {
+    const uint64_t size = std::min(piece, bytes - begin);
+    std::memcpy(copied.data() + begin, weightBytes + begin, size);
+    // Whole pages, as the weights begin on one; they can be read anew.
+    madvise(const_cast<uint8_t *>(weightBytes) + begin, size / page * page,
+            MADV_DONTNEED);
+  }
+  weightBytes = copied.data();
   return Outcome::ok();
 }
 

@@ -35,6 +35,9 @@ struct ModelOptions {
   /// With made-up weights: whose memory they share, if it has as many. The same
   /// pages are as fast.
   std::shared_ptr<const Model> weightsOf = nullptr;
+  /// The weights are copied into huge pages of this process; those of a GPU's
+  /// steps are not, and made-up ones are there anyway.
+  bool hugePages = false;
 };
 
 class Model {
@@ -72,6 +75,7 @@ private:
         std::shared_ptr<LoadedObject> object, std::optional<MappedFile> sidecar,
         std::shared_ptr<const ZeroPages> random);
   Outcome openText();
+  Outcome copyWeights();
   static Outcome makeWeights(const std::string &path, const Manifest &manifest,
                              const ModelOptions &options,
                              std::shared_ptr<const ZeroPages> &pages);
@@ -82,6 +86,7 @@ private:
   const tbq_model_table *entries;
   std::optional<MappedFile> sidecar;       // nothing: the weights are not there
   std::shared_ptr<const ZeroPages> random; // the weights, if made up
+  ZeroPages copied;                        // or, if asked for, a copy of them
   const uint8_t *weightBytes;
   std::optional<Tokenizer> text; // borrows the object's tables
   std::optional<ChatFormat> conversation;

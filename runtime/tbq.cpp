@@ -124,7 +124,7 @@ const char *tbq_version(void) {
 
 // ---- Models ----------------------------------------------------------------
 
-tbq_model_options tbq_model_defaults(void) { return {0}; }
+tbq_model_options tbq_model_defaults(void) { return {0, 0}; }
 
 tbq_status tbq_model_load(const char *path, const tbq_model_options *options,
                           tbq_model **model) {
@@ -134,6 +134,7 @@ tbq_status tbq_model_load(const char *path, const tbq_model_options *options,
     auto handle = std::make_unique<tbq_model>();
     ModelOptions how;
     how.verifyWeights = options && options->verify_weights;
+    how.hugePages = options && options->huge_pages;
     if (Outcome opened = Model::open(path, how, handle->model); !opened)
       return opened;
     handle->manifest = handle->model->manifestJson();

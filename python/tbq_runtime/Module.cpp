@@ -50,9 +50,10 @@ using Owned = std::unique_ptr<T, Destroyer<Destroy>>;
 struct Model {
   Owned<tbq_model, tbq_model_destroy> handle;
 
-  Model(const std::string &path, bool verifyWeights) {
+  Model(const std::string &path, bool verifyWeights, bool hugePages) {
     tbq_model_options options = tbq_model_defaults();
     options.verify_weights = verifyWeights;
+    options.huge_pages = hugePages;
     tbq_model *loaded = nullptr;
     nb::gil_scoped_release release;
     require(tbq_model_load(path.c_str(), &options, &loaded));
@@ -301,8 +302,8 @@ NB_MODULE(native, module) {
   module.def("version", [] { return tbq_version(); });
 
   nb::class_<Model>(module, "Model")
-      .def(nb::init<const std::string &, bool>(), "path"_a,
-           "verify_weights"_a = false)
+      .def(nb::init<const std::string &, bool, bool>(), "path"_a,
+           "verify_weights"_a = false, "huge_pages"_a = false)
       .def_prop_ro("manifest_json",
                    [](const Model &model) {
                      return tbq_model_manifest(model.handle.get());

@@ -7,8 +7,8 @@
         print(text, end="", flush=True)
 
 Classes:
-    Model(path, verify_weights=False): manifest_json, vocab, context, max_batch, first_token (or None),
-        has_tokenizer, has_chat, is_end(token), tokenize(text), detokenize(tokens),
+    Model(path, verify_weights=False, huge_pages=False): manifest_json, vocab, context, max_batch,
+        first_token (or None), has_tokenizer, has_chat, is_end(token), tokenize(text), detokenize(tokens),
         render_chat([(role, content), ...])
     Session(model, threads=0, context=0, sequences=1): eval(tokens) appends tokens; eval_all(tokens)
         also gives float32 logits [tokens, vocab]; logits, float32 [vocab] after the last token or

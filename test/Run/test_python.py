@@ -35,9 +35,10 @@ def test_sidecar(tbq_runtime, model_directory, tmp_path, artifact, ids):
     path = tmp_path / "model.so"
     flags = ("--activations=f32", "--weights=sidecar")
     runGood("tbqc", model_directory("tinytales"), "-o", path, *flags)
-    found = tbq_runtime.evaluate(tbq_runtime.Model(str(path), verify_weights=True), ids)
     expected = tbq_runtime.evaluate(tbq_runtime.Model(str(artifact)), ids)
-    assert found.tobytes() == expected.tobytes()
+    for options in ({"verify_weights": True}, {"huge_pages": True}):
+        found = tbq_runtime.evaluate(tbq_runtime.Model(str(path), **options), ids)
+        assert found.tobytes() == expected.tobytes()
     (tmp_path / "model.so.weights").unlink()
     with pytest.raises(tbq_runtime.Error, match="model.so.weights: cannot open"):
         tbq_runtime.Model(str(path))

@@ -20,8 +20,8 @@ FLAGS = {
              "--dump-tensors", "--shape-only"],
     "tbq-run": ["-m", "-p", "-f", "-n", "-c", "-t", "--seed", "--temp", "--top-k", "--top-p",
                 "--min-p", "--repeat-penalty", "--ignore-eos", "-cnv", "-sys", "--json",
-                "--show-timings", "--no-display-prompt"],
-    "tbq-bench": ["-m", "-p", "-n", "-d", "-r", "-t", "-o"],
+                "--show-timings", "--no-display-prompt", "--huge-pages"],
+    "tbq-bench": ["-m", "-p", "-n", "-d", "-r", "-t", "-o", "--huge-pages"],
     "tbq-ppl": ["-m", "-f", "-c", "--chunks", "-t", "--kl-divergence", "--json"],
     "tbq-inspect": ["--json"],
     "tbq-verify": ["-m", "--tokens", "-t", "--rtol", "--atol", "--json", "--logits", "--checkpoint"],
@@ -65,10 +65,11 @@ def test_misspelt_flag_that_is_required(tool):
 
 
 def test_seed(artifact):
-    """The same seed gives the same text, whatever the workers; another seed another."""
+    """The same seed gives the same text, whatever the workers and the pages; another seed another."""
     flags = ("-p", "License", "--temp", 1, "--ignore-eos")
     first = generate(artifact, *flags, "-s", 1)
     assert first == generate(artifact, *flags, "--seed", 1, "-t", 2)
+    assert first == generate(artifact, *flags, "--seed", 1, "--huge-pages")
     assert first != generate(artifact, *flags, "-s", 2)
 
 

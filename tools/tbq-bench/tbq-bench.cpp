@@ -29,7 +29,7 @@ struct Options {
   std::string batches = "1";
   int64_t repetitions = 5, depth = 0;
   double limitSeconds = 0.5;
-  bool randomWeights = false;
+  bool randomWeights = false, hugePages = false;
 };
 
 struct Bench {
@@ -150,7 +150,10 @@ static void checkCounts(const char *flag, const std::vector<int64_t> &counts,
 
 static ExitCode run(const Options &options, std::vector<std::string> flags) {
   std::shared_ptr<const Model> model;
-  require(Model::open(options.model, {false, options.randomWeights}, model));
+  ModelOptions how;
+  how.randomWeights = options.randomWeights;
+  how.hugePages = options.hugePages;
+  require(Model::open(options.model, how, model));
   const tbq_model_table &table = model->table();
   // A default is what the model has room for; what is asked for is measured
   // or refused.
@@ -272,6 +275,8 @@ int main(int argc, char **argv) {
       ->check(CLI::Range(0.01, 60.0));
   app.add_flag("--random-weights", options.randomWeights,
                "Make weights up for an artifact of tbqc --shape-only");
+  app.add_flag("--huge-pages", options.hugePages,
+               "Copy the weights into huge pages");
   std::vector<std::string> flags(argv + 1, argv + argc);
   return runTool(app, argc, argv, [&] { return run(options, flags); });
 }

@@ -32,7 +32,7 @@ struct Options {
   std::optional<int32_t> topK, repeatLast;
   bool ignoreEnd = false, conversation = false, singleTurn = false;
   bool asJson = false, showTimings = false, hidePrompt = false;
-  bool printIds = false, special = false, verify = false;
+  bool printIds = false, special = false, verify = false, hugePages = false;
 };
 
 struct Loaded {
@@ -54,6 +54,7 @@ static Loaded load(const Options &options) {
   Loaded loaded;
   tbq_model_options how = tbq_model_defaults();
   how.verify_weights = options.verify;
+  how.huge_pages = options.hugePages;
   tbq_model *model = nullptr;
   require(tbq_model_load(options.model.c_str(), &how, &model));
   loaded.model.reset(model);
@@ -378,6 +379,9 @@ int main(int argc, char **argv) {
   app.add_flag("--special", options.special, "Show special tokens");
   app.add_flag("--verify", options.verify,
                "Compare the weights with their hashes first");
+  app.add_flag("--huge-pages", options.hugePages,
+               "Copy the weights into huge pages: opens later, may decode "
+               "faster");
   return runTool(
       app, argc, argv,
       [&] { return options.conversation ? chat(options) : complete(options); },

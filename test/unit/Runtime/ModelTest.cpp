@@ -180,6 +180,29 @@ TEST(Model, OpensASidecar) {
   EXPECT_EQ(firstLogits(openGood(other)), expectedLogits({3}, 9));
 }
 
+TEST(Model, CopiesWeightsIntoHugePages) {
+  for (bool sidecar : {false, true}) {
+    FakeArtifact fake;
+    fake.sidecar = sidecar;
+    fake.weightsSeed = 9;
+    const std::string path = fake.write("copied.so");
+    auto mapped = openGood(path);
+    ModelOptions options;
+    options.verifyWeights = options.hugePages = true;
+    std::shared_ptr<const Model> copied;
+    Outcome opened = Model::open(path, options, copied);
+    ASSERT_TRUE(opened) << opened.message;
+    const uint64_t bytes = copied->manifest().weights.bytes;
+    ASSERT_GT(bytes, 0u);
+    EXPECT_NE(copied->weights(), copied->table().weights);
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(copied->weights()) % 4096, 0u);
+    // What was mapped is still there.
+    EXPECT_EQ(std::memcmp(copied->weights(), mapped->weights(), bytes), 0);
+    EXPECT_EQ(firstLogits(copied), expectedLogits({3}, 9));
+    EXPECT_EQ(firstLogits(mapped), expectedLogits({3}, 9));
+  }
+}
+
 TEST(Model, RefusesSidecarsThatAreNotItsOwn) {
   FakeArtifact fake;
   fake.sidecar = true;
