@@ -62,6 +62,11 @@ void ZeroPages::useHugePages(uint64_t offset, uint64_t bytes) {
   uint8_t *begin = start + offset, *end = begin + bytes;
   begin += -reinterpret_cast<uintptr_t>(begin) % hugePage;
   end -= reinterpret_cast<uintptr_t>(end) % hugePage;
-  if (begin < end)
-    madvise(begin, static_cast<size_t>(end - begin), MADV_COLLAPSE);
+  if (begin >= end)
+    return;
+  // What was never touched gets them when it is; Linux 6.18 refuses to collapse
+  // that.
+  const auto size = static_cast<size_t>(end - begin);
+  madvise(begin, size, MADV_HUGEPAGE);
+  madvise(begin, size, MADV_COLLAPSE);
 }
