@@ -65,7 +65,7 @@ typedef struct tbq_model tbq_model;
 typedef struct tbq_model_options {
   int verify_weights; /* also compare every MiB of weights with its hash: 0 */
   int huge_pages; /* copy the weights into huge pages: 0. Opening takes longer
-                     (0.1 to 0.4 s for 330 MB), and the copy is no longer
+                     (0.1 to 1.3 s for 330 MB), and the copy is no longer
                      shared with others; decoding may be faster. */
 } tbq_model_options;
 

@@ -67,10 +67,10 @@ def Tbq_LayoutAttr : Tbq_Attr<"Layout", "layout"> {
     a step so covers 32 / b columns. The widest step among the planes sets the
     stride; planes are interleaved at that stride, plane by plane.
 
-    *Digits by threes* (`tile` 64, 128, 192 or 256, one plane of 2 bits, of
+    *Digits by threes* (`tile` one to six times 64, one plane of 2 bits, of
     which no digit is 3; rows are whole tiles, columns and `group` multiples of
-    64): base 3, 1.75 bits a digit. A tile is one, two, three or four bands of
-    64 rows, whose groups are apart. A step covers 64 columns and is 7 times 64
+    64): base 3, 1.75 bits a digit. A tile is as many bands of 64 rows, whose
+    groups are apart, each with 64 coefficients a term. A step covers 64 columns and is 7 times 64
     words of 16 bits, word r row r's. Word i of a row holds three numbers
     d0 + 3 d1 + 9 d2 of three columns each, 9 i to 9 i + 8 in order, 5 bits each
     from the lowest on. Its last bit is 0, but in words 0 and 1, where it is bit
