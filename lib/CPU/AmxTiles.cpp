@@ -22,8 +22,8 @@ void mlir::tbq::multiplyTiles(VectorBuilder &v, const TileProducts &of) {
     for (int64_t i = 0; i < count; ++i) {
       Value at = v.add(first, i);
       Value column = v.add(of.column, v.mul(at, kTileColumns));
-      auto load = [&](Value rows) {
-        return loadBytes(rows, {of.token, column});
+      auto load = [&](const TileProducts::Input &input) {
+        return loadBytes(input.rows, {input.token, column});
       };
       // The first input's tile, and the others' behind each tile of digits.
       SmallVector<Value> x = {load(of.inputs[0])};

@@ -19,8 +19,11 @@ inline constexpr int64_t kTileColumns = 64;
 /// on. The products go to rows of `products`: from `places` on, for each of
 /// `inputs` one of all digits. Each tile of both is loaded once.
 struct TileProducts {
-  ArrayRef<Value> inputs;
-  Value token, column;
+  struct Input {
+    Value rows, token; // 16 rows, from `token` on
+  };
+  ArrayRef<Input> inputs;
+  Value column;
   int64_t columns;
   Value digits;
   bool isSigned;

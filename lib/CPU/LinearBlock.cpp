@@ -399,11 +399,9 @@ SmallVector<Value> LinearBlock::multiply(Value token, Value column,
 void LinearBlock::finishBlock() {
   for (int64_t number = 0; number < tuning.rowTiles; ++number)
     ifDistinct(number, [&] {
-      Value bias = loadBias();
-      v.loop(firstToken, endToken, [&](Value token) {
-        Value y = v.load(rowSums, {v.add(getSumRow(token), number), v.index(0)},
-                         v.f32Vector());
-        finishToken(token, bias, y);
+      finishTokens(firstToken, endToken, [&](Value token) {
+        return v.load(rowSums, {v.add(getSumRow(token), number), v.index(0)},
+                      v.f32Vector());
       });
     });
 }

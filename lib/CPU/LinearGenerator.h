@@ -161,6 +161,8 @@ protected:
   void finish(Value token, ValueRange sums);
   Value loadBias();
   void finishToken(Value token, Value bias, Value y);
+  void finishTokens(Value first, Value end,
+                    llvm::function_ref<Value(Value)> getSum);
 
   /// Accumulators that plane `plane` has for one token, or for one digit of its
   /// activations. With one token, each bit slot of a VNNI digit has its own, so

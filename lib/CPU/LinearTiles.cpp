@@ -56,6 +56,7 @@ void LinearBlock::multiplyPlane(Value rows, Value token, Value column,
     quads.push_back(getDigitRow(plane, number, v.index(0)));
     places.push_back(v.index(getProductRow(rows, plane, number)));
   }
-  multiplyTiles(v, {rows, token, column, columns, digits, /*isSigned=*/false,
-                    quads, products, places});
+  TileProducts::Input tokens = {rows, token};
+  multiplyTiles(v, {tokens, column, columns, digits, /*isSigned=*/false, quads,
+                    products, places});
 }

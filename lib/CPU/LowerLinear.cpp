@@ -275,6 +275,14 @@ void LinearGenerator::finishToken(Value token, Value bias, Value y) {
   v.store(y, op.getInto().front(), {token, column});
 }
 
+/// The tile's rows of tokens, whose sums are in memory.
+void LinearGenerator::finishTokens(Value first, Value end,
+                                   llvm::function_ref<Value(Value)> getSum) {
+  Value bias = loadBias();
+  v.loop(first, end,
+         [&](Value token) { finishToken(token, bias, getSum(token)); });
+}
+
 /// Finishes the tokens of a token tile that exist.
 void LinearGenerator::finish(Value token, ValueRange sums) {
   Value bias = loadBias();
@@ -339,7 +347,8 @@ struct LowerLinearToCPUPass
       const bool inTerms = hasTermTiles(op);
       Tuning tuning = LinearBlock::fit(op, common);
       if (inTerms)
-        tuning.rowTiles = 1;
+        tuning.rowTiles =
+            TermTiles::countRowTiles(op.getWeight().getType().getLayout());
       bool inTiles = inBlocks && dot == "amx" && LinearBlock::fillsTiles(op);
       // The figures of a machine with AMX are of tiles, where there are blocks.
       Roofline roofline{readRate, peakRate, decodeRate, prefillRate};

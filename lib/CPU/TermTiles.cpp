@@ -32,9 +32,15 @@ int64_t TermTiles::countProducts(LayoutAttr layout) {
       [&](int64_t term) { return getPlane(layout, term).has_value(); });
 }
 
-/// Rows of scratch memory of a group's digits.
+/// Rows of scratch memory of a group's digits, of a tile.
 int64_t TermTiles::getGroupRows(LayoutAttr layout) {
   return countProducts(layout) * getQuads(layout.getGroup());
+}
+
+int64_t TermTiles::countRowTiles(LayoutAttr layout) {
+  int64_t most = kMostDigitBytes / (getGroupRows(layout) * kRowBytes);
+  int64_t tiles = kTilesAtOnce / countProducts(layout);
+  return std::max<int64_t>(std::min(tiles, most), 1);
 }
 
 /// Of a block of tokens, which each tile of rows reads.
@@ -48,25 +54,27 @@ TermTiles::Plan TermTiles::getPlan(PackedLinearOp op, const Tuning &tuning) {
   LayoutAttr layout = op.getWeight().getType().getLayout();
   int64_t groupRows = getGroupRows(layout);
   int64_t tokens = cast<MemRefType>(op.getInput().getType()).getDimSize(0);
+  int64_t inputs = op.getLow() ? 2 : 1;
   Plan plan;
-  int64_t most =
-      std::max<int64_t>(kMostDigitBytes / (groupRows * kRowBytes), 1);
-  // Blocks of about as many groups each.
-  int64_t blocks = llvm::divideCeil(layout.getNumGroups(), most);
-  plan.groupsAtOnce = llvm::divideCeil(layout.getNumGroups(), blocks);
-  plan.blockTokens = std::min(tokens, tuning.blockTokens);
-  plan.coefficients = plan.groupsAtOnce * groupRows;
-  plan.rowSums =
-      plan.coefficients + plan.groupsAtOnce * layout.getNumGroupTerms();
-  plan.floatSums = plan.rowSums;
-  if (blocks > 1)
-    plan.floatSums += plan.blockTokens;
+  plan.rowTiles = countRowTiles(layout);
+  plan.tokenTiles = std::max<int64_t>(kTilesAtOnce / inputs, 1);
+  if (tokens % (plan.tokenTiles * kTileRows))
+    plan.tokenTiles = 1;
+  int64_t most = kMostDigitBytes / (plan.rowTiles * groupRows * kRowBytes);
+  plan.groupsAtOnce = std::min(
+      {layout.getNumGroups(), kGroupsAtOnce, std::max<int64_t>(most, 1)});
+  plan.blockTokens = llvm::alignTo(std::min(tokens, tuning.blockTokens),
+                                   plan.tokenTiles * kTileRows);
+  int64_t atOnce = plan.groupsAtOnce * plan.rowTiles;
+  plan.coefficients = atOnce * groupRows;
+  plan.rowSums = plan.coefficients + atOnce * layout.getNumGroupTerms();
+  plan.floatSums = plan.rowSums + plan.blockTokens * plan.rowTiles;
   plan.products = plan.floatSums;
   if (countProducts(layout) < layout.getNumTerms())
     plan.products +=
         plan.blockTokens * llvm::divideCeil(layout.getNumGroups(), kLanes);
-  plan.end = plan.products +
-             2 * (op.getLow() ? 2 : 1) * countProducts(layout) * kTileRows;
+  plan.end = plan.products + atOnce * plan.tokenTiles * inputs *
+                                 countProducts(layout) * kTileRows;
   return plan;
 }
 
@@ -79,7 +87,7 @@ int64_t TermTiles::getScratchBytes(PackedLinearOp op, const Tuning &tuning) {
       layout.getColumns() % layout.getGroup() ||
       countProducts(layout) + 1 < layout.getNumTerms() ||
       getInputBytes(op, tuning) > kMostInputBytes ||
-      getGroupRows(layout) * kRowBytes > kMostGroupBytes)
+      getGroupRows(layout) * kRowBytes > kMostDigitBytes)
     return 0;
   int64_t planes = layout.getNumPlanes();
   for (int64_t term = 0; term < layout.getNumTerms(); ++term) {
@@ -101,8 +109,7 @@ TermTiles::TermTiles(PackedLinearOp op, OpBuilder &b, bool fused,
                      const Tuning &tuning, Value scratch)
     : LinearGenerator(op, b, DotProduct::vnni, /*permute=*/false, fused, tuning,
                       scratch),
-      plan(getPlan(op, tuning)) {
-  tokens = kTileRows;
+      plan(getPlan(op, tuning)), tiles(plan.rowTiles) {
   digits = view(scratch, 0, plan.coefficients, v.b.getI8Type());
   coefficients =
       view(scratch, plan.coefficients, plan.rowSums, v.b.getF32Type());
@@ -126,12 +133,16 @@ void TermTiles::run() {
            firstToken = token;
            endToken = v.min(v.add(token, plan.blockTokens), op.getCount());
            convertSums();
-           v.loop(op.getRange()[0], op.getRange()[1], [&](Value number) {
-             tile.number = number;
-             int64_t last = layout.getNumPanels() - 1;
-             tile.offset = getPartOffset(number, v.index(last), last);
-             generateTile();
-           });
+           Value begin = op.getRange()[0], end = op.getRange()[1];
+           v.loop(begin, end, plan.rowTiles, ValueRange(),
+                  [&](Value number, ValueRange) {
+                    // Where too few are left the last one is there again.
+                    for (int64_t i = 0; i < plan.rowTiles; ++i)
+                      tiles[i].number =
+                          i ? v.min(v.add(number, i), v.sub(end, 1)) : number;
+                    generateTiles();
+                    return SmallVector<Value>();
+                  });
            return SmallVector<Value>();
          });
 }
@@ -156,44 +167,84 @@ void TermTiles::convertSums() {
   }
 }
 
-/// All groups of a tile of rows, in blocks of as many as are spread at once.
-void TermTiles::generateTile() {
-  int64_t groups = layout.getNumGroups();
+/// All groups of some tiles of rows, in blocks of as many as are spread at
+/// once.
+void TermTiles::generateTiles() {
+  int64_t groups = layout.getNumGroups(), last = layout.getNumPanels() - 1;
+  for (Tile &each : tiles)
+    each.offset = getPartOffset(each.number, v.index(last), last);
   v.loop(v.index(0), v.index(groups), plan.groupsAtOnce, ValueRange(),
          [&](Value first, ValueRange) {
            firstGroup = first;
            endGroup = v.min(v.add(first, plan.groupsAtOnce), v.index(groups));
-           v.loop(firstGroup, endGroup, [&](Value group) { spread(group); });
-           v.loop(firstToken, endToken, kTileRows, ValueRange(),
-                  [&](Value token, ValueRange) {
-                    addGroups(token);
+           for (int64_t number = 0; number < plan.rowTiles; ++number)
+             v.loop(firstGroup, endGroup,
+                    [&](Value group) { spread(group, number); });
+           v.loop(firstToken, endToken, plan.tokenTiles * kTileRows,
+                  ValueRange(), [&](Value token, ValueRange) {
+                    v.loop(firstGroup, endGroup,
+                           [&](Value group) { multiplyGroup(token, group); });
+                    for (int64_t i = 0; i < plan.tokenTiles; ++i)
+                      for (int64_t j = 0; j < plan.rowTiles; ++j)
+                        addGroups(v.add(token, i * kTileRows), j, i);
                     return SmallVector<Value>();
                   });
            return SmallVector<Value>();
          });
+  finishTiles();
+}
+
+/// The row of scratch memory with the sums of a tile, of the token `t` behind
+/// `token`.
+Value TermTiles::getSumRow(Value token, int64_t t, int64_t number) {
+  return v.add(v.mul(v.sub(token, firstToken), plan.rowTiles),
+               t * plan.rowTiles + number);
+}
+
+/// What groups before those at work made of the sums of 16 tokens. Before the
+/// first ones memory holds nothing: a mask leaves it out. Nothing is cleared,
+/// for a call of memset would cost the tiles' configuration.
+SmallVector<Value> TermTiles::loadSums(Value token, int64_t number) {
+  Value none = v.splat(0.0f);
+  if (plan.groupsAtOnce == layout.getNumGroups())
+    return SmallVector<Value>(kTileRows, none);
+  Value mask = vector::BroadcastOp::create(
+      v.b, v.loc, VectorType::get({kLanes}, v.b.getI1Type()),
+      v.less(v.index(0), firstGroup));
+  SmallVector<Value> sums;
+  for (int64_t t = 0; t < kTileRows; ++t)
+    sums.push_back(vector::MaskedLoadOp::create(
+        v.b, v.loc, v.f32Vector(), rowSums,
+        ValueRange{getSumRow(token, t, number), v.index(0)}, mask, none));
+  return sums;
 }
 
 /// A block of groups of a tile: their part of the sums of 16 tokens.
-void TermTiles::addGroups(Value token) {
-  Value row = v.sub(token, firstToken);
-  SmallVector<Value> sums(kTileRows, v.splat(0.0f));
-  if (!isOneBlock()) {
-    Value isFirst = v.less(firstGroup, v.index(1));
-    for (auto [t, sum] : llvm::enumerate(sums))
-      sum = arith::SelectOp::create(
-          v.b, v.loc, isFirst, sum,
-          v.load(rowSums, {v.add(row, t), v.index(0)}, v.f32Vector()));
-  }
+void TermTiles::addGroups(Value token, int64_t number, int64_t tokenTile) {
+  SmallVector<Value> sums = loadSums(token, number);
   sums = v.loop(firstGroup, endGroup, 1, sums,
                 [&](Value group, ValueRange carried) {
-                  return addGroup(token, group, carried);
+                  return addGroup(token, group, number, tokenTile, carried);
                 });
-  if (isOneBlock())
-    return finish(token, sums);
   for (auto [t, sum] : llvm::enumerate(sums))
-    v.store(sum, rowSums, {v.add(row, t), v.index(0)});
-  v.ifThen(v.less(v.index(layout.getNumGroups() - 1), endGroup),
-           [&] { finish(token, sums); });
+    v.store(sum, rowSums, {getSumRow(token, t, number), v.index(0)});
+}
+
+/// The results of the tiles that are there.
+void TermTiles::finishTiles() {
+  for (int64_t number = 0; number < plan.rowTiles; ++number) {
+    tile = tiles[number];
+    auto finish = [&] {
+      finishTokens(firstToken, endToken, [&](Value token) {
+        Value at = getSumRow(token, 0, number);
+        return v.load(rowSums, {at, v.index(0)}, v.f32Vector());
+      });
+    };
+    if (number == 0)
+      finish();
+    else
+      v.ifThen(v.less(tiles[number - 1].number, tile.number), finish);
+  }
 }
 
 /// Where a group of the tile begins.
@@ -210,14 +261,36 @@ Value TermTiles::getGroupOffset(Value group) {
                v.mul(group, layout.getGroupBytes(layout.getGroup())));
 }
 
+/// A group of a tile among those at work.
+Value TermTiles::getPlace(Value group, int64_t number) {
+  return v.add(v.mul(v.sub(group, firstGroup), plan.rowTiles), number);
+}
+
+/// Rows of scratch memory, where what a group of a tile has begins.
+Value TermTiles::getFirstDigits(Value group, int64_t number) {
+  return v.mul(getPlace(group, number), getGroupRows(layout));
+}
+
+Value TermTiles::getFirstCoefficient(Value group, int64_t number) {
+  return v.mul(getPlace(group, number), layout.getNumGroupTerms());
+}
+
+Value TermTiles::getProduct(Value group, int64_t number, int64_t input,
+                            int64_t product) {
+  int64_t count = countProducts(layout);
+  int64_t each = countInputs() * plan.rowTiles * count;
+  int64_t place = (input * plan.rowTiles + number) * count + product;
+  return v.mul(v.add(v.mul(v.sub(group, firstGroup), each), place), kTileRows);
+}
+
 /// The digits of a group's terms, each four columns a row of scratch memory,
 /// and its coefficients.
-void TermTiles::spread(Value group) {
+void TermTiles::spread(Value group, int64_t number) {
+  tile = tiles[number];
   int64_t columns = layout.getGroup(), stride = layout.getStepColumns();
   int64_t groupBytes = layout.getGroupBytes(columns);
   Value offset = getGroupOffset(group);
-  Value number = v.sub(group, firstGroup);
-  Value firstRow = v.mul(number, getGroupRows(layout));
+  Value firstRow = getFirstDigits(group, number);
   v.loop(v.index(0), v.index(columns / stride), [&](Value at) {
     Value from = v.add(offset, v.mul(at, layout.getStrideBytes()));
     int64_t product = 0;
@@ -241,11 +314,10 @@ void TermTiles::spread(Value group) {
       }
     }
   });
+  Value first = getFirstCoefficient(group, number);
   for (auto [term, coefficient] :
        llvm::enumerate(loadCoefficients(offset, columns)))
-    v.store(
-        coefficient, coefficients,
-        {v.add(v.mul(number, layout.getNumGroupTerms()), term), v.index(0)});
+    v.store(coefficient, coefficients, {v.add(first, term), v.index(0)});
 }
 
 /// A slot's digits, one a byte, as a term has them.
@@ -261,32 +333,40 @@ Value TermTiles::getTermDigits(Value codes, int64_t bits, int64_t slot,
   return four;
 }
 
-/// The sums of 16 tokens, and what a group adds to them.
-SmallVector<Value> TermTiles::addGroup(Value token, Value group,
-                                       ValueRange sums) {
-  Value number = v.sub(group, firstGroup);
-  Value column = v.mul(group, layout.getGroup());
-  int64_t count = countProducts(layout), inputs = getInputs().size();
-  // Two groups' products are apart: one's are read while the next are made.
-  Value firstPlace = v.mul(v.rem(group, 2), inputs * count * kTileRows);
-  Value firstRow = v.mul(number, getGroupRows(layout));
+/// A group's products of all tiles at work, from `token` on.
+void TermTiles::multiplyGroup(Value token, Value group) {
+  SmallVector<TileProducts::Input> inputs;
+  for (int64_t i = 0; i < plan.tokenTiles; ++i)
+    for (Value rows : getInputs())
+      inputs.push_back({rows, v.add(token, i * kTileRows)});
   SmallVector<Value> quads, places;
-  for (int64_t i = 0; i < count; ++i)
-    quads.push_back(v.add(firstRow, i * getQuads(layout.getGroup())));
-  for (int64_t i = 0; i < inputs * count; ++i)
-    places.push_back(v.add(firstPlace, i * kTileRows));
-  multiplyTiles(v, {getInputs(), token, column, layout.getGroup(), digits,
-                    /*isSigned=*/true, quads, products, places});
+  int64_t count = countProducts(layout);
+  for (int64_t number = 0; number < plan.rowTiles; ++number)
+    for (int64_t product = 0; product < count; ++product)
+      quads.push_back(v.add(getFirstDigits(group, number),
+                            product * getQuads(layout.getGroup())));
+  for (int64_t input = 0; input < countInputs(); ++input)
+    for (int64_t number = 0; number < plan.rowTiles; ++number)
+      for (int64_t product = 0; product < count; ++product)
+        places.push_back(getProduct(group, number, input, product));
+  multiplyTiles(v, {inputs, v.mul(group, layout.getGroup()), layout.getGroup(),
+                    digits, /*isSigned=*/true, quads, products, places});
+}
+
+/// The sums of 16 tokens, and what a group adds to them.
+SmallVector<Value> TermTiles::addGroup(Value token, Value group, int64_t number,
+                                       int64_t tokenTile, ValueRange sums) {
+  int64_t inputs = getInputs().size();
   auto load = [&](int64_t input, int64_t product, int64_t t) {
-    Value at = v.add(firstPlace, (input * count + product) * kTileRows + t);
-    return v.load(products, {at, v.index(0)}, v.i32Vector());
+    Value first =
+        getProduct(group, number, tokenTile * inputs + input, product);
+    return v.load(products, {v.add(first, t), v.index(0)}, v.i32Vector());
   };
+  Value coefficient = getFirstCoefficient(group, number);
   SmallVector<Value> factors;
   for (int64_t term = 0; term < layout.getNumTerms(); ++term)
     factors.push_back(v.load(
-        coefficients,
-        {v.add(v.mul(number, layout.getNumGroupTerms()), term), v.index(0)},
-        v.f32Vector()));
+        coefficients, {v.add(coefficient, term), v.index(0)}, v.f32Vector()));
   int64_t sumRows = llvm::divideCeil(layout.getNumGroups(), kLanes);
   SmallVector<Value> next;
   for (int64_t t = 0; t < kTileRows; ++t) {
@@ -302,7 +382,8 @@ SmallVector<Value> TermTiles::addGroup(Value token, Value group,
         bracket = arith::SIToFPOp::create(v.b, v.loc, v.f32Vector(), dot);
         ++product;
       } else {
-        Value row = v.mul(v.add(v.sub(token, firstToken), t), sumRows);
+        Value row =
+            v.add(v.mul(v.sub(token, firstToken), sumRows), t * sumRows);
         bracket = v.splat(v.load(floatSums, {v.add(row, v.div(group, kLanes)),
                                              v.rem(group, kLanes)}));
       }

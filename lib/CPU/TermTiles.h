@@ -3,10 +3,12 @@
 // A packed linear for a step of many tokens by AMX, where each term of a layout
 // has one plane at most. What a term's bracket multiplies, f D + s S, is one
 // dot product, of the digits f d + s: they fit signed bytes. So a product of
-// tiles is a bracket as it stands, and the sums of 16 tokens stay in registers
-// from group to group. Next to AMX only one of two ports takes float
-// operations: three for each 16 products (one conversion, two multiply-adds)
-// are what a group costs. For a token, their order is LinearGenerator's.
+// tiles is a bracket as it stands. Two tiles of digits and two of activations
+// make four products, so that each is loaded for two. A few groups' products
+// are made together, then added to a tile's sums in registers: next to AMX only
+// one of two ports takes float operations, of which a group takes three for
+// each 16 products (one conversion, two multiply-adds). For a token, their
+// order is LinearGenerator's.
 #ifndef TBQ_CPU_TERMTILES_H
 #define TBQ_CPU_TERMTILES_H
 
@@ -24,20 +26,27 @@ public:
 
   /// What the op needs; 0: it is none for this.
   static int64_t getScratchBytes(PackedLinearOp op, const Tuning &tuning);
+  /// Tiles of rows that are multiplied together.
+  static int64_t countRowTiles(LayoutAttr layout);
 
 private:
   static constexpr int64_t kRowBytes = 64; // of scratch memory
-  /// Of the digits of the groups that are spread together, which are to stay in
-  /// the first cache, and of one group, which is on the stack anyhow.
-  static constexpr int64_t kMostDigitBytes = 1 << 14;
-  static constexpr int64_t kMostGroupBytes = 1 << 18;
-  /// Of the activations of a block of tokens: each tile of rows reads them from
-  /// the second cache, where two tiles of LinearBlock share what they load.
-  static constexpr int64_t kMostInputBytes = 1 << 17;
+  /// Tiles of digits, and of activations, that are multiplied together.
+  static constexpr int64_t kTilesAtOnce = 2;
+  /// Groups that are spread together and then multiplied: more digits and
+  /// products would drive each other from the first cache.
+  static constexpr int64_t kGroupsAtOnce = 2;
+  /// Of the digits that are on the stack; wider groups than that are not
+  /// multiplied so.
+  static constexpr int64_t kMostDigitBytes = 1 << 18;
+  /// Of the activations of a block of tokens, which each tile of rows reads
+  /// from the second cache.
+  static constexpr int64_t kMostInputBytes = 1 << 20;
 
-  /// Where in scratch memory what begins, in rows.
+  /// How many of each there are, and where in scratch memory what begins, in
+  /// rows.
   struct Plan {
-    int64_t groupsAtOnce, blockTokens;
+    int64_t rowTiles, tokenTiles, groupsAtOnce, blockTokens;
     int64_t coefficients, rowSums, floatSums, products, end;
   };
   static Plan getPlan(PackedLinearOp op, const Tuning &tuning);
@@ -48,17 +57,27 @@ private:
 
   Value view(Value scratch, int64_t first, int64_t end, Type element);
   void convertSums();
-  void generateTile();
+  Value getSumRow(Value token, int64_t t, int64_t number);
+  SmallVector<Value> loadSums(Value token, int64_t number);
+  void generateTiles();
   Value getGroupOffset(Value group);
-  void spread(Value group);
+  void spread(Value group, int64_t number);
   Value getTermDigits(Value codes, int64_t bits, int64_t slot, int64_t term);
-  void addGroups(Value token);
-  SmallVector<Value> addGroup(Value token, Value group, ValueRange sums);
-  bool isOneBlock() const { return plan.groupsAtOnce == layout.getNumGroups(); }
+  Value getPlace(Value group, int64_t number);
+  Value getFirstDigits(Value group, int64_t number);
+  Value getFirstCoefficient(Value group, int64_t number);
+  Value getProduct(Value group, int64_t number, int64_t input, int64_t product);
+  int64_t countInputs() { return plan.tokenTiles * getInputs().size(); }
+  void multiplyGroup(Value token, Value group);
+  void addGroups(Value token, int64_t number, int64_t tokenTile);
+  SmallVector<Value> addGroup(Value token, Value group, int64_t number,
+                              int64_t tokenTile, ValueRange sums);
+  void finishTiles();
 
   Plan plan;
   Value digits, coefficients, rowSums, floatSums, products; // scratch memory
   Value firstToken, endToken, firstGroup, endGroup;         // at work
+  SmallVector<Tile, kTilesAtOnce> tiles;                    // at work
 };
 
 } // namespace mlir::tbq
