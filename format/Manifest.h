@@ -18,8 +18,9 @@
 
 namespace tbq {
 
-/// That a step can carry at most.
+/// That a step can carry at most, and that share its work.
 constexpr int64_t kMostSequences = 128;
+constexpr int64_t kMostWorkers = 1024;
 
 struct Manifest {
   struct Target {

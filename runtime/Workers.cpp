@@ -30,11 +30,11 @@ int64_t tbq::usableCpus() {
 
 Outcome tbq::checkWorkerCount(int64_t &count) {
   if (count == 0)
-    count = std::min(usableCpus(), maximumWorkers);
-  if (count >= 1 && count <= maximumWorkers)
+    count = std::min(usableCpus(), kMostWorkers);
+  if (count >= 1 && count <= kMostWorkers)
     return Outcome::ok();
   return Outcome::failure(TBQ_ERROR_ARGUMENT, "threads",
-                          "must be 1 to " + std::to_string(maximumWorkers) +
+                          "must be 1 to " + std::to_string(kMostWorkers) +
                               ", or 0 for one a CPU (got " +
                               std::to_string(count) + ")");
 }

@@ -102,12 +102,10 @@ enum class FiberOrder { Forward, Backward, Random };
 Outcome createFibers(int64_t count, FiberOrder order, uint64_t seed,
                      std::unique_ptr<Workers> &workers);
 
-constexpr int64_t maximumWorkers = 1024;
-
 /// CPUs this process may run on.
 int64_t usableCpus();
 
-/// The number checked: 1 .. maximumWorkers, or the default for 0.
+/// The number checked: 1 .. kMostWorkers, or the default for 0.
 Outcome checkWorkerCount(int64_t &count);
 
 } // namespace tbq

@@ -516,6 +516,11 @@ SITES = {
          "swapped planes of dual-binary"),
         ("int4-zero", "terms.assign({1, -8});", "terms.assign({1, -7});", "zero of int4 off by one"),
         ("shift-sign", "terms.append({0, 1});", "terms.append({0, -1});", "sign of the shift"),
+        ("threes-tables", "constexpr double kTables = 0.4;", "constexpr double kTables = 0;",
+         "tables of a tile by threes cost nothing"),
+        ("threes-workers", "llvm::divideCeil(layout.getNumTiles(), workers)", "layout.getNumTiles()",
+         "shares of digits by threes are those of one worker"),
+        ("threes-tiles", "packing.threads ? 1 : kManyTiles", "1", "few tiles do for any number of workers"),
     ],
     "lib/Pack/PlaceWeights.cpp": [
         ("weights-overlap", "llvm::alignTo(pack.getBytes(), kAlignment)",

@@ -46,6 +46,7 @@ struct CompileOptions {
   std::string saveQuantized;  // empty, or where our checkpoint goes
   std::string record;         // empty, or a JSON file for the manifest
   std::string tuning;         // empty, or a table of the CPU's family
+  int64_t threads = 0;        // that a CPU runs it with; 0: any number
   int64_t prefillTokens = 0;  // 0: what the table says
   int64_t maxBatch = 1;       // sequences that a step can carry
   int64_t deviceBlocks = 132; // that a GPU is expected to run

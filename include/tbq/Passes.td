@@ -75,7 +75,8 @@ def PackWeightsPass : Pass<"tbq-pack-weights"> {
 
     Ternary digits of large matrices stand by threes, 1.75 bits each instead of
     2, in panels of about `triple-columns` columns: a kernel looks their sums up
-    in tables that the first cache holds.
+    in tables that the first cache holds. Their tiles are large; of `threads`
+    workers, where that is known, none must have more to read than of two bits.
   }];
   let options = [
     Option<"tileRows", "tile-rows", "int64_t", "kLanes", "rows of a packed tile">,
@@ -84,7 +85,9 @@ def PackWeightsPass : Pass<"tbq-pack-weights"> {
     Option<"tripleColumns", "triple-columns", "int64_t", "0",
            "columns of a panel of digits by threes; 0: digits have two bits">,
     Option<"tripleWeights", "triple-weights", "int64_t", "0",
-           "weights of a matrix from which on digits stand by threes">];
+           "weights of a matrix from which on digits stand by threes">,
+    Option<"threads", "threads", "int64_t", "0",
+           "workers that will share the tiles; 0: any number">];
   let dependentDialects = ["::mlir::tbq::TbqDialect"];
 }
 

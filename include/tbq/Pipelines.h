@@ -62,6 +62,10 @@ struct PackOptions : PassPipelineOptions<PackOptions> {
       *this, "triple-weights",
       llvm::cl::desc("weights of a matrix from which on they stand so"),
       llvm::cl::init(0)};
+  Option<int64_t> threads{
+      *this, "threads",
+      llvm::cl::desc("workers that will share the tiles; 0: any number"),
+      llvm::cl::init(0)};
   /// What the target's attention reads, where the cache is of f16: on a GPU.
   Option<bool> tileCache{*this, "tile-cache",
                          llvm::cl::desc("keys and values lie in tiles"),

@@ -48,6 +48,7 @@ void mlir::tbq::buildPackedFormPipeline(OpPassManager &manager,
   pack.panelBytes = options.panelBytes;
   pack.tripleColumns = options.tripleColumns;
   pack.tripleWeights = options.tripleWeights;
+  pack.threads = options.threads;
   manager.addPass(createPackWeightsPass(pack));
   if (options.tileCache)
     manager.addPass(createTileCachePass());

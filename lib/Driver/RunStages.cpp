@@ -93,6 +93,7 @@ Status Compilation::runStage(Stage stage) {
     pack.panelBytes = device ? 0 : table.tuning.panelBytes;
     pack.tripleColumns = device ? 0 : table.tuning.tripleColumns;
     pack.tripleWeights = table.tuning.tripleWeights;
+    pack.threads = options.threads;
     pack.tileCache = bool(device);
     buildPackPipeline(manager, pack);
     break;

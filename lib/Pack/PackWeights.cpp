@@ -129,45 +129,68 @@ static LayoutAttr cutPanels(LayoutAttr layout, int64_t largest,
 namespace {
 /// What the target's linears read.
 struct Packing {
-  int64_t tileRows, panelBytes, tripleColumns, tripleWeights;
+  int64_t tileRows, panelBytes, tripleColumns, tripleWeights, threads;
 };
 } // namespace
 
 /// Of what a row at a time is taken from.
 static Packing getTablePacking(int64_t tileRows) {
-  return {tileRows, /*panelBytes=*/0, /*tripleColumns=*/0, /*tripleWeights=*/0};
+  return {tileRows, /*panelBytes=*/0, /*tripleColumns=*/0, /*tripleWeights=*/0,
+          /*threads=*/0};
+}
+
+/// What the worker with the most tiles reads of a matrix, in bytes. A tile by
+/// threes makes its tables anew, which takes as long as two fifths of a band.
+static double getLongestShare(LayoutAttr layout, int64_t workers) {
+  constexpr double kTables = 0.4;
+  double tile = layout.getTileBytes();
+  if (layout.hasTriples())
+    tile *= 1 + kTables / layout.getNumBands();
+  return llvm::divideCeil(layout.getNumTiles(), workers) * tile;
+}
+
+/// `layout` with tiles of `bands` bands of digits by threes.
+static LayoutAttr withBands(LayoutAttr layout, int64_t bands, int64_t panel) {
+  return LayoutAttr::get(layout.getContext(), layout.getRows(),
+                         layout.getColumns(), Type(), layout.getDigits(),
+                         layout.getTerms(), layout.getGroup(),
+                         bands * kBandRows, layout.getBias(), /*salient=*/false,
+                         std::min(panel, layout.getColumns()));
 }
 
 /// The layout with digits by threes; null where two bits are faster. It is for
 /// ternary digits that meet int8: for int16 twice the tables are too many. Of
-/// matrices of a model that the last cache does not hold; and with rows for as
-/// many tiles that workers have about equal shares. Tiles are of as many bands
-/// as that allows, since each makes tables anew.
+/// matrices of a model that the last cache does not hold. The worker with the
+/// most to do must have less than of two bits; where their number is not known,
+/// one must, and rows do for as many tiles that others have about equal shares.
 static LayoutAttr groupByThrees(LayoutAttr layout, Scheme scheme,
                                 int64_t largest, Packing packing) {
   // A step of many tokens spreads a group's digits at once, up to so many.
-  constexpr int64_t kLeastTiles = 8, kMostColumns = 4096;
+  constexpr int64_t kMostColumns = 4096;
   int64_t group = layout.getGroup(), groups = layout.getNumGroups();
   if (packing.tripleColumns == 0 || packing.tileRows != kLanes ||
       scheme != Scheme::Ternary || largest != kSteps8 ||
       layout.getRows() % kBandRows || layout.getColumns() % kTripleColumns ||
       group % kTripleColumns || group > kMostColumns ||
-      layout.getRows() / kBandRows < kLeastTiles ||
       layout.getRows() * layout.getColumns() < packing.tripleWeights)
     return {};
-  int64_t bands = kMostBands;
-  while (layout.getRows() % (bands * kBandRows) ||
-         layout.getRows() / (bands * kBandRows) < kLeastTiles)
-    --bands;
   // Panels as even as groups allow.
   int64_t most = std::max<int64_t>(packing.tripleColumns / group, 1);
   int64_t panel =
       llvm::divideCeil(groups, llvm::divideCeil(groups, most)) * group;
-  return LayoutAttr::get(layout.getContext(), layout.getRows(),
-                         layout.getColumns(), Type(), layout.getDigits(),
-                         layout.getTerms(), group, bands * kBandRows,
-                         layout.getBias(), /*salient=*/false,
-                         std::min(panel, layout.getColumns()));
+  constexpr int64_t kManyTiles = 8;
+  const int64_t workers = packing.threads ? packing.threads : 1;
+  const int64_t leastTiles = packing.threads ? 1 : kManyTiles;
+  LayoutAttr best = layout;
+  for (int64_t bands = kMostBands; bands > 0; --bands) {
+    if (layout.getRows() % (bands * kBandRows))
+      continue;
+    LayoutAttr threes = withBands(layout, bands, panel);
+    if (threes.getNumTiles() >= leastTiles &&
+        getLongestShare(threes, workers) < getLongestShare(best, workers))
+      best = threes;
+  }
+  return best.hasTriples() ? best : LayoutAttr();
 }
 
 /// Digits in the form of their scheme, for `user`; null, with an error, if the
@@ -362,7 +385,8 @@ struct PackWeightsPass : tbq::impl::PackWeightsPassBase<PackWeightsPass> {
     auto getPacking = [&](Value weight) {
       if (tables.contains(weight))
         return getTablePacking(tileRows);
-      return Packing{tileRows, panelBytes, tripleColumns, tripleWeights};
+      return Packing{tileRows, panelBytes, tripleColumns, tripleWeights,
+                     threads};
     };
     for (Operation *op : ops) {
       OpBuilder b(op);

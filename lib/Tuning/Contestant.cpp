@@ -60,6 +60,7 @@ Contestant::create(const CompileOptions &options, const CpuTable &table,
   if (compile(candidate) != 0)
     return ::tbq::Error{};
   auto contestant = std::make_shared<Contestant>();
+  contestant->workerThreads = options.threads;
   auto file = llvm::MemoryBuffer::getFile(candidate.output, /*IsText=*/false,
                                           /*RequiresNullTerminator=*/false);
   if (!file)
@@ -83,7 +84,8 @@ Result<double> Contestant::measure(Phase phase, double seconds) {
   const int64_t count = tokens.size();
   const int64_t step = phase == Phase::Decode ? 1 : count;
   std::unique_ptr<Workers> workers;
-  if (Status made = toStatus(createWorkers(opened, 0, workers)); !made)
+  if (Status made = toStatus(createWorkers(opened, workerThreads, workers));
+      !made)
     return made.error();
   std::unique_ptr<Session> session;
   if (Status made =
@@ -158,7 +160,9 @@ Status mlir::tbq::measureRoofline(Contestant &contestant, CpuTable &table,
   if (!prefilled)
     return prefilled.error();
   std::unique_ptr<Workers> workers;
-  if (Status made = toStatus(::tbq::createThreads(0, workers)); !made)
+  if (Status made =
+          toStatus(::tbq::createThreads(contestant.threads(), workers));
+      !made)
     return made;
   double peak = measurePeak(table.instructions, *workers, seconds);
   double read = measureReadLimit(*workers, model.weights(),

@@ -36,15 +36,18 @@ public:
   create(const CompileOptions &options, const CpuTable &table,
          const std::string &folder, const Contestant *other);
 
-  /// Tokens a second, over about so many seconds, in a fresh session: which
-  /// pages its memory has is luck, which is not to stay with a contestant.
+  /// Tokens a second of the threads it was made for, over about so many
+  /// seconds, in a fresh session: which pages its memory has is luck, which is
+  /// not to stay with a contestant.
   ::tbq::Result<double> measure(Phase phase, double seconds);
   /// Whether both are the same program.
   bool equals(const Contestant &other) const { return bytes == other.bytes; }
 
   const ::tbq::Model &model() const { return *opened; }
+  int64_t threads() const { return workerThreads; } // 0: all
 
 private:
+  int64_t workerThreads = 0;
   std::string bytes; // of the artifact
   std::vector<int32_t> tokens;
   std::shared_ptr<const ::tbq::Model> opened;

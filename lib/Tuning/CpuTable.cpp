@@ -7,6 +7,7 @@
 #include "tbq/CpuTable.h"
 
 #include "format/Json.h"
+#include "format/Manifest.h"
 #include "format/MappedFile.h"
 
 #include <algorithm>
@@ -122,7 +123,7 @@ static Status readMeasured(const JsonObject &root, CpuTable &table) {
     return object.error();
   FieldReader reader;
   reader.set(table.measuredOn, object->string("on"));
-  reader.set(table.threads, object->integer("threads", 1, 1024));
+  reader.set(table.threads, object->integer("threads", 1, ::tbq::kMostWorkers));
   std::vector<std::string> known = {"on", "threads"};
   for (auto [key, figure] : kFigures) {
     reader.set(table.roofline.*figure, object->number(key, 0, kMostFigure));

@@ -262,7 +262,8 @@ Status Search::run() {
     return made.error();
   champion = *made;
   say(llvm::formatv("{0}, threads: {1}, about {2} s of measuring", start.family,
-                    ::tbq::usableCpus(), options.seconds));
+                    compiling.threads ? compiling.threads : ::tbq::usableCpus(),
+                    options.seconds));
   // Tiles pay where they are filled, and where they do not slow the clock.
   for (StringRef other : {"amx", "vnni"})
     if (llvm::is_contained(instructions, other) && other != best.instructions) {

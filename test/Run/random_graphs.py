@@ -58,6 +58,12 @@ def triples(seed):
     return random.Random(f"triples {seed}").choice([64, 128, 192, 512])
 
 
+def threads(seed):
+    """Workers that tiles of digits by threes are to be shared among, which are not always those that come; 0: any
+    number."""
+    return random.Random(f"threads {seed}").choice([0, 1, 1, 2, 3])
+
+
 @dataclasses.dataclass(frozen=True)
 class Linear:
     """What a linear of a graph is, for who counts or reports them."""
@@ -79,6 +85,7 @@ class Writer(Draws):
         self.chunk = self.decide("chunk", chunk(seed), least=1)
         self.panel = self.decide("panel", panel(seed), least=0)
         self.triples = self.decide("triples", triples(seed), least=0)
+        self.threads = self.decide("threads", threads(seed), least=0)
         # Sums of integers are looked up by AVX-512.
         self.looksUp = self.mode == "i8" and self.processor == "native"
         self.text, self.tensors, self.linears = [], {}, []
@@ -303,7 +310,8 @@ def writeChain(writer, shape, name, value):
 
 def writeThrees(writer, name, value, size):
     """Two linears, of which the second has digits by threes where a table says so."""
-    columns, rows = 64 * writer.random.randint(1, 6), 64 * writer.random.randint(8, 14)
+    columns, bands = 64 * writer.random.randint(1, 6), writer.random.randint(4, 6)
+    rows = 64 * bands * (writer.random.randint(1, 3) if writer.threads else 8)
     for part, least, most in (("before", size, columns), ("threes", columns, rows)):
         part = f"{name}.up_proj.{part}"
         norm = writer.norm(f"{part}.norm", value, least)
@@ -394,4 +402,4 @@ def makeGraph(seed, directory, cut=None):
 
 if __name__ == "__main__":
     made = makeGraph(int(sys.argv[1]), pathlib.Path(sys.argv[2]), json.loads("".join(sys.argv[3:4]) or "{}"))
-    print(made.mode, made.processor, made.workers, made.chunk, made.panel, made.triples)
+    print(made.mode, made.processor, made.workers, made.chunk, made.panel, made.triples, made.threads)

@@ -170,7 +170,7 @@ MANY_TILES = {
         "hidden_size": 384, "intermediate_size": 384, "num_hidden_layers": 1,
         "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 64, "stored": {**TERNARY, "group_size": 32},
     },
-    # Rows of eight tiles of one band of 64 rows, and of five.
+    # Rows of two tiles of four bands of 64 rows, and of eight of five.
     "many-rows": {
         "hidden_size": 512, "intermediate_size": 2560, "num_hidden_layers": 1,
         "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64,

@@ -63,7 +63,7 @@ def check(graph, folder, level=3):
     source = (module, f"--checkpoint={folder}")
     flags = (
         "--dump-tensors", f"-O{level}", f"--mcpu={graph.processor}", f"--prefill-chunk={graph.chunk}",
-        f"--tuning={writeTable(graph, folder)}",
+        f"--tuning={writeTable(graph, folder)}", *([f"--threads={graph.threads}"] if graph.threads else []),
     )  # fmt: skip
     result = runTool("tbqc", *source, *flags, "-o", artifact)
     if result.returncode != 0:

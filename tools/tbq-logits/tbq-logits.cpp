@@ -227,7 +227,7 @@ int main(int argc, char **argv) {
       ->check(CLI::Range(int64_t(1), kMostSequences))
       ->excludes(chunk);
   app.add_option("--workers,-t", options.workers, "Workers of each step")
-      ->check(CLI::Range(1, int(maximumWorkers)));
+      ->check(CLI::Range(1, int(kMostWorkers)));
   app.add_option("--fibers", options.fibers,
                  "Run the workers as fibers of one thread: forward, backward "
                  "or random:SEED");

@@ -103,6 +103,12 @@ struct Flags {
               llvm::cl::desc("a table of the CPU's family, as --tune writes it "
                              "(default: the one shipped for the family)"),
               llvm::cl::value_desc("file"), llvm::cl::cat(all)};
+  Number threads{
+      "threads",
+      llvm::cl::desc("threads the model is to run with, for which layouts are "
+                     "chosen and --tune measures; others run too (default: "
+                     "any number; --tune: all)"),
+      llvm::cl::cat(all)};
   Number batch{"max-batch",
                llvm::cl::desc("sequences a step can carry, a token of each "
                               "(default 1)"),

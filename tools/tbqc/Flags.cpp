@@ -60,8 +60,9 @@ Status Flags::setTarget(CompileOptions &options) const {
           setWord<bool>(target, {{"cpu", false}, {"cuda", true}}, cuda);
       !status)
     return status;
-  if (cuda && tuning.getNumOccurrences())
-    return makeError("--tuning", "", "is for --target=cpu");
+  for (const cl::Option *flag : Options{&tuning, &threads})
+    if (cuda && flag->getNumOccurrences())
+      return makeError("--" + flag->ArgStr.str(), "", "is for --target=cpu");
   if (cuda)
     options.target.device = gpuArch;
   for (const cl::Option *flag :
@@ -80,6 +81,10 @@ Status Flags::setNumbers(CompileOptions &options) const {
     if (Status status = checkRange(chunk, 1, 4096); !status)
       return status;
   options.prefillTokens = chunk;
+  if (threads.getNumOccurrences())
+    if (Status status = checkRange(threads, 1, ::tbq::kMostWorkers); !status)
+      return status;
+  options.threads = threads;
   if (Status status = checkRange(batch, 1, ::tbq::kMostSequences); !status)
     return status;
   options.maxBatch = batch;
@@ -116,11 +121,11 @@ Status Flags::setStages(CompileOptions &options) const {
       return makeError("--" + flag->ArgStr.str(), "",
                        "is for a model directory; a module says it itself");
   const std::pair<const cl::Option *, Stage> used[] = {
-      {&quantize, Stage::Graph},  {&policy, Stage::Graph},
-      {&embedding, Stage::Graph}, {&saveQuantized, Stage::Graph},
-      {&chunk, Stage::Pack},      {&dumpTensors, Stage::Lower},
-      {&tuning, Stage::CPU},      {&timePhases, Stage::Lower},
-      {&delayBlocks, Stage::GPU}};
+      {&quantize, Stage::Graph},    {&policy, Stage::Graph},
+      {&embedding, Stage::Graph},   {&saveQuantized, Stage::Graph},
+      {&chunk, Stage::Pack},        {&threads, Stage::Pack},
+      {&dumpTensors, Stage::Lower}, {&tuning, Stage::CPU},
+      {&timePhases, Stage::Lower},  {&delayBlocks, Stage::GPU}};
   for (auto [flag, stage] : used)
     if (flag->getNumOccurrences() && options.startAfter >= stage)
       return makeError("--" + flag->ArgStr.str(), "",

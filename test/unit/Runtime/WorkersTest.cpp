@@ -142,7 +142,7 @@ TEST(Threads, PoolsComeAndGo) {
 
 TEST(Threads, CountIsChecked) {
   std::unique_ptr<Workers> workers;
-  for (int64_t count : {int64_t(-1), maximumWorkers + 1}) {
+  for (int64_t count : {int64_t(-1), kMostWorkers + 1}) {
     Outcome created = createThreads(count, workers);
     EXPECT_EQ(created.status, TBQ_ERROR_ARGUMENT);
     EXPECT_NE(created.message.find("got " + std::to_string(count)),
