@@ -100,6 +100,19 @@ static int64_t getActivationBytes(int64_t largest) {
   return largest == kSteps8 ? 1 : 2;
 }
 
+/// `layout` with other tiles, and other panels, of columns that are `parts`
+/// times `whole`: of at most `most` such parts each, as even as these allow.
+static LayoutAttr withTiles(LayoutAttr layout, int64_t tile, int64_t parts,
+                            int64_t whole, int64_t most) {
+  int64_t panels = llvm::divideCeil(parts, std::max<int64_t>(most, 1));
+  int64_t panel = llvm::divideCeil(parts, panels) * whole;
+  return LayoutAttr::get(
+      layout.getContext(), layout.getRows(), layout.getColumns(),
+      layout.getElementType(), layout.getDigits(), layout.getTerms(),
+      layout.getGroup(), tile, layout.getBias(), layout.getSalient(),
+      std::min(panel, layout.getColumns()));
+}
+
 /// The layout in panels of which a tile's part and the activations that it
 /// meets (`largest` says their type) take at most `panelBytes`, or are of one
 /// group, as evenly as groups allow. It stays as it is where all of them do,
@@ -116,14 +129,8 @@ static LayoutAttr cutPanels(LayoutAttr layout, int64_t largest,
   // Floats have no groups: a panel's activations are whole cache lines.
   int64_t whole = layout.isFloat() ? kFloats : layout.getGroup();
   int64_t wholes = llvm::divideCeil(layout.getColumns(), whole);
-  int64_t most = std::max<int64_t>(panelBytes * wholes / bytes, 1);
-  int64_t panel =
-      llvm::divideCeil(wholes, llvm::divideCeil(wholes, most)) * whole;
-  return LayoutAttr::get(
-      layout.getContext(), layout.getRows(), layout.getColumns(),
-      layout.getElementType(), layout.getDigits(), layout.getTerms(),
-      layout.getGroup(), layout.getTile(), layout.getBias(),
-      layout.getSalient(), std::min(panel, layout.getColumns()));
+  return withTiles(layout, layout.getTile(), wholes, whole,
+                   panelBytes * wholes / bytes);
 }
 
 namespace {
@@ -149,15 +156,6 @@ static double getLongestShare(LayoutAttr layout, int64_t workers) {
   return llvm::divideCeil(layout.getNumTiles(), workers) * tile;
 }
 
-/// `layout` with tiles of `bands` bands of digits by threes.
-static LayoutAttr withBands(LayoutAttr layout, int64_t bands, int64_t panel) {
-  return LayoutAttr::get(layout.getContext(), layout.getRows(),
-                         layout.getColumns(), Type(), layout.getDigits(),
-                         layout.getTerms(), layout.getGroup(),
-                         bands * kBandRows, layout.getBias(), /*salient=*/false,
-                         std::min(panel, layout.getColumns()));
-}
-
 /// The layout with digits by threes; null where two bits are faster. It is for
 /// ternary digits that meet int8: for int16 twice the tables are too many. Of
 /// matrices of a model that the last cache does not hold. The worker with the
@@ -167,17 +165,13 @@ static LayoutAttr groupByThrees(LayoutAttr layout, Scheme scheme,
                                 int64_t largest, Packing packing) {
   // A step of many tokens spreads a group's digits at once, up to so many.
   constexpr int64_t kMostColumns = 4096;
-  int64_t group = layout.getGroup(), groups = layout.getNumGroups();
+  int64_t group = layout.getGroup();
   if (packing.tripleColumns == 0 || packing.tileRows != kLanes ||
       scheme != Scheme::Ternary || largest != kSteps8 ||
       layout.getRows() % kBandRows || layout.getColumns() % kTripleColumns ||
       group % kTripleColumns || group > kMostColumns ||
       layout.getRows() * layout.getColumns() < packing.tripleWeights)
     return {};
-  // Panels as even as groups allow.
-  int64_t most = std::max<int64_t>(packing.tripleColumns / group, 1);
-  int64_t panel =
-      llvm::divideCeil(groups, llvm::divideCeil(groups, most)) * group;
   constexpr int64_t kManyTiles = 8;
   const int64_t workers = packing.threads ? packing.threads : 1;
   const int64_t leastTiles = packing.threads ? 1 : kManyTiles;
@@ -185,7 +179,9 @@ static LayoutAttr groupByThrees(LayoutAttr layout, Scheme scheme,
   for (int64_t bands = kMostBands; bands > 0; --bands) {
     if (layout.getRows() % (bands * kBandRows))
       continue;
-    LayoutAttr threes = withBands(layout, bands, panel);
+    LayoutAttr threes =
+        withTiles(layout, bands * kBandRows, layout.getNumGroups(), group,
+                  packing.tripleColumns / group);
     if (threes.getNumTiles() >= leastTiles &&
         getLongestShare(threes, workers) < getLongestShare(best, workers))
       best = threes;
