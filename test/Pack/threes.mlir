@@ -6,7 +6,8 @@
 // RUN: tbq-opt %s --tbq-pack-weights --cse | FileCheck %s --check-prefix=NONE
 // RUN: tbq-opt %s --tbq-pack-weights="triple-columns=256 tile-rows=8" --cse | FileCheck %s --check-prefix=NONE
 // Ternary digits stand by threes where they meet int8 and have rows for enough
-// tiles of four bands or more: with fewer, tables are too much of a tile.
+// tiles of four bands or more: with fewer, tables are too much of a tile. Where
+// there are no shifts, three do.
 
 // NONE-NOT: tile {{64|128|192|256|320|384}}
 
@@ -30,6 +31,7 @@
 // Few rows too do for one worker, and three have a tile each of four bands.
 // ALONE-DAG: !tbq.packed<2560x512, digits [2], terms {{\[}}[1, -1], [0, 1]], group 128, tile 320, panel 256>
 // ALONE-DAG: !tbq.packed<768x512, digits [2], terms {{\[}}[1, -1], [0, 1]], group 128, tile 384, panel 256>
+// ALONE-DAG: !tbq.packed<192x512, digits [2], terms {{\[}}[1, -1]], group 512, tile 192>
 // THIRDS-DAG: !tbq.packed<768x512, digits [2], terms {{\[}}[1, -1], [0, 1]], group 128, tile 256, panel 256>
 // Three tiles of eight are more than a third of two bits.
 // THIRDS-DAG: !tbq.packed<2560x512, digits [2], terms {{\[}}[1, -1], [0, 1]], group 128, tile 16>
@@ -42,8 +44,9 @@ func.func @matrices(%x: tensor<?x512xf32>, %odd: tensor<?x640xf32>, %wide: tenso
     %five_groups: !tbq.digits<2048x640, ternary>, %d: tensor<2048x5xf16>,
     %words: !tbq.digits<2304x512, ternary>, %e: tensor<2304x4xf16>,
     %few: !tbq.digits<768x512, ternary>, %f: tensor<768x4xf16>,
-    %groups: !tbq.digits<2048x576, ternary>, %g: tensor<2048x6xf16>)
-    -> (tensor<?x2560xf32>, tensor<?x1088xf32>, tensor<?x2048xf32>, tensor<?x2048xf32>, tensor<?x2304xf32>, tensor<?x768xf32>, tensor<?x2048xf32>) {
+    %groups: !tbq.digits<2048x576, ternary>, %g: tensor<2048x6xf16>,
+    %three: !tbq.digits<192x512, ternary>, %h: tensor<192x1xf16>)
+    -> (tensor<?x2560xf32>, tensor<?x1088xf32>, tensor<?x2048xf32>, tensor<?x2048xf32>, tensor<?x2304xf32>, tensor<?x768xf32>, tensor<?x2048xf32>, tensor<?x192xf32>) {
   // CHECK: -> ![[FIVE]]
   %0 = tbq.linear %x, %five scale(%a) shift(%a) group 128 activations i8
     : (tensor<?x512xf32>, !tbq.digits<2560x512, ternary>, tensor<2560x4xf16>, tensor<2560x4xf16>) -> tensor<?x2560xf32>
@@ -65,5 +68,7 @@ func.func @matrices(%x: tensor<?x512xf32>, %odd: tensor<?x640xf32>, %wide: tenso
   // CHECK: -> ![[GROUPS]]
   %6 = tbq.linear %wide, %groups scale(%g) shift(%g) group 96 activations i8
     : (tensor<?x576xf32>, !tbq.digits<2048x576, ternary>, tensor<2048x6xf16>, tensor<2048x6xf16>) -> tensor<?x2048xf32>
-  return %0, %1, %2, %3, %4, %5, %6 : tensor<?x2560xf32>, tensor<?x1088xf32>, tensor<?x2048xf32>, tensor<?x2048xf32>, tensor<?x2304xf32>, tensor<?x768xf32>, tensor<?x2048xf32>
+  %7 = tbq.linear %x, %three scale(%h) group 512 activations i8
+    : (tensor<?x512xf32>, !tbq.digits<192x512, ternary>, tensor<192x1xf16>) -> tensor<?x192xf32>
+  return %0, %1, %2, %3, %4, %5, %6, %7 : tensor<?x2560xf32>, tensor<?x1088xf32>, tensor<?x2048xf32>, tensor<?x2048xf32>, tensor<?x2304xf32>, tensor<?x768xf32>, tensor<?x2048xf32>, tensor<?x192xf32>
 }

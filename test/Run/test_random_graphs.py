@@ -4,8 +4,8 @@ interpreter does, operation by operation; integers bit for bit.
 
 A failure names the seed: `python test/Run/random_graphs.py SEED DIRECTORY` writes its module and
 says the kind of activations, the processor, the workers, the tokens of a prefill step, the bytes of a
-panel and its columns of digits by threes. The first of a test is shrunk: the same with what is cut,
-and its module.
+panel, its columns of digits by threes and the workers that their tiles are for. The first of a test is
+shrunk: the same with what is cut, and its module.
 """
 
 import json
