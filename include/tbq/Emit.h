@@ -60,6 +60,8 @@ struct CodeTarget {
 
   bool isX86() const;
   bool isDevice() const;
+  /// Of a device's oldest architecture: 90 of sm_90a.
+  unsigned getGeneration() const;
   std::unique_ptr<llvm::TargetMachine> createMachine() const;
 };
 

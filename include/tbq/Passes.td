@@ -445,11 +445,13 @@ def LowerLinearToGPUPass : Pass<"tbq-lower-linear-to-gpu"> {
     One generator for all schemes: it reads planes, terms and groups from the
     layout, whose tiles have eight rows. A warp has a tile, or two, or several
     share one where there are fewer tiles than warps on `blocks` blocks. int8
-    products are the tensor cores', `nvvm.mma.sync` of m16n8k32.
+    products are the tensor cores', `nvvm.mma.sync` of m16n8k32, or of one
+    token, whose digits' bits then lie apart, of m16n8k256.
   }];
   let options = [
     Option<"blocks", "blocks", "int64_t", "132", "blocks that the step is expected to run on">,
     Option<"sharedBytes", "shared-bytes", "int64_t", "99 << 10", "most bytes that the threads of a block may share">,
+    Option<"bits", "bits", "bool", "false", "products of bits, which GPUs before sm_100 have">,
     Option<"warpgroups", "warpgroups", "bool", "false", "products of four warps, which sm_90a alone has">];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
     "::mlir::memref::MemRefDialect", "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect",

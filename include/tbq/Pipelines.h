@@ -140,6 +140,10 @@ struct GPUOptions : PassPipelineOptions<GPUOptions> {
       *this, "shared-bytes",
       llvm::cl::desc("most bytes that the threads of a block may share"),
       llvm::cl::init(99 << 10)};
+  Option<bool> bits{
+      *this, "bits",
+      llvm::cl::desc("products of bits, which GPUs before sm_100 have"),
+      llvm::cl::init(false)};
   Option<bool> warpgroups{
       *this, "warpgroups",
       llvm::cl::desc("products of four warps, which sm_90a alone has"),

@@ -171,6 +171,7 @@ void mlir::tbq::buildGPUPipeline(OpPassManager &manager,
   LowerLinearToGPUPassOptions linear;
   linear.blocks = options.blocks;
   linear.sharedBytes = options.sharedBytes;
+  linear.bits = options.bits;
   linear.warpgroups = options.warpgroups;
   // One after the other: buffers that a block shares are the module's.
   manager.addPass(createBoundArgumentsPass());

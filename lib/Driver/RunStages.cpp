@@ -50,10 +50,12 @@ static constexpr int64_t kDeviceTokens = 2048;
 
 /// Whether the oldest GPU of a target gives a block 227 KiB: since sm_90.
 static bool hasMuchShared(const CodeTarget &device) {
-  StringRef name = device.cpu;
-  unsigned generation = 0;
-  return name.consume_front("sm_") && !name.consumeInteger(10, generation) &&
-         generation >= 90;
+  return device.getGeneration() >= 90;
+}
+
+/// Later ones make many other instructions of them.
+static bool hasBitProducts(const CodeTarget &device) {
+  return device.getGeneration() < 100;
 }
 
 /// What a block's buffers may take, of an entry point and of a layer.
@@ -133,6 +135,7 @@ Status Compilation::runStage(Stage stage) {
     gpu.delayBlocks = options.delayBlocks;
     if (hasMuchShared(*device))
       gpu.sharedBytes = 227 << 10;
+    gpu.bits = hasBitProducts(*device);
     // All have one PTX, the oldest's.
     gpu.warpgroups =
         device->architectures == std::vector<std::string>{"sm_90a"};

@@ -285,8 +285,12 @@ Result<CodeTarget> CodeTarget::resolveDevice(const TargetFlags &flags) {
     return getGenerationOf(x) < getGenerationOf(y);
   });
   target.cpu = target.architectures.front();
+  if (target.getGeneration() == 80)
+    target.features = "+ptx71"; // the first version that has products of bits
   return target;
 }
+
+unsigned CodeTarget::getGeneration() const { return getGenerationOf(cpu); }
 
 bool CodeTarget::isDevice() const { return Triple(triple).isNVPTX(); }
 

@@ -104,12 +104,26 @@ void BlockRow::store(ArrayRef<Value> elements, Value rows, Value token) {
     });
 }
 
-void BlockRow::storeBytes(ArrayRef<Value> elements, Value rows, Place place) {
-  for (int64_t number = 0; number < vectors; ++number)
-    ifExists(number, [&](Value column) {
-      t.storeBytes(elements.slice(number * kVector, kVector), rows,
-                   place(column));
+void BlockRow::storeBytes(ArrayRef<Value> elements, Value rows, Place place,
+                          std::optional<BitColumns> bits) {
+  static_assert(BitColumns::kTogether == kWarpColumns);
+  for (int64_t number = 0; number < vectors; ++number) {
+    Value word = t.packBytes(elements.slice(number * kVector, kVector));
+    if (!bits) {
+      ifExists(number,
+               [&](Value column) { t.storeWord(word, rows, place(column)); });
+      continue;
+    }
+    // By whole warps: what they have past the row's end is 0.
+    int64_t end = llvm::alignTo(columns, kWarpColumns);
+    Value column = t.add(t.mul(t.thread(), kVector), number * kBlockColumns);
+    Value exists = (number + 1) * kBlockColumns <= end
+                       ? Value()
+                       : t.less(column, t.index(end));
+    t.ifThen(exists, [&] {
+      t.storeWord(bits->transpose(t, word), rows, place(column));
     });
+  }
 }
 
 Value BlockRow::combine(Reduction reduction, ArrayRef<Value> elements) {

@@ -6,6 +6,7 @@
 #ifndef TBQ_GPU_BLOCKROW_H
 #define TBQ_GPU_BLOCKROW_H
 
+#include "BitColumns.h"
 #include "RowExchange.h"
 
 namespace mlir::tbq {
@@ -34,9 +35,11 @@ public:
   /// With 0 past the last column.
   SmallVector<Value> mask(SmallVector<Value> elements);
   void store(ArrayRef<Value> elements, Value rows, Value token);
-  /// Of i32, the low bytes, by fours where `place` says of a column.
+  /// Of i32, the low bytes, by fours where `place` says of a column; of a row
+  /// of bits, what all lanes make of them.
   using Place = llvm::function_ref<SmallVector<Value>(Value)>;
-  void storeBytes(ArrayRef<Value> elements, Value rows, Place place);
+  void storeBytes(ArrayRef<Value> elements, Value rows, Place place,
+                  std::optional<BitColumns> bits);
 
   /// Of the thread's elements.
   Value combine(Reduction reduction, ArrayRef<Value> elements);

@@ -84,7 +84,7 @@ DigitLinear::DigitLinear(LinearGroup linears, OpBuilder &b, int64_t units,
                      : kFewTokens,
                  units, blocks),
       geometry(layout), low(op.getLow()), integer(takesIntegers(op)),
-      sumForm(bool(op.getLow())) {}
+      bits(BitColumns::get(op)), sumForm(bool(op.getLow())) {}
 
 SmallVector<Value> DigitLinear::sumPieces(Value tile, Value end, Value active,
                                           Value token) {
@@ -245,8 +245,8 @@ DigitLinear::Piece DigitLinear::getPiece(Value number) {
   }
   if (layout.getColumns() % group)
     piece.isWhole = t.less(piece.group, t.index(layout.getColumns() / group));
-  piece.column = t.add(t.add(t.mul(piece.group, group), piece.inGroup),
-                       t.mul(quarter(), geometry.run));
+  piece.begin = t.add(t.mul(piece.group, group), piece.inGroup);
+  piece.column = t.add(piece.begin, t.mul(quarter(), geometry.run));
   return piece;
 }
 

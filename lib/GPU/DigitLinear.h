@@ -11,6 +11,7 @@
 #ifndef TBQ_GPU_DIGITLINEAR_H
 #define TBQ_GPU_DIGITLINEAR_H
 
+#include "BitColumns.h"
 #include "SumForm.h"
 #include "WarpLinear.h"
 
@@ -51,6 +52,9 @@ public:
   /// Whether a ring may bring a linear's weights: of a step of one token, or of
   /// as many as a product has columns, without salient weights.
   static bool mayHaveRing(PackedLinearOp op);
+  /// How the row of one token would lie for products of bits: of digits of one
+  /// bit or two, in pieces of 64 columns or 128; null: not so.
+  static std::optional<BitColumns> canTakeBits(PackedLinearOp op);
 
   /// A ring for runAhead, where a block may share `sharedBytes`, if there is
   /// room for one.
@@ -79,6 +83,7 @@ protected:
     Value inGroup; // its first column, in the group
     Value isWhole; // whether the group has all its columns (i1; null: it has)
     Value first;   // whether the piece begins the group (i1; null: always)
+    Value begin;   // its first column, of the row
     Value column;  // the lane's first
     SmallVector<TilePiece> tiles;
   };
@@ -205,6 +210,7 @@ protected:
   SmallVector<Value> getDots(const Piece &piece, ArrayRef<Value> activations,
                              int64_t plane);
   void addOne(const Piece &piece, Value token, MutableArrayRef<Value> sums);
+  Value loadSum(const Piece &piece, Value token);
   /// Whether the rows of a product that a lane has, of two tiles, are
   /// neighbours of one, or else a row of each.
   bool hasNeighbours() const { return tokens == 1 && tiles == 2; }
@@ -212,6 +218,12 @@ protected:
   /// Of a tile's row that the lane has in the end.
   Value lastRow();
   SmallVector<LaneSum> finishOne(SmallVector<Value> sums, Value other);
+
+  // Bits of one token: DigitBits.cpp.
+  SmallVector<Value> getBitDots(const Piece &piece, ArrayRef<Value> columns,
+                                int64_t plane);
+  void addBits(const Piece &piece, Value token, MutableArrayRef<Value> sums);
+  Value getBitBracket(int64_t term, ArrayRef<Value> dots, Value sum);
 
   // Multiplying. sums: of each token (floats), or, for each eight tokens, of
   // each tile and of two tokens.
@@ -274,6 +286,7 @@ protected:
   Ring ring;
   Value low; // the other digit of i16 activations, or null
   bool integer;
+  std::optional<BitColumns> bits; // how the input lies; null: as bytes
   SumForm sumForm;
 };
 

@@ -76,10 +76,21 @@ SmallVector<Value> DigitLinear::getDots(const Piece &piece,
   return dots;
 }
 
+/// What the group's activations come to, which counts in its first piece; null:
+/// in none.
+Value DigitLinear::loadSum(const Piece &piece, Value token) {
+  if (!layout.usesSumsInGroups())
+    return Value();
+  Value sum = t.load(op.getSums(), {token, piece.group});
+  return piece.first ? t.select(piece.first, sum, t.constantI32(0)) : sum;
+}
+
 void DigitLinear::addOne(const Piece &piece, Value token,
                          MutableArrayRef<Value> sums) {
   if (!integer)
     return addFloats(piece, token, sums);
+  if (bits)
+    return addBits(piece, token, sums);
   SmallVector<Value> high = loadActivations(piece, input, token, 0), rest;
   if (low)
     rest = loadActivations(piece, low, token, 0);
@@ -93,12 +104,7 @@ void DigitLinear::addOne(const Piece &piece, Value token,
     for (auto [ofRow, dot] : llvm::zip(own, dots))
       ofRow.push_back(dot);
   }
-  Value sum;
-  if (layout.usesSumsInGroups()) {
-    sum = t.load(op.getSums(), {token, piece.group});
-    if (piece.first)
-      sum = t.select(piece.first, sum, t.constantI32(0));
-  }
+  Value sum = loadSum(piece, token);
   for (auto [ofRow, tile, total] : llvm::zip_equal(own, piece.tiles, sums))
     addTerms(tile, ofRow, sum, total);
 }

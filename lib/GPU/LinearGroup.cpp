@@ -144,3 +144,40 @@ LinearGroup mlir::tbq::findGatedPair(ArrayRef<PackedLinearOp> rest) {
   pair.gated = gated;
   return pair;
 }
+
+/// Whether a linear takes its input from what the op writes, and nothing else.
+static bool readsRows(PackedLinearOp linear, QuantizeActivationsOp op) {
+  ValueRange rows = op.getInto();
+  bool hasLow = rows.size() == 4;
+  return linear.getInput() == rows.front() &&
+         (!linear.getSums() || linear.getSums() == rows.back()) &&
+         linear.getLow() == (hasLow ? rows[1] : Value());
+}
+
+SmallVector<PackedLinearOp> mlir::tbq::findReaders(QuantizeActivationsOp op) {
+  SmallVector<PackedLinearOp> readers;
+  SmallPtrSet<Value, 4> rows(op.getInto().begin(), op.getInto().end());
+  for (Operation *user = op->getNextNode(); user && !rows.empty();
+       user = user->getNextNode()) {
+    WalkResult reads = user->walk([&](Operation *inner) {
+      int64_t found = llvm::count_if(inner->getOperands(), [&](Value operand) {
+        return rows.contains(operand);
+      });
+      if (auto step = dyn_cast<StepOp>(inner))
+        found -= llvm::count_if(
+            step.getInto(), [&](Value into) { return rows.contains(into); });
+      return found ? WalkResult::interrupt() : WalkResult::advance();
+    });
+    if (reads.wasInterrupted()) {
+      auto linear = dyn_cast<PackedLinearOp>(user);
+      if (!linear || !readsRows(linear, op))
+        return {};
+      readers.push_back(linear);
+    }
+    user->walk([&](StepOp step) {
+      for (Value into : step.getInto())
+        rows.erase(into);
+    });
+  }
+  return readers;
+}

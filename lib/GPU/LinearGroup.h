@@ -27,13 +27,34 @@ struct LinearGroup {
 /// lowered.
 LinearGroup findAlike(PackedLinearOp op);
 
-/// The first of `rest`, and those behind it that may run with it.
 /// Of many tokens, the first of `rest`, or it and the next one and what makes
 /// of each two rows one behind a barrier, if none else reads them: for one that
 /// has rows of both.
 LinearGroup findGatedPair(ArrayRef<PackedLinearOp> rest);
 
+/// The first of `rest`, and those behind it that may run with it.
 LinearGroup findLinearGroup(ArrayRef<PackedLinearOp> rest);
+
+/// The linears that read what the op writes, before it is written anew; none if
+/// others do, too.
+SmallVector<PackedLinearOp> findReaders(QuantizeActivationsOp op);
+
+/// The form that a row has for all its readers, if `takes` gives each the same.
+template <typename Form>
+std::optional<Form>
+findForm(QuantizeActivationsOp op, ArrayRef<PackedLinearOp> readers,
+         llvm::function_ref<std::optional<Form>(PackedLinearOp)> takes) {
+  std::optional<Form> form;
+  for (PackedLinearOp reader : readers) {
+    std::optional<Form> own = takes(reader);
+    if (!own || (form && !(*form == *own)) ||
+        int64_t(op.getGroup()) !=
+            reader.getWeight().getType().getLayout().getGroup())
+      return std::nullopt;
+    form = own;
+  }
+  return form;
+}
 
 /// What comes before (or behind) an op and touches memory; null: nothing does.
 Operation *findEffect(Operation *op, bool isBehind);

@@ -79,6 +79,27 @@ struct LowerLinearToGPUPass
     return weigh(ofGroups) <= weigh(ofBlocks);
   }
 
+  /// Has rows of one token lie for products of bits, where rings bring the
+  /// weights of all that reads them.
+  void placeBits(DenseMap<Operation *, int64_t> &units) {
+    auto takes = [&](PackedLinearOp op) {
+      OpBuilder b(op);
+      std::optional<BitColumns> form = DigitLinear::canTakeBits(op);
+      bool hasRing =
+          form &&
+          DigitLinear({{op}}, b, units[op], blocks).makeRing(sharedBytes);
+      return hasRing ? form : std::nullopt;
+    };
+    getOperation()->walk([&](QuantizeActivationsOp op) {
+      SmallVector<PackedLinearOp> readers = findReaders(op);
+      if (auto form = findForm<BitColumns>(op, readers, takes)) {
+        form->set(op);
+        for (PackedLinearOp reader : readers)
+          form->set(reader);
+      }
+    });
+  }
+
   void runOnOperation() override {
     SmallVector<PackedLinearOp> ops;
     getOperation()->walk([&](PackedLinearOp op) { ops.push_back(op); });
@@ -88,6 +109,8 @@ struct LowerLinearToGPUPass
     DenseMap<Operation *, TokenTiles> placed;
     for (PackedLinearOp op : ops)
       units[op] = DigitLinear::countUnits(findAlike(op), blocks);
+    if (bits)
+      placeBits(units);
     if (warpgroups)
       placed =
           placeInTiles(getOperation(), WarpgroupLinear::canTake,

@@ -209,8 +209,9 @@ void mlir::tbq::lowerGroupSums(ThreadBuilder &t, GroupSumsOp op) {
 /// Stores a row's digits: in one byte, or the low byte and what it leaves to
 /// the high one.
 static void storeDigits(ThreadBuilder &t, BlockRow &row, ArrayRef<Value> q,
-                        ValueRange digits, BlockRow::Place place) {
-  row.storeBytes(q, digits.back(), place);
+                        ValueRange digits, BlockRow::Place place,
+                        std::optional<BitColumns> bits) {
+  row.storeBytes(q, digits.back(), place, bits);
   if (digits.size() == 1)
     return;
   // The low byte counts from -128 to 127.
@@ -219,7 +220,7 @@ static void storeDigits(ThreadBuilder &t, BlockRow &row, ArrayRef<Value> q,
                                   t.constantI32(8))
         .getResult();
   });
-  row.storeBytes(high, digits.front(), place);
+  row.storeBytes(high, digits.front(), place, bits);
 }
 
 /// What was stored for one column.
@@ -265,8 +266,9 @@ static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
   std::optional<TokenTiles> tiles = TokenTiles::get(op);
   // In tiles, an element's number is that of the buffer's, not of its row's.
   auto getPlace = [&](Value column) -> SmallVector<Value> {
+  std::optional<BitColumns> bits = BitColumns::get(op);
     if (!tiles)
-      return {token, column};
+      return {token, bits ? bits->getPlace(t, column) : column};
     return {t.index(0),
             tiles->getDigits(t, token, column, getColumns(digits.front()))};
   };
@@ -274,7 +276,7 @@ static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
     t.store(SumForm(digits.size() > 1).split(t, sum), sums,
             {t.index(0), tiles->getSum(t, token, group, getColumns(sums))});
   };
-  storeDigits(t, row, q, digits, getPlace);
+  storeDigits(t, row, q, digits, getPlace, bits);
   row.sumGroups(
       q, op.getGroup(),
       [&](Value sum, Value group) {

@@ -102,6 +102,9 @@ Value ThreadBuilder::andBits(Value word, uint32_t mask) {
 /// The lane's four sums of a product.
 static SmallVector<Value> takeFour(ThreadBuilder &t, Value products) {
   SmallVector<Value> sums;
+Value ThreadBuilder::rotateLeft(Value word, Value bits) {
+  return LLVM::FshlOp::create(b, loc, word, word, bits);
+}
   for (int64_t i = 0; i < 4; ++i)
     sums.push_back(LLVM::ExtractValueOp::create(t.b, t.loc, products, i));
   return sums;
@@ -131,12 +134,26 @@ SmallVector<Value> ThreadBuilder::multiplyHalves(ArrayRef<Value> rows,
                                                  ArrayRef<Value> columns,
                                                  ArrayRef<Value> sums) {
   auto toHalves = [&](Value word) { return toTwo(*this, word); };
+SmallVector<Value> ThreadBuilder::multiplyBits(ArrayRef<Value> rows,
+                                               ArrayRef<Value> columns,
+                                               ArrayRef<Value> sums) {
+  auto type = LLVM::LLVMStructType::getLiteral(
+      b.getContext(), SmallVector<Type>(4, b.getI32Type()));
+  Value counts = NVVM::MmaOp::create(
+      b, loc, type, rows, columns, sums, {16, 8, 128 * int64_t(columns.size())},
+      NVVM::MMAB1Op::and_popc, std::nullopt,
+      std::array{NVVM::MMATypes::b1, NVVM::MMATypes::b1},
+      std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
+  return takeFour(*this, counts);
+}
+
   SmallVector<Value> left = llvm::map_to_vector(rows, toHalves);
   SmallVector<Value> right = llvm::map_to_vector(columns, toHalves);
   auto type = LLVM::LLVMStructType::getLiteral(
       b.getContext(), SmallVector<Type>(4, b.getF32Type()));
   Value products = NVVM::MmaOp::create(
-      b, loc, type, left, right, sums, {16, 8, 16}, std::nullopt, std::nullopt,
+      b, loc, type, left, right, sums, {16, 8, 8 * int64_t(columns.size())},
+      std::nullopt, std::nullopt,
       std::array{NVVM::MMATypes::f16, NVVM::MMATypes::f16},
       std::array{NVVM::MMALayout::row, NVVM::MMALayout::col});
   return takeFour(*this, products);

@@ -83,6 +83,7 @@ public:
   Value andBits(Value word, uint32_t mask);
   /// A product of the tensor cores, m16n8k32, by a whole warp: sums + unsigned
   /// digits (16 rows of 32) times signed activations (32 by 8 tokens). Lane
+  Value rotateLeft(Value word, Value bits);
   /// 4 r + q gives words of rows r and r + 8, quarter q of the first 16 of 32,
   /// then of the others; of activations, those of token r. It has rows r (first
   /// two) and r + 8, of tokens 2 q and 2 q + 1.
@@ -92,6 +93,10 @@ public:
   /// The same of f16, m16n8k16, in words of two: rows r and r + 8, quarter q of
   /// the first 8 of 16, then of the others; sums are f32.
   SmallVector<Value> multiplyHalves(ArrayRef<Value> rows,
+  /// The same of bits, m16n8k256: how many of a row and a column are both 1. Of
+  /// half as many words m16n8k128.
+  SmallVector<Value> multiplyBits(ArrayRef<Value> rows, ArrayRef<Value> columns,
+                                  ArrayRef<Value> sums);
                                     ArrayRef<Value> columns,
                                     ArrayRef<Value> sums);
   /// Two f16 as a word, and what they leave of x and y as another.
@@ -115,8 +120,10 @@ public:
   /// The same at a byte offset of packed bytes.
   Value loadBytes(Value bytes, Value offset, VectorType type);
   void storeVector(ValueRange scalars, Value memref, ValueRange indices);
-  /// Four bytes, the low ones of four i32, at an index that four divides.
-  void storeBytes(ValueRange words, Value memref, ValueRange indices);
+  /// The low bytes of four i32.
+  Value packBytes(ValueRange words);
+  /// Of bytes, at an index that four divides.
+  void storeWord(Value word, Value memref, ValueRange indices);
   /// The same the other way, at a byte offset.
   void storeBytesOf(ValueRange scalars, Value bytes, Value offset);
   Value extract(Value vector, int64_t position);

@@ -42,13 +42,16 @@ void ThreadBuilder::storeVector(ValueRange scalars, Value memref,
                           /*nontemporal=*/false,
                           llvm::MaybeAlign(sizeOf(type)));
 }
-void ThreadBuilder::storeBytes(ValueRange words, Value memref,
-                               ValueRange indices) {
+Value ThreadBuilder::packBytes(ValueRange words) {
   Value word;
   for (auto [i, each] : llvm::enumerate(words)) {
     Value byte = shiftLeft(andBits(each, 255), 8 * i);
     word = word ? arith::OrIOp::create(b, loc, word, byte).getResult() : byte;
   }
+  return word;
+}
+
+void ThreadBuilder::storeWord(Value word, Value memref, ValueRange indices) {
   Value one = vector::BroadcastOp::create(
       b, loc, VectorType::get({1}, b.getI32Type()), word);
   Value bytes = vector::BitCastOp::create(

@@ -55,45 +55,6 @@ Value TokenTiles::getSum(ThreadBuilder &t, Value token, Value group,
   return t.add(t.mul(tile, tokens * groups), place);
 }
 
-/// Whether a linear takes its input from what the op writes, and nothing else.
-static bool readsRows(PackedLinearOp linear, QuantizeActivationsOp op) {
-  ValueRange rows = op.getInto();
-  bool hasLow = rows.size() == 4;
-  return linear.getInput() == rows.front() &&
-         (!linear.getSums() || linear.getSums() == rows.back()) &&
-         linear.getLow() == (hasLow ? rows[1] : Value());
-}
-
-/// The linears that read what the op writes, before it is written anew; none if
-/// others do, too.
-static SmallVector<PackedLinearOp> findReaders(QuantizeActivationsOp op) {
-  SmallVector<PackedLinearOp> readers;
-  SmallPtrSet<Value, 4> rows(op.getInto().begin(), op.getInto().end());
-  for (Operation *user = op->getNextNode(); user && !rows.empty();
-       user = user->getNextNode()) {
-    WalkResult reads = user->walk([&](Operation *inner) {
-      int64_t found = llvm::count_if(inner->getOperands(), [&](Value operand) {
-        return rows.contains(operand);
-      });
-      if (auto step = dyn_cast<StepOp>(inner))
-        found -= llvm::count_if(
-            step.getInto(), [&](Value into) { return rows.contains(into); });
-      return found ? WalkResult::interrupt() : WalkResult::advance();
-    });
-    if (reads.wasInterrupted()) {
-      auto linear = dyn_cast<PackedLinearOp>(user);
-      if (!linear || !readsRows(linear, op))
-        return {};
-      readers.push_back(linear);
-    }
-    user->walk([&](StepOp step) {
-      for (Value into : step.getInto())
-        rows.erase(into);
-    });
-  }
-  return readers;
-}
-
 DenseMap<Operation *, TokenTiles> mlir::tbq::placeInTiles(
     Operation *root,
     llvm::function_ref<std::optional<TokenTiles>(PackedLinearOp)> takes,
@@ -101,15 +62,7 @@ DenseMap<Operation *, TokenTiles> mlir::tbq::placeInTiles(
   DenseMap<Operation *, TokenTiles> placed;
   root->walk([&](QuantizeActivationsOp op) {
     SmallVector<PackedLinearOp> readers = findReaders(op);
-    std::optional<TokenTiles> tiles;
-    for (PackedLinearOp reader : readers) {
-      std::optional<TokenTiles> own = takes(reader);
-      if (!own || (tiles && !(*tiles == *own)) ||
-          int64_t(op.getGroup()) !=
-              reader.getWeight().getType().getLayout().getGroup())
-        return;
-      tiles = own;
-    }
+    std::optional<TokenTiles> tiles = findForm<TokenTiles>(op, readers, takes);
     if (!tiles || !gain(readers, *tiles))
       return;
     tiles->set(op);

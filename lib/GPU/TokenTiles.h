@@ -11,6 +11,7 @@
 #ifndef TBQ_GPU_TOKENTILES_H
 #define TBQ_GPU_TOKENTILES_H
 
+#include "LinearGroup.h"
 #include "SumForm.h"
 #include "Warpgroup.h"
 

@@ -19,11 +19,11 @@
 // its layer needs.
 // CHECK-DAG: %[[Y:.*]] = memref.view %[[ARENA]][%c0][] : memref<9216xi8> to memref<1x48xf32>
 // CHECK-DAG: %[[O:.*]] = memref.view %[[ARENA]][%c192][] : memref<9216xi8> to memref<1x48xf32>
-// CHECK-DAG: %[[OWN:.*]] = memref.alloca() {alignment = 64 : i64} : memref<384xi8>
-// CHECK-DAG: %[[S:.*]] = memref.view %[[OWN]][%c256][] : memref<384xi8> to memref<1x16xi32>
-// CHECK-DAG: %[[A:.*]] = memref.view %[[OWN]][%c192][] : memref<384xi8> to memref<1x16xf32>
-// CHECK-DAG: %[[Q:.*]] = memref.view %[[OWN]][%c320][] : memref<384xi8> to memref<1x48xi8>
-// CHECK-DAG: %[[X:.*]] = memref.view %[[OWN]][%c0][] : memref<384xi8> to memref<1x48xf32>
+// CHECK-DAG: %[[OWN:.*]] = memref.alloca() {alignment = 64 : i64} : memref<640xi8>
+// CHECK-DAG: %[[S:.*]] = memref.view %[[OWN]][%c512][] : memref<640xi8> to memref<1x16xi32>
+// CHECK-DAG: %[[A:.*]] = memref.view %[[OWN]][%c384][] : memref<640xi8> to memref<1x16xf32>
+// CHECK-DAG: %[[Q:.*]] = memref.view %[[OWN]][%c256][] : memref<640xi8> to memref<1x48xi8>
+// CHECK-DAG: %[[X:.*]] = memref.view %[[OWN]][%c0][] : memref<640xi8> to memref<1x48xf32>
 // CHECK-DAG: %[[H:.*]] = memref.view %[[ARENA]][%c384][] : memref<9216xi8> to memref<1x48xf32>
 // CHECK: %[[N:.*]] = tbq.placed_weight [2560, 2752] layer(%[[LAYER]]) in %[[WEIGHTS]]
 // CHECK: tbq.rms_norm %[[H]], %[[N]] {{.*}} into(%[[X]]) count(%[[COUNT]]) :

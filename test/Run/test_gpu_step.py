@@ -132,13 +132,13 @@ def test_attention_is_of_products(model_directory):
     of 64 have four tiles of 16 features; there are a token's first block, its others, those of a
     block's other heads, and the tiles of a prefill, of twice as many tokens as a product. What else is of
     halves is the sum term of three kinds of linears: one product a round, or of each two tiles and
-    eight tokens that a warp has."""
+    eight tokens that a warp has; and in decode, of each piece of a round what makes integers of counts."""
     flags = ("--activations=i8", "--target=cuda", "--gpu-arch=sm_90", "--emit=asm")
     text = runGood("tbqc", model_directory("stored-many-tiles"), "-o", "-", *flags).stdout
     decode, prefill = (text[text.index(f"entry {name}(") :] for name in ("decode", "prefill"))
     decode = decode[: len(decode) - len(prefill)]
     product = "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32"
-    assert decode.count(product) == 3 * 4 * (2 + 2) + 3
+    assert decode.count(product) == 3 * 4 * (2 + 2) + 3 + 8
     assert prefill.count(product) == 2 * 4 * (2 + 2) + 14
     for step, blocks in ((decode, 3), (prefill, 1)):
         loads = [line for line in step.splitlines() if "ld.global.v4.b32" in line]

@@ -98,22 +98,31 @@ bool finishShuffle(int warp) {
   return true;
 }
 
-/// The same at a product: 16 x 32 times 32 x 8, PTX's m16n8k32.
+/// What a word of each matrix adds to a sum.
+int32_t multiply(bool ofBits, uint32_t digits, uint32_t activations) {
+  if (ofBits)
+    return __builtin_popcount(digits & activations);
+  int32_t sum = 0;
+  for (int i = 0; i < 32; i += 8)
+    sum += int32_t(digits >> i & 255) * int8_t(activations >> i & 255);
+  return sum;
+}
+
+/// The same at a product: 16 rows of eight words times 8 columns, PTX's
+/// m16n8k32 and, of bits, m16n8k256.
 bool finishProduct(int warp) {
   Fiber *first = fibers + warp * lanes;
   if (!allLanes(first, State::Multiplying))
     return false;
-  auto byte = [](uint32_t word, int k) { return word >> 8 * (k % 4) & 255; };
   for (int lane = 0; lane < lanes; ++lane)
     for (int i = 0; i < 4; ++i) {
       int row = lane / 4 + i / 2 * 8, column = 2 * (lane % 4) + i % 2;
-      for (int k = 0; k < 32; ++k) {
-        int quarter = k % 16 / 4;
+      for (int word = 0; word < 8; ++word) {
+        int quarter = word % 4, half = word / 4;
         const Product &a = first[row % 8 * 4 + quarter].product;
         const Product &b = first[column * 4 + quarter].product;
-        first[lane].product.sums[i] +=
-            int32_t(byte(a.digits[row / 8 + k / 16 * 2], k)) *
-            int8_t(byte(b.activations[k / 16], k));
+        first[lane].product.sums[i] += multiply(
+            a.ofBits, a.digits[row / 8 + half * 2], b.activations[half]);
       }
     }
   for (int lane = 0; lane < lanes; ++lane)

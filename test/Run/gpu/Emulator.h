@@ -29,12 +29,14 @@ enum class State {
 };
 
 /// What a lane gives to m16n8k32, and gets: its words of the three matrices.
+/// Of bits, to m16n8k256, or m16n8k128, whose other words are 0.
 struct Product {
   uint32_t digits[4], activations[2];
   int32_t sums[4];
+  bool ofBits = false;
 };
 
-/// The same of m16n8k16: words of two f16.
+/// The same of m16n8k16: words of two f16; or of m16n8k8, whose others are 0.
 struct HalfProduct {
   uint32_t rows[4], columns[2];
   float sums[4];

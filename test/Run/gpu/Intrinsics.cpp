@@ -132,6 +132,23 @@ void nvvm_mma_m16n8k32_row_col_u8_s8(int32_t *result, uint32_t a0, uint32_t a1,
   std::memcpy(result, product.sums, sizeof product.sums);
 }
 /// The same of f16: two of them come in the lowest bytes of a vector register,
+void nvvm_mma_and_popc_m16n8k256_row_col_b1(int32_t *result, uint32_t a0,
+                                            uint32_t a1, uint32_t a2,
+                                            uint32_t a3, uint32_t b0,
+                                            uint32_t b1, int32_t c0, int32_t c1,
+                                            int32_t c2, int32_t c3) {
+  Product &product = fibers[current].product;
+  product = {{a0, a1, a2, a3}, {b0, b1}, {c0, c1, c2, c3}, /*ofBits=*/true};
+  leave(State::Multiplying);
+  std::memcpy(result, product.sums, sizeof product.sums);
+}
+void nvvm_mma_and_popc_m16n8k128_row_col_b1(int32_t *result, uint32_t a0,
+                                            uint32_t a1, uint32_t b0,
+                                            int32_t c0, int32_t c1, int32_t c2,
+                                            int32_t c3) {
+  nvvm_mma_and_popc_m16n8k256_row_col_b1(result, a0, a1, 0, 0, b0, 0, c0, c1,
+                                         c2, c3);
+}
 /// and emulator.py makes the result a vector.
 __m128 nvvm_mma_m16n8k16_row_col_f32_f32(__m128i a0, __m128i a1, __m128i a2,
                                          __m128i a3, __m128i b0, __m128i b1,
@@ -145,6 +162,13 @@ __m128 nvvm_mma_m16n8k16_row_col_f32_f32(__m128i a0, __m128i a1, __m128i a2,
   leave(State::MultiplyingHalves);
   return _mm_loadu_ps(product.sums);
 }
+}
+__m128 nvvm_mma_m16n8k8_row_col_f32_f32(__m128i a0, __m128i a1, __m128i b0,
+                                        float c0, float c1, float c2,
+                                        float c3) {
+  __m128i none = _mm_setzero_si128();
+  return nvvm_mma_m16n8k16_row_col_f32_f32(a0, a1, none, none, b0, none, c0, c1,
+                                           c2, c3);
 }
 
 // What it calls instead of PTX (lib/GPU/Warpgroup.h).
