@@ -95,10 +95,8 @@ static void forEachRow(ThreadBuilder &t, StepOp op, BlockRow &row,
 /// 1 / sqrt(squares / features + epsilon)
 static Value getNormFactor(ThreadBuilder &t, Value squares, int64_t features,
                            const APFloat &epsilon) {
-  Value mean = t.divf(squares, t.constant(float(features)));
-  Value root = math::SqrtOp::create(
-      t.b, t.loc, t.addf(mean, t.constant(epsilon.convertToFloat())));
-  return t.divf(t.constant(1.0f), root);
+  return t.inverseRoot(t.fma(squares, t.constant(1.0f / float(features)),
+                             t.constant(epsilon.convertToFloat())));
 }
 
 static Value addSquares(ThreadBuilder &t, ArrayRef<Value> elements) {
@@ -248,25 +246,29 @@ static Value getLargest(ThreadBuilder &t, ArrayRef<Value> elements,
   return largest;
 }
 
-/// A row, of whose magnitudes `part` is the thread's largest.
+/// A row and the largest of its magnitudes. factor: what both are yet to be
+/// multiplied with; null: nothing.
 static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
-                     ArrayRef<Value> elements, Value part, Value token,
-                     int64_t turn) {
+                     ArrayRef<Value> elements, Value largest, Value factor,
+                     Value token) {
   ValueRange digits = op.getInto().drop_back(2);
   Value scales = op.getInto().drop_back().back(), sums = op.getInto().back();
   Value steps = t.constant(digits.size() == 1 ? kSteps8 : kSteps16);
-  Value largest =
-      t.maxf(t.reduceBlock(Reduction::Maximum, part, turn), t.constant(1e-5f));
+  if (factor)
+    largest = t.mulf(largest, factor);
+  largest = t.maxf(largest, t.constant(1e-5f));
   t.ifThen(t.equal(t.thread(), row.getLastThread()), [&] {
     t.store(t.divf(largest, steps), scales, {token, t.index(0)});
   });
-  Value factor = t.divf(steps, largest);
+  // Of a row that may be shown every digit is the reference's.
+  Value inverse = factor ? t.mulf(t.mulf(t.inverse(largest), steps), factor)
+                         : t.divf(steps, largest);
   auto q = llvm::map_to_vector(
-      elements, [&](Value x) { return t.roundToI32(t.mulf(x, factor)); });
+      elements, [&](Value x) { return t.roundToI32(t.mulf(x, inverse)); });
   std::optional<TokenTiles> tiles = TokenTiles::get(op);
+  std::optional<BitColumns> bits = BitColumns::get(op);
   // In tiles, an element's number is that of the buffer's, not of its row's.
   auto getPlace = [&](Value column) -> SmallVector<Value> {
-  std::optional<BitColumns> bits = BitColumns::get(op);
     if (!tiles)
       return {token, bits ? bits->getPlace(t, column) : column};
     return {t.index(0),
@@ -309,7 +311,8 @@ void mlir::tbq::lowerQuantizeActivations(ThreadBuilder &t,
     return getLargest(t, elements, showsNaN);
   };
   forEachRow(t, op, row, op, part, [&](Value token, const RowPart &loaded) {
-    quantize(t, op, row, loaded.elements, loaded.part, token, /*turn=*/0);
+    Value largest = t.reduceBlock(Reduction::Maximum, loaded.part, 0);
+    quantize(t, op, row, loaded.elements, largest, /*factor=*/Value(), token);
   });
   fenceTiles(t, op);
 }
@@ -324,16 +327,38 @@ static void lower(ThreadBuilder &t, NormOp norm, QuantizeActivationsOp op) {
   forEachRow(t, op, row, norm, part, [&](Value token, const RowPart &loaded) {
     int64_t turn = 0;
     SmallVector<Value> elements = getNorm(t, norm, row, with, loaded, turn);
-    Value largest = getLargest(t, elements, /*showsNaN=*/false);
-    quantize(t, op, row, elements, largest, token, turn);
+    Value largest = t.reduceBlock(
+        Reduction::Maximum, getLargest(t, elements, /*showsNaN=*/false), turn);
+    quantize(t, op, row, elements, largest, /*factor=*/Value(), token);
+  });
+  fenceTiles(t, op);
+}
+
+/// The threads meet once for both, the squares' sum and the largest.
+static void lowerAtOnce(ThreadBuilder &t, RmsNormOp norm,
+                        QuantizeActivationsOp op) {
+  BlockRow row(t, norm.getFeatures());
+  NormWeights with = loadWeights(t, norm, row);
+  auto part = [&](ArrayRef<Value> elements, bool) {
+    return addSquares(t, elements);
+  };
+  forEachRow(t, op, row, norm, part, [&](Value token, const RowPart &loaded) {
+    SmallVector<Value> elements = loaded.elements;
+    for (auto [x, weight] : llvm::zip_equal(elements, with.weights))
+      x = t.mulf(weight, x);
+    auto [squares, largest] =
+        t.reduceBoth(loaded.part, getLargest(t, elements, /*showsNaN=*/false));
+    Value factor =
+        getNormFactor(t, squares, norm.getFeatures(), norm.getEpsilon());
+    quantize(t, op, row, elements, largest, factor, token);
   });
   fenceTiles(t, op);
 }
 
 void mlir::tbq::lowerNormAndQuantize(ThreadBuilder &t, StepOp norm,
-                                     QuantizeActivationsOp op) {
+                                     QuantizeActivationsOp op, bool atOnce) {
   if (auto rms = dyn_cast<RmsNormOp>(norm.getOperation()))
-    lower(t, rms, op);
+    atOnce ? lowerAtOnce(t, rms, op) : lower(t, rms, op);
   else
     lower(t, cast<LayerNormOp>(norm.getOperation()), op);
 }

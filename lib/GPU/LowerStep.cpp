@@ -63,8 +63,7 @@ Value mlir::tbq::getGated(ThreadBuilder &t, Value gate, Value up) {
   Value exp = t.exp2(power);
   exp = t.fma(exp, rest, exp);
   // Nothing branches: of many, none waits for another.
-  Value inverse = NVVM::RcpApproxFtzF32Op::create(
-      t.b, t.loc, gate.getType(), t.addf(t.constant(1.0f), exp));
+  Value inverse = t.inverse(t.addf(t.constant(1.0f), exp));
   return t.mulf(t.mulf(gate, inverse), up);
 }
 
@@ -156,6 +155,15 @@ static void lowerElements(ThreadBuilder &t, StepOp step) {
       .Case([&](AppendCacheOp op) { lowerAppendCache(t, op); });
 }
 
+/// Whether a norm's row is quantised, be it through memory.
+static bool isQuantized(StepOp norm) {
+  Value row = norm.getInto().front();
+  return llvm::any_of(row.getUsers(), [&](Operation *user) {
+    auto quantize = dyn_cast<QuantizeActivationsOp>(user);
+    return quantize && quantize.getInput() == row;
+  });
+}
+
 /// The thread's number, in a function of layers, anew for each phase, by a
 /// shuffle that nobody looks through: else all that is computed of it, most of
 /// it addresses, would be computed once, before the first layer, and held in
@@ -196,11 +204,20 @@ struct LowerStepToGPUPass
           lowered.insert(with);
         neighbours[op] = around;
       }
+    // In all steps alike: what is not found at once has other bits.
+    DenseMap<Operation *, QuantizeActivationsOp> quantized;
+    bool atOnce = true;
     for (StepOp op : ops) {
-      if (QuantizeActivationsOp quantize = findQuantize(op)) {
+      if (QuantizeActivationsOp quantize = findQuantize(op))
+        quantized[op] = quantize;
+      else if (isa<RmsNormOp>(op.getOperation()))
+        atOnce &= !isQuantized(op);
+    }
+    for (StepOp op : ops) {
+      if (QuantizeActivationsOp quantize = quantized.lookup(op)) {
         OpBuilder b(quantize);
         ThreadBuilder t(b, op->getLoc());
-        lowerNormAndQuantize(t, op, quantize);
+        lowerNormAndQuantize(t, op, quantize, atOnce);
         lowered.insert(op);
         lowered.insert(quantize);
       }

@@ -47,9 +47,11 @@ bool isReadBehind(Operation *op, Value row);
 /// What alone reads the row that a norm makes, and can be lowered together with
 /// it; else null.
 QuantizeActivationsOp findQuantize(StepOp norm);
-/// The norm of a row, not stored, and its digits, where `t` stands.
+/// The norm of a row, not stored, and its digits, where `t` stands. atOnce: an
+/// RmsNorm's sum and its largest are found together, of what is not yet
+/// multiplied with its factor.
 void lowerNormAndQuantize(ThreadBuilder &t, StepOp norm,
-                          QuantizeActivationsOp op);
+                          QuantizeActivationsOp op, bool atOnce);
 
 } // namespace mlir::tbq
 

@@ -62,6 +62,16 @@ Value ThreadBuilder::exp2(Value x) {
       .getResult(0);
 }
 
+Value ThreadBuilder::inverse(Value x) {
+  return NVVM::RcpApproxFtzF32Op::create(b, loc, b.getF32Type(), x);
+}
+Value ThreadBuilder::inverseRoot(Value x) {
+  return LLVM::CallIntrinsicOp::create(
+             b, loc, b.getF32Type(),
+             b.getStringAttr("llvm.nvvm.rsqrt.approx.ftz.f"), x)
+      .getResult(0);
+}
+
 Value ThreadBuilder::toF32(Value x) {
   Type type = x.getType();
   if (type.isInteger(32))
@@ -92,6 +102,9 @@ Value ThreadBuilder::shiftRight(Value word, Value bits) {
 Value ThreadBuilder::shiftLeft(Value word, Value bits) {
   return arith::ShLIOp::create(b, loc, word, bits);
 }
+Value ThreadBuilder::rotateLeft(Value word, Value bits) {
+  return LLVM::FshlOp::create(b, loc, word, word, bits);
+}
 Value ThreadBuilder::andBits(Value word, uint32_t mask) {
   return mask == ~0u
              ? word
@@ -102,9 +115,6 @@ Value ThreadBuilder::andBits(Value word, uint32_t mask) {
 /// The lane's four sums of a product.
 static SmallVector<Value> takeFour(ThreadBuilder &t, Value products) {
   SmallVector<Value> sums;
-Value ThreadBuilder::rotateLeft(Value word, Value bits) {
-  return LLVM::FshlOp::create(b, loc, word, word, bits);
-}
   for (int64_t i = 0; i < 4; ++i)
     sums.push_back(LLVM::ExtractValueOp::create(t.b, t.loc, products, i));
   return sums;
@@ -124,16 +134,6 @@ SmallVector<Value> ThreadBuilder::multiplyBytes(ArrayRef<Value> digits,
   return takeFour(*this, products);
 }
 
-/// A word as two f16.
-static Value toTwo(ThreadBuilder &t, Value word) {
-  return LLVM::BitcastOp::create(t.b, t.loc,
-                                 VectorType::get({2}, t.b.getF16Type()), word);
-}
-
-SmallVector<Value> ThreadBuilder::multiplyHalves(ArrayRef<Value> rows,
-                                                 ArrayRef<Value> columns,
-                                                 ArrayRef<Value> sums) {
-  auto toHalves = [&](Value word) { return toTwo(*this, word); };
 SmallVector<Value> ThreadBuilder::multiplyBits(ArrayRef<Value> rows,
                                                ArrayRef<Value> columns,
                                                ArrayRef<Value> sums) {
@@ -147,6 +147,16 @@ SmallVector<Value> ThreadBuilder::multiplyBits(ArrayRef<Value> rows,
   return takeFour(*this, counts);
 }
 
+/// A word as two f16.
+static Value toTwo(ThreadBuilder &t, Value word) {
+  return LLVM::BitcastOp::create(t.b, t.loc,
+                                 VectorType::get({2}, t.b.getF16Type()), word);
+}
+
+SmallVector<Value> ThreadBuilder::multiplyHalves(ArrayRef<Value> rows,
+                                                 ArrayRef<Value> columns,
+                                                 ArrayRef<Value> sums) {
+  auto toHalves = [&](Value word) { return toTwo(*this, word); };
   SmallVector<Value> left = llvm::map_to_vector(rows, toHalves);
   SmallVector<Value> right = llvm::map_to_vector(columns, toHalves);
   auto type = LLVM::LLVMStructType::getLiteral(
@@ -392,24 +402,29 @@ void ThreadBuilder::leaveReductions() {
   });
 }
 
-Value ThreadBuilder::reduceBlock(Reduction reduction, Value x, int64_t turn) {
-  Value shared = getReductions(*this);
+/// Where the parts of a turn's reduction begin. What the one before the last
+/// left has been read when all have met at the last.
+static int64_t getParts(int64_t turn) { return turn % 2 * kWarps; }
+
+void ThreadBuilder::storePart(Reduction reduction, Value x, int64_t turn) {
   // Floats without a sign are in the order of their bits.
   Value part = reduction == Reduction::Maximum
                    ? bitcast(reduceAllLanes(bitcast(x, b.getI32Type()),
                                             NVVM::ReduxKind::UMAX),
                              b.getF32Type())
                    : reduceWarp(reduction, x);
-  // What the reduction before the last left has been read when all have met
-  // at the last.
-  int64_t first = turn % 2 * kWarps;
-  ifThen(equal(lane(), 0), [&] { store(part, shared, {add(warp(), first)}); });
-  synchronize();
+  Value shared = getReductions(*this);
+  ifThen(equal(lane(), 0),
+         [&] { store(part, shared, {add(warp(), getParts(turn))}); });
+}
+
+Value ThreadBuilder::combineParts(Reduction reduction, int64_t turn) {
+  Value shared = getReductions(*this);
   // Halves of the warps' parts, down to one, four of them at a time at first.
   auto type = VectorType::get({4}, b.getF32Type());
   SmallVector<Value> parts;
   for (int64_t i = 0; i < kWarps; i += 4)
-    parts.push_back(loadVector(shared, {index(first + i)}, type));
+    parts.push_back(loadVector(shared, {index(getParts(turn) + i)}, type));
   auto halve = [&] {
     int64_t half = parts.size() / 2;
     for (int64_t i = 0; i < half; ++i)
@@ -425,6 +440,19 @@ Value ThreadBuilder::reduceBlock(Reduction reduction, Value x, int64_t turn) {
   while (parts.size() > 1)
     halve();
   return parts[0];
+}
+
+Value ThreadBuilder::reduceBlock(Reduction reduction, Value x, int64_t turn) {
+  storePart(reduction, x, turn);
+  synchronize();
+  return combineParts(reduction, turn);
+}
+
+std::pair<Value, Value> ThreadBuilder::reduceBoth(Value sum, Value maximum) {
+  storePart(Reduction::Sum, sum, 0);
+  storePart(Reduction::Maximum, maximum, 1);
+  synchronize();
+  return {combineParts(Reduction::Sum, 0), combineParts(Reduction::Maximum, 1)};
 }
 
 void mlir::tbq::forEachElement(

@@ -70,6 +70,9 @@ public:
   /// 2^x by one instruction, to 2^-22 of itself; 0 where that is no normal
   /// number. e^x is 2^(kLog2E x).
   Value exp2(Value x);
+  /// 1 / x and 1 / sqrt(x) by one instruction, to about 2^-22 of themselves.
+  Value inverse(Value x);
+  Value inverseRoot(Value x);
   Value toF32(Value x); // i32, f16, bf16 or f32
   /// The nearest integer, ties to even. Never by the bits of a float sum: ptxas
   /// takes a byte stored of those for a conversion (st.b8 of a float register).
@@ -80,23 +83,24 @@ public:
   Value shiftLeft(Value word, int64_t bits);
   Value shiftRight(Value word, Value bits);
   Value shiftLeft(Value word, Value bits);
+  Value rotateLeft(Value word, Value bits);
   Value andBits(Value word, uint32_t mask);
   /// A product of the tensor cores, m16n8k32, by a whole warp: sums + unsigned
   /// digits (16 rows of 32) times signed activations (32 by 8 tokens). Lane
-  Value rotateLeft(Value word, Value bits);
   /// 4 r + q gives words of rows r and r + 8, quarter q of the first 16 of 32,
   /// then of the others; of activations, those of token r. It has rows r (first
   /// two) and r + 8, of tokens 2 q and 2 q + 1.
   SmallVector<Value> multiplyBytes(ArrayRef<Value> digits,
                                    ArrayRef<Value> activations,
                                    ArrayRef<Value> sums);
-  /// The same of f16, m16n8k16, in words of two: rows r and r + 8, quarter q of
-  /// the first 8 of 16, then of the others; sums are f32.
-  SmallVector<Value> multiplyHalves(ArrayRef<Value> rows,
   /// The same of bits, m16n8k256: how many of a row and a column are both 1. Of
   /// half as many words m16n8k128.
   SmallVector<Value> multiplyBits(ArrayRef<Value> rows, ArrayRef<Value> columns,
                                   ArrayRef<Value> sums);
+  /// The same of f16, m16n8k16, in words of two: rows r and r + 8, quarter q of
+  /// the first 8 of 16, then of the others; sums are f32. Of half as many words
+  /// m16n8k8.
+  SmallVector<Value> multiplyHalves(ArrayRef<Value> rows,
                                     ArrayRef<Value> columns,
                                     ArrayRef<Value> sums);
   /// Two f16 as a word, and what they leave of x and y as another.
@@ -190,6 +194,8 @@ public:
   /// Its threads meet once: of two reductions behind one another, one takes an
   /// even turn and one an odd one.
   Value reduceBlock(Reduction reduction, Value x, int64_t turn);
+  /// A sum and a maximum at once, which take both turns.
+  std::pair<Value, Value> reduceBoth(Value sum, Value maximum);
   /// The part, 0, in reductions of either turn of a warp that takes no part.
   void leaveReductions();
   Value combine(Reduction reduction, Value x, Value y);
@@ -205,6 +211,9 @@ public:
   int64_t countScratch(int64_t most);
 
 private:
+  /// A warp's part of a reduction of the block, and what all parts come to.
+  void storePart(Reduction reduction, Value x, int64_t turn);
+  Value combineParts(Reduction reduction, int64_t turn);
   int64_t getScratchOffset();
 
   /// A loop that is being built has no parent to ask.

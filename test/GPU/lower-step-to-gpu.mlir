@@ -84,7 +84,7 @@ func.func @norm(%x: memref<1x48xf32>, %y: memref<1x48xf32>, %section: memref<655
   // CHECK: scf.if
   // CHECK: nvvm.barrier0
   // CHECK-COUNT-4: vector.load %{{.*}} : memref<32xf32, 3>, vector<4xf32>
-  // CHECK: math.sqrt
+  // CHECK: llvm.nvvm.rsqrt.approx
   // What pads the row is 0, so it is stored with it.
   // CHECK: arith.cmpi slt, %[[MINE]], %c48
   // CHECK: scf.if
@@ -185,31 +185,36 @@ func.func @stored(%x: memref<1x64xf32>, %high: memref<1x64xi8>, %low: memref<1x6
 // -----
 
 // A norm goes into the digits that alone are made of it: it is not stored, and
-// the block's threads meet three times. Two sums behind one another lie apart.
+// its sum and its largest are found at once, of what has no factor yet: the
+// block's threads meet twice.
 !row = !tbq.packed<1x64, f32, tile 1>
 // CHECK-LABEL: func.func @norm_digits(
 func.func @norm_digits(%x: memref<1x64xf32>, %q: memref<1x64xi8>, %scale: memref<1x16xf32>,
     %sums: memref<1x16xi32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index) {
   // CHECK: scf.for %{{.*}} = %arg6 to %arg7 step %c1 {
   // CHECK: vector.load %arg0
+  // CHECK: math.absf
+  // CHECK: memref.store
+  // CHECK: nvvm.redux.sync
+  // CHECK: memref.store
   // CHECK: nvvm.barrier0
   // CHECK: vector.load %{{.*}}[%c0] {{.*}} : memref<32xf32, 3>
-  // CHECK: math.sqrt
-  // CHECK-NOT: store
-  // CHECK: math.absf
-  // CHECK: nvvm.barrier0
-  // CHECK: vector.load %{{.*}}[%c16] {{.*}} : memref<32xf32, 3>
+  // CHECK: %[[LARGEST:.*]] = arith.maxnumf
+  // CHECK: %[[FACTOR:.*]] = llvm.call_intrinsic "llvm.nvvm.rsqrt.approx.ftz.f"
+  // CHECK: arith.mulf %{{.*}}, %[[FACTOR]]
+  // CHECK: %[[INVERSE:.*]] = nvvm.rcp.approx.ftz.f
+  // CHECK: %[[STEPS:.*]] = arith.mulf %[[INVERSE]],
+  // CHECK: arith.mulf %[[STEPS]], %[[FACTOR]]
   // CHECK: vector.store %{{.*}}, %arg1
   // CHECK: } else {
-  // CHECK-COUNT-2: nvvm.barrier0
+  // CHECK-COUNT-1: nvvm.barrier0
   // CHECK: }
   // CHECK-NEXT: nvvm.barrier0
   // CHECK-NEXT: }
   // Written anew, so what was there is not read: again.
   // CHECK: scf.for %{{.*}} = %arg6 to %arg7 step %c1 {
-  // CHECK: math.sqrt
-  // CHECK-NOT: store
   // CHECK: math.absf
+  // CHECK: llvm.nvvm.rsqrt.approx
   // CHECK: return
   %y = memref.alloca() : memref<1x64xf32>
   %w = tbq.placed_weight [0] in %section : memref<65536xi8> : !row
@@ -229,7 +234,8 @@ func.func @norm_digits(%x: memref<1x64xf32>, %q: memref<1x64xi8>, %scale: memref
 // So does a layer norm. Not where there are more rows, if a token's digits may
 // lie where another's row is still to be read, nor where the row is not the
 // worker's own; nor where another op reads it, a barrier stands between, or
-// another part is quantised.
+// another part is quantised. Where one is not, the others of a module are found
+// one after the other too: all steps have the same bits.
 !row = !tbq.packed<1x64, f32, tile 1>
 // CHECK-LABEL: func.func @norms(
 func.func @norms(%x: memref<1x64xf32>, %y: memref<1x64xf32>, %q: memref<1x64xi8>, %scale: memref<1x16xf32>,
@@ -239,7 +245,7 @@ func.func @norms(%x: memref<1x64xf32>, %y: memref<1x64xf32>, %q: memref<1x64xi8>
   %a = memref.alloca() : memref<1x64xf32>
   %as = memref.alloca() : memref<8x64xf32>
   // CHECK: %[[MANY:.*]] = memref.alloca() : memref<8x64xf32>
-  // CHECK: math.sqrt
+  // CHECK: llvm.nvvm.rsqrt.approx
   // CHECK-NOT: store
   // CHECK: math.absf
   // CHECK: vector.store %{{.*}}, %arg2[
@@ -278,7 +284,7 @@ func.func @rows(%arena: memref<8192xi8>, %section: memref<65536xi8>, %count: ind
   // CHECK: scf.for %[[TOKEN:.*]] = %arg3 to %arg4 step %c1 iter_args
   // CHECK: %[[NEXT:.*]] = arith.addi %[[TOKEN]], %c1
   // CHECK: vector.load %[[X]]
-  // CHECK: math.sqrt
+  // CHECK: llvm.nvvm.rsqrt.approx
   // CHECK-NOT: store
   // CHECK: math.absf
   // CHECK: scf.yield
@@ -292,7 +298,7 @@ func.func @rows(%arena: memref<8192xi8>, %section: memref<65536xi8>, %count: ind
   tbq.quantize_activations %y columns 64 group 64 into(%q, %scale, %sums) count(%count) range(%begin, %end)
     : (memref<8x64xf32>, memref<8x64xi8>, memref<8x16xf32>, memref<8x16xi32>, index, index, index) -> ()
   // Digits are where other tokens' rows are.
-  // CHECK: math.sqrt
+  // CHECK: llvm.nvvm.rsqrt.approx
   // CHECK: vector.store {{.*}} memref<8x64xf32>
   // CHECK: math.absf
   %digits = memref.view %arena[%c0][] : memref<8192xi8> to memref<8x64xi8>

@@ -59,6 +59,7 @@ int64_t nvvm_read_ptx_sreg_clock64() {
 float nvvm_rcp_approx_ftz_f(float x) {
   return std::fabs(x) > 0x1p126f ? std::copysign(0.0f, x) : 1 / x;
 }
+float nvvm_rsqrt_approx_ftz_f(float x) { return 1 / std::sqrt(x); }
 float nvvm_ex2_approx_ftz_f32(float x) { return std::exp2(x); }
 void nvvm_barrier_cta_sync_aligned_all(int32_t) { leave(State::AtBarrier); }
 void nvvm_bar_warp_sync(int32_t mask) {
@@ -131,7 +132,6 @@ void nvvm_mma_m16n8k32_row_col_u8_s8(int32_t *result, uint32_t a0, uint32_t a1,
   leave(State::Multiplying);
   std::memcpy(result, product.sums, sizeof product.sums);
 }
-/// The same of f16: two of them come in the lowest bytes of a vector register,
 void nvvm_mma_and_popc_m16n8k256_row_col_b1(int32_t *result, uint32_t a0,
                                             uint32_t a1, uint32_t a2,
                                             uint32_t a3, uint32_t b0,
@@ -149,6 +149,7 @@ void nvvm_mma_and_popc_m16n8k128_row_col_b1(int32_t *result, uint32_t a0,
   nvvm_mma_and_popc_m16n8k256_row_col_b1(result, a0, a1, 0, 0, b0, 0, c0, c1,
                                          c2, c3);
 }
+/// The same of f16: two of them come in the lowest bytes of a vector register,
 /// and emulator.py makes the result a vector.
 __m128 nvvm_mma_m16n8k16_row_col_f32_f32(__m128i a0, __m128i a1, __m128i a2,
                                          __m128i a3, __m128i b0, __m128i b1,
@@ -162,13 +163,13 @@ __m128 nvvm_mma_m16n8k16_row_col_f32_f32(__m128i a0, __m128i a1, __m128i a2,
   leave(State::MultiplyingHalves);
   return _mm_loadu_ps(product.sums);
 }
-}
 __m128 nvvm_mma_m16n8k8_row_col_f32_f32(__m128i a0, __m128i a1, __m128i b0,
                                         float c0, float c1, float c2,
                                         float c3) {
   __m128i none = _mm_setzero_si128();
   return nvvm_mma_m16n8k16_row_col_f32_f32(a0, a1, none, none, b0, none, c0, c1,
                                            c2, c3);
+}
 }
 
 // What it calls instead of PTX (lib/GPU/Warpgroup.h).
