@@ -192,16 +192,21 @@ lowerHeads(ThreadBuilder &t, AttentionOp op,
 
 /// All tokens by tiles, whose heads are dealt to the blocks in turn, those with
 /// the most keys first: what the op reads and writes is behind barriers.
+/// ofToken: heads of a unit of one token; 1: it has several tokens.
 static void lowerTiles(ThreadBuilder &t, AttentionOp op,
                        AttentionNeighbours around, BarrierOp barrier,
-                       int64_t tokens, int64_t sets, int64_t room) {
+                       int64_t tokens, int64_t sets, int64_t room,
+                       int64_t ofToken) {
   Type index = t.b.getIndexType();
   Value team = barrier.getTeam();
   Value block = WorkerOp::create(t.b, t.loc, index, team);
   Value blocks = WorkersOp::create(t.b, t.loc, index, team);
   // Of a unit.
-  int64_t heads = sets > 1 && TileAttention::hasHeadSets(op) ? sets : 1;
-  int64_t rows = tokens * sets / heads, columns = op.getHeads() / heads;
+  int64_t heads = ofToken > 1                                  ? ofToken
+                  : sets > 1 && TileAttention::hasHeadSets(op) ? sets
+                                                               : 1;
+  int64_t rows = ofToken > 1 ? 1 : tokens * sets / heads,
+          columns = op.getHeads() / heads;
   Value tiles = t.div(t.add(op.getCount(), rows - 1), rows);
   Value units = t.mul(tiles, columns);
   t.loop(block, units, blocks, [&](Value number) {
@@ -209,7 +214,7 @@ static void lowerTiles(ThreadBuilder &t, AttentionOp op,
     Value first = t.mul(t.div(unit, columns), rows);
     Value head = t.mul(t.rem(unit, columns), heads);
     TileAttention attention(t, op, around, {op.getLayer(), op.getPosition()},
-                            first, head, tokens, sets, room);
+                            first, head, tokens, sets, room, ofToken);
     attention.run({});
     attention.combine();
     padRows(t, op, first, head, rows);
@@ -246,10 +251,12 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
   int64_t rows = cast<MemRefType>(op.getQuery().getType()).getDimSize(0);
   auto before = dyn_cast_or_null<BarrierOp>(findEffect(op, /*isBehind=*/false));
   Operation *behind = findEffect(op, /*isBehind=*/true);
-  // Tokens of one sequence have keys in common.
-  int64_t tokens = !op.getPosition().getType().isIndex() ? 1
-                   : rows > 8                            ? 16
-                                                         : 8;
+  // Tokens of one sequence have keys in common, of several a token's heads.
+  const bool areTokens = op.getPosition().getType().isIndex();
+  int64_t heads = areTokens ? 1 : TileAttention::countHeads(op);
+  int64_t tokens = !areTokens && heads == 1 ? 1
+                   : areTokens && rows > 8  ? 16
+                                            : 8;
   if (rows == 1 || !before || !isa_and_nonnull<BarrierOp>(behind))
     return lowerHeads<TileAttention>(t, op, getTileHead);
   int64_t room = t.countScratch(sharedBytes);
@@ -257,5 +264,5 @@ void mlir::tbq::lowerAttention(ThreadBuilder &t, AttentionOp op,
       WarpgroupAttention::canTake(op, room, blocks))
     return WarpgroupAttention(t, op, around, room).run(before.getTeam());
   lowerTiles(t, op, around, before, tokens,
-             countSets(t, op, rows, tokens, blocks, sharedBytes), room);
+             countSets(t, op, rows, tokens, blocks, sharedBytes), room, heads);
 }

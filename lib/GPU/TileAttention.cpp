@@ -28,7 +28,7 @@ Value mlir::tbq::getWeight(ThreadBuilder &t, AttentionOp op, Value score,
 TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
                              AttentionNeighbours around, AttentionPlace place,
                              Value token, Value head, int64_t tokens,
-                             int64_t sets, int64_t room)
+                             int64_t sets, int64_t room, int64_t heads)
     : t(t), op(op), around(around), type(op.getCacheType()),
       cache(t.b, t.loc, type, place.layer,
             t.div(head, op.getHeads() / type.getKvHeads()),
@@ -36,7 +36,8 @@ TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
       token(token), head(head),
       kvHead(t.div(head, op.getHeads() / type.getKvHeads())),
       position(getPlace(t.b, t.loc, place.position, token).position),
-      tokens(tokens), sets(sets), groups(llvm::divideCeil(tokens, kTokens)),
+      tokens(tokens), sets(sets), heads(heads),
+      groups(llvm::divideCeil(tokens, kTokens)),
       padded(type.getPaddedHeadDim()), tiles(padded / kTile),
       // Two tokens' rows begin in different banks of the memory.
       rowWords(tokens == 1 ? padded : llvm::alignTo(padded, 32) + 16) {
@@ -53,6 +54,12 @@ TileAttention::TileAttention(ThreadBuilder &t, AttentionOp op,
     headStep = 1;
   else
     tokenStep = tokens;
+}
+
+int64_t TileAttention::countHeads(AttentionOp op) {
+  int64_t heads = op.getHeads() / op.getCacheType().getKvHeads();
+  return heads <= kTokens || heads % kTokens == 0 ? std::min(heads, kTokens)
+                                                  : 1;
 }
 
 //===----------------------------------------------------------------------===//
@@ -170,6 +177,8 @@ void TileAttention::stageWholeQueries() {
 
 std::pair<Value, Value> TileAttention::getQueryPlace(Value number) {
   Value of = head;
+  if (heads > 1) // behind the last one it again
+    return {token, t.add(of, t.min(number, t.index(heads - 1)))};
   if (sets > 1) {
     Value set = t.div(number, tokens);
     number = t.add(t.rem(number, tokens), t.mul(set, tokenStep));
@@ -247,7 +256,7 @@ SmallVector<SmallVector<Value>> TileAttention::getScores(Value block,
   Value first = t.add(t.mul(block, CacheType::kBlock), t.mul(quarter(), 4));
   for (int64_t group = 0; group < groups; ++group) {
     Value own = position;
-    if (tokens > 1)
+    if (tokens > 1 && heads == 1)
       own = t.add(own, t.add(row(), group * kTokens));
     if (tokenStep)
       own = t.add(own, t.mul(set(), tokenStep));

@@ -57,10 +57,15 @@ public:
   /// one, or of 8 or 16. With two `sets`, of 16 tokens each, the second are
   /// those of the next head, if it has the same keys, or else the next tokens.
   /// Where `t` stands. `room`: bytes of shared memory that it may take, if it
-  /// can do with so few.
+  /// can do with so few. Of `heads` from `head` on, which have the same keys,
+  /// and one token they stand where 8 tokens would.
   TileAttention(ThreadBuilder &t, AttentionOp op, AttentionNeighbours around,
                 AttentionPlace place, Value token, Value head, int64_t tokens,
-                int64_t sets = 1, int64_t room = 0);
+                int64_t sets = 1, int64_t room = 0, int64_t heads = 1);
+
+  /// How many heads of one token have the same keys, as many as stand in a
+  /// product.
+  static int64_t countHeads(AttentionOp op);
 
   /// Whether two sets are of two heads.
   static bool hasHeadSets(AttentionOp op) {
@@ -188,7 +193,7 @@ private:
   CacheType type;
   CacheHead cache;
   Value token, head, kvHead, position;
-  int64_t tokens, sets;
+  int64_t tokens, sets, heads;
   int64_t headStep = 0, tokenStep = 0; // from one set to the next
   int64_t groups;                      // of eight tokens
   int64_t padded;                      // features

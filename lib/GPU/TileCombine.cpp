@@ -240,10 +240,14 @@ void TileAttention::combineTile() {
         storeOutput(t.mulf(sum, inverse), place.first, place.second,
                     t.add(t.mul(tile, kTile), feature));
       };
+      Value exists;
       if (first + own + ofStep > tiles)
-        t.ifThen(t.less(tile, t.index(tiles)), store);
-      else
-        store();
+        exists = t.less(tile, t.index(tiles));
+      if (heads > 1 && heads < tokens) {
+        Value isHead = t.less(query, t.index(heads));
+        exists = exists ? t.both(exists, isHead) : isHead;
+      }
+      t.ifThen(exists, store);
     }
     t.synchronize();
   }

@@ -43,7 +43,7 @@ SmallVector<Value> TileAttention::loadFirst(Value exists) {
 
 Value TileAttention::countBlocks() {
   Value last = position;
-  if (tokens > 1) {
+  if (tokens > 1 && heads == 1) {
     Value behind = t.sub(t.sub(op.getCount(), 1), token);
     last = t.add(position, t.min(behind, t.index(tokens + tokenStep - 1)));
   }
