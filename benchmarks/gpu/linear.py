@@ -17,7 +17,7 @@ import sys
 import numpy
 
 import cuda
-from linear_module import GROUP, Linear, align, compileLinear
+from linear_module import GROUP, Linear, align, compileLinear, toBits
 
 # Those of bitnet.cpp's table for its kernels (gpu/README.md), then LLaMA 8B's.
 SHAPES = ("2560x2560 3840x2560 13824x2560 2560x6912 3200x3200 20480x3200 3200x10240 5120x27648 55296x5120 "
@@ -75,13 +75,14 @@ class Measured:
         self.functions = {name: gpu.function(module, name, sharedBytes) for name in ("decode", "prefill")}
 
     def fill(self, tokens):
-        for offset, rows in zip(self.linear.places(tokens), (self.digits, self.sums, self.scales)):
+        digits = toBits(self.digits[:1]) if tokens == 1 else self.digits
+        for offset, rows in zip(self.linear.places(tokens), (digits, self.sums, self.scales)):
             self.gpu.write(self.arena, offset, numpy.ascontiguousarray(rows[:tokens]))
 
     def launch(self, name, tokens, copy=0):
         self.gpu.launch(self.functions[name], self.sharedBytes,
                         (self.arena.value, self.weights.value + copy * self.stride, 0, 0, 0, 0, tokens, tokens,
-                         self.barrier.value))
+                         self.barrier.value), meets=name == "prefill")
 
     def results(self, name, tokens, count):
         self.fill(tokens)

@@ -4,12 +4,14 @@
 Input:  rows N, columns K and tokens M of a ternary linear, groups of 128 with a shift, int8 digits.
 Output: the text of a module whose @decode (one token) and @prefill (M tokens) are that linear, and,
         by tbqc, its PTX with what a launch must know.
-Holds:  digits, sums, scales and results stand one behind the other in the arena, from byte 0 on.
+Holds:  @decode's digits lie by bits (toBits); digits, sums, scales and results stand one behind the other in the arena, from byte 0 on.
 """
 
 import dataclasses
 import re
 import subprocess
+
+import numpy
 
 GROUP, TILE_ROWS, CODE_BITS, TERMS = 128, 8, 2, 2
 ALIGNMENT = 64
@@ -51,6 +53,15 @@ class Linear:
         return self.places(max(self.tokens, 2))[-1]
 
 
+def toBits(digits):
+    """A row as lib/GPU/BitColumns.h has it: bit c of a digit in word 4 c + q of its 128 columns, that of column
+    64 w + 16 q + 4 f + i in byte i of the word, at bit 2 f + w."""
+    parts = digits.view(numpy.uint8).reshape(-1, 2, 4, 4, 4)  # 128 columns, w, q, f, i
+    bits = numpy.unpackbits(parts[..., None], axis=-1, bitorder="little")  # and c
+    ordered = bits.transpose(0, 5, 2, 4, 3, 1).reshape(-1, 8)
+    return numpy.packbits(ordered, bitorder="little").view(numpy.int8).reshape(digits.shape)
+
+
 def entryOf(name, linear, tokens):
     layout = (f"!tbq.packed<{linear.rows}x{linear.columns}, digits [2], terms [[1, -1], [0, 1]], "
               f"group {GROUP}, tile {TILE_ROWS}>")
@@ -67,6 +78,7 @@ def entryOf(name, linear, tokens):
     )
     # A step of many tokens divides its work anew between two barriers.
     barrier = "    tbq.barrier %team\n" if tokens > 1 else ""
+    form = f" {{tbq.bit_columns = array<i64: {GROUP}, {CODE_BITS}>}}" if tokens == 1 else ""
     return f"""
   func.func @{name}(%arena: {arena}, %weights: memref<{linear.bytes}xi8>, %cache: memref<64xi8>, %tokens: memref<{tokens}xi32>,
       %logits: memref<{tokens}x{linear.rows}xf32>, %position: index, %count: index, %first: index, %team: !tbq.team) {{
@@ -80,7 +92,7 @@ def entryOf(name, linear, tokens):
     %through = arith.muli %next, %tiles : index
     %end = arith.divui %through, %workers : index
     %w = tbq.placed_weight [0] in %weights : memref<{linear.bytes}xi8> : {layout}
-{barrier}    tbq.packed_linear %x, %w sums(%sums) activation_scale(%scales) into(%y) count(%count) range(%begin, %end) : ({", ".join(
+{barrier}    tbq.packed_linear %x, %w sums(%sums) activation_scale(%scales) into(%y) count(%count) range(%begin, %end){form} : ({", ".join(
         (types["x"], layout, types["sums"], types["scales"], types["y"], "index", "index", "index"))}) -> ()
 {barrier}    return
   }}"""
