@@ -295,11 +295,6 @@ void mlir::tbq::waitForTurn(ThreadBuilder &t, Value barrier, Value parity) {
       "l,r,~{memory}", {toI64(t, barrier), parity});
 }
 
-void mlir::tbq::arriveByWarp(ThreadBuilder &t, Value barrier) {
-  t.synchronizeWarp();
-  t.ifThen(isElected(t), [&] { arrive(t, barrier); });
-}
-
 SmallVector<Value> mlir::tbq::getNextStage(ThreadBuilder &t, Value slot,
                                            Value parity, int64_t stages) {
   Value isLast = t.equal(slot, stages - 1);

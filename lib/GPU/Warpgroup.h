@@ -71,11 +71,11 @@ inline constexpr int64_t kBarrierBytes = 8;
 void initBarrier(ThreadBuilder &t, Value barrier, Value arrivals); // i32
 /// Before its memory is used for something else.
 void endBarrier(ThreadBuilder &t, Value barrier);
+/// Each thread for what it has done itself: compute-sanitizer does not follow
+/// one that arrives for its warp.
 void arrive(ThreadBuilder &t, Value barrier);
 /// The same, and the turn needs `bytes` of copies to have come.
 void arriveAndExpect(ThreadBuilder &t, Value barrier, int64_t bytes);
-/// By a lane of the warp, all of which have done what it is for.
-void arriveByWarp(ThreadBuilder &t, Value barrier);
 /// Until the turn of that parity is over.
 void waitForTurn(ThreadBuilder &t, Value barrier, Value parity);
 /// Of a ring of `stages`, the slot behind `slot`, and the parity of the turn

@@ -157,10 +157,10 @@ void WarpgroupAttention::makeBarriers() {
   memory = t.getScratch(countBytes());
   barriers = t.getAddress(memory, t.index(getBarrierOffset()));
   forEachBarrier([&](Value barrier, Value ofQueries) {
-    // By warps, or by all threads of a group.
+    // By all threads of a group, or of both.
     initBarrier(t, barrier,
                 t.select(ofQueries, t.constantI32(kGroupWarps * kWarpLanes),
-                         t.constantI32(kMultiplyingWarps)));
+                         t.constantI32(kMultiplyingWarps * kWarpLanes)));
     fenceCopies(t);
   });
   t.synchronize();

@@ -64,7 +64,7 @@ void WarpgroupAttention::copyUnits(Value team, bool ofKeys) {
             copyValues(unit, blocks, stage);
           // What threads write, products read past their proxy.
           fenceCopies(t);
-          arriveByWarp(t, stage.full);
+          arrive(t, stage.full);
           SmallVector<Value> all = moveOn(stage);
           all.append({walk.part, walk.block});
           return all;

@@ -327,7 +327,7 @@ SmallVector<Value> WarpgroupAttention::addStage(const Unit &unit, Value queries,
   low = finishProducts(t, 1, low, {});
   Scores nextScores = getScores(high, low, walk, unit);
   finish(0, running, second.words, nextScores);
-  arriveByWarp(t, stage.empty);
+  arrive(t, stage.empty);
   done = found.part;
   endPart(isDone);
   merge(isDone, found, done);

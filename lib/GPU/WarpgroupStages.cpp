@@ -74,7 +74,7 @@ void WarpgroupLinear::makeBarriers() {
   kept = t.add(first, ofStages + stages * kBarriers * kBarrierBytes);
   forEachBarrier([&](Value barrier, Value isEmpty) {
     initBarrier(t, barrier,
-                t.select(isEmpty, t.constantI32(kMultiplyingWarps),
+                t.select(isEmpty, t.constantI32(kMultiplyingWarps * kWarpLanes),
                          t.constantI32(kArrivals)));
     // Rows that other threads have written are copied, too.
     fenceCopies(t);
@@ -230,6 +230,4 @@ DigitLinear::Piece WarpgroupLinear::loadStaged(const Stage &stage,
   return piece;
 }
 
-void WarpgroupLinear::leave(const Stage &stage) {
-  arriveByWarp(t, stage.empty);
-}
+void WarpgroupLinear::leave(const Stage &stage) { arrive(t, stage.empty); }

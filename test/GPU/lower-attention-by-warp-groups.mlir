@@ -50,9 +50,8 @@ func.func @many(%q: memref<512x512xf32>, %cache: memref<524288xi8>, %layer: inde
   // CHECK: "// tbq_finish_products i32 16, i32 2
   // CHECK: "// tbq_finish_products i32 16, i32 1
   // CHECK: "// tbq_finish_products i32 64, i32 0
-  // The stage is left by a lane of each warp.
-  // CHECK: nvvm.bar.warp.sync
-  // CHECK: "// tbq_elect
+  // The stage is left by each lane.
+  // CHECK-NOT: nvvm.bar.warp.sync
   // CHECK: "// tbq_arrive\0A
   // CHECK: scf.yield
   // CHECK: vector.store %{{.*}}, %arg4[{{.*}}] {alignment = 8 : i64} : memref<512x512xf32>, vector<2xf32>

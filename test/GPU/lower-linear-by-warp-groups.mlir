@@ -50,8 +50,8 @@ func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096x
   // CHECK: "// tbq_finish_products i32 32, i32 1
   // CHECK-NOT: "// tbq_start_products
   // CHECK: "// tbq_finish_products i32 32, i32 0
-  // When all lanes have read what is there.
-  // CHECK: nvvm.bar.warp.sync
+  // Each lane, when it has read what is there.
+  // CHECK-NOT: nvvm.bar.warp.sync
   // CHECK: "// tbq_arrive\0A
   // The sum term of the eight that a share has the last group of, all tokens at
   // once: a coefficient stands twice, words of halves 256 tokens' sixteens apart.
@@ -62,7 +62,7 @@ func.func @prefill_by_warp_groups(%x: memref<512x4096xf32>, %q: memref<512x4096x
   // CHECK: "// tbq_start_half_products
   // CHECK: "// tbq_finish_products i32 32, i32 1
   // CHECK: "// tbq_finish_products i32 32, i32 0
-  // CHECK: nvvm.bar.warp.sync
+  // CHECK-NOT: nvvm.bar.warp.sync
   // CHECK: "// tbq_arrive\0A
   // It is added, and to what the shares before have left, which is kept for the next one.
   // CHECK-COUNT-64: arith.addf
