@@ -258,11 +258,11 @@ static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
     largest = t.mulf(largest, factor);
   largest = t.maxf(largest, t.constant(1e-5f));
   t.ifThen(t.equal(t.thread(), row.getLastThread()), [&] {
-    t.store(t.divf(largest, steps), scales, {token, t.index(0)});
+    t.store(t.divideNear(largest, steps), scales, {token, t.index(0)});
   });
   // Of a row that may be shown every digit is the reference's.
   Value inverse = factor ? t.mulf(t.mulf(t.inverse(largest), steps), factor)
-                         : t.divf(steps, largest);
+                         : t.divideNear(steps, largest);
   auto q = llvm::map_to_vector(
       elements, [&](Value x) { return t.roundToI32(t.mulf(x, inverse)); });
   std::optional<TokenTiles> tiles = TokenTiles::get(op);

@@ -62,6 +62,15 @@ Value ThreadBuilder::exp2(Value x) {
       .getResult(0);
 }
 
+Value ThreadBuilder::divideNear(Value x, Value y) {
+  // Each step takes what is left, exactly, and halves its bits at least.
+  Value less = arith::NegFOp::create(b, loc, y), guess = inverse(y);
+  guess = fma(guess, fma(less, guess, constant(1.0f)), guess);
+  Value result = mulf(x, guess);
+  for (int64_t step = 0; step < 2; ++step)
+    result = fma(fma(less, result, x), guess, result);
+  return result;
+}
 Value ThreadBuilder::inverse(Value x) {
   return NVVM::RcpApproxFtzF32Op::create(b, loc, b.getF32Type(), x);
 }

@@ -70,6 +70,9 @@ public:
   /// 2^x by one instruction, to 2^-22 of itself; 0 where that is no normal
   /// number. e^x is 2^(kLog2E x).
   Value exp2(Value x);
+  /// x / y, rounded as that is, without a branch: where neither they nor what
+  /// comes are far from 1, as they are within 2^60.
+  Value divideNear(Value x, Value y);
   /// 1 / x and 1 / sqrt(x) by one instruction, to about 2^-22 of themselves.
   Value inverse(Value x);
   Value inverseRoot(Value x);

@@ -202,6 +202,12 @@ func.func @norm_digits(%x: memref<1x64xf32>, %q: memref<1x64xi8>, %scale: memref
   // CHECK: %[[LARGEST:.*]] = arith.maxnumf
   // CHECK: %[[FACTOR:.*]] = llvm.call_intrinsic "llvm.nvvm.rsqrt.approx.ftz.f"
   // CHECK: arith.mulf %{{.*}}, %[[FACTOR]]
+  // The scale, divided as a reference divides.
+  // CHECK: scf.if
+  // CHECK: nvvm.rcp.approx.ftz.f
+  // CHECK-COUNT-2: math.fma
+  // CHECK: arith.mulf
+  // CHECK-COUNT-4: math.fma
   // CHECK: %[[INVERSE:.*]] = nvvm.rcp.approx.ftz.f
   // CHECK: %[[STEPS:.*]] = arith.mulf %[[INVERSE]],
   // CHECK: arith.mulf %[[STEPS]], %[[FACTOR]]
