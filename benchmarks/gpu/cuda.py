@@ -64,15 +64,12 @@ class Gpu:
         self.call("cuFuncSetAttribute", found, MAX_DYNAMIC_SHARED, sharedBytes)
         return found
 
-    def launch(self, function, sharedBytes, values, meets=True):
-        """One block a processor, all of them there at once if they meet. values: of 8 bytes each."""
+    def launch(self, function, sharedBytes, values):
+        """One block a processor, all of them there at once. values: of 8 bytes each."""
         held = [ctypes.c_uint64(value) for value in values]
         pointers = (ctypes.c_void_p * len(held))(*(ctypes.addressof(value) for value in held))
-        shape = (self.processors, 1, 1, THREADS, 1, 1)
-        if meets:
-            self.call("cuLaunchCooperativeKernel", function, *shape, sharedBytes, self.stream, pointers)
-        else:
-            self.call("cuLaunchKernel", function, *shape, sharedBytes, self.stream, pointers, None)
+        self.call("cuLaunchCooperativeKernel", function, self.processors, 1, 1, THREADS, 1, 1, sharedBytes,
+                  self.stream, pointers)
 
     def microseconds(self, work, repetitions):
         """Of a graph of what `work` launches, once for each repetition."""

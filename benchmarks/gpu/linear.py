@@ -44,13 +44,13 @@ def prepare(linear, arguments):
 
 
 def makeWeights(linear, random):
-    """Any code, and coefficients that leave numbers small: a tile's groups, each codes and then its terms."""
-    codes = linear.rows // linear.tiles * GROUP // 4
-    groups = numpy.empty((linear.tiles * linear.groups, linear.bytes // (linear.tiles * linear.groups)), numpy.uint8)
-    groups[:, :codes] = random.integers(0, 256, (len(groups), codes), numpy.uint8)
-    coefficients = random.normal(0, 0.01, (len(groups), (groups.shape[1] - codes) // 2)).astype(numpy.float16)
-    groups[:, codes:] = coefficients.view(numpy.uint8)
-    return groups
+    """Any code, and coefficients that leave numbers small."""
+    tiles = linear.tiles
+    return numpy.concatenate([
+        random.integers(0, 256, (tiles, size), numpy.uint8) if areCodes
+        else random.normal(0, 0.01, (tiles, size // 2)).astype(numpy.float16).view(numpy.uint8)
+        for size, areCodes in linear.parts
+    ], axis=1)  # fmt: skip
 
 
 class Measured:
@@ -82,7 +82,7 @@ class Measured:
     def launch(self, name, tokens, copy=0):
         self.gpu.launch(self.functions[name], self.sharedBytes,
                         (self.arena.value, self.weights.value + copy * self.stride, 0, 0, 0, 0, tokens, tokens,
-                         self.barrier.value), meets=name == "prefill")
+                         self.barrier.value))
 
     def results(self, name, tokens, count):
         self.fill(tokens)

@@ -13,7 +13,7 @@ import subprocess
 
 import numpy
 
-GROUP, TILE_ROWS, CODE_BITS, TERMS = 128, 8, 2, 2
+GROUP, TILE_ROWS, CODE_BITS, EIGHT = 128, 8, 2, 8
 ALIGNMENT = 64
 
 
@@ -36,9 +36,19 @@ class Linear:
         return self.rows // TILE_ROWS
 
     @property
+    def parts(self):
+        """Of a tile's bytes, in turn: codes of a group, f16 scales of its rows; behind each eight groups, and the
+        last, f16 shifts of eight. As (bytes, are codes)."""
+        parts = []
+        for group in range(self.groups):
+            parts += [(TILE_ROWS * GROUP * CODE_BITS // 8, True), (2 * TILE_ROWS, False)]
+            if group % EIGHT == EIGHT - 1 or group == self.groups - 1:
+                parts.append((2 * TILE_ROWS * EIGHT, False))
+        return parts
+
+    @property
     def bytes(self):
-        """Of the weights: codes and the f16 coefficients of each group's terms."""
-        return self.rows * self.groups * (GROUP * CODE_BITS // 8 + 2 * TERMS)
+        return self.tiles * sum(size for size, _ in self.parts)
 
     def places(self, tokens):
         """Offset of digits, sums, scales and results in the arena, and its size."""
