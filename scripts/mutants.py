@@ -295,11 +295,11 @@ SITES = {
     "lib/GPU/Warpgroup.cpp": [
         ("stage-parity", "t.select(isLast, t.exclusiveOr(parity, t.constantI32(1)), parity)", "parity",
          "a turn taken for the one before it"),
-        ("stage-left", "  t.ifThen(isElected(t), [&] { arrive(t, barrier); });", "", "a stage that is never left"),
         ("group-registers", "  t.synchronize();\n  if (!takes)", "  if (!takes)",
          "registers taken again that others wait for: they wait for ever"),
     ],
     "lib/GPU/WarpgroupStages.cpp": [
+        ("stage-left", "{ arrive(t, stage.empty); }", "{}", "a stage that is never left"),
         ("stage-token", "t.add(t.mul(place.token, columns), t.mul(t.toIndex(unit), bytes))",
          "t.mul(t.toIndex(unit), bytes)", "every tile has the first one's tokens"),
         ("stage-weights", "t.add(place.tile, t.mul(warp, shape.tiles))", "t.mul(warp, shape.tiles)",
@@ -307,11 +307,30 @@ SITES = {
         ("stage-sums", "t.mul(t.toIndex(getStagedEight(first)), ofEight)", "t.index(0)",
          "all eights have the first one's sums"),
     ],
-    "lib/GPU/TokenTiles.cpp": [
-        ("tiles-swizzle", "t.exclusiveOr(chunk, t.rem(token, 8))", "chunk", "chunks are not exchanged"),
+    "lib/GPU/LinearGroup.cpp": [
         ("tiles-readers", "if (!linear || !readsRows(linear, op))\n        return {};",
          "if (!linear || !readsRows(linear, op))\n        continue;", "tiles where others read rows as they are"),
-        ("tiles-alike", "(tiles && !(*tiles == *own))", "false", "linears of two forms read tiles of one"),
+    ],
+    "lib/GPU/LinearGroup.h": [
+        ("tiles-alike", "(form && !(*form == *own))", "false", "linears of two forms read tiles of one"),
+    ],
+    "lib/GPU/BitColumns.cpp": [
+        ("bits-sign", "t.exclusiveOr(weights, t.constantI32(1u << 31))", "weights", "a digit's highest bit counts up"),
+        ("bits-second", "t.mul(isSecond, t.constantI32(by))", "t.constantI32(0)",
+         "both halves of 128 columns are the first"),
+        ("bits-step", "choose(32 - by, by)", "choose(by, 32 - by)", "fours exchanged the wrong way"),
+    ],
+    "lib/GPU/DigitBits.cpp": [
+        ("bits-high", "t.shiftLeft(column, bit)", "column", "a digit's higher bits meet the columns of the lower ones"),
+        ("bits-low", "t.fma(dot, t.constant(256.0f), added)", "t.fma(dot, t.constant(128.0f), added)",
+         "weight of the high digit of i16"),
+    ],
+    "lib/GPU/LowerRows.cpp": [
+        ("once-factor", "t.mulf(t.mulf(t.inverse(largest), steps), factor)", "t.mulf(t.inverse(largest), steps)",
+         "digits of a row that its norm's factor is left out of"),
+    ],
+    "lib/GPU/TokenTiles.cpp": [
+        ("tiles-swizzle", "t.exclusiveOr(chunk, t.rem(token, 8))", "chunk", "chunks are not exchanged"),
         ("tiles-group", "return t.add(t.mul(tile, tokens * groups), place);", "return place;",
          "all tiles of tokens have the first one's sums"),
     ],
@@ -363,6 +382,8 @@ SITES = {
          "both sets have the first head's queries"),
         ("sets-token", "own = t.add(own, t.mul(set(), tokenStep));", "own = t.add(own, 0);",
          "the second set's tokens see as far as the first's"),
+        ("heads-own", "if (tokens > 1 && heads == 1)", "if (tokens > 1)",
+         "a sequence's heads see one key further each"),
         ("sets-turn", "Value first = t.add(part(), t.mul(turn, kWarps / sets));", "Value first = part();",
          "the first keys twice"),
     ],
@@ -385,6 +406,8 @@ SITES = {
         ("scores-decay", "decays[i / 2 % kRows]", "decays[0]", "the second row's sums relative to the first's base"),
     ],
     "lib/GPU/TileKeys.cpp": [
+        ("heads-keys", "if (tokens > 1 && heads == 1)", "if (tokens > 1)",
+         "a sequence's token sees keys as far as its step has tokens"),
         ("sets-keys", "t.index(tokens + tokenStep - 1)", "t.index(tokens - 1)",
          "keys of the second set's tokens left out"),
     ],
