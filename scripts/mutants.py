@@ -322,6 +322,8 @@ SITES = {
     ],
     "lib/GPU/DigitBits.cpp": [
         ("bits-high", "t.shiftLeft(column, bit)", "column", "a digit's higher bits meet the columns of the lower ones"),
+    ],
+    "lib/GPU/DigitVector.cpp": [
         ("bits-low", "t.fma(dot, t.constant(256.0f), added)", "t.fma(dot, t.constant(128.0f), added)",
          "weight of the high digit of i16"),
     ],

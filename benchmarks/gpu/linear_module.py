@@ -4,7 +4,8 @@
 Input:  rows N, columns K and tokens M of a ternary linear, groups of 128 with a shift, int8 digits.
 Output: the text of a module whose @decode (one token) and @prefill (M tokens) are that linear, and,
         by tbqc, its PTX with what a launch must know.
-Holds:  @decode's digits lie by bits (toBits); digits, sums, scales and results stand one behind the other in the arena, from byte 0 on.
+Holds:  digits, sums, scales and results stand one behind the other in the arena, from byte 0 on;
+        @decode's digits lie by bits (toBits).
 """
 
 import dataclasses

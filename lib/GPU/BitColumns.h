@@ -18,6 +18,7 @@ namespace mlir::tbq {
 struct BitColumns {
   /// Columns whose words stand together, as many as a warp has fours of.
   static constexpr int64_t kTogether = 4 * kWarpLanes;
+  static_assert(kRowEnd % kTogether == 0, "a row has room for the last ones");
 
   int64_t width;  // columns of a piece of weights: 128 or 64
   int64_t digits; // bits of a digit of these: 1 or 2

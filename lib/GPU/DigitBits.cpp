@@ -70,30 +70,6 @@ SmallVector<Value> DigitLinear::getBitDots(const Piece &piece,
   return {sums[0], sums[2]};
 }
 
-void DigitLinear::addBits(const Piece &piece, Value token,
-                          MutableArrayRef<Value> sums) {
-  SmallVector<Value> high = bits->load(t, input, token, piece.begin), rest;
-  if (low)
-    rest = bits->load(t, low, token, piece.begin);
-  SmallVector<SmallVector<Value>> own(tiles); // of each row, by planes
-  for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane) {
-    SmallVector<Value> dots = getBitDots(piece, high, plane);
-    if (low)
-      for (auto [dot, added] :
-           llvm::zip_equal(dots, getBitDots(piece, rest, plane)))
-        dot = t.fma(dot, t.constant(256.0f), added);
-    for (auto [ofRow, dot] : llvm::zip(own, dots))
-      ofRow.push_back(dot);
-  }
-  Value sum = loadSum(piece, token);
-  if (sum)
-    sum = t.toF32(sum);
-  for (auto [ofRow, tile, total] : llvm::zip_equal(own, piece.tiles, sums))
-    for (int64_t term = 0; term < layout.getNumTermsInGroups(); ++term)
-      total = t.fma(getBitBracket(term, ofRow, sum),
-                    t.toF32(tile.coefficients[term]), total);
-}
-
 /// An integer, exactly, in whatever order.
 Value DigitLinear::getBitBracket(int64_t term, ArrayRef<Value> dots,
                                  Value sum) {

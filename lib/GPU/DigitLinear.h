@@ -222,7 +222,6 @@ protected:
   // Bits of one token: DigitBits.cpp.
   SmallVector<Value> getBitDots(const Piece &piece, ArrayRef<Value> columns,
                                 int64_t plane);
-  void addBits(const Piece &piece, Value token, MutableArrayRef<Value> sums);
   Value getBitBracket(int64_t term, ArrayRef<Value> dots, Value sum);
 
   // Multiplying. sums: of each token (floats), or, for each eight tokens, of

@@ -187,6 +187,8 @@ void DigitLinear::addTerms(const TilePiece &tile, ArrayRef<Value> dots,
 /// The combination of a term: exact in int32, or of floats. What a mask adds to
 /// it comes with the salient digits.
 Value DigitLinear::getBracket(int64_t term, ArrayRef<Value> dots, Value sum) {
+  if (bits)
+    return getBitBracket(term, dots, sum);
   Value total = integer ? t.constantI32(0) : t.constant(0.0f);
   int64_t planes = dots.size();
   if (integer && startsWithSums())

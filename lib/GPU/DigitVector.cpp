@@ -89,22 +89,30 @@ void DigitLinear::addOne(const Piece &piece, Value token,
                          MutableArrayRef<Value> sums) {
   if (!integer)
     return addFloats(piece, token, sums);
-  if (bits)
-    return addBits(piece, token, sums);
-  SmallVector<Value> high = loadActivations(piece, input, token, 0), rest;
+  auto load = [&](Value rows) {
+    return bits ? bits->load(t, rows, token, piece.begin)
+                : loadActivations(piece, rows, token, 0);
+  };
+  auto multiply = [&](ArrayRef<Value> columns, int64_t plane) {
+    return bits ? getBitDots(piece, columns, plane)
+                : getDots(piece, columns, plane);
+  };
+  SmallVector<Value> high = load(input), rest;
   if (low)
-    rest = loadActivations(piece, low, token, 0);
+    rest = load(low);
   SmallVector<SmallVector<Value>> own(tiles); // of each row, by planes
   for (int64_t plane = 0; plane < layout.getNumDensePlanes(); ++plane) {
-    SmallVector<Value> dots = getDots(piece, high, plane);
+    SmallVector<Value> dots = multiply(high, plane);
     if (low)
-      for (auto [dot, added] :
-           llvm::zip_equal(dots, getDots(piece, rest, plane)))
-        dot = t.add(t.mul(dot, t.constantI32(256)), added);
+      for (auto [dot, added] : llvm::zip_equal(dots, multiply(rest, plane)))
+        dot = bits ? t.fma(dot, t.constant(256.0f), added)
+                   : t.add(t.mul(dot, t.constantI32(256)), added);
     for (auto [ofRow, dot] : llvm::zip(own, dots))
       ofRow.push_back(dot);
   }
   Value sum = loadSum(piece, token);
+  if (bits && sum)
+    sum = t.toF32(sum);
   for (auto [ofRow, tile, total] : llvm::zip_equal(own, piece.tiles, sums))
     addTerms(tile, ofRow, sum, total);
 }

@@ -9,9 +9,6 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Bytes, of a row that is a worker's own.
-static constexpr int64_t kRowEnd = 128;
-
 MemRefType mlir::tbq::getBufferType(RankedTensorType tensor) {
   int64_t tokens = tensor.getDimSize(0);
   int64_t rows = llvm::alignTo(tokens, getTokenTile(tokens));
@@ -75,7 +72,6 @@ ArenaPlan ArenaPlan::createOwn(func::FuncOp function,
       if (tensors.contains(result))
         plan.add(result, index);
   }
-  // What a warp of a GPU stores together of a row may end behind it.
   for (Buffer &buffer : plan.buffers)
     buffer.bytes = llvm::alignTo(buffer.bytes, kRowEnd);
   plan.assignOffsets();

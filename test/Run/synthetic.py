@@ -160,6 +160,11 @@ MANY_TILES = {
             r".*\.1\.self_attn\.o_proj": {"shift": False},
         }},
     },
+    # Rows of more stages than a warp group's ring has, which so goes round.
+    "stored-many-stages": {
+        "hidden_size": 1024, "intermediate_size": 2048, "num_hidden_layers": 1,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 128, "stored": TERNARY,
+    },
     # Rows of several eights of groups, by which shifts are added up.
     "stored-many-groups": {
         "hidden_size": 512, "intermediate_size": 1280, "num_hidden_layers": 1,

@@ -77,6 +77,7 @@ def test_sequences_of_a_batch(name, activations, batch, model_directory, compile
 @pytest.mark.skipif(findCudaTool("compute-sanitizer") is None, reason="needs compute-sanitizer")
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
 @pytest.mark.parametrize("name, batch", [("stored-many-tiles", None), ("stored-whole-stages", None),
+                                         ("stored-many-stages", None),
                                          ("stored-ternary-g128", 20), ("opt", 8)])
 def test_sanitizer_finds_nothing(name, batch, tool, model_directory, compile_model, tmp_path):
     """A prefill and decode steps, or a prefill and a batch, in the form for this GPU."""

@@ -45,6 +45,9 @@ inline constexpr int64_t kTripleColumns = 64;
 inline constexpr int64_t kSharedBytes = 80 << 10;
 /// Alignment of buffers in the arena and of weights in their section, bytes.
 inline constexpr int64_t kAlignment = 64;
+/// Bytes that a buffer of a worker's own is a multiple of: what a warp of a GPU
+/// stores of a row at once may end behind the row.
+inline constexpr int64_t kRowEnd = 128;
 
 /// Steps of the largest activation of a token: of int8, and of the int16 that
 /// two int8 digits can hold with room to round.
