@@ -408,8 +408,6 @@ SITES = {
         ("scores-decay", "decays[i / 2 % kRows]", "decays[0]", "the second row's sums relative to the first's base"),
     ],
     "lib/GPU/TileKeys.cpp": [
-        ("heads-keys", "if (tokens > 1 && heads == 1)", "if (tokens > 1)",
-         "a sequence's token sees keys as far as its step has tokens"),
         ("sets-keys", "t.index(tokens + tokenStep - 1)", "t.index(tokens - 1)",
          "keys of the second set's tokens left out"),
     ],
