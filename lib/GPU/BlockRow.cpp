@@ -104,11 +104,12 @@ void BlockRow::store(ArrayRef<Value> elements, Value rows, Value token) {
     });
 }
 
-void BlockRow::storeBytes(ArrayRef<Value> elements, Value rows, Place place,
+void BlockRow::storeBytes(ArrayRef<Value> words, Value rows, Place place,
                           std::optional<BitColumns> bits) {
   static_assert(BitColumns::kTogether == kWarpColumns);
-  for (int64_t number = 0; number < vectors; ++number) {
-    Value word = t.packBytes(elements.slice(number * kVector, kVector));
+  Value first = t.mul(t.thread(), kVector);
+  for (auto [number, each] : llvm::enumerate(words)) {
+    Value word = each;
     if (!bits) {
       ifExists(number,
                [&](Value column) { t.storeWord(word, rows, place(column)); });
@@ -116,12 +117,14 @@ void BlockRow::storeBytes(ArrayRef<Value> elements, Value rows, Place place,
     }
     // By whole warps: what they have past the row's end is 0.
     int64_t end = llvm::alignTo(columns, kWarpColumns);
-    Value column = t.add(t.mul(t.thread(), kVector), number * kBlockColumns);
-    Value exists = (number + 1) * kBlockColumns <= end
+    int64_t before = number * kBlockColumns;
+    Value exists = before + kBlockColumns <= end
                        ? Value()
-                       : t.less(column, t.index(end));
+                       : t.less(t.add(first, before), t.index(end));
     t.ifThen(exists, [&] {
-      t.storeWord(bits->transpose(t, word), rows, place(column));
+      SmallVector<Value> at = place(first);
+      at.back() = t.add(at.back(), before); // which are whole words together
+      t.storeWord(bits->transpose(t, word), rows, at);
     });
   }
 }
@@ -133,16 +136,22 @@ Value BlockRow::combine(Reduction reduction, ArrayRef<Value> elements) {
   return part;
 }
 
-Value BlockRow::sumVector(ArrayRef<Value> elements, int64_t number,
-                          int64_t columns) {
-  ArrayRef<Value> vector = elements.slice(number * kVector, kVector);
+SmallVector<Value> BlockRow::sumVectors(ArrayRef<Value> elements) {
   auto sum = [&](Value x, Value y) { return t.combine(Reduction::Sum, x, y); };
-  return t.reduceWarp(Reduction::Sum,
-                      sum(sum(vector[0], vector[1]), sum(vector[2], vector[3])),
-                      columns / kVector);
+  SmallVector<Value> sums;
+  for (int64_t number = 0; number < vectors; ++number) {
+    ArrayRef<Value> vector = elements.slice(number * kVector, kVector);
+    sums.push_back(sum(sum(vector[0], vector[1]), sum(vector[2], vector[3])));
+  }
+  return sums;
 }
 
-void BlockRow::sumGroups(ArrayRef<Value> elements, int64_t group, Store store,
+Value BlockRow::getNumber(int64_t number, int64_t columns) {
+  return t.add(t.div(t.mul(t.thread(), kVector), columns),
+               number * (kBlockColumns / columns));
+}
+
+void BlockRow::sumGroups(ArrayRef<Value> ofVectors, int64_t group, Store store,
                          llvm::function_ref<Value(Value)> getStored) {
   // A row that is one group may as well be one of more columns.
   if (group >= columns)
@@ -151,29 +160,32 @@ void BlockRow::sumGroups(ArrayRef<Value> elements, int64_t group, Store store,
                 : llvm::alignTo(columns, kWarpColumns);
   int64_t part = std::min<int64_t>(group & -group, kWarpColumns);
   if (part < kVector || (part < group && part < kWarpLanes))
-    return sumStored(group, store, elements.front().getType(), getStored);
+    return sumStored(group, store, ofVectors.front().getType(), getStored);
   if (part < group)
-    return sumParts(elements, part, group, store);
-  for (int64_t number = 0; number < vectors; ++number) {
-    Value sum = sumVector(elements, number, group);
-    Value column = t.add(t.mul(t.thread(), kVector), number * kBlockColumns);
-    Value begins = t.both(t.equal(t.rem(column, group), 0),
-                          t.less(column, t.index(columns)));
-    t.ifThen(begins, [&] { store(sum, t.div(column, group)); });
+    return sumParts(ofVectors, part, group, store);
+  Value first = t.mul(t.thread(), kVector);
+  for (auto [number, own] : llvm::enumerate(ofVectors)) {
+    Value sum = t.reduceWarp(Reduction::Sum, own, group / kVector);
+    Value begins = t.equal(t.rem(first, group), 0);
+    int64_t before = number * kBlockColumns;
+    if (before + kBlockColumns > columns)
+      begins = t.both(begins, t.less(t.add(first, before), t.index(columns)));
+    t.ifThen(begins,
+             [&, number = number] { store(sum, getNumber(number, group)); });
   }
 }
 
-/// Groups of several parts, each a warp's or less: a thread adds up a group's.
-void BlockRow::sumParts(ArrayRef<Value> elements, int64_t part, int64_t group,
+void BlockRow::sumParts(ArrayRef<Value> ofVectors, int64_t part, int64_t group,
                         Store store) {
   int64_t parts = vectors * kBlockColumns / part;
-  Type type = elements.front().getType();
+  Type type = ofVectors.front().getType();
   Value shared = t.getShared("parts_" + std::to_string(parts), parts);
-  for (int64_t number = 0; number < vectors; ++number) {
-    Value sum = sumVector(elements, number, part);
-    Value column = t.add(t.mul(t.thread(), kVector), number * kBlockColumns);
-    t.ifThen(t.equal(t.rem(column, part), 0), [&] {
-      t.store(t.bitcast(sum, t.b.getF32Type()), shared, {t.div(column, part)});
+  Value begins = t.equal(t.rem(t.mul(t.thread(), kVector), part), 0);
+  for (auto [number, own] : llvm::enumerate(ofVectors)) {
+    Value sum = t.reduceWarp(Reduction::Sum, own, part / kVector);
+    t.ifThen(begins, [&, number = number] {
+      t.store(t.bitcast(sum, t.b.getF32Type()), shared,
+              {getNumber(number, part)});
     });
   }
   t.synchronize();

@@ -11,6 +11,9 @@
 
 namespace mlir::tbq {
 
+/// Columns from which on each warp has some of a row's.
+inline constexpr int64_t kRowInAllWarps = 4 * kThreads;
+
 class BlockRow {
 public:
   BlockRow(ThreadBuilder &t, int64_t columns);
@@ -35,19 +38,21 @@ public:
   /// With 0 past the last column.
   SmallVector<Value> mask(SmallVector<Value> elements);
   void store(ArrayRef<Value> elements, Value rows, Value token);
-  /// Of i32, the low bytes, by fours where `place` says of a column; of a row
-  /// of bits, what all lanes make of them.
+  /// A word of bytes for each vector, where `place` says of its column; of a
+  /// row of bits, what all lanes make of it.
   using Place = llvm::function_ref<SmallVector<Value>(Value)>;
-  void storeBytes(ArrayRef<Value> elements, Value rows, Place place,
+  void storeBytes(ArrayRef<Value> words, Value rows, Place place,
                   std::optional<BitColumns> bits);
 
   /// Of the thread's elements.
   Value combine(Reduction reduction, ArrayRef<Value> elements);
-  /// Gives `store` the sum of each group of columns and its number, in some
-  /// thread. `getStored` reads an element of any column again, behind a
+  /// The sum of each vector's elements.
+  SmallVector<Value> sumVectors(ArrayRef<Value> elements);
+  /// Of such sums, gives `store` that of each group of columns and its number,
+  /// in some thread. `getStored` reads an element of any column again, behind a
   /// meeting.
   using Store = llvm::function_ref<void(Value sum, Value group)>;
-  void sumGroups(ArrayRef<Value> elements, int64_t group, Store store,
+  void sumGroups(ArrayRef<Value> ofVectors, int64_t group, Store store,
                  llvm::function_ref<Value(Value)> getStored);
 
 private:
@@ -61,10 +66,12 @@ private:
   std::pair<Value, Value> getColumn(int64_t number);
   void ifExists(int64_t number, llvm::function_ref<void(Value)> body);
   void mask(int64_t number, MutableArrayRef<Value> elements); // of a vector
-  /// The sum of `columns` that stand side by side, a power of two, to the lanes
-  /// that have them.
-  Value sumVector(ArrayRef<Value> elements, int64_t number, int64_t columns);
-  void sumParts(ArrayRef<Value> elements, int64_t part, int64_t group,
+  /// Which `columns` columns, a part of a warp's, the thread's vector number
+  /// `number` is of.
+  Value getNumber(int64_t number, int64_t columns);
+  /// Groups of several parts, each a warp's or less: a thread adds up a
+  /// group's.
+  void sumParts(ArrayRef<Value> ofVectors, int64_t part, int64_t group,
                 Store store);
   void sumStored(int64_t group, Store store, Type type,
                  llvm::function_ref<Value(Value)> getStored);

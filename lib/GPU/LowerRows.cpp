@@ -24,9 +24,9 @@ static int64_t countRows(Value rows) {
   return cast<MemRefType>(rows.getType()).getDimSize(0);
 }
 
-/// What a thread makes first of its elements, for a sum or maximum of the row.
-/// If asked for, it is NaN where one of them is.
-using GetPart = llvm::function_ref<Value(ArrayRef<Value>, bool showsNaN)>;
+/// What a thread makes first of its elements, for a sum or maximum of the row:
+/// NaN where one of them is.
+using GetPart = llvm::function_ref<Value(ArrayRef<Value>)>;
 
 /// A thread's elements of a row, and their part.
 struct RowPart {
@@ -34,27 +34,52 @@ struct RowPart {
   Value part;
 };
 
-/// Looks again where something of the row is not there yet. That it is, the
-/// part alone shows, which the row needs anyway.
+/// Looks again while something of the row is not there yet.
 static RowPart loadExchanged(ThreadBuilder &t, BlockRow &row,
                              RowExchange &exchange, GetPart getPart) {
-  SmallVector<Value> values = row.load(exchange);
-  Value part = getPart(values, /*showsNaN=*/true);
-  auto lookAgain = [&] {
-    SmallVector<Value> full = waitUntilFull(
-        t, values, [&](int64_t number) { return row.load(exchange, number); });
-    full.push_back(getPart(full, /*showsNaN=*/false));
-    return full;
-  };
-  Value isNaN =
-      arith::CmpFOp::create(t.b, t.loc, arith::CmpFPredicate::UNO, part, part);
-  SmallVector<Value> first = values;
-  first.push_back(part);
-  size_t next = 0;
-  SmallVector<Value> all = t.ifElse(t.inAnyLane(isNaN), lookAgain,
-                                    [&](Type) { return first[next++]; });
-  part = all.pop_back_val();
+  SmallVector<Value> all = waitUntilFull(
+      t, row.load(exchange),
+      [&](int64_t number) { return row.load(exchange, number); }, getPart);
+  Value part = all.pop_back_val();
   return {all, part};
+}
+
+Operation *mlir::tbq::findRowReader(Operation *from, Operation *to) {
+  for (Operation *op = to->getPrevNode(); op && op != from;
+       op = op->getPrevNode())
+    if (isa<RmsNormOp, LayerNormOp, QuantizeActivationsOp>(op) &&
+        !isOwn(op->getOperand(0)))
+      return countRows(op->getOperand(0)) == 1 &&
+                     getColumns(op->getOperand(0)) >= kRowInAllWarps
+                 ? op
+                 : nullptr;
+  return nullptr;
+}
+
+void mlir::tbq::putBehindRow(Operation *from, Operation *reader) {
+  OpBuilder b(reader);
+  auto all = scf::ExecuteRegionOp::create(b, reader->getLoc(), TypeRange());
+  all->setAttr(kBehindRow, b.getUnitAttr());
+  Block *inner = b.createBlock(&all.getRegion());
+  inner->getOperations().splice(
+      inner->end(), reader->getBlock()->getOperations(),
+      std::next(from->getIterator()), all->getIterator());
+  scf::YieldOp::create(b, reader->getLoc());
+}
+
+/// What is to be done behind a reader's row; null: nothing.
+static scf::ExecuteRegionOp findBehindRow(Operation *reader) {
+  auto all = dyn_cast_or_null<scf::ExecuteRegionOp>(reader->getPrevNode());
+  return all && all->hasAttr(kBehindRow) ? all : scf::ExecuteRegionOp();
+}
+
+/// Puts it where `t` stands.
+static void take(ThreadBuilder &t, scf::ExecuteRegionOp all) {
+  Block *inner = &all.getRegion().front();
+  inner->getTerminator()->erase();
+  t.b.getInsertionBlock()->getOperations().splice(t.b.getInsertionPoint(),
+                                                  inner->getOperations());
+  all->erase();
 }
 
 /// Runs `body` with every token of the op's range, and its row, which is the
@@ -65,16 +90,19 @@ static void forEachRow(ThreadBuilder &t, StepOp op, BlockRow &row,
                        llvm::function_ref<void(Value, const RowPart &)> body) {
   Value rows = reader->getOperand(0);
   int64_t count = countRows(rows);
+  scf::ExecuteRegionOp behind = findBehindRow(reader);
   auto addPart = [&](const SmallVector<Value> &elements) {
-    return RowPart{elements, getPart(elements, /*showsNaN=*/false)};
+    return RowPart{elements, getPart(elements)};
   };
   if (count == 1 || row.countVectors() > kMostHeld)
     return forEachToken(t, op, [&](Value token) {
       row.inItsWarps([&] {
-        if (auto exchange = RowExchange::get(t, reader, rows))
-          body(token, loadExchanged(t, row, *exchange, getPart));
-        else
-          body(token, addPart(row.load(rows, token)));
+        auto exchange = RowExchange::get(t, reader, rows);
+        RowPart part = exchange ? loadExchanged(t, row, *exchange, getPart)
+                                : addPart(row.load(rows, token));
+        if (behind)
+          take(t, behind);
+        body(token, part);
       });
       t.synchronize();
     });
@@ -176,7 +204,7 @@ static SmallVector<Value> getNorm(ThreadBuilder &t, LayerNormOp op,
 template <typename NormOp> static void lower(ThreadBuilder &t, NormOp op) {
   BlockRow row(t, op.getFeatures());
   NormWeights with = loadWeights(t, op, row);
-  auto part = [&](ArrayRef<Value> elements, bool) {
+  auto part = [&](ArrayRef<Value> elements) {
     return getPart(t, op, row, elements);
   };
   forEachRow(t, op, row, op, part, [&](Value token, const RowPart &loaded) {
@@ -193,10 +221,10 @@ void mlir::tbq::lowerLayerNorm(ThreadBuilder &t, LayerNormOp op) {
 
 void mlir::tbq::lowerGroupSums(ThreadBuilder &t, GroupSumsOp op) {
   BlockRow row(t, op.getColumnsAttr().getInt());
-  auto none = [](ArrayRef<Value>, bool) { return Value(); };
+  auto none = [](ArrayRef<Value>) { return Value(); };
   forEachRow(t, op, row, op, none, [&](Value token, const RowPart &loaded) {
     row.sumGroups(
-        loaded.elements, op.getGroup(),
+        row.sumVectors(loaded.elements), op.getGroup(),
         [&](Value sum, Value group) {
           t.store(sum, op.getInto().front(), {token, group});
         },
@@ -204,21 +232,30 @@ void mlir::tbq::lowerGroupSums(ThreadBuilder &t, GroupSumsOp op) {
   });
 }
 
-/// Stores a row's digits: in one byte, or the low byte and what it leaves to
-/// the high one.
-static void storeDigits(ThreadBuilder &t, BlockRow &row, ArrayRef<Value> q,
-                        ValueRange digits, BlockRow::Place place,
-                        std::optional<BitColumns> bits) {
-  row.storeBytes(q, digits.back(), place, bits);
+/// Stores a row's digits, whose lower bits `q` are: in one byte, or the low
+/// byte and what it leaves to the high one. The sum of each four.
+static SmallVector<Value> storeDigits(ThreadBuilder &t, BlockRow &row,
+                                      ArrayRef<Value> q, ValueRange digits,
+                                      BlockRow::Place place,
+                                      std::optional<BitColumns> bits) {
+  auto store = [&](ArrayRef<Value> from, int64_t byte, Value into) {
+    SmallVector<Value> words;
+    for (; !from.empty(); from = from.drop_front(4))
+      words.push_back(t.packBytes(from.take_front(4), byte));
+    row.storeBytes(words, into, place, bits);
+    return llvm::map_to_vector(words,
+                               [&](Value word) { return t.sumBytes(word); });
+  };
+  SmallVector<Value> sums = store(q, 0, digits.back());
   if (digits.size() == 1)
-    return;
+    return sums;
   // The low byte counts from -128 to 127.
-  auto high = llvm::map_to_vector(q, [&](Value x) {
-    return arith::ShRSIOp::create(t.b, t.loc, t.add(x, t.constantI32(128)),
-                                  t.constantI32(8))
-        .getResult();
-  });
-  row.storeBytes(high, digits.front(), place, bits);
+  auto more = llvm::map_to_vector(
+      q, [&](Value x) { return t.add(x, t.constantI32(128)); });
+  SmallVector<Value> ofHigh = store(more, 1, digits.front());
+  for (auto [sum, high] : llvm::zip_equal(sums, ofHigh))
+    sum = t.add(sum, t.mul(high, t.constantI32(256)));
+  return sums;
 }
 
 /// What was stored for one column.
@@ -234,16 +271,18 @@ static Value loadDigits(ThreadBuilder &t, ValueRange digits, ValueRange at) {
 }
 
 /// The largest of the elements' magnitudes.
-static Value getLargest(ThreadBuilder &t, ArrayRef<Value> elements,
-                        bool showsNaN) {
-  Value largest;
-  for (Value x : elements) {
-    Value size = math::AbsFOp::create(t.b, t.loc, x);
-    largest = !largest   ? size
-              : showsNaN ? t.maximum(largest, size)
-                         : t.maxf(largest, size);
+static Value getLargest(ThreadBuilder &t, ArrayRef<Value> elements) {
+  auto sizes = llvm::map_to_vector(elements, [&](Value x) -> Value {
+    return math::AbsFOp::create(t.b, t.loc, x);
+  });
+  // Of pairs, again and again: one behind the other would wait for each other.
+  while (sizes.size() > 1) {
+    size_t half = sizes.size() / 2;
+    for (size_t i = 0; i < half; ++i)
+      sizes[i] = t.maximum(sizes[i], sizes[sizes.size() - 1 - i]);
+    sizes.truncate(sizes.size() - half);
   }
-  return largest;
+  return sizes.front();
 }
 
 /// A row and the largest of its magnitudes. factor: what both are yet to be
@@ -264,7 +303,7 @@ static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
   Value inverse = factor ? t.mulf(t.mulf(t.inverse(largest), steps), factor)
                          : t.divideNear(steps, largest);
   auto q = llvm::map_to_vector(
-      elements, [&](Value x) { return t.roundToI32(t.mulf(x, inverse)); });
+      elements, [&](Value x) { return t.roundBelow(t.mulf(x, inverse)); });
   std::optional<TokenTiles> tiles = TokenTiles::get(op);
   std::optional<BitColumns> bits = BitColumns::get(op);
   // In tiles, an element's number is that of the buffer's, not of its row's.
@@ -278,9 +317,8 @@ static void quantize(ThreadBuilder &t, QuantizeActivationsOp op, BlockRow &row,
     t.store(SumForm(digits.size() > 1).split(t, sum), sums,
             {t.index(0), tiles->getSum(t, token, group, getColumns(sums))});
   };
-  storeDigits(t, row, q, digits, getPlace, bits);
   row.sumGroups(
-      q, op.getGroup(),
+      storeDigits(t, row, q, digits, getPlace, bits), op.getGroup(),
       [&](Value sum, Value group) {
         if (!tiles)
           return t.store(sum, sums, {token, group});
@@ -307,9 +345,7 @@ static void fenceTiles(ThreadBuilder &t, QuantizeActivationsOp op) {
 void mlir::tbq::lowerQuantizeActivations(ThreadBuilder &t,
                                          QuantizeActivationsOp op) {
   BlockRow row(t, op.getColumnsAttr().getInt());
-  auto part = [&](ArrayRef<Value> elements, bool showsNaN) {
-    return getLargest(t, elements, showsNaN);
-  };
+  auto part = [&](ArrayRef<Value> elements) { return getLargest(t, elements); };
   forEachRow(t, op, row, op, part, [&](Value token, const RowPart &loaded) {
     Value largest = t.reduceBlock(Reduction::Maximum, loaded.part, 0);
     quantize(t, op, row, loaded.elements, largest, /*factor=*/Value(), token);
@@ -321,14 +357,14 @@ template <typename NormOp>
 static void lower(ThreadBuilder &t, NormOp norm, QuantizeActivationsOp op) {
   BlockRow row(t, norm.getFeatures());
   NormWeights with = loadWeights(t, norm, row);
-  auto part = [&](ArrayRef<Value> elements, bool) {
+  auto part = [&](ArrayRef<Value> elements) {
     return getPart(t, norm, row, elements);
   };
   forEachRow(t, op, row, norm, part, [&](Value token, const RowPart &loaded) {
     int64_t turn = 0;
     SmallVector<Value> elements = getNorm(t, norm, row, with, loaded, turn);
-    Value largest = t.reduceBlock(
-        Reduction::Maximum, getLargest(t, elements, /*showsNaN=*/false), turn);
+    Value largest =
+        t.reduceBlock(Reduction::Maximum, getLargest(t, elements), turn);
     quantize(t, op, row, elements, largest, /*factor=*/Value(), token);
   });
   fenceTiles(t, op);
@@ -339,15 +375,13 @@ static void lowerAtOnce(ThreadBuilder &t, RmsNormOp norm,
                         QuantizeActivationsOp op) {
   BlockRow row(t, norm.getFeatures());
   NormWeights with = loadWeights(t, norm, row);
-  auto part = [&](ArrayRef<Value> elements, bool) {
-    return addSquares(t, elements);
-  };
+  auto part = [&](ArrayRef<Value> elements) { return addSquares(t, elements); };
   forEachRow(t, op, row, norm, part, [&](Value token, const RowPart &loaded) {
     SmallVector<Value> elements = loaded.elements;
     for (auto [x, weight] : llvm::zip_equal(elements, with.weights))
       x = t.mulf(weight, x);
     auto [squares, largest] =
-        t.reduceBoth(loaded.part, getLargest(t, elements, /*showsNaN=*/false));
+        t.reduceBoth(loaded.part, getLargest(t, elements));
     Value factor =
         getNormFactor(t, squares, norm.getFeatures(), norm.getEpsilon());
     quantize(t, op, row, elements, largest, factor, token);

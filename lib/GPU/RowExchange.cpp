@@ -7,6 +7,8 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
+/// Floats that are soon looked at.
+static constexpr size_t kFew = 8;
 /// Bytes that a thread makes empty at a time.
 static constexpr int64_t kEmptyBytes = 16;
 
@@ -106,7 +108,8 @@ static Value isAnyEmpty(ThreadBuilder &t, ValueRange elements) {
 
 SmallVector<Value>
 mlir::tbq::waitUntilFull(ThreadBuilder &t, ArrayRef<Value> loaded,
-                         llvm::function_ref<SmallVector<Value>(int64_t)> load) {
+                         llvm::function_ref<SmallVector<Value>(int64_t)> load,
+                         llvm::function_ref<Value(ArrayRef<Value>)> getPart) {
   constexpr int64_t kFour = 4;
   auto loadMissing = [&](ValueRange seen) {
     SmallVector<Value> next;
@@ -124,17 +127,34 @@ mlir::tbq::waitUntilFull(ThreadBuilder &t, ArrayRef<Value> loaded,
     t.b.setInsertionPoint(inner.getInsertionBlock(), inner.getInsertionPoint());
     body();
   };
+  auto isMissing = [&](ValueRange seen, Value part) -> Value {
+    auto look = [&] { return t.inAnyLane(isAnyEmpty(t, seen)); };
+    if (seen.size() <= kFew)
+      return look();
+    // One look at the part in place of one at each.
+    return t.ifElse(
+        t.inAnyLane(t.isNaN(part)), [&] { return SmallVector<Value>{look()}; },
+        [&](Type type) -> Value {
+          return arith::ConstantOp::create(t.b, t.loc,
+                                           t.b.getIntegerAttr(type, 0));
+        })[0];
+  };
+  SmallVector<Type> types(ValueRange(loaded).getTypes());
+  types.push_back(t.b.getF32Type());
   auto loop = scf::WhileOp::create(
-      t.b, t.loc, ValueRange(loaded).getTypes(), loaded,
+      t.b, t.loc, types, loaded,
       [&](OpBuilder &inner, Location, ValueRange seen) {
         inLoop(inner, [&] {
-          scf::ConditionOp::create(t.b, t.loc, t.inAnyLane(isAnyEmpty(t, seen)),
-                                   seen);
+          SmallVector<Value> all(seen);
+          all.push_back(getPart(all));
+          scf::ConditionOp::create(t.b, t.loc, isMissing(seen, all.back()),
+                                   all);
         });
       },
       [&](OpBuilder &inner, Location, ValueRange seen) {
-        inLoop(inner,
-               [&] { scf::YieldOp::create(t.b, t.loc, loadMissing(seen)); });
+        inLoop(inner, [&] {
+          scf::YieldOp::create(t.b, t.loc, loadMissing(seen.drop_back()));
+        });
       });
   return SmallVector<Value>(loop.getResults());
 }

@@ -61,10 +61,12 @@ void storeOfRow(ThreadBuilder &t, Operation *op, Value x, Value row,
                 ValueRange at);
 
 /// `load` four `number` of what has been loaded again, while one of them is
-/// kEmpty; until none is, in the whole warp.
+/// kEmpty; until none is, in the whole warp. What has then been loaded, and the
+/// part of that, which is NaN if one is kEmpty.
 SmallVector<Value>
 waitUntilFull(ThreadBuilder &t, ArrayRef<Value> loaded,
-              llvm::function_ref<SmallVector<Value>(int64_t number)> load);
+              llvm::function_ref<SmallVector<Value>(int64_t number)> load,
+              llvm::function_ref<Value(ArrayRef<Value>)> getPart);
 
 /// Before a barrier with kEmpties: its places are empty, a part by each block.
 void storeEmpties(BarrierOp op);

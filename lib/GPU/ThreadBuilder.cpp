@@ -54,6 +54,9 @@ Value ThreadBuilder::maxf(Value x, Value y) {
 Value ThreadBuilder::maximum(Value x, Value y) {
   return arith::MaximumFOp::create(b, loc, x, y);
 }
+Value ThreadBuilder::isNaN(Value x) {
+  return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::UNO, x, x);
+}
 Value ThreadBuilder::exp(Value x) { return math::ExpOp::create(b, loc, x); }
 Value ThreadBuilder::exp2(Value x) {
   return LLVM::CallIntrinsicOp::create(
@@ -90,9 +93,9 @@ Value ThreadBuilder::toF32(Value x) {
              : arith::ExtFOp::create(b, loc, b.getF32Type(), x).getResult();
 }
 
-Value ThreadBuilder::roundToI32(Value x) {
-  return arith::FPToSIOp::create(b, loc, b.getI32Type(),
-                                 math::RoundEvenOp::create(b, loc, x));
+Value ThreadBuilder::roundBelow(Value x) {
+  // From 2^23 on a float's last bit is 1.
+  return bitcast(addf(x, constant(3.0f * (1 << 22))), b.getI32Type());
 }
 
 Value ThreadBuilder::shiftRight(Value word, int64_t bits) {

@@ -65,6 +65,7 @@ public:
   Value fma(Value x, Value y, Value z); // x * y + z, rounded once
   Value maxf(Value x, Value y);
   Value maximum(Value x, Value y); // of floats, NaN if one is
+  Value isNaN(Value x);
   /// Which tbq-expand-math spells out.
   Value exp(Value x);
   /// 2^x by one instruction, to 2^-22 of itself; 0 where that is no normal
@@ -77,9 +78,12 @@ public:
   Value inverse(Value x);
   Value inverseRoot(Value x);
   Value toF32(Value x); // i32, f16, bf16 or f32
-  /// The nearest integer, ties to even. Never by the bits of a float sum: ptxas
-  /// takes a byte stored of those for a conversion (st.b8 of a float register).
-  Value roundToI32(Value x);
+  /// The nearest integer, ties to even, of an x within 2^22, and above its
+  /// lower 22 bits others that do not depend on it: a conversion takes eight
+  /// cycles of a scheduler, this two. What is made of it is by words: ptxas
+  /// takes a byte stored of a float sum's bits for a conversion (st.b8 of a
+  /// float register).
+  Value roundBelow(Value x);
 
   // The four bytes of a word are four digits.
   Value shiftRight(Value word, int64_t bits);
@@ -127,8 +131,10 @@ public:
   /// The same at a byte offset of packed bytes.
   Value loadBytes(Value bytes, Value offset, VectorType type);
   void storeVector(ValueRange scalars, Value memref, ValueRange indices);
-  /// The low bytes of four i32.
-  Value packBytes(ValueRange words);
+  /// Byte `byte` of each of four i32.
+  Value packBytes(ValueRange words, int64_t byte = 0);
+  /// The sum of a word's four bytes, each with a sign.
+  Value sumBytes(Value word);
   /// Of bytes, at an index that four divides.
   void storeWord(Value word, Value memref, ValueRange indices);
   /// The same the other way, at a byte offset.

@@ -42,13 +42,26 @@ void ThreadBuilder::storeVector(ValueRange scalars, Value memref,
                           /*nontemporal=*/false,
                           llvm::MaybeAlign(sizeOf(type)));
 }
-Value ThreadBuilder::packBytes(ValueRange words) {
-  Value word;
-  for (auto [i, each] : llvm::enumerate(words)) {
-    Value byte = shiftLeft(andBits(each, 255), 8 * i);
-    word = word ? arith::OrIOp::create(b, loc, word, byte).getResult() : byte;
-  }
-  return word;
+Value ThreadBuilder::packBytes(ValueRange words, int64_t byte) {
+  // A digit of the selector names a byte: of the second word, from 4 on.
+  auto take = [&](Value low, Value high, int32_t selector) -> Value {
+    return NVVM::PermuteOp::create(b, loc, b.getI32Type(), low, high,
+                                   constantI32(selector),
+                                   NVVM::PermuteMode::DEFAULT);
+  };
+  int32_t two = (byte + 4) << 4 | byte;
+  return take(take(words[0], words[1], two), take(words[2], words[3], two),
+              0x5410);
+}
+
+Value ThreadBuilder::sumBytes(Value word) {
+  auto type = VectorType::get({4}, b.getI8Type());
+  Value bytes = LLVM::BitcastOp::create(b, loc, type, word);
+  Value ones = arith::ConstantOp::create(
+      b, loc, SplatElementsAttr::get(cast<ShapedType>(type), int8_t(1)));
+  auto isSigned = NVVM::DotAccumulateType::SIGNED;
+  return NVVM::DotAccumulate4WayOp::create(
+      b, loc, b.getI32Type(), bytes, isSigned, ones, isSigned, constantI32(0));
 }
 
 void ThreadBuilder::storeWord(Value word, Value memref, ValueRange indices) {

@@ -11,19 +11,13 @@
 // CHECK: %[[TURN:.*]] = arith.remui %[[BEFORE]], %c2
 // CHECK: arith.muli %[[TURN]], %c320
 // CHECK: %[[FIRST:.*]] = llvm.load volatile %{{.*}} {alignment = 16 : i64} : !llvm.ptr -> vector<4xf32>
-// Its largest magnitude is NaN if one is not there.
-// CHECK-COUNT-2: arith.maximumf
-// CHECK: %[[LARGEST:.*]] = arith.maximumf
-// CHECK-NEXT: %[[NAN:.*]] = arith.cmpf uno, %[[LARGEST]], %[[LARGEST]]
-// CHECK-NEXT: %[[ANY:.*]] = nvvm.vote.sync any %{{.*}}, %[[NAN]]
-// CHECK-NEXT: scf.if %[[ANY]]
+// Again, until all of the warp's are there, with their largest magnitude.
 // CHECK: scf.while
-// CHECK: arith.cmpi eq, %{{.*}}, %c-1_i32
+// CHECK-COUNT-3: arith.maximumf
+// CHECK-COUNT-4: arith.cmpi eq, %{{.*}}, %c-1_i32
 // CHECK: %[[AGAIN:.*]] = nvvm.vote.sync any
-// CHECK: scf.condition(%[[AGAIN]])
+// CHECK-NEXT: scf.condition(%[[AGAIN]])
 // CHECK: llvm.load volatile
-// CHECK: arith.maxnumf
-// CHECK: } else {
 // CHECK: nvvm.redux.sync umax
 
 // TEAM-LABEL: func.func private @layer(

@@ -114,19 +114,22 @@ func.func @norm(%x: memref<1x48xf32>, %y: memref<1x48xf32>, %section: memref<655
 func.func @quantize(%x: memref<1x64xf32>, %high: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref<1x16xf32>,
     %sums: memref<1x16xi32>, %count: index, %begin: index, %end: index) {
   // CHECK: math.absf
-  // CHECK: arith.maxnumf
+  // CHECK: arith.maximumf
   // CHECK: nvvm.redux.sync umax %{{.*}}, %c-1_i32 : i32 -> i32
   // CHECK-NOT: nvvm.shfl
   // CHECK: nvvm.barrier0
   // CHECK: memref.store %{{.*}}, %arg3
-  // By a conversion: ptxas mistakes a byte of a float sum's bits for one.
-  // CHECK: %[[ROUNDED:.*]] = math.roundeven %{{.*}} : f32
-  // CHECK: %[[Q:.*]] = arith.fptosi %[[ROUNDED]] : f32 to i32
-  // CHECK: arith.andi %[[Q]], %c255_i32
-  // CHECK-COUNT-3: arith.ori
+  // Rounded by a sum that has no bits for more, of whose bytes words are made.
+  // CHECK: %[[SUM:.*]] = arith.addf %{{.*}}, %{{.*}} : f32
+  // CHECK: %[[Q:.*]] = arith.bitcast %[[SUM]] : f32 to i32
+  // CHECK: nvvm.prmt{{.*}} %[[Q]]
+  // CHECK-COUNT-2: nvvm.prmt
   // CHECK: vector.store %{{.*}}, %arg2[%{{.*}}] {alignment = 4 : i64} : memref<1x64xi8>, vector<4xi8>
-  // CHECK: arith.shrsi
+  // CHECK: nvvm.dot.accumulate.4way
+  // CHECK: arith.addi %[[Q]], %c128_i32
+  // CHECK-COUNT-3: nvvm.prmt
   // CHECK: vector.store %{{.*}}, %arg1
+  // CHECK: nvvm.dot.accumulate.4way
   // CHECK-COUNT-3: nvvm.shfl.sync bfly {{.*}} : i32
   // CHECK-NOT: nvvm.shfl
   // CHECK: scf.if

@@ -110,6 +110,20 @@ bool nvvm_vote_any_sync(int32_t mask, bool condition) {
     any |= shuffle(uint32_t(mask), any, (current % lanes) ^ distance);
   return any;
 }
+uint32_t nvvm_prmt(uint32_t low, uint32_t high, uint32_t selector) {
+  if (selector & 0x8888)
+    fail("a byte's sign is asked for");
+  uint64_t both = uint64_t(high) << 32 | low;
+  uint32_t word = 0;
+  for (int i = 0; i < 4; ++i)
+    word |= (both >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
+  return word;
+}
+int32_t nvvm_idp4a_s_s(uint32_t x, uint32_t y, int32_t sum) {
+  for (int i = 0; i < 4; ++i)
+    sum += int8_t(x >> 8 * i) * int8_t(y >> 8 * i);
+  return sum;
+}
 int32_t nvvm_redux_sync_add(int32_t value, int32_t mask) {
   for (int distance = 1; distance < lanes; distance *= 2)
     value +=
