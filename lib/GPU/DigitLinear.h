@@ -147,6 +147,12 @@ protected:
   // The ring: DigitRing.cpp.
   /// The warp's, where `t` stands.
   void setRing();
+  /// What a row of one token lies in, if the block has to bring it to memory of
+  /// its own, behind the ring; to ask for it, and to wait until it has come,
+  /// when `later` groups of copies have been asked for.
+  SmallVector<Value> getRowBuffers();
+  void askForRow();
+  void waitForRow(int64_t later);
   Value findChunk(Value number, Value chunk);
   bool isPlain() const;
   /// Of a tile.
@@ -159,7 +165,7 @@ protected:
   };
   RoundEight getRoundEight(Value round);
   /// Whether eights end with rounds, or the row does.
-  bool endsWithRounds() const;
+  bool endsWithRounds(const Rounds &rounds) const;
   void addRoundEight(ArrayRef<Value> ofTiles, Value round, Value token,
                      MutableArrayRef<Value> chain);
   /// The first round of a tile, and the one behind a tile's, or that of another
@@ -277,7 +283,7 @@ protected:
 
   struct Ring {
     Rounds rounds;
-    int64_t slots = 0, slotBytes, warpBytes;
+    int64_t slots = 0, slotBytes, warpBytes, rowBytes = 0;
     Value memory, first; // of the block, and the warp's part of it
   };
 

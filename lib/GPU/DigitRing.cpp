@@ -7,6 +7,7 @@
 // before a slot is written anew. See DigitLinear.h and DigitStream.cpp.
 
 #include "DigitLinear.h"
+#include "LowerStep.h"
 
 #include "llvm/Support/MathExtras.h"
 
@@ -18,27 +19,39 @@ static constexpr int64_t kFewSlots = 3, kMostSlots = 8, kMostPieces = 4;
 /// Registers of a lane, of 128, for a round's words and coefficients.
 static constexpr int64_t kMostLoaded = 48;
 
+static int64_t countBytes(Value rows) {
+  auto type = cast<MemRefType>(rows.getType());
+  return type.getNumElements() * type.getElementTypeBitWidth() / 8;
+}
+
 bool DigitLinear::makeRing(int64_t sharedBytes) {
   if (!mayHaveRing(op))
     return false;
-  int64_t free = t.countScratch(sharedBytes) / kWarps;
+  for (Value rows : getRowBuffers())
+    ring.rowBytes += countBytes(rows);
+  int64_t free = (t.countScratch(sharedBytes) - ring.rowBytes) / kWarps;
   int64_t bytes = llvm::alignDown(std::min(free, kRingBytes), kThreadBytes);
   int64_t registers = tiles * (layout.getNumDensePlanes() * countWords() +
                                layout.getNumTermsInGroups());
-  int64_t least = 0;
+  int64_t fewest = 0;
   // As few pieces that do not exist, and as few rounds, as may be: what a round
   // costs by itself is half a piece, or, if some may not exist, one.
   for (int64_t most = 1; most <= std::min(kMostPieces, ofShare); ++most) {
     Rounds rounds = getRounds(most);
     int64_t slot = tiles * getRoundBytes(rounds);
-    int64_t slots = std::min(bytes / std::max<int64_t>(slot, 1), kMostSlots);
-    int64_t cost = rounds.count * (2 * rounds.pieces + (rounds.even ? 1 : 2));
-    if (slots < 2 || (most > 1 && (slots < kFewSlots ||
-                                   rounds.pieces * registers > kMostLoaded)))
+    // No more than a warp's rounds are.
+    int64_t all = std::min(countOfWarp() * rounds.count, kMostSlots);
+    int64_t slots = std::min(bytes / std::max<int64_t>(slot, 1), all);
+    // And one and a half if an eight may end anywhere in it.
+    int64_t each = 2 * rounds.pieces + (rounds.even ? 1 : 2) +
+                   (layout.hasSumTerm() && !endsWithRounds(rounds) ? 3 : 0);
+    int64_t cost = rounds.count * each;
+    int64_t least = std::min(most > 1 ? kFewSlots : 2, all);
+    if (slots < least || (most > 1 && rounds.pieces * registers > kMostLoaded))
       continue;
-    if (ring.slots == 0 || cost < least) {
-      least = cost;
-      ring = {rounds, slots, slot, bytes, Value(), Value()};
+    if (ring.slots == 0 || cost < fewest) {
+      fewest = cost;
+      ring = {rounds, slots, slot, bytes, ring.rowBytes, Value(), Value()};
     }
   }
   return ring.slots > 0;
@@ -49,9 +62,9 @@ int64_t DigitLinear::getRoundBytes(const Rounds &rounds) const {
          (layout.hasSumTerm() ? layout.getSumEightBytes() : 0);
 }
 
-bool DigitLinear::endsWithRounds() const {
-  return kEightGroups % ring.rounds.pieces == 0 &&
-         (shares == 1 || ofShare % ring.rounds.pieces == 0);
+bool DigitLinear::endsWithRounds(const Rounds &rounds) const {
+  return kEightGroups % rounds.pieces == 0 &&
+         (shares == 1 || ofShare % rounds.pieces == 0);
 }
 
 DigitLinear::RoundEight DigitLinear::getRoundEight(Value round) {
@@ -59,7 +72,7 @@ DigitLinear::RoundEight DigitLinear::getRoundEight(Value round) {
   Value first = t.add(t.mul(getPart(), ofShare), t.mul(round, rounds.pieces));
   Value number = t.div(first, kEightGroups), all = t.index(pieces);
   Value behind = t.add(first, rounds.pieces);
-  if (endsWithRounds()) {
+  if (endsWithRounds(rounds)) {
     Value ends = t.equal(t.rem(behind, kEightGroups), 0);
     if (pieces % kEightGroups) // or with the row
       ends =
@@ -97,8 +110,60 @@ void DigitLinear::addRoundEight(ArrayRef<Value> ofTiles, Value round,
 }
 
 void DigitLinear::setRing() {
-  ring.memory = t.getScratch(kWarps * ring.warpBytes);
+  ring.memory = t.getScratch(kWarps * ring.warpBytes + ring.rowBytes);
   ring.first = t.mul(t.warp(), ring.warpBytes);
+}
+
+SmallVector<Value> DigitLinear::getRowBuffers() {
+  SmallVector<Value> buffers = {input};
+  if (low)
+    buffers.push_back(low);
+  if (op.getSums())
+    buffers.push_back(op.getSums());
+  auto isToBring = [](Value rows) {
+    return !isOwn(rows) && countBytes(rows) % kThreadBytes == 0;
+  };
+  if (tokens > 1 || !integer || !llvm::all_of(buffers, isToBring))
+    return {};
+  return buffers;
+}
+
+void DigitLinear::askForRow() {
+  int64_t first = kWarps * ring.warpBytes;
+  for (Value rows : getRowBuffers()) {
+    int64_t count = countBytes(rows) / kThreadBytes;
+    for (int64_t before = 0; before < count; before += kThreads) {
+      Value number = t.add(t.thread(), before);
+      Value exists =
+          before + kThreads > count ? t.less(number, t.index(count)) : Value();
+      Value at = t.mul(number, kThreadBytes);
+      t.ifThen(exists, [&] {
+        t.copy(rows, at, ring.memory, t.add(at, first), kThreadBytes);
+      });
+    }
+    first += countBytes(rows);
+  }
+  t.commitCopies();
+}
+
+void DigitLinear::waitForRow(int64_t later) {
+  t.waitForCopies(later);
+  t.synchronize();
+  IRMapping own;
+  int64_t first = kWarps * ring.warpBytes;
+  for (Value rows : getRowBuffers()) {
+    auto type = cast<MemRefType>(rows.getType());
+    auto shared =
+        MemRefType::get(type.getShape(), type.getElementType(), AffineMap(),
+                        t.b.getI64IntegerAttr(kSharedMemory));
+    own.map(rows, memref::ViewOp::create(t.b, t.loc, shared, ring.memory,
+                                         t.index(first), ValueRange()));
+    first += countBytes(rows);
+  }
+  for (OpOperand &operand : op->getOpOperands())
+    operand.set(own.lookupOrDefault(operand.get()));
+  input = op.getInput();
+  low = op.getLow();
 }
 
 /// Where chunk `chunk` (16 bytes) of a round's pieces lies, counted from the
@@ -188,69 +253,62 @@ Value DigitLinear::getNextSlot(Value slot) {
   return t.select(t.same(next, end), t.constantI32(0), next);
 }
 
-/// Asks for a round, if there is one. slot: its offset.
+/// Asks for a round. slot: its offset.
 void DigitLinear::copyRound(Value slot, const Target &target, Value round) {
   const Rounds &rounds = ring.rounds;
   int64_t ofPiece = geometry.ofRing / kThreadBytes;
   int64_t ofPieces = rounds.pieces * ofPiece;
   int64_t chunks = getRoundBytes() / kThreadBytes; // and an eight's
-  t.ifThen(target.exists, [&] {
-    Value count; // of chunks of pieces, where not all exist
-    if (!rounds.even)
-      count = t.mul(countExisting(rounds, round), ofPiece);
-    RoundEight eight;
-    if (layout.hasSumTerm())
-      eight = getRoundEight(round);
-    Value number = getNumber(rounds, round, 0).first;
-    Value to = t.add(t.add(ring.first, t.mul(t.lane(), kThreadBytes)), slot);
-    for (int64_t from = 0; from < chunks; from += kWarpLanes) {
-      Value chunk = t.add(t.lane(), from);
-      // The last ones are of the eight.
-      bool hasPieces = from < ofPieces;
-      bool hasEight = layout.hasSumTerm() && from + kWarpLanes > ofPieces;
-      Value isOfEight = hasEight && hasPieces
-                            ? t.less(t.index(ofPieces - 1), chunk)
-                            : Value();
-      Value exists; // null: it does
-      if (hasPieces && count)
-        exists = t.less(chunk, count);
-      else if (hasPieces && from + kWarpLanes > ofPieces && !hasEight)
-        exists = t.less(chunk, t.index(ofPieces));
-      if (hasEight) {
-        Value ofEight = t.both(eight.ends, t.less(chunk, t.index(chunks)));
-        Value ofPiece = exists ? exists : t.less(chunk, t.index(ofPieces));
-        exists = !isOfEight ? ofEight : t.select(isOfEight, ofEight, ofPiece);
-      }
-      // What is added to a round's address; an eight may end among the pieces.
-      Value offset =
-          isPlain() ? t.index(from * kThreadBytes) : findChunk(number, chunk);
-      if (layout.hasSumTerm() && eight.pieces) {
-        Value more = t.index(0);
-        if (!endsWithRounds()) {
-          Value isBehind =
-              t.less(t.sub(t.mul(eight.pieces, ofPiece), 1), chunk);
-          more = t.select(t.both(eight.ends, isBehind),
-                          t.index(layout.getSumEightBytes()), more);
-        }
-        if (hasEight) {
-          Value back =
-              t.mul(t.sub(eight.pieces, rounds.pieces), geometry.ofRing);
-          more = isOfEight ? t.select(isOfEight, back, more) : back;
-        }
-        offset = t.add(offset, more);
-      }
-      t.ifThen(exists, [&] {
-        int64_t place = from * kThreadBytes;
-        for (Value address : target.addresses) {
-          t.copy(t.add(address, offset), ring.memory, t.add(to, place),
-                 kThreadBytes);
-          place += getRoundBytes();
-        }
-      });
+  Value count; // of chunks of pieces, where not all exist
+  if (!rounds.even)
+    count = t.mul(countExisting(rounds, round), ofPiece);
+  RoundEight eight;
+  if (layout.hasSumTerm())
+    eight = getRoundEight(round);
+  Value number = getNumber(rounds, round, 0).first;
+  Value to = t.add(t.add(ring.first, t.mul(t.lane(), kThreadBytes)), slot);
+  for (int64_t from = 0; from < chunks; from += kWarpLanes) {
+    Value chunk = t.add(t.lane(), from);
+    // The last ones are of the eight.
+    bool hasPieces = from < ofPieces;
+    bool hasEight = layout.hasSumTerm() && from + kWarpLanes > ofPieces;
+    Value isOfEight =
+        hasEight && hasPieces ? t.less(t.index(ofPieces - 1), chunk) : Value();
+    Value exists; // null: it does
+    if (hasPieces && count)
+      exists = t.less(chunk, count);
+    else if (hasPieces && from + kWarpLanes > ofPieces && !hasEight)
+      exists = t.less(chunk, t.index(ofPieces));
+    if (hasEight) {
+      Value ofEight = t.both(eight.ends, t.less(chunk, t.index(chunks)));
+      Value ofPiece = exists ? exists : t.less(chunk, t.index(ofPieces));
+      exists = !isOfEight ? ofEight : t.select(isOfEight, ofEight, ofPiece);
     }
-  });
-  // Also where nothing was: so that as many rounds are behind each.
-  t.commitCopies();
+    // What is added to a round's address; an eight may end among the pieces.
+    Value offset =
+        isPlain() ? t.index(from * kThreadBytes) : findChunk(number, chunk);
+    if (layout.hasSumTerm() && eight.pieces) {
+      Value more = t.index(0);
+      if (!endsWithRounds(rounds)) {
+        Value isBehind = t.less(t.sub(t.mul(eight.pieces, ofPiece), 1), chunk);
+        more = t.select(t.both(eight.ends, isBehind),
+                        t.index(layout.getSumEightBytes()), more);
+      }
+      if (hasEight) {
+        Value back = t.mul(t.sub(eight.pieces, rounds.pieces), geometry.ofRing);
+        more = isOfEight ? t.select(isOfEight, back, more) : back;
+      }
+      offset = t.add(offset, more);
+    }
+    t.ifThen(exists, [&] {
+      int64_t place = from * kThreadBytes;
+      for (Value address : target.addresses) {
+        t.copy(t.add(address, offset), ring.memory, t.add(to, place),
+               kThreadBytes);
+        place += getRoundBytes();
+      }
+    });
+  }
 }
 
 /// Of a round that has come, into registers.

@@ -6,13 +6,16 @@
 // asked for early: nobody writes them. See DigitLinear.h.
 
 #include "DigitLinear.h"
+#include "LowerStep.h"
 
 using namespace mlir;
 using namespace mlir::tbq;
 
 /// Bytes that a block asks for before a barrier. Who looks whether all blocks
-/// have come waits behind them: with 100 KB a barrier took 3.8 us, not 1.3.
-static constexpr int64_t kEarlyBytes = 42 << 10;
+/// have come waits behind them: with 100 KB a barrier took 3.8 us, not 1.3. And
+/// behind the row, when these have come: what is made of the row needs no
+/// memory, and what is asked for while much is under way waits.
+static constexpr int64_t kEarlyBytes = 28 << 10, kMoreBytes = 56 << 10;
 
 void DigitLinear::setBytes(IRMapping &copies) {
   SmallVector<Value> all;
@@ -72,20 +75,43 @@ void DigitLinear::runAhead(Operation *early) {
         find(i);
       else
         target = moveOn(target, t.index((i - 1) % rounds.count));
-      copyRound(t.index(i * ring.slotBytes), target, t.index(i % rounds.count));
+      t.ifThen(target.exists, [&] {
+        copyRound(t.index(i * ring.slotBytes), target,
+                  t.index(i % rounds.count));
+      });
+      t.commitCopies();
     }
   };
   int64_t before = ring.slots;
+  auto countSlots = [&](int64_t bytes) { // that are asked for together
+    return std::max<int64_t>(bytes / kWarps / ring.slotBytes, 1);
+  };
   if (blockTiles * pieces * geometry.ofRing > kEarlyBytes)
-    before = std::clamp<int64_t>(kEarlyBytes / kWarps / ring.slotBytes, 1,
-                                 ring.slots);
+    before = std::min(before, countSlots(kEarlyBytes));
   t.b.setInsertionPoint(early);
   set();
+  const bool bringsRow = ring.rowBytes > 0, isEarly = early == own;
+  if (bringsRow && isEarly) // before all else, where nothing is waited for
+    askForRow();
   ask(0, before);
+  if (Operation *reader = findRowReader(early, own);
+      reader && before < ring.slots) {
+    Operation *from = reader->getPrevNode();
+    int64_t more = std::min(before + countSlots(kMoreBytes), ring.slots);
+    t.b.setInsertionPoint(reader);
+    set();
+    ask(before, more);
+    putBehindRow(from, reader);
+    before = more;
+  }
   t.b.setInsertionPoint(own);
   // Computed again: nothing goes past the barrier in registers.
   set();
+  if (bringsRow && !isEarly)
+    askForRow();
   ask(before, ring.slots);
+  if (bringsRow)
+    waitForRow(ring.slots - (isEarly ? 0 : before));
   // The round to ask for next is of a tile so many further, and this one of it.
   const int64_t ahead = ring.slots / rounds.count * stride;
   const int64_t first = ring.slots % rounds.count;
@@ -102,9 +128,22 @@ void DigitLinear::runAhead(Operation *early) {
     SmallVector<Value> sums(old.drop_front(packed).take_front(countSums()));
     SmallVector<Value> chain(old.drop_front(packed + countSums()));
     RingRound read = readRound(slot, round);
-    Target next{old[1], old.slice(2, tiles)};
-    Value later = getLater(round, first);
-    copyRound(slot, next, later);
+    // Nothing exists behind what does not.
+    auto askAndMoveOn = [&] {
+      Target next{old[1], old.slice(2, tiles)};
+      Value later = getLater(round, first);
+      copyRound(slot, next, later);
+      next = moveOn(next, later, t.equal(round, rounds.count - 1 - first),
+                    further);
+      SmallVector<Value> values = {next.exists};
+      values.append(next.addresses);
+      return values;
+    };
+    size_t i = 1;
+    SmallVector<Value> next =
+        t.ifElse(old[1], askAndMoveOn, [&](Type) { return old[i++]; });
+    // Also where nothing was: so that as many rounds are behind each.
+    t.commitCopies();
     for (const auto &[piece, exists] : read.pieces) {
       SmallVector<Value> more(sums);
       isOne ? addOne(piece, token, more) : addProducts(piece, token, more);
@@ -113,9 +152,8 @@ void DigitLinear::runAhead(Operation *early) {
     }
     if (hasSum)
       addRoundEight(read.ofSums, round, token, chain);
-    next =
-        moveOn(next, later, t.equal(round, rounds.count - 1 - first), further);
-    SmallVector<Value> state = pack(getNextSlot(old[0]), next);
+    SmallVector<Value> state = {getNextSlot(old[0])};
+    state.append(next);
     state.append(sums);
     state.append(chain);
     return state;

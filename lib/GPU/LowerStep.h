@@ -38,6 +38,15 @@ void lowerAttention(ThreadBuilder &t, AttentionOp op,
                     int64_t sharedBytes, bool warpgroups);
 AttentionNeighbours findNeighbours(AttentionOp op);
 
+/// Of what stands before an op that reads a row of one token: it is done when
+/// the row has come, before anything is made of it.
+inline constexpr const char *kBehindRow = "tbq.behind_row";
+/// Such an op between two others, whose row all warps have a part of, or null.
+Operation *findRowReader(Operation *from, Operation *to);
+/// All that stands before such an op, from behind `from` on, is put behind its
+/// row.
+void putBehindRow(Operation *from, Operation *reader);
+
 /// Whether the buffer is the block's own, for the time of the function.
 bool isOwn(Value buffer);
 /// Whether anything behind `op` reads the row, before one of the step's ops

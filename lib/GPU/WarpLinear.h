@@ -89,6 +89,11 @@ protected:
   std::pair<Value, Value> findTile(Value tile, int64_t number);
   /// Numbers of tiles from a warp's tile to its next one's place in the block.
   int64_t getStep() const { return group.inPairs ? 1 : tiles; }
+  /// Tiles that a warp has one after the other.
+  int64_t countOfWarp() const {
+    return llvm::divideCeil(blockTiles,
+                            (group.inPairs ? 2 : tiles) * (kWarps / shares));
+  }
   /// Token `number` of those met at once, the last one where there are fewer.
   /// `isMet`: `number` is less than `tokens`.
   Value getToken(Value token, Value number, bool isMet);

@@ -27,7 +27,9 @@ func.func @ternary(%h: memref<1x4096xf32>, %x: memref<1x4096xi8>, %scale: memref
   // ROW-DAG: %[[C16:.*]] = arith.constant 16 : i32
   // ROW-DAG: %[[C1:.*]] = arith.constant 1 : i32
   // ROW-DAG: %[[C2:.*]] = arith.constant 2 : i32
-  // ROW: %[[FOUR:.*]] = arith.ori
+  // ROW: nvvm.prmt
+  // ROW: nvvm.prmt
+  // ROW: %[[FOUR:.*]] = nvvm.prmt
   // ROW: %[[OTHER:.*]] = nvvm.shfl.sync  bfly %{{.*}}, %{{.*}}, %[[C16]],
   // ROW: llvm.intr.fshl(%[[OTHER]], %[[OTHER]], %{{.*}})
   // ROW: nvvm.shfl.sync  bfly %{{.*}}, %{{.*}}, %[[C1]],
@@ -38,7 +40,7 @@ func.func @ternary(%h: memref<1x4096xf32>, %x: memref<1x4096xi8>, %scale: memref
   tbq.quantize_activations %h columns 4096 group 128 into(%x, %scale, %sums) count(%count) range(%c0, %c1) : (memref<1x4096xf32>, memref<1x4096xi8>, memref<1x16xf32>, memref<1x32xi32>, index, index, index) -> ()
   tbq.barrier %team
   %w = tbq.placed_weight [0] in %section : memref<8388608xi8> : !ternary
-  // CHECK: %[[LOADED:.*]] = vector.load %arg1[%{{.*}}] {alignment = 4 : i64} : memref<1x4096xi8>, vector<4xi8>
+  // CHECK: %[[LOADED:.*]] = vector.load %{{.*}}[%{{.*}}] {alignment = 4 : i64} : memref<1x4096xi8, 3>, vector<4xi8>
   // CHECK: vector.bitcast %[[LOADED]]
   // CHECK: %[[WORD:.*]] = vector.extract %{{.*}}[0] : i32 from vector<1xi32>
   // CHECK: %[[FIRST:.*]] = arith.andi %[[WORD]], %[[LOW]]

@@ -16,7 +16,7 @@ func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: mem
   // CHECK: tbq.barrier %{{.*}} {tbq.arrives}
   // CHECK: tbq.placed_weight
   // CHECK: tbq.packed_bytes
-  // CHECK: memref.view %{{.*}} : memref<232448xi8, 3> to memref<118784xi8, 3>
+  // CHECK: memref.view %{{.*}} : memref<232448xi8, 3> to memref<123008xi8, 3>
   // Of the first tiles, before anything that the input waits for: 68 chunks of
   // each, and eight more of a round that ends an eight.
   // CHECK: %[[FIRST:.*]] = arith.addi %arg6, %{{.*}}
@@ -33,20 +33,24 @@ func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: mem
   // CHECK: scf.if %[[COPIES]]
   // CHECK-COUNT-2: nvvm.cp.async.shared.global
   // CHECK: nvvm.cp.async.commit.group
-  // CHECK-COUNT-2: nvvm.cp.async.commit.group
   // CHECK-NOT: nvvm.cp.async
   // CHECK: tbq.barrier %{{.*}} {tbq.waits}
+  // Then the row, which others have stored.
+  // CHECK: nvvm.cp.async.commit.group
+  // CHECK: nvvm.cp.async.wait.group 0
+  // CHECK-NEXT: nvvm.barrier0
+  // CHECK-NOT: nvvm.cp.async
   // CHECK: scf.for %[[FROM:.*]] = %arg6 to %{{.*}} step %c4 iter_args(%[[BEGIN:[a-z0-9]+]] = %c0_i32, %[[IS:[a-z0-9]+]] =
   // CHECK: %[[TILE:.*]] = arith.addi %[[FROM]], %{{.*}}
   // CHECK: %[[ACTIVE:.*]] = arith.cmpi slt, %[[TILE]], %arg7
-  // What comes three and then four tiles of the warp further.
-  // CHECK: %[[LATER:.*]] = arith.addi %[[TILE]], %c16
+  // What comes one and then two tiles of the warp further.
+  // CHECK: %[[LATER:.*]] = arith.addi %[[TILE]], %c8
   // CHECK: %[[ALSO:.*]] = arith.cmpi slt, %[[LATER]], %arg7
   // CHECK: %[[ROUNDS:.*]] = arith.extui %[[ACTIVE]] : i1 to i32
   // CHECK: scf.for %[[ROUND:.*]] = %c0_i32 to %[[ROUNDS]] step %c1_i32 iter_args(%[[SLOT:[a-z0-9]+]] = %[[BEGIN]], %[[EXISTS:[a-z0-9]+]] = %[[IS]], %[[ONE:[a-z0-9]+]] = %{{[a-z0-9]+}}, %[[OTHER:[a-z0-9]+]] = %{{[a-z0-9]+}}, %{{[a-z0-9]+}} =
-  // A round has come when two are left; the warp meets before it is read, and
+  // A round has come when none is left; the warp meets before it is read, and
   // before its slot is another's.
-  // CHECK: nvvm.cp.async.wait.group 2
+  // CHECK: nvvm.cp.async.wait.group 0
   // CHECK: nvvm.bar.warp.sync
   // Of two rows at once, of each piece two words each and their coefficients; of
   // the sum term a word of each, or 0.
@@ -73,10 +77,10 @@ func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: mem
   // CHECK-COUNT-2: nvvm.cp.async.shared.global
   // CHECK: nvvm.cp.async.commit.group
   // The lane's columns: 16 and, 64 further, another 16.
-  // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x4096xi8>, vector<16xi8>
+  // CHECK: vector.load %{{.*}} {alignment = 16 : i64} : memref<1x4096xi8, 3>, vector<16xi8>
   // CHECK: %[[X:.*]] = vector.extract %{{.*}}[0] : i32 from vector<4xi32>
   // CHECK: %[[XNEXT:.*]] = vector.extract %{{.*}}[1] : i32 from vector<4xi32>
-  // CHECK: vector.load %arg0[%{{.*}}] {alignment = 16 : i64} : memref<1x4096xi8>, vector<16xi8>
+  // CHECK: vector.load %{{.*}} {alignment = 16 : i64} : memref<1x4096xi8, 3>, vector<16xi8>
   // Two digits of four, both two bits up, then both six.
   // CHECK: %[[SHIFTED:.*]] = arith.shli %[[WORD]], %[[TWO]]
   // CHECK: %[[A:.*]] = arith.andi %[[SHIFTED]], %[[MASK]]
@@ -92,7 +96,7 @@ func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: mem
   // CHECK: nvvm.mma.sync
   // CHECK-NOT: nvvm.mma.sync
   // CHECK: arith.shrsi %{{.*}}, %c6_i32
-  // CHECK: memref.load %arg1
+  // CHECK: memref.load %{{.*}} : memref<1x32xi32, 3>
   // CHECK-COUNT-2: math.fma
   // CHECK-NOT: math.fma
   // The same of the other pieces.
@@ -105,7 +109,7 @@ func.func @decode_i8(%x: memref<1x4096xi8>, %sums: memref<1x32xi32>, %scale: mem
   // CHECK-NOT: math.fma
   // The sums of two groups that are four apart, 16 bits each: ten bits as 1024 and
   // these, less 1024; those above with 32 more, as so many times 1024.
-  // CHECK-COUNT-2: memref.load %arg1
+  // CHECK-COUNT-2: memref.load %{{.*}} : memref<1x32xi32, 3>
   // CHECK: %[[BOTH:.*]] = arith.ori %{{.*}}, %{{.*}} : i32
   // CHECK: %[[LOW:.*]] = arith.andi %[[BOTH]], %c67044351_i32
   // CHECK: %[[RAISED:.*]] = arith.xori %[[LOW]], %c1677747200_i32
@@ -159,8 +163,8 @@ func.func @decode_i16(%x: memref<1x64xi8>, %low: memref<1x64xi8>, %scale: memref
   // CHECK: vector<4xi8> to vector<1xi32>
   // CHECK: arith.shrui %{{.*}}, %[[OWN:.*]] : i32
   // CHECK: vector<4xi8> to vector<1xi32>
-  // CHECK: vector.load %arg0{{.*}} vector<8xi8>
-  // CHECK: vector.load %arg1{{.*}} vector<8xi8>
+  // CHECK: vector.load %{{.*}} : memref<{{.*}}xi8, 3>, vector<8xi8>
+  // CHECK: vector.load %{{.*}} : memref<{{.*}}xi8, 3>, vector<8xi8>
   // CHECK-COUNT-2: nvvm.mma.sync
   // CHECK: arith.muli %{{.*}}, %[[HIGH]]
   // CHECK-COUNT-2: nvvm.mma.sync
@@ -314,7 +318,7 @@ func.func @decode_gated(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: m
 // second may not write over what the first has asked for.
 !packed = !tbq.packed<32x128, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @decode_rings(
-func.func @decode_rings(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x32xf32>,
+func.func @decode_rings(%0: memref<1x128xi8>, %1: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x32xf32>,
     %z: memref<1x32xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
   // CHECK: tbq.barrier {{.*}} {tbq.arrives}
   // CHECK: nvvm.cp.async.shared.global
@@ -330,6 +334,8 @@ func.func @decode_rings(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: m
   // CHECK: tbq.barrier %arg9
   // CHECK-NOT: nvvm.cp.async.shared.global
   // CHECK: nvvm.cp.async.wait.group
+  %x = memref.alloca() : memref<1x128xi8>
+  %sums = memref.alloca() : memref<1x16xi32>
   tbq.barrier %team
   %one = tbq.placed_weight [0] in %section : memref<65536xi8> : !packed
   tbq.packed_linear %x, %one sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end)

@@ -170,15 +170,20 @@ MANY_TILES = {
         "hidden_size": 512, "intermediate_size": 1280, "num_hidden_layers": 1,
         "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "stored": {**TERNARY, "group_size": 32},
     },
-    # Rows of twelve groups, of which a warp has three or six: an eight ends among those of a round.
+    # Rows of ten groups, of which a warp has three, and a last one: an eight ends among those of a round.
     "stored-parted-eights": {
-        "hidden_size": 384, "intermediate_size": 384, "num_hidden_layers": 1,
-        "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 64, "stored": {**TERNARY, "group_size": 32},
+        "hidden_size": 320, "intermediate_size": 320, "num_hidden_layers": 1,
+        "num_attention_heads": 5, "num_key_value_heads": 1, "head_dim": 64, "stored": {**TERNARY, "group_size": 32},
     },
     # Rows of two tiles of four bands of 64 rows, and of eight of five.
     "many-rows": {
         "hidden_size": 512, "intermediate_size": 2560, "num_hidden_layers": 1,
         "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64,
+    },
+    # Rows that all warps have columns of, two or three fours a thread, before linears of many tiles.
+    "stored-wide-rows": {
+        "hidden_size": 2048, "intermediate_size": 4224, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 64, "stored": TERNARY,
     },
     # Rows that are two stages of a warp group's, and one, which is too few.
     "stored-few-stages": {

@@ -215,6 +215,17 @@ def test_eights_end_among_a_rounds_pieces(model_directory, compile_model, logits
     gpu_steps.check(found, expected, "i8", measure)
 
 
+def test_weights_are_asked_for_behind_a_row(model_directory, compile_model, logits_of, emulated, measure):
+    """A block that has all tiles asks for few rounds before a barrier, for more when a row has come, and then for
+    the rest; of a row of more than eight floats a thread what it makes of them says that they are there."""
+    directory, flag = model_directory("stored-wide-rows"), "--activations=i8"
+    expected = logits_of(compile_model(directory, flag), IDS[:5])
+    artifact = emulated(directory, flag, "--gpu-blocks=1")
+    found = logits_of(artifact, IDS[:5])
+    assert logits_of(artifact, IDS[:5], chunk=1).tobytes() == found.tobytes()
+    gpu_steps.check(found, expected, "i8", measure)
+
+
 @pytest.mark.parametrize("name", ["wide-tied"] + ["wide-untied"] * LONG)
 def test_groups_of_several_pieces(name, model_directory, compile_model, logits_of, emulated, measure):
     """Rows of 272 and 520 columns: the coefficients that lie behind a group come with each of its pieces."""
