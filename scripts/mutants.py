@@ -252,6 +252,7 @@ SITES = {
     "lib/GPU/DigitStream.cpp": [
         ("stream-exists", "exists ? t.select(exists, added, sum) : added", "added",
          "pieces behind a share's last one are added"),
+        ("stream-behind", "ask(before, more);", "", "what is to be asked for behind a row is not"),
     ],
     "lib/GPU/DigitRing.cpp": [
         ("ring-eight", "t.select(getRoundEight(round).ends, t.index(getRoundBytes()), bytes)", "bytes",
@@ -261,6 +262,10 @@ SITES = {
         ("ring-none", "ends, loadSumCoefficients(ring.memory, at, own), t.constantI32(0)",
          "ends, loadSumCoefficients(ring.memory, at, own), loadSumCoefficients(ring.memory, at, own)",
          "a round that ends no eight adds what it finds"),
+        ("ring-row", "t.waitForCopies(later);", "", "a row that the block brings is not waited for"),
+    ],
+    "lib/GPU/ThreadMemory.cpp": [
+        ("bytes-order", "(byte + 4) << 4 | byte", "byte << 4 | (byte + 4)", "two neighbours of a word's bytes exchanged"),
     ],
     "lib/GPU/SumTerm.cpp": [
         ("sum-last", "t.select(t.less(before, t.like(share, pieces)), whole, all)", "whole",
@@ -330,6 +335,7 @@ SITES = {
     "lib/GPU/LowerRows.cpp": [
         ("once-factor", "t.mulf(t.mulf(t.inverse(largest), steps), factor)", "t.mulf(t.inverse(largest), steps)",
          "digits of a row that its norm's factor is left out of"),
+        ("row-high", "t.mul(high, t.constantI32(256))", "high", "what i16's high digits count for in a group's sum"),
     ],
     "lib/GPU/TokenTiles.cpp": [
         ("tiles-swizzle", "t.exclusiveOr(chunk, t.rem(token, 8))", "chunk", "chunks are not exchanged"),
@@ -356,6 +362,7 @@ SITES = {
          "parts that no warp has written are added to a group's sum"),
     ],
     "lib/GPU/ThreadBuilder.cpp": [
+        ("row-round", "constant(3.0f * (1 << 22))", "constant(1.0f * (1 << 23))", "floats less than 0 are rounded to halves"),
         ("row-meetings", "i < meetings; ++i", "i < meetings - 1; ++i", "warps without a column miss a meeting"),
         ("row-turns", "{add(warp(), turn * kWarps)}", "{warp()}",
          "warps without a column leave what was there to every other reduction"),

@@ -10,7 +10,7 @@ func.func @batch_i8(%x: memref<8x4096xi8>, %sums: memref<8x32xi32>, %scale: memr
   // CHECK: tbq.barrier %{{.*}} {tbq.arrives}
   // CHECK: nvvm.cp.async.shared.global %{{.*}}, %{{.*}}, 16, cache =  cg
   // CHECK: tbq.barrier %{{.*}} {tbq.waits}
-  // CHECK: nvvm.cp.async.wait.group 2
+  // CHECK: nvvm.cp.async.wait.group 0
   // CHECK: nvvm.bar.warp.sync
   // Of four pieces of each of two tiles, a lane's words (one row's) and a
   // coefficient; of each tile a word of an eight's.
