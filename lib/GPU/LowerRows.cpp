@@ -67,10 +67,14 @@ void mlir::tbq::putBehindRow(Operation *from, Operation *reader) {
   scf::YieldOp::create(b, reader->getLoc());
 }
 
-/// What is to be done behind a reader's row; null: nothing.
+/// What is to be done behind a reader's row; null: nothing. What the reader
+/// needs besides may have come between.
 static scf::ExecuteRegionOp findBehindRow(Operation *reader) {
-  auto all = dyn_cast_or_null<scf::ExecuteRegionOp>(reader->getPrevNode());
-  return all && all->hasAttr(kBehindRow) ? all : scf::ExecuteRegionOp();
+  for (Operation *op = reader->getPrevNode(); op && !isa<BarrierOp>(op);
+       op = op->getPrevNode())
+    if (op->hasAttr(kBehindRow))
+      return cast<scf::ExecuteRegionOp>(op);
+  return nullptr;
 }
 
 /// Puts it where `t` stands.
