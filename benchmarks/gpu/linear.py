@@ -19,7 +19,7 @@ import numpy
 import cuda
 from linear_module import GROUP, Linear, align, compileLinear, toBits
 
-# Those of bitnet.cpp's table for its kernels (gpu/README.md), then LLaMA 8B's.
+# Those that bitnet.cpp's kernel is for (gpu/bitnet_kernels), then LLaMA 8B's.
 SHAPES = ("2560x2560 3840x2560 13824x2560 2560x6912 3200x3200 4800x3200 20480x3200 3200x10240 5120x27648 "
           "55296x5120 6144x4096 4096x4096 28672x4096 4096x14336")  # fmt: skip
 FAR_BYTES, LAUNCHES, REPETITIONS = 512 << 20, 64, 20
