@@ -19,17 +19,17 @@ static constexpr int64_t kFewSlots = 3, kMostSlots = 8, kMostPieces = 4;
 /// Registers of a lane, of 128, for a round's words and coefficients.
 static constexpr int64_t kMostLoaded = 48;
 
-static int64_t countBytes(Value rows) {
-  auto type = cast<MemRefType>(rows.getType());
-  return type.getNumElements() * type.getElementTypeBitWidth() / 8;
+static int64_t countRowBytes(Value rows) {
+  return countBytes(cast<MemRefType>(rows.getType()));
 }
 
 bool DigitLinear::makeRing(int64_t sharedBytes) {
   if (!mayHaveRing(op))
     return false;
+  int64_t rowBytes = 0;
   for (Value rows : getRowBuffers())
-    ring.rowBytes += countBytes(rows);
-  int64_t free = (t.countScratch(sharedBytes) - ring.rowBytes) / kWarps;
+    rowBytes += countRowBytes(rows);
+  int64_t free = (t.countScratch(sharedBytes) - rowBytes) / kWarps;
   int64_t bytes = llvm::alignDown(std::min(free, kRingBytes), kThreadBytes);
   int64_t registers = tiles * (layout.getNumDensePlanes() * countWords() +
                                layout.getNumTermsInGroups());
@@ -51,7 +51,7 @@ bool DigitLinear::makeRing(int64_t sharedBytes) {
       continue;
     if (ring.slots == 0 || cost < fewest) {
       fewest = cost;
-      ring = {rounds, slots, slot, bytes, ring.rowBytes, Value(), Value()};
+      ring = {rounds, slots, slot, bytes, rowBytes, Value(), Value()};
     }
   }
   return ring.slots > 0;
@@ -121,7 +121,7 @@ SmallVector<Value> DigitLinear::getRowBuffers() {
   if (op.getSums())
     buffers.push_back(op.getSums());
   auto isToBring = [](Value rows) {
-    return !isOwn(rows) && countBytes(rows) % kThreadBytes == 0;
+    return !isOwn(rows) && countRowBytes(rows) % kThreadBytes == 0;
   };
   if (tokens > 1 || !integer || !llvm::all_of(buffers, isToBring))
     return {};
@@ -131,7 +131,7 @@ SmallVector<Value> DigitLinear::getRowBuffers() {
 void DigitLinear::askForRow() {
   int64_t first = kWarps * ring.warpBytes;
   for (Value rows : getRowBuffers()) {
-    int64_t count = countBytes(rows) / kThreadBytes;
+    int64_t count = countRowBytes(rows) / kThreadBytes;
     for (int64_t before = 0; before < count; before += kThreads) {
       Value number = t.add(t.thread(), before);
       Value exists =
@@ -141,7 +141,7 @@ void DigitLinear::askForRow() {
         t.copy(rows, at, ring.memory, t.add(at, first), kThreadBytes);
       });
     }
-    first += countBytes(rows);
+    first += countRowBytes(rows);
   }
   t.commitCopies();
 }
@@ -158,7 +158,7 @@ void DigitLinear::waitForRow(int64_t later) {
                         t.b.getI64IntegerAttr(kSharedMemory));
     own.map(rows, memref::ViewOp::create(t.b, t.loc, shared, ring.memory,
                                          t.index(first), ValueRange()));
-    first += countBytes(rows);
+    first += countRowBytes(rows);
   }
   for (OpOperand &operand : op->getOpOperands())
     operand.set(own.lookupOrDefault(operand.get()));

@@ -2,8 +2,9 @@
 //
 // A linear of digits for few tokens, whose weights are on their way before
 // their turn: as many rounds of a warp's tiles as its ring has slots, the first
-// ones from before the barrier on that its input waits for. Only weights are
-// asked for early: nobody writes them. See DigitLinear.h.
+// ones from before the barrier on that its input waits for, others from behind
+// its row's arrival. Only weights are asked for early: nobody writes them. See
+// DigitLinear.h.
 
 #include "DigitLinear.h"
 #include "LowerStep.h"

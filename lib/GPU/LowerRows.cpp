@@ -37,22 +37,23 @@ struct RowPart {
 /// Looks again while something of the row is not there yet.
 static RowPart loadExchanged(ThreadBuilder &t, BlockRow &row,
                              RowExchange &exchange, GetPart getPart) {
-  SmallVector<Value> all = waitUntilFull(
+  auto [elements, part] = waitUntilFull(
       t, row.load(exchange),
       [&](int64_t number) { return row.load(exchange, number); }, getPart);
-  Value part = all.pop_back_val();
-  return {all, part};
+  return {elements, part};
 }
 
 Operation *mlir::tbq::findRowReader(Operation *from, Operation *to) {
   for (Operation *op = to->getPrevNode(); op && op != from;
-       op = op->getPrevNode())
-    if (isa<RmsNormOp, LayerNormOp, QuantizeActivationsOp>(op) &&
-        !isOwn(op->getOperand(0)))
-      return countRows(op->getOperand(0)) == 1 &&
-                     getColumns(op->getOperand(0)) >= kRowInAllWarps
+       op = op->getPrevNode()) {
+    if (!isa<RmsNormOp, LayerNormOp, QuantizeActivationsOp>(op))
+      continue;
+    Value rows = op->getOperand(0);
+    if (!isOwn(rows)) // none before it is of this linear
+      return countRows(rows) == 1 && getColumns(rows) >= kRowInAllWarps
                  ? op
                  : nullptr;
+  }
   return nullptr;
 }
 
@@ -439,9 +440,6 @@ static bool areApart(Value one, Value other) {
     return false;
   auto begin = getConstantIntValue(first.getByteShift()),
        otherBegin = getConstantIntValue(second.getByteShift());
-  auto countBytes = [](MemRefType type) {
-    return type.getNumElements() * type.getElementTypeBitWidth() / 8;
-  };
   return begin && otherBegin &&
          (*begin + countBytes(first.getType()) <= *otherBegin ||
           *otherBegin + countBytes(second.getType()) <= *begin);

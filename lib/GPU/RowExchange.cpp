@@ -7,7 +7,7 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Floats that are soon looked at.
+/// Floats of a thread, up to which each is looked at.
 static constexpr size_t kFew = 8;
 /// Bytes that a thread makes empty at a time.
 static constexpr int64_t kEmptyBytes = 16;
@@ -106,7 +106,7 @@ static Value isAnyEmpty(ThreadBuilder &t, ValueRange elements) {
   return any;
 }
 
-SmallVector<Value>
+std::pair<SmallVector<Value>, Value>
 mlir::tbq::waitUntilFull(ThreadBuilder &t, ArrayRef<Value> loaded,
                          llvm::function_ref<SmallVector<Value>(int64_t)> load,
                          llvm::function_ref<Value(ArrayRef<Value>)> getPart) {
@@ -156,7 +156,8 @@ mlir::tbq::waitUntilFull(ThreadBuilder &t, ArrayRef<Value> loaded,
           scf::YieldOp::create(t.b, t.loc, loadMissing(seen.drop_back()));
         });
       });
-  return SmallVector<Value>(loop.getResults());
+  return {SmallVector<Value>(loop.getResults().drop_back()),
+          loop.getResults().back()};
 }
 
 void mlir::tbq::storeEmpties(BarrierOp op) {

@@ -63,7 +63,7 @@ void storeOfRow(ThreadBuilder &t, Operation *op, Value x, Value row,
 /// `load` four `number` of what has been loaded again, while one of them is
 /// kEmpty; until none is, in the whole warp. What has then been loaded, and the
 /// part of that, which is NaN if one is kEmpty.
-SmallVector<Value>
+std::pair<SmallVector<Value>, Value>
 waitUntilFull(ThreadBuilder &t, ArrayRef<Value> loaded,
               llvm::function_ref<SmallVector<Value>(int64_t number)> load,
               llvm::function_ref<Value(ArrayRef<Value>)> getPart);

@@ -21,8 +21,7 @@ using namespace mlir;
 using namespace mlir::tbq;
 
 static int64_t getBytes(MemRefType type) {
-  return llvm::alignTo(
-      type.getNumElements() * type.getElementTypeBitWidth() / 8, kAlignment);
+  return llvm::alignTo(countBytes(type), kAlignment);
 }
 
 /// The bytes that the functions' own buffers take, at most one at a time.

@@ -255,6 +255,9 @@ Operation *findBarrier(Operation *op);
 /// Of a buffer of rows.
 int64_t getColumns(Value rows);
 
+/// Of a buffer, all.
+int64_t countBytes(MemRefType type);
+
 /// The bytes of a packed weight.
 Value getBytes(ThreadBuilder &t, Value packed);
 

@@ -114,6 +114,10 @@ int64_t mlir::tbq::getColumns(Value rows) {
   return cast<MemRefType>(rows.getType()).getShape().back();
 }
 
+int64_t mlir::tbq::countBytes(MemRefType type) {
+  return type.getNumElements() * type.getElementTypeBitWidth() / 8;
+}
+
 Value mlir::tbq::getBytes(ThreadBuilder &t, Value packed) {
   int64_t bytes = cast<PackedType>(packed.getType()).getLayout().getBytes();
   return PackedBytesOp::create(

@@ -318,7 +318,7 @@ func.func @decode_gated(%x: memref<1x128xi8>, %sums: memref<1x16xi32>, %scale: m
 // second may not write over what the first has asked for.
 !packed = !tbq.packed<32x128, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @decode_rings(
-func.func @decode_rings(%0: memref<1x128xi8>, %1: memref<1x16xi32>, %scale: memref<1x16xf32>, %y: memref<1x32xf32>,
+func.func @decode_rings(%scale: memref<1x16xf32>, %y: memref<1x32xf32>,
     %z: memref<1x32xf32>, %section: memref<65536xi8>, %count: index, %begin: index, %end: index, %team: !tbq.team) {
   // CHECK: tbq.barrier {{.*}} {tbq.arrives}
   // CHECK: nvvm.cp.async.shared.global
@@ -331,7 +331,7 @@ func.func @decode_rings(%0: memref<1x128xi8>, %1: memref<1x16xi32>, %scale: memr
   // CHECK: nvvm.cp.async.shared.global
   // CHECK: tbq.barrier {{.*}} {tbq.waits}
   // CHECK-NEXT: tbq.add
-  // CHECK: tbq.barrier %arg9
+  // CHECK: tbq.barrier %arg7
   // CHECK-NOT: nvvm.cp.async.shared.global
   // CHECK: nvvm.cp.async.wait.group
   %x = memref.alloca() : memref<1x128xi8>

@@ -9,17 +9,23 @@
 // CHECK-LABEL: func.func @behind(
 // CHECK: tbq.barrier %{{.*}} {tbq.arrives}
 // CHECK: nvvm.cp.async.shared.global
+// CHECK: nvvm.cp.async.commit.group
+// CHECK-NOT: nvvm.cp.async.commit.group
 // CHECK: tbq.barrier %{{.*}} {tbq.waits}
 // CHECK: scf.execute_region {
 // CHECK: nvvm.cp.async.shared.global
-// CHECK: nvvm.cp.async.commit.group
+// CHECK-COUNT-2: nvvm.cp.async.commit.group
+// CHECK-NOT: nvvm.cp.async.commit.group
 // CHECK: {tbq.behind_row}
 // CHECK-NOT: nvvm.cp.async
 // CHECK: tbq.quantize_activations
 // CHECK: nvvm.cp.async.shared.global
-// The block's own memory has the digits.
+// CHECK-COUNT-2: nvvm.cp.async.commit.group
+// CHECK-NOT: nvvm.cp.async.commit.group
+// The block's own memory has the digits: nothing is waited for but a round, of
+// five, two of them behind the row.
 // CHECK-NOT: nvvm.barrier0
-// CHECK: nvvm.cp.async.wait.group
+// CHECK: nvvm.cp.async.wait.group 4
 
 // ROW-LABEL: func.func @behind(
 // ROW: tbq.barrier %{{.*}} {tbq.waits}
@@ -73,8 +79,8 @@ func.func @behind(%arena: memref<65536xi8>, %y: memref<1x4096xf32>, %section: me
 // CHECK: nvvm.cp.async.commit.group
 // CHECK: nvvm.cp.async.shared.global
 // CHECK: nvvm.cp.async.commit.group
-// CHECK: nvvm.cp.async.wait.group [[#]]
-// CHECK: nvvm.barrier0
+// CHECK: nvvm.cp.async.wait.group 1
+// CHECK-NEXT: nvvm.barrier0
 // CHECK: %[[OWN:.*]] = memref.view %{{.*}} to memref<1x1024xi8, 3>
 // CHECK: memref.view %{{.*}} to memref<1x16xi32, 3>
 // CHECK-NOT: load %arg0
