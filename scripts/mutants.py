@@ -262,6 +262,8 @@ SITES = {
         ("ring-none", "ends, loadSumCoefficients(ring.memory, at, own), t.constantI32(0)",
          "ends, loadSumCoefficients(ring.memory, at, own), loadSumCoefficients(ring.memory, at, own)",
          "a round that ends no eight adds what it finds"),
+        ("ring-missing", "t.less(getFirst(rounds, round), t.index(pieces))",
+         "t.less(getFirst(rounds, round), t.index(pieces + 1))", "a round that has no pieces is added"),
         ("ring-row", "t.waitForCopies(later);", "", "a row that the block brings is not waited for"),
     ],
     "lib/GPU/ThreadMemory.cpp": [
@@ -274,7 +276,7 @@ SITES = {
         ("sum-sign", "0x64206420, 1024 + 32", "0x64006400, 1024", "sums less than zero are taken without their sign"),
     ],
     "lib/GPU/WarpLinear.cpp": [
-        ("share-all", "int64_t share = 1; share < shares", "int64_t share = 2; share < shares",
+        ("share-all", "int64_t share = 1; share < usedShares", "int64_t share = 2; share < usedShares",
          "the second share of a tile dropped"),
     ],
     "lib/GPU/BlockLinear.cpp": [

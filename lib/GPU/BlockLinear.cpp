@@ -77,7 +77,7 @@ BlockLinear::BlockLinear(PackedLinearOp op, OpBuilder &b, int64_t units,
                          int64_t blocks, int64_t sharedBytes)
     : DigitLinear({{op}}, b, units, blocks),
       rows(cast<MemRefType>(input.getType()).getDimSize(0)),
-      ofRound(pieces % (kOfRound * shares) ? 1 : kOfRound) {
+      ofRound(pieces % kOfRound || ofShare % kOfRound ? 1 : kOfRound) {
   if (integer && !layout.getSalient() && !geometry.masked && rows >= kFewest &&
       findTeam(op))
     chooseShape(blocks, sharedBytes);
@@ -166,7 +166,7 @@ SmallVector<Value> BlockLinear::addPieces(const Place &place) {
   if (shares == 1)
     return addShare(place, t.index(0), t.index(0), t.index(pieces));
   SmallVector<Value> none(countWarpSums(), t.constant(0.0f));
-  return t.loop(t.index(0), t.index(shares), t.index(1), none,
+  return t.loop(t.index(0), t.index(usedShares), t.index(1), none,
                 [&](Value share, ValueRange) {
                   Value from = t.min(t.mul(share, ofShare), t.index(pieces));
                   Value to = t.min(t.add(from, ofShare), t.index(pieces));
@@ -247,7 +247,7 @@ SmallVector<Value> BlockLinear::addToKept(Value share, ArrayRef<Value> sums) {
   SmallVector<Value> all =
       t.ifElse(t.less(t.like(share, 0), share), addKept,
                [&](Type) { return t.addf(t.constant(0.0f), sums[next++]); });
-  t.ifThen(t.less(share, t.like(share, shares - 1)), [&] {
+  t.ifThen(t.less(share, t.like(share, usedShares - 1)), [&] {
     for (size_t i = 0; i < all.size(); i += 4)
       t.storeBytesOf(ArrayRef(all).slice(i, 4), memory, getKeptAt(i / 4));
   });

@@ -14,8 +14,8 @@ static constexpr int64_t kMostColumns = 128; // of a piece
 /// Tokens that a tile meets at once: of integers, and where each costs a lane
 /// registers for all rows.
 static constexpr int64_t kTokens = 32, kFewTokens = 8;
-/// Pieces that a lane has loaded before it computes, of one token and of many.
-static constexpr int64_t kAhead = 4, kAheadOfMany = 1;
+/// Pieces that a lane has loaded before it computes, of many tokens.
+static constexpr int64_t kAheadOfMany = 1;
 
 PieceGeometry::PieceGeometry(LayoutAttr layout) {
   int64_t group = layout.getGroup(), rest = layout.getColumns() % group;
@@ -116,7 +116,7 @@ void DigitLinear::addQuarters(MutableArrayRef<Value> sums) {
 }
 
 int64_t DigitLinear::getAhead() const {
-  return tokens == 1 ? kAhead : kAheadOfMany;
+  return tokens == 1 ? kRoundPieces : kAheadOfMany;
 }
 
 int64_t DigitLinear::countSums() const {

@@ -164,8 +164,6 @@ protected:
     Value number, ends, pieces;
   };
   RoundEight getRoundEight(Value round);
-  /// Whether eights end with rounds, or the row does.
-  bool endsWithRounds(const Rounds &rounds) const;
   void addRoundEight(ArrayRef<Value> ofTiles, Value round, Value token,
                      MutableArrayRef<Value> chain);
   /// The first round of a tile, and the one behind a tile's, or that of another
@@ -177,6 +175,9 @@ protected:
   /// The number of the round that is so many behind, of its tile.
   Value getLater(Value round, int64_t rounds);
   Value getNextSlot(Value slot);
+  /// Whether a round has any pieces, where it may have none and has none or
+  /// all; else null.
+  Value hasPieces(Value round);
   void copyRound(Value slot, const Target &target, Value round);
   RingRound readRound(Value slot, Value round);
 

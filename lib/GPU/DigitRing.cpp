@@ -14,8 +14,8 @@
 using namespace mlir;
 using namespace mlir::tbq;
 
-/// Slots that keep memory busy while one is added, and pieces of one.
-static constexpr int64_t kFewSlots = 3, kMostSlots = 8, kMostPieces = 4;
+/// Slots that keep memory busy while one is added.
+static constexpr int64_t kFewSlots = 3, kMostSlots = 8;
 /// Registers of a lane, of 128, for a round's words and coefficients.
 static constexpr int64_t kMostLoaded = 48;
 
@@ -34,18 +34,13 @@ bool DigitLinear::makeRing(int64_t sharedBytes) {
   int64_t registers = tiles * (layout.getNumDensePlanes() * countWords() +
                                layout.getNumTermsInGroups());
   int64_t fewest = 0;
-  // As few pieces that do not exist, and as few rounds, as may be: what a round
-  // costs by itself is half a piece, or, if some may not exist, one.
-  for (int64_t most = 1; most <= std::min(kMostPieces, ofShare); ++most) {
+  for (int64_t most = 1; most <= std::min(kRoundPieces, ofShare); ++most) {
     Rounds rounds = getRounds(most);
     int64_t slot = tiles * getRoundBytes(rounds);
     // No more than a warp's rounds are.
     int64_t all = std::min(countOfWarp() * rounds.count, kMostSlots);
     int64_t slots = std::min(bytes / std::max<int64_t>(slot, 1), all);
-    // And one and a half if an eight may end anywhere in it.
-    int64_t each = 2 * rounds.pieces + (rounds.even ? 1 : 2) +
-                   (layout.hasSumTerm() && !endsWithRounds(rounds) ? 3 : 0);
-    int64_t cost = rounds.count * each;
+    int64_t cost = countCost(rounds);
     int64_t least = std::min(most > 1 ? kFewSlots : 2, all);
     if (slots < least || (most > 1 && rounds.pieces * registers > kMostLoaded))
       continue;
@@ -62,14 +57,9 @@ int64_t DigitLinear::getRoundBytes(const Rounds &rounds) const {
          (layout.hasSumTerm() ? layout.getSumEightBytes() : 0);
 }
 
-bool DigitLinear::endsWithRounds(const Rounds &rounds) const {
-  return kEightGroups % rounds.pieces == 0 &&
-         (shares == 1 || ofShare % rounds.pieces == 0);
-}
-
 DigitLinear::RoundEight DigitLinear::getRoundEight(Value round) {
   const Rounds &rounds = ring.rounds;
-  Value first = t.add(t.mul(getPart(), ofShare), t.mul(round, rounds.pieces));
+  Value first = getFirst(rounds, round);
   Value number = t.div(first, kEightGroups), all = t.index(pieces);
   Value behind = t.add(first, rounds.pieces);
   if (endsWithRounds(rounds)) {
@@ -80,7 +70,7 @@ DigitLinear::RoundEight DigitLinear::getRoundEight(Value round) {
     if (!rounds.even)
       ends = t.both(ends, t.less(first, all));
     return {number, ends,
-            rounds.even ? Value() : t.sub(t.min(behind, all), first)};
+            rounds.whole ? Value() : t.sub(t.min(behind, all), first)};
   }
   Value end = t.mul(t.add(number, 1), kEightGroups); // of the eight
   if (pieces % kEightGroups)
@@ -97,7 +87,7 @@ void DigitLinear::addRoundEight(ArrayRef<Value> ofTiles, Value round,
   auto add = [&, number = number] {
     SmallVector<Value> more(chain);
     addEight({SmallVector<Value>(ofTiles),
-              loadEightSums(number, token, /*mayNotExist=*/!ring.rounds.even)},
+              loadEightSums(number, token, /*mayNotExist=*/!ring.rounds.whole)},
              more);
     return more;
   };
@@ -253,6 +243,13 @@ Value DigitLinear::getNextSlot(Value slot) {
   return t.select(t.same(next, end), t.constantI32(0), next);
 }
 
+Value DigitLinear::hasPieces(Value round) {
+  const Rounds &rounds = ring.rounds;
+  return rounds.even || !rounds.whole
+             ? Value()
+             : t.less(getFirst(rounds, round), t.index(pieces));
+}
+
 /// Asks for a round. slot: its offset.
 void DigitLinear::copyRound(Value slot, const Target &target, Value round) {
   const Rounds &rounds = ring.rounds;
@@ -260,7 +257,7 @@ void DigitLinear::copyRound(Value slot, const Target &target, Value round) {
   int64_t ofPieces = rounds.pieces * ofPiece;
   int64_t chunks = getRoundBytes() / kThreadBytes; // and an eight's
   Value count; // of chunks of pieces, where not all exist
-  if (!rounds.even)
+  if (!rounds.whole)
     count = t.mul(countExisting(rounds, round), ofPiece);
   RoundEight eight;
   if (layout.hasSumTerm())

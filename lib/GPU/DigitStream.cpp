@@ -76,10 +76,11 @@ void DigitLinear::runAhead(Operation *early) {
         find(i);
       else
         target = moveOn(target, t.index((i - 1) % rounds.count));
-      t.ifThen(target.exists, [&] {
-        copyRound(t.index(i * ring.slotBytes), target,
-                  t.index(i % rounds.count));
-      });
+      Value round = t.index(i % rounds.count), exists = target.exists;
+      if (Value has = hasPieces(round))
+        exists = t.both(exists, has);
+      t.ifThen(exists,
+               [&] { copyRound(t.index(i * ring.slotBytes), target, round); });
       t.commitCopies();
     }
   };
@@ -126,14 +127,13 @@ void DigitLinear::runAhead(Operation *early) {
   const int64_t packed = 2 + tiles;
   auto addRound = [&](Value number, const Target &further, ValueRange old) {
     Value round = t.toIndex(number), slot = t.toIndex(old[0]);
-    SmallVector<Value> sums(old.drop_front(packed).take_front(countSums()));
-    SmallVector<Value> chain(old.drop_front(packed + countSums()));
+    ValueRange before = old.drop_front(packed); // sums, and the term's
     RingRound read = readRound(slot, round);
     // Nothing exists behind what does not.
     auto askAndMoveOn = [&] {
       Target next{old[1], old.slice(2, tiles)};
       Value later = getLater(round, first);
-      copyRound(slot, next, later);
+      t.ifThen(hasPieces(later), [&] { copyRound(slot, next, later); });
       next = moveOn(next, later, t.equal(round, rounds.count - 1 - first),
                     further);
       SmallVector<Value> values = {next.exists};
@@ -145,18 +145,25 @@ void DigitLinear::runAhead(Operation *early) {
         t.ifElse(old[1], askAndMoveOn, [&](Type) { return old[i++]; });
     // Also where nothing was: so that as many rounds are behind each.
     t.commitCopies();
-    for (const auto &[piece, exists] : read.pieces) {
-      SmallVector<Value> more(sums);
-      isOne ? addOne(piece, token, more) : addProducts(piece, token, more);
-      for (auto [sum, added] : llvm::zip_equal(sums, more))
-        sum = exists ? t.select(exists, added, sum) : added;
-    }
-    if (hasSum)
-      addRoundEight(read.ofSums, round, token, chain);
+    auto addPieces = [&] {
+      SmallVector<Value> all(before);
+      auto sums = MutableArrayRef(all).take_front(countSums());
+      for (const auto &[piece, exists] : read.pieces) {
+        SmallVector<Value> more(sums);
+        isOne ? addOne(piece, token, more) : addProducts(piece, token, more);
+        for (auto [sum, added] : llvm::zip_equal(sums, more))
+          sum = exists ? t.select(exists, added, sum) : added;
+      }
+      if (hasSum)
+        addRoundEight(read.ofSums, round, token,
+                      MutableArrayRef(all).drop_front(countSums()));
+      return all;
+    };
+    i = 0;
     SmallVector<Value> state = {getNextSlot(old[0])};
     state.append(next);
-    state.append(sums);
-    state.append(chain);
+    state.append(t.ifElse(hasPieces(round), addPieces,
+                          [&](Type) { return before[i++]; }));
     return state;
   };
   auto addTile = [&](Value from, ValueRange before) {

@@ -335,6 +335,8 @@ SmallVector<Value>
 ThreadBuilder::ifElse(Value condition,
                       llvm::function_ref<SmallVector<Value>()> body,
                       llvm::function_ref<Value(Type)> otherwise) {
+  if (!condition)
+    return body();
   // What an op gives must be known when it is made: its bodies come first.
   auto inBlock = [&](Region &region, llvm::function_ref<void()> build) {
     OpBuilder::InsertionGuard guard(b);

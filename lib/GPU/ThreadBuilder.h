@@ -184,6 +184,7 @@ public:
   /// condition: null if it always holds.
   void ifThen(Value condition, llvm::function_ref<void()> body);
   /// What `body` gives, or, for each of it, what `otherwise` gives of its type.
+  /// condition: null if it always holds.
   SmallVector<Value> ifElse(Value condition,
                             llvm::function_ref<SmallVector<Value>()> body,
                             llvm::function_ref<Value(Type)> otherwise);

@@ -7,6 +7,7 @@
 
 #include "LowerStep.h"
 #include "RowExchange.h"
+#include "SumForm.h"
 #include "Warpgroup.h"
 
 #include "llvm/Support/MathExtras.h"
@@ -37,11 +38,21 @@ WarpLinear::WarpLinear(LinearGroup linears, OpBuilder &b, int64_t pieces,
          pieces >= 2 * shares)
     shares *= 2;
   ofShare = llvm::divideCeil(pieces, shares);
+  // Whole rounds may cost less than fewer pieces in others. What comes in one
+  // round is waited for once, and then is best short.
+  if (shares > 1 && ofShare > kRoundPieces && !layout.isFloat()) {
+    int64_t before = countCheapest(), fewest = ofShare;
+    ofShare = llvm::alignTo(ofShare, kRoundPieces);
+    if (countCheapest() >= before)
+      ofShare = fewest;
+  }
   // Of groups less than a stage of a warp group's, whole stages, which
   // WarpgroupLinear goes through.
   int64_t ofStage = layout.isFloat() ? 1 : kSwizzled / layout.getGroup();
   if (shares > 1 && ofStage > 1 && layout.getColumns() % kSwizzled == 0)
     ofShare = llvm::alignTo(ofShare, ofStage);
+  // All warps have a part of a tile's salient weights.
+  usedShares = layout.getSalient() ? shares : llvm::divideCeil(pieces, ofShare);
   // Warps that a block has no tile for take other tokens of those it has.
   int64_t ofBlock = llvm::divideCeil(group.countTiles(), blocks);
   blockTiles = ofBlock * (group.inPairs ? 2 : 1);
@@ -105,14 +116,48 @@ WarpLinear::Rounds WarpLinear::getRounds(int64_t ahead) const {
   rounds.count = llvm::divideCeil(ofShare, ahead);
   rounds.pieces = llvm::divideCeil(ofShare, rounds.count);
   rounds.even = rounds.count * rounds.pieces * shares == pieces;
+  // Of one piece is a round like any other in which one may be missing.
+  rounds.whole =
+      rounds.even || (rounds.pieces > 1 && pieces % rounds.pieces == 0 &&
+                      (shares == 1 || ofShare % rounds.pieces == 0));
   return rounds;
+}
+
+bool WarpLinear::endsWithRounds(const Rounds &rounds) const {
+  return kEightGroups % rounds.pieces == 0 &&
+         (shares == 1 || ofShare % rounds.pieces == 0);
+}
+
+int64_t WarpLinear::countCost(const Rounds &rounds) const {
+  int64_t each = 2 * rounds.pieces + (rounds.whole ? 1 : 2);
+  if (layout.hasSumTerm() && !endsWithRounds(rounds))
+    each += 3;
+  return rounds.count * each;
+}
+
+int64_t WarpLinear::countCheapest() const {
+  int64_t least = countCost(getRounds(1));
+  for (int64_t most = 2; most <= kRoundPieces; ++most)
+    least = std::min(least, countCost(getRounds(most)));
+  return least;
+}
+
+Value WarpLinear::countRounds(const Rounds &rounds) {
+  if (rounds.even || !rounds.whole)
+    return t.index(rounds.count);
+  Value all = t.index(pieces / rounds.pieces);
+  Value first = t.mul(getPart(), rounds.count);
+  return t.sub(t.min(t.add(first, rounds.count), all), t.min(first, all));
+}
+
+Value WarpLinear::getFirst(const Rounds &rounds, Value round) {
+  return t.add(t.mul(getPart(), ofShare), t.mul(round, rounds.pieces));
 }
 
 std::pair<Value, Value> WarpLinear::getNumber(const Rounds &rounds, Value round,
                                               int64_t i) {
-  Value number =
-      t.add(t.add(t.mul(getPart(), ofShare), t.mul(round, rounds.pieces)), i);
-  if (rounds.even)
+  Value number = t.add(getFirst(rounds, round), i);
+  if (rounds.whole)
     return {number, Value()};
   return {t.min(number, t.index(pieces - 1)),
           t.less(t.index(i), countExisting(rounds, round))};
@@ -169,7 +214,7 @@ void WarpLinear::addShares(MutableArrayRef<Value> sums) {
                         {t.add(first, i * kWarpLanes + share * kOfWarp)});
         };
         Value &total = totals.emplace_back(get(0));
-        for (int64_t share = 1; share < shares; ++share)
+        for (int64_t share = 1; share < usedShares; ++share)
           total = t.addf(total, get(share));
       }
       return totals;

@@ -16,6 +16,9 @@
 
 namespace mlir::tbq {
 
+/// The most pieces of a round: those that are loaded before one is added.
+inline constexpr int64_t kRoundPieces = 4;
+
 /// One of a tile's sums that a lane holds, of a row counted from the tile's
 /// first and a token from the first of those that the tile meets at once. Lanes
 /// may hold the same: `stores` says which one writes it (null: this one).
@@ -56,15 +59,28 @@ protected:
   /// rounds as may be, since each waits for memory, and as even ones.
   struct Rounds {
     int64_t count, pieces;
-    bool even; // whether all pieces of all shares' rounds exist
+    bool even;  // whether all pieces of all shares' rounds exist
+    bool whole; // whether of each round all exist, or none
   };
   Rounds getRounds(int64_t ahead) const;
-  /// Piece i of a round of the warp's share, the last one where there are
-  /// fewer, and whether it exists (null: it does).
+  /// Whether eights of groups, of a sum term, end with rounds, or the row does.
+  bool endsWithRounds(const Rounds &rounds) const;
+  /// What a share's rounds cost, in halves of a piece. A round by itself is
+  /// one, or, if some of its pieces may not exist, two; and three if an eight
+  /// may end anywhere in it.
+  int64_t countCost(const Rounds &rounds) const;
+  /// Of the cheapest ones.
+  int64_t countCheapest() const;
+  /// Of the warp's share those that exist, where they are whole; else all.
+  Value countRounds(const Rounds &rounds);
+  /// Piece i of a round that exists of the warp's share, the last one where
+  /// there are fewer, and whether it exists (null: it does).
   std::pair<Value, Value> getNumber(const Rounds &rounds, Value round,
                                     int64_t i);
   /// How many of such a round exist, or fewer than none.
   Value countExisting(const Rounds &rounds, Value round);
+  /// The number of its first.
+  Value getFirst(const Rounds &rounds, Value round);
   /// The warp's number among those that divide a tile, and the tile's among
   /// those that a block's warps have.
   Value getPart() { return t.rem(t.warp(), shares); }
@@ -118,6 +134,7 @@ protected:
   int64_t pieces;             // of one tile
   int64_t shares;             // of its pieces, each a warp's
   int64_t ofShare;            // pieces; the last shares may have fewer
+  int64_t usedShares;         // that have something to add
   int64_t blockTiles;         // of a block, of the linears' tiles
   int64_t tiles;              // that a warp has at once
   int64_t tokens;             // that a tile meets at once
@@ -148,7 +165,7 @@ SmallVector<Value> WarpLinear::loopOverPieces(
     llvm::function_ref<void(const Piece &, MutableArrayRef<Value>)> add) {
   Rounds rounds = getRounds(ahead);
   // A warp without a tile has no rounds.
-  Value count = t.select(active, t.index(rounds.count), t.index(0));
+  Value count = t.select(active, countRounds(rounds), t.index(0));
   return t.loop(t.index(0), count, t.index(1), init,
                 [&](Value round, ValueRange before) {
                   SmallVector<Value> next(before);

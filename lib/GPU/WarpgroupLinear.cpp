@@ -110,7 +110,7 @@ void WarpgroupLinear::run(const DealtTiles &dealt) {
 
 SmallVector<Value> WarpgroupLinear::forEachShare(ValueRange carried,
                                                  StageBody body) {
-  return t.loop(t.constantI32(0), t.constantI32(shares), t.constantI32(1),
+  return t.loop(t.constantI32(0), t.constantI32(usedShares), t.constantI32(1),
                 carried, body);
 }
 
@@ -118,7 +118,7 @@ SmallVector<Value> WarpgroupLinear::forEachUnit(Value share, ValueRange carried,
                                                 StageBody body) {
   int64_t most = shares == 1 ? ofTile : ofShare / ofStage;
   Value from = t.mul(share, most), to = t.add(from, most);
-  if (most * shares != ofTile)
+  if (most * usedShares != ofTile)
     to = t.min(to, t.constantI32(ofTile));
   return t.loop(from, to, t.constantI32(1), carried, body);
 }

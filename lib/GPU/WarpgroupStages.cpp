@@ -44,7 +44,7 @@ int64_t WarpgroupLinear::countStageEights() const {
   int64_t ofEight = kEightGroups * tokens * kSumBytes +
                     kMultiplyingWarps * tiles * layout.getSumEightBytes();
   int64_t most = 1;
-  for (int64_t share = 0; share < shares; ++share) {
+  for (int64_t share = 0; share < usedShares; ++share) {
     auto [first, end] = getEights(share);
     most = std::max(most, end - first);
   }
@@ -174,7 +174,7 @@ void WarpgroupLinear::copyOfTiles(const Stage &stage, const Place &place,
 Value WarpgroupLinear::getStagedEight(Value first) {
   int64_t all = layout.getNumSumEights(), ofStage = countStageEights();
   bool isWhole = true;
-  for (int64_t share = 0; share < shares; ++share)
+  for (int64_t share = 0; share < usedShares; ++share)
     if (auto [first, end] = getEights(share); (end - first) % ofStage)
       isWhole = false;
   // All that is copied exists.

@@ -92,3 +92,38 @@ func.func @brought(%x: memref<1x1024xi8>, %scale: memref<1x16xf32>, %sums: memre
   tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end) {tbq.bit_columns = array<i64: 128, 2>} : (memref<1x1024xi8>, !small, memref<1x16xi32>, memref<1x16xf32>, memref<1x256xf32>, index, index, index) -> ()
   return
 }
+
+// -----
+
+// Of 100 pieces in sixteen shares seven are a share's, which come in two rounds
+// of four as soon as in three; the last shares have none, or one round of two.
+// A round that has no pieces is asked for by nobody and not added.
+!parted = !tbq.packed<64x12800, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
+// CHECK-LABEL: func.func @rounds_without_pieces(
+// CHECK: nvvm.cp.async.commit.group
+// CHECK: arith.constant 100 : index
+// CHECK-NEXT: %[[BEGINS:.*]] = arith.cmpi slt
+// CHECK-NEXT: %[[ASKS:.*]] = arith.andi %{{.*}}, %[[BEGINS]]
+// CHECK-NEXT: scf.if %[[ASKS]]
+// CHECK: nvvm.cp.async.shared.global
+// CHECK: nvvm.cp.async.commit.group
+// CHECK: nvvm.barrier0
+// CHECK: nvvm.cp.async.wait.group 1
+// CHECK: scf.if %{{.*}} -> (i1, index)
+// CHECK: arith.constant 100 : index
+// CHECK-NEXT: %[[LATER:.*]] = arith.cmpi slt
+// CHECK-NEXT: scf.if %[[LATER]]
+// CHECK: nvvm.cp.async.shared.global
+// CHECK: nvvm.cp.async.commit.group
+// CHECK: arith.constant 100 : index
+// CHECK-NEXT: %[[HAS:.*]] = arith.cmpi slt
+// CHECK: scf.if %[[HAS]] -> (f32, f32)
+// CHECK: nvvm.mma.sync
+// CHECK: } else {
+// CHECK-NEXT: scf.yield %{{.*}}, %{{.*}} : f32, f32
+// CHECK: return
+func.func @rounds_without_pieces(%x: memref<1x12800xi8>, %scale: memref<1x16xf32>, %sums: memref<1x112xi32>, %y: memref<1x64xf32>, %section: memref<262144xi8>, %count: index, %begin: index, %end: index) {
+  %w = tbq.placed_weight [0] in %section : memref<262144xi8> : !parted
+  tbq.packed_linear %x, %w sums(%sums) activation_scale(%scale) into(%y) count(%count) range(%begin, %end) {tbq.bit_columns = array<i64: 128, 2>} : (memref<1x12800xi8>, !parted, memref<1x112xi32>, memref<1x16xf32>, memref<1x64xf32>, index, index, index) -> ()
+  return
+}

@@ -36,8 +36,9 @@ class EmulatedGpu(cuda.Gpu):
         super().call(name, *arguments)
 
 
-# Rows of whole eights of groups and of others, in rounds that divide them and not.
-@pytest.mark.parametrize("rows, columns", [(256, 1024), (128, 3456)])
+# Rows of whole eights of groups and of others, in rounds that divide them and not; shares of which the last has fewer
+# rounds, and of which the last round has fewer pieces.
+@pytest.mark.parametrize("rows, columns", [(256, 1024), (128, 3456), (64, 12800), (64, 13056)])
 def test_a_linear_alone(rows, columns, tmp_path, monkeypatch):
     """One token's results are those of many, bit for bit, whose tokens come another way."""
     one = linear_module.Linear(rows, columns)
