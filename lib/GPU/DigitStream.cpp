@@ -176,6 +176,10 @@ void DigitLinear::runAhead(Operation *early) {
       residuals.push_back(
           t.load(op.getResidual(), {token, t.min(column, last)}));
     }
+    Value scale = op.getActivationScale();
+    if (scale)
+      scale =
+          isOne && !isOwn(scale) ? t.load(scale, {token, t.index(0)}) : Value();
     Target further = getTarget(t.add(tile, ahead + stride), end);
     SmallVector<Value> state(before);
     state.append(countSums() * (1 + hasSum), t.constant(0.0f));
@@ -196,6 +200,8 @@ void DigitLinear::runAhead(Operation *early) {
         isOne ? finishOne(all, other) : getLaneSums(all, other);
     for (auto [sum, residual] : llvm::zip(sums, residuals))
       sum.residual = residual;
+    for (LaneSum &sum : sums)
+      sum.scale = scale;
     finishTile(sums, tile, active, token);
     state.truncate(packed);
     return state;

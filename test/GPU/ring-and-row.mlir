@@ -108,6 +108,8 @@ func.func @brought(%x: memref<1x1024xi8>, %scale: memref<1x16xf32>, %sums: memre
 // CHECK: nvvm.cp.async.shared.global
 // CHECK: nvvm.cp.async.commit.group
 // CHECK: nvvm.barrier0
+// What the sums are multiplied with is asked for before they are waited for.
+// CHECK: memref.load %arg1
 // CHECK: nvvm.cp.async.wait.group 1
 // CHECK: scf.if %{{.*}} -> (i1, index)
 // CHECK: arith.constant 100 : index
@@ -121,6 +123,7 @@ func.func @brought(%x: memref<1x1024xi8>, %scale: memref<1x16xf32>, %sums: memre
 // CHECK: nvvm.mma.sync
 // CHECK: } else {
 // CHECK-NEXT: scf.yield %{{.*}}, %{{.*}} : f32, f32
+// CHECK-NOT: memref.load %arg1
 // CHECK: return
 func.func @rounds_without_pieces(%x: memref<1x12800xi8>, %scale: memref<1x16xf32>, %sums: memref<1x112xi32>, %y: memref<1x64xf32>, %section: memref<262144xi8>, %count: index, %begin: index, %end: index) {
   %w = tbq.placed_weight [0] in %section : memref<262144xi8> : !parted
