@@ -142,14 +142,6 @@ int64_t WarpLinear::countCheapest() const {
   return least;
 }
 
-Value WarpLinear::countRounds(const Rounds &rounds) {
-  if (rounds.even || !rounds.whole)
-    return t.index(rounds.count);
-  Value all = t.index(pieces / rounds.pieces);
-  Value first = t.mul(getPart(), rounds.count);
-  return t.sub(t.min(t.add(first, rounds.count), all), t.min(first, all));
-}
-
 Value WarpLinear::getFirst(const Rounds &rounds, Value round) {
   return t.add(t.mul(getPart(), ofShare), t.mul(round, rounds.pieces));
 }

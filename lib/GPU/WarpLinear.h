@@ -71,8 +71,6 @@ protected:
   int64_t countCost(const Rounds &rounds) const;
   /// Of the cheapest ones.
   int64_t countCheapest() const;
-  /// Of the warp's share those that exist, where they are whole; else all.
-  Value countRounds(const Rounds &rounds);
   /// Piece i of a round that exists of the warp's share, the last one where
   /// there are fewer, and whether it exists (null: it does).
   std::pair<Value, Value> getNumber(const Rounds &rounds, Value round,
@@ -164,8 +162,10 @@ SmallVector<Value> WarpLinear::loopOverPieces(
     llvm::function_ref<Piece(Value)> load,
     llvm::function_ref<void(const Piece &, MutableArrayRef<Value>)> add) {
   Rounds rounds = getRounds(ahead);
+  // Each piece is asked whether it exists, for no round is left out.
+  rounds.whole = rounds.even;
   // A warp without a tile has no rounds.
-  Value count = t.select(active, countRounds(rounds), t.index(0));
+  Value count = t.select(active, t.index(rounds.count), t.index(0));
   return t.loop(t.index(0), count, t.index(1), init,
                 [&](Value round, ValueRange before) {
                   SmallVector<Value> next(before);
