@@ -278,6 +278,8 @@ SITES = {
     "lib/GPU/WarpLinear.cpp": [
         ("share-all", "int64_t share = 1; share < usedShares", "int64_t share = 2; share < usedShares",
          "the second share of a tile dropped"),
+        ("share-used", "llvm::divideCeil(pieces, ofShare);", "pieces / ofShare;",
+         "a last share that has fewer pieces is not added"),
     ],
     "lib/GPU/BlockLinear.cpp": [
         ("store-logits", " && !isOfLogits", "", "logits behind those that were asked for are written"),

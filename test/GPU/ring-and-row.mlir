@@ -95,8 +95,9 @@ func.func @brought(%x: memref<1x1024xi8>, %scale: memref<1x16xf32>, %sums: memre
 
 // -----
 
-// Of 100 pieces in sixteen shares seven are a share's, which come in two rounds
-// of four as soon as in three; the last shares have none, or one round of two.
+// Of 100 pieces in sixteen shares a share would have seven, in rounds of which
+// one lacks a piece; so it has eight, two whole rounds of four. The last shares
+// have none, or one round of the two.
 // A round that has no pieces is asked for by nobody and not added.
 !parted = !tbq.packed<64x12800, digits [2], terms [[1, -1], [0, 1]], group 128, tile 8>
 // CHECK-LABEL: func.func @rounds_without_pieces(

@@ -37,11 +37,13 @@ class EmulatedGpu(cuda.Gpu):
 
 
 # Rows of whole eights of groups and of others, in rounds that divide them and not; shares of which the last has fewer
-# rounds, and of which the last round has fewer pieces.
-@pytest.mark.parametrize("rows, columns", [(256, 1024), (128, 3456), (64, 12800), (64, 13056)])
-def test_a_linear_alone(rows, columns, tmp_path, monkeypatch):
+# rounds, and of which the last round has fewer pieces; shares that have none, where a block's warps share a tile's
+# pieces among many tokens.
+@pytest.mark.parametrize("rows, columns, tokens", [(256, 1024, 1), (128, 3456, 1), (64, 12800, 1), (64, 13056, 1),
+                                                   (64, 1152, 32)])
+def test_a_linear_alone(rows, columns, tokens, tmp_path, monkeypatch):
     """One token's results are those of many, bit for bit, whose tokens come another way."""
-    one = linear_module.Linear(rows, columns)
+    one = linear_module.Linear(rows, columns, tokens)
     module, step, driver = tmp_path / "linear.mlir", tmp_path / "step.so", emulator.buildDriver(tmp_path, emulates=True)
     module.write_text(linear_module.moduleOf(one))
     emulator.compileStep(module, ["--start-after=lower", "--target=cuda", "--gpu-arch=sm_90a"], driver, step)
