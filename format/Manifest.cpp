@@ -79,6 +79,8 @@ static void putOptional(json &object, const Manifest &m) {
     object["target"]["cubins"].push_back({{"device", cubin.device},
                                           {"offset", cubin.offset},
                                           {"bytes", cubin.bytes}});
+  if (m.steps.batchFrom > 2)
+    object["steps"]["batch_from"] = m.steps.batchFrom;
   if (m.graph)
     object["graph"] = {{"quantize", m.graph->quantize},
                        {"policy", m.graph->policy},
@@ -185,6 +187,8 @@ static Manifest::Steps readSteps(Fields f, const Manifest::Model &model) {
   steps.decodeTokens = f.integer("decode_tokens", 1, 65536);
   steps.prefillTokens = f.integer("prefill_tokens", 1, 65536);
   steps.batchTokens = f.integer("batch_tokens", 1, kMostSequences);
+  if (f.has("batch_from"))
+    steps.batchFrom = f.integer("batch_from", 2, kMostSequences);
   steps.arenaBytes = f.integer("arena_bytes", 0, byteLimit);
   steps.cacheBytes = f.integer("cache_bytes", 0, byteLimit);
   steps.summarizesLogits = f.boolean("summarizes_logits");

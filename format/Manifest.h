@@ -48,6 +48,7 @@ struct Manifest {
     int64_t decodeTokens = 1;  // most tokens of one decode call
     int64_t prefillTokens = 0; // most tokens of one prefill call
     int64_t batchTokens = 1;   // most sequences of one step, a token of each
+    int64_t batchFrom = 2;     // fewer take a decode call each
     uint64_t arenaBytes = 0, cacheBytes = 0;
     int64_t logitsStride = 0;      // floats from one row to the next, >= vocab
     bool summarizesLogits = false; // TBQ_LOGITS_GROUP

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
 // Divides tokens into steps: as many as a step takes at a time, through the
-// decode entry where they fit it, else through prefill. A batch is one step.
+// decode entry where they fit it, else through prefill. A batch is one step, or
+// one for each token where the model says that so few are faster so.
 // Invariant: arguments are checked before the first step, so that a refused
 // call changes nothing.
 #include "runtime/Session.h"
@@ -225,24 +226,21 @@ Outcome Session::evalBatch(const int32_t *numbers, const int32_t *tokens,
     places[size_t(i)] = getPlace(numbers[i]);
     fitCache(numbers[i], places[size_t(i)].position + 1);
   }
-  StepCall call = {table.decode,
-                   arena.data(),
-                   loaded->weights(),
-                   caches.data(),
-                   tokens,
-                   logits,
-                   places[0],
-                   count,
-                   /*firstLogitsRow=*/0,
-                   observeFunction,
-                   observeContext};
-  // One sequence needs no batch, and the model may have none.
-  if (count > 1) {
-    call.batch = table.batch;
-    call.places = places.data();
+  const bool together = count >= loaded->manifest().steps.batchFrom;
+  for (int64_t i = 0; i < count; i += together ? count : 1) {
+    StepCall call = {table.decode,         arena.data(),
+                     loaded->weights(),    caches.data(),
+                     tokens + i,           logits + i * table.logits_stride,
+                     places[size_t(i)],    together ? count : 1,
+                     /*firstLogitsRow=*/0, observeFunction,
+                     observeContext};
+    if (together) {
+      call.batch = table.batch;
+      call.places = places.data();
+    }
+    if (Outcome ran = team->run(call); !ran)
+      return ran;
   }
-  if (Outcome ran = team->run(call); !ran)
-    return ran;
   const auto rowBytes = size_t(loaded->vocab()) * sizeof(float);
   for (int64_t i = 0; i < count; ++i) {
     Sequence &sequence = sequences[size_t(numbers[i])];

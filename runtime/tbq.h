@@ -175,7 +175,8 @@ TBQ_API tbq_status tbq_session_eval(tbq_session *session, const int32_t *tokens,
 
 /* Appends tokens[i] to sequence sequences[i], for each of `count`, 1 to the
  * session's, which must differ: in one step, which reads the weights once for
- * all of them. Logits are those of tbq_session_eval; if `logits` is not null it
+ * all of them, or one after the other where so few are faster so (on a GPU up
+ * to five). Logits are those of tbq_session_eval; if `logits` is not null it
  * receives count rows of tbq_model_vocab floats, in the same order. If a
  * sequence is full: TBQ_ERROR_CONTEXT_FULL; whatever is refused, no token is
  * appended. */

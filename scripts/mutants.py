@@ -443,6 +443,8 @@ SITES = {
          "all sequences have the first one's logits"),
         ("batch-forget", "for (Sequence &sequence : sequences)\n    sequence.logits = nullptr;", "",
          "logits of a sequence that another step has written over"),
+        ("batch-from", "count >= loaded->manifest()", "count > loaded->manifest()", "so many go apart as are faster at once"),
+        ("batch-apart", "logits + i * table.logits_stride,", "logits,", "one by one, all logits over each other"),
         ("batch-summary", "sequence.hasSummary = decode;", "sequence.hasSummary = true;",
          "a summary of logits where prefill writes none"),
     ],

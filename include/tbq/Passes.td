@@ -495,6 +495,8 @@ def MarkKernelsPass : Pass<"tbq-mark-kernels", "::mlir::ModuleOp"> {
   let description = [{
     The last pass: in the LLVM dialect the entry points get `nvvm.kernel`,
     `nvvm.reqntid` and `nvvm.minctasm`, and their weights are never written.
+    `tbq.batch_from` tells the runtime how many sequences `@batch` is for: fewer
+    are faster through `@decode`, one after the other.
   }];
   let dependentDialects = ["::mlir::LLVM::LLVMDialect", "::mlir::NVVM::NVVMDialect"];
 }

@@ -183,6 +183,8 @@ Result<Manifest> mlir::tbq::describeModel(ModuleOp module, WeightsOp weights,
   manifest.steps.decodeTokens = plan.integer("tbq.decode_tokens");
   manifest.steps.prefillTokens = plan.integer("tbq.prefill_tokens");
   manifest.steps.batchTokens = getBatchTokens(module);
+  if (auto from = module->getAttrOfType<IntegerAttr>("tbq.batch_from"))
+    manifest.steps.batchFrom = from.getInt();
   manifest.steps.arenaBytes = plan.integer("tbq.arena_bytes");
   manifest.steps.cacheBytes = plan.integer("tbq.cache_bytes");
   manifest.steps.logitsStride = plan.integer("tbq.logits_stride");

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //
-// tbq-mark-kernels: what the code generator must know of the entry points,
-// and that the launch brings the worker's memory.
+// tbq-mark-kernels: what the code generator must know of the entry points, that
+// the launch brings the worker's memory, and which of them suits how many
+// sequences.
 
+#include "DigitLinear.h"
 #include "ThreadBuilder.h"
 
 #include "format/DeviceAbi.h"
@@ -18,10 +20,29 @@ using namespace mlir::tbq;
 /// Of tbq_step_fn's arguments.
 static constexpr unsigned kWeightsArgument = 1, kCountArgument = 6;
 
+/// So many sequences are faster in a step of up to `most` than one after the
+/// other. By what both took on an H200, of models of 576 to 8,192 features
+/// (docs/gpu-performance.md, "Several sequences in a step"): a step of many is
+/// cut for many tokens, one of up to eight has its weights by rings, as decode.
+static int64_t getBatchFrom(int64_t most, int64_t hidden) {
+  if (most <= kProductTokens)
+    return 3;
+  if (hidden < 1024 || hidden >= 8192)
+    return 4;
+  return hidden < 4096 ? 5 : 6;
+}
+
 namespace {
 struct MarkKernelsPass : tbq::impl::MarkKernelsPassBase<MarkKernelsPass> {
   void runOnOperation() override {
     Builder b(&getContext());
+    auto batch = getOperation()->getAttrOfType<IntegerAttr>("tbq.batch_tokens");
+    auto model = getOperation()->getAttrOfType<DictionaryAttr>("tbq.model");
+    if (batch && model) {
+      auto hidden = cast<IntegerAttr>(model.get("hidden"));
+      int64_t from = getBatchFrom(batch.getInt(), hidden.getInt());
+      getOperation()->setAttr("tbq.batch_from", b.getI64IntegerAttr(from));
+    }
     for (auto global : getOperation().getOps<LLVM::GlobalOp>())
       if (global.getSymName() == kWorkerMemory) {
         global.setGlobalType(LLVM::LLVMArrayType::get(b.getI8Type(), 0));

@@ -1,4 +1,5 @@
 // RUN: tbq-opt %s --tbq-mark-kernels --split-input-file | FileCheck %s
+// RUN: tbq-opt %s --tbq-mark-kernels --split-input-file | FileCheck %s --check-prefix=FROM
 // decode and prefill are kernels of blocks of 512 threads. Weights alone are
 // never written: what is, no read-only path may cache.
 
@@ -40,4 +41,36 @@ llvm.func @prefill(%arena: !llvm.ptr, %weights: !llvm.ptr, %cache: !llvm.ptr, %t
   llvm.call @layers(%count) : (i64) -> ()
   llvm.return
 }
+}
+
+// -----
+
+// Fewer sequences go one after the other: by how many a step has room for, and
+// how wide the model is.
+// FROM: module attributes {tbq.batch_from = 3 : i64, tbq.batch_tokens = 8 : i64
+module attributes {tbq.batch_tokens = 8 : i64, tbq.model = {hidden = 4096 : i64}} {
+}
+
+// -----
+
+// FROM: module attributes {tbq.batch_from = 4 : i64, tbq.batch_tokens = 9 : i64
+module attributes {tbq.batch_tokens = 9 : i64, tbq.model = {hidden = 576 : i64}} {
+}
+
+// -----
+
+// FROM: module attributes {tbq.batch_from = 5 : i64, tbq.batch_tokens = 64 : i64
+module attributes {tbq.batch_tokens = 64 : i64, tbq.model = {hidden = 2560 : i64}} {
+}
+
+// -----
+
+// FROM: module attributes {tbq.batch_from = 6 : i64, tbq.batch_tokens = 64 : i64
+module attributes {tbq.batch_tokens = 64 : i64, tbq.model = {hidden = 4096 : i64}} {
+}
+
+// -----
+
+// FROM: module attributes {tbq.batch_from = 4 : i64, tbq.batch_tokens = 64 : i64
+module attributes {tbq.batch_tokens = 64 : i64, tbq.model = {hidden = 8192 : i64}} {
 }

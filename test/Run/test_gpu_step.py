@@ -53,15 +53,17 @@ def test_computes_what_the_cpu_does(name, activations, model_directory, compile_
     gpu_steps.check(found, expected, activations, measure)
 
 
-@pytest.mark.parametrize("name, activations, sequences", [
-    ("stored-ternary-g128", "i8", 3), ("stored-odd-salient-g64", "i16", 2), ("opt", "f32", 3),
+@pytest.mark.parametrize("name, activations, most", [
+    ("stored-ternary-g128", "i8", 3), ("stored-odd-salient-g64", "i16", 3), ("opt", "f32", 3),
     ("stored-many-tiles", "i8", 8), ("stored-many-tiles", "i16", 5), ("stored-many-tiles", "i8", 18)])  # fmt: skip
-def test_batch_has_the_same_bits(name, activations, sequences, model_directory, logits_of, emulated):
-    """Sequences at once, each a token behind the one before; of 2 to 8 by rings, of 18 by blocks of products."""
-    artifact = emulated(model_directory(name), f"--activations={activations}", f"--max-batch={sequences}")
+def test_batch_has_the_same_bits(name, activations, most, model_directory, logits_of, emulated):
+    """Sequences at once, each a token behind the one before; up to 8 by rings, 18 by blocks of products, two of them
+    by decode."""
+    artifact = emulated(model_directory(name), f"--activations={activations}", f"--max-batch={most}")
     alone = logits_of(artifact, IDS[:17])
-    for found in logits_of(artifact, IDS[:17], batch=sequences):
-        assert found.tobytes() == alone.tobytes()
+    for sequences in (most, 2):
+        for found in logits_of(artifact, IDS[:17], batch=sequences):
+            assert found.tobytes() == alone.tobytes()
 
 
 @pytest.mark.parametrize("flags", [("--temp", 0), ("--temp", 2, "--top-k", 5, "--seed", 3)])

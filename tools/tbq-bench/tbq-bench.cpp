@@ -125,13 +125,14 @@ static Row measure(Bench &bench, int64_t count, int64_t batch,
         secondsOf(bench, count, batch));
   if (times)
     row.phases = describe(*times, bench.model->manifest().phases);
+  const Manifest &manifest = bench.model->manifest();
+  const bool together = batch >= manifest.steps.batchFrom;
   if (decode)
-    row.bytesPerToken =
-        static_cast<double>(bench.model->manifest().bytesPerToken) /
-            static_cast<double>(batch) +
-        cacheBytesPerToken(bench.model->manifest(), bench.depth, count);
-  row.operationsPerToken = operationsPerToken(bench.model->manifest(), decode);
-  const auto &needed = bench.model->manifest().target.features;
+    row.bytesPerToken = static_cast<double>(manifest.bytesPerToken) /
+                            static_cast<double>(together ? batch : 1) +
+                        cacheBytesPerToken(manifest, bench.depth, count);
+  row.operationsPerToken = operationsPerToken(manifest, decode);
+  const auto &needed = manifest.target.features;
   row.usesTiles = std::count(needed.begin(), needed.end(), "amx-int8") > 0;
   return row;
 }

@@ -151,6 +151,9 @@ static void printSummary(const Manifest &m, uint64_t fileBytes, bool layers) {
           number(m.steps.prefillTokens) + " tokens" +
           (m.steps.batchTokens > 1
                ? ", batch " + number(m.steps.batchTokens) + " sequences"
+               : "") +
+          (m.steps.batchFrom > 2
+               ? ", fewer than " + number(m.steps.batchFrom) + " by decode"
                : ""));
   row("target", m.target.triple + ", " + m.target.cpu);
   std::string features, missing;

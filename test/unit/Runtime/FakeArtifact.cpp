@@ -26,9 +26,9 @@ Manifest tbq::test::fakeManifest() {
       std::string(hostArchitecture()) + "-linux-gnu", "generic", {}, {}, {}};
   m.model = {"llama", "test double", 64,         2,           4, 2,
              16,      128,           TEST_VOCAB, TEST_CONTEXT};
-  m.steps = {
-      1,          TEST_PREFILL, TEST_BATCH, TEST_ARENA_BYTES, TEST_CACHE_BYTES,
-      TEST_STRIDE};
+  m.steps = {1,          TEST_PREFILL,     TEST_BATCH,
+             2,          TEST_ARENA_BYTES, TEST_CACHE_BYTES,
+             TEST_STRIDE};
   m.activations = "f32";
   m.kvCache = "f32";
   m.weights.bytes = TEST_WEIGHTS_BYTES;

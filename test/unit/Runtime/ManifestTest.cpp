@@ -86,6 +86,9 @@ TEST(Manifest, RoundTrip) {
   EXPECT_EQ(read->operations[0].values[1].columns, 64);
   EXPECT_TRUE(read->operations[0].values[1].written);
   EXPECT_EQ(read->phases, m.phases);
+  EXPECT_EQ(read->steps.batchFrom, 2);
+  m.steps.batchFrom = 3;
+  EXPECT_EQ(parseManifest(manifestText(m), "m.so")->steps.batchFrom, 3);
   EXPECT_EQ(read->target.cubins[0].device, "sm_90a");
   EXPECT_EQ(read->target.cubins[0].offset, 4096u);
   EXPECT_EQ(read->target.cubins[0].bytes, 512u);
@@ -220,6 +223,7 @@ TEST(Manifest, RangesAndRulesBetweenFields) {
       {"/steps/prefill_tokens", 0, "steps.prefill_tokens"},
       {"/steps/summarizes_logits", true, "steps.logits_stride"},
       {"/steps/batch_tokens", kMostSequences + 1, "steps.batch_tokens"},
+      {"/steps/batch_from", 1, "steps.batch_from"},
       {"/steps/arena_bytes", 18446744073709551615ull, "steps.arena_bytes"},
       {"/activations", "f64", "activations"},
       {"/kv_cache", "i8", "kv_cache"},

@@ -154,6 +154,50 @@ TEST(Session, Rollback) {
   EXPECT_EQ(lastRow(*session), expectedLogits(prefix(2)));
 }
 
+/// Fewer sequences than the model says go one after the other, through decode.
+TEST(Session, FewSequencesAreDecodedOneByOne) {
+  struct Recording : Workers {
+    std::unique_ptr<Workers> threads;
+    std::vector<int64_t> &counts;
+    explicit Recording(std::vector<int64_t> &counts) : counts(counts) {
+      EXPECT_TRUE(createThreads(2, threads));
+    }
+    int64_t count() const override { return threads->count(); }
+    Outcome run(const StepCall &call) override {
+      counts.push_back(call.places ? call.count : -call.count);
+      return threads->run(call);
+    }
+  };
+  FakeArtifact artifact;
+  artifact.editManifest = [](Manifest &m) { m.steps.batchFrom = 3; };
+  std::vector<int64_t> counts;
+  std::unique_ptr<Session> session;
+  ASSERT_TRUE(Session::create(openGood(artifact.write("few.so")),
+                              std::make_unique<Recording>(counts), 0, session,
+                              /*sequences=*/3));
+  const std::vector<int32_t> numbers = {2, 0, 1};
+  for (int64_t length = 1; length <= 3; ++length) {
+    for (int32_t number : numbers) {
+      ASSERT_TRUE(session->select(number));
+      ASSERT_TRUE(session->rollback(0));
+    }
+    counts.clear();
+    std::vector<float> rows(size_t(length) * TEST_VOCAB);
+    ASSERT_TRUE(
+        session->evalBatch(numbers.data(), text.data(), length, rows.data()));
+    EXPECT_EQ(counts, length < 3 ? std::vector<int64_t>(size_t(length), -1)
+                                 : std::vector<int64_t>{3});
+    for (int64_t i = 0; i < length; ++i) {
+      ASSERT_TRUE(session->select(numbers[size_t(i)]));
+      EXPECT_EQ(session->position(), 1);
+      EXPECT_EQ(lastRow(*session), expectedLogits({text[size_t(i)]}));
+      auto begin = rows.begin() + i * TEST_VOCAB;
+      EXPECT_EQ(std::vector<float>(begin, begin + TEST_VOCAB),
+                expectedLogits({text[size_t(i)]}));
+    }
+  }
+}
+
 /// Each token of a batch goes to a sequence of its own, in any order, whatever
 /// the others hold; their logits stay until the next step.
 TEST(Session, BatchAppendsToEachOfItsSequences) {
