@@ -320,6 +320,8 @@ def LowerLinearToCPUPass : Pass<"tbq-lower-linear-to-cpu"> {
     Option<"nearBytes", "near-bytes", "int64_t", "Tuning().nearBytes", "the same, into the first cache">,
     Option<"unrolledSteps", "unrolled-steps", "int64_t", "Tuning().unrolledSteps",
            "digit steps of a group that are written out">,
+    Option<"fewTokens", "few-tokens", "int64_t", "Tuning().fewTokens",
+           "most tokens of a step that are multiplied one by one">,
     Option<"tokenTile", "token-tile", "int64_t", "Tuning().tokenTile",
            "tokens whose sums are in registers together">,
     Option<"rowTiles", "row-tiles", "int64_t", "Tuning().rowTiles",

@@ -36,6 +36,9 @@ struct Tuning {
 
   /// Tokens of a prefill step, where --prefill-chunk says no other number.
   int64_t chunkTokens = 64;
+  /// Tokens of a step that one token's kernel multiplies, one after the other,
+  /// if there are no more; of float activations three at most.
+  int64_t fewTokens = 4;
   /// Tokens of a step of many whose sums are kept in registers together.
   int64_t tokenTile = 8;
   /// Tiles of rows whose digits a block of tokens spreads together, each

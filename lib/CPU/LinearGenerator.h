@@ -36,17 +36,17 @@ struct TripleStep {
 /// Lowers one packed linear.
 class LinearGenerator {
 public:
-  /// `scratch`: the function's, of at least the op's getScratchBytes. `one`:
-  /// whatever rows there are, only one token is computed.
+  /// `scratch`: the function's, of at least the op's getScratchBytes. `apart`:
+  /// tokens are computed one by one.
   LinearGenerator(PackedLinearOp op, OpBuilder &b, DotProduct dot, bool permute,
                   bool fused, const Tuning &tuning, Value scratch,
-                  bool one = false)
+                  bool apart = false)
       : op(op), v(b, op.getLoc(), fused), tuning(tuning), scratch(scratch),
         layout(op.getWeight().getType().getLayout()), input(op.getInput()),
         low(op.getLow()), integer(!isF32(input)),
         dot(integer ? dot : DotProduct::plain), permute(permute) {
     int64_t rows = cast<MemRefType>(input.getType()).getDimSize(0);
-    tokens = one ? 1 : rows < kTokenTile ? rows : tuning.tokenTile;
+    tokens = apart ? 1 : rows < kTokenTile ? rows : tuning.tokenTile;
   }
 
   void run();

@@ -61,14 +61,13 @@ SmallVector<Value> LinearGenerator::forEachPanel(
 
 void LinearGenerator::runPanels() {
   auto nothing = SmallVector<Value>();
-  v.loop(v.index(0), op.getCount(), [&](Value token) {
-    v.loop(op.getRange()[0], op.getRange()[1], kPanelTiles, nothing,
-           [&](Value first, ValueRange) {
-             addTiles(first, v.min(v.add(first, kPanelTiles), op.getRange()[1]),
-                      token);
-             return nothing;
-           });
-  });
+  v.loop(op.getRange()[0], op.getRange()[1], kPanelTiles, nothing,
+         [&](Value first, ValueRange) {
+           Value end = v.min(v.add(first, kPanelTiles), op.getRange()[1]);
+           v.loop(v.index(0), op.getCount(),
+                  [&](Value token) { addTiles(first, end, token); });
+           return nothing;
+         });
 }
 
 /// Tiles from `first` to `end`, whose sums are in scratch memory between two

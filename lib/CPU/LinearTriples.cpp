@@ -103,9 +103,9 @@ void LinearGenerator::runBands() {
       v.b, v.loc,
       MemRefType::get({getNumTileSums(layout), kLanes}, v.b.getF32Type()),
       scratch, v.index(tableRows * kVectorBytes), ValueRange());
-  v.loop(v.index(0), op.getCount(), [&](Value token) {
-    v.loop(op.getRange()[0], op.getRange()[1],
-           [&](Value number) { addBands(number, token); });
+  v.loop(op.getRange()[0], op.getRange()[1], [&](Value number) {
+    v.loop(v.index(0), op.getCount(),
+           [&](Value token) { addBands(number, token); });
   });
 }
 

@@ -24,6 +24,9 @@ using namespace mlir::tbq;
 
 static constexpr int64_t kCacheLine = 64;
 
+/// Of floats, which nothing is spread for.
+static constexpr int64_t kFewFloatTokens = 3;
+
 void LinearGenerator::loadBytes() {
   int64_t most =
       layout.getSalient() ? layout.getRows() * layout.getColumns() : 0;
@@ -321,9 +324,12 @@ struct LowerLinearToCPUPass
     int64_t scratchBytes = 0;
     const Tuning common = getTuning();
     auto hasTermTiles = [&](PackedLinearOp op) {
-      return dot == "amx" && TermTiles::getScratchBytes(op, common) != 0;
+      return dot == "amx" && mayBeMany(op) &&
+             TermTiles::getScratchBytes(op, common) != 0;
     };
-    auto getBlockBytes = [&](PackedLinearOp op) {
+    auto getBlockBytes = [&](PackedLinearOp op) -> int64_t {
+      if (!mayBeMany(op))
+        return 0;
       if (hasTermTiles(op))
         return TermTiles::getScratchBytes(op, common);
       return product == DotProduct::vnni
@@ -355,25 +361,25 @@ struct LowerLinearToCPUPass
       if (inBlocks && dot == "amx" && !inTiles)
         roofline = Roofline();
       remarkKernel(op, {product, inBlocks, inTiles, inTerms}, tuning, roofline);
-      auto generateBlocks = [&] {
+      auto generateFew = [&] {
+        LinearGenerator(op, b, product, permute, fma, tuning, scratch,
+                        /*apart=*/true)
+            .run();
+      };
+      auto generateMany = [&] {
         if (inTerms)
           TermTiles(op, b, fma, tuning, scratch).run();
-        else
+        else if (inBlocks)
           LinearBlock(op, b, dot == "amx", fma, tuning, scratch).run();
+        else
+          LinearGenerator(op, b, product, permute, fma, tuning, scratch).run();
       };
-      if (!inBlocks)
-        LinearGenerator(op, b, product, permute, fma, tuning, scratch).run();
-      else if (isa<BlockArgument>(op.getCount()))
-        generateBlocks();
+      VectorBuilder v(b, op.getLoc(), fma);
+      if (mayBeMany(op))
+        v.ifThenElse(v.less(op.getCount(), v.index(getFew(op) + 1)),
+                     generateFew, generateMany);
       else
-        forOneOrMore(
-            op, b,
-            [&] {
-              LinearGenerator(op, b, product, permute, fma, tuning, scratch,
-                              /*one=*/true)
-                  .run();
-            },
-            generateBlocks);
+        generateFew();
       op.erase();
     }
   }
@@ -392,14 +398,18 @@ struct LowerLinearToCPUPass
     return success();
   }
 
-  /// Of the rows that a step selects there is mostly one, for which nothing is
-  /// worth spreading.
-  void forOneOrMore(PackedLinearOp op, OpBuilder &b,
-                    llvm::function_ref<void()> generateOne,
-                    llvm::function_ref<void()> generateBlocks) {
-    VectorBuilder v(b, op.getLoc(), fma);
-    v.ifThenElse(v.equal(op.getCount(), v.index(1)), generateOne,
-                 generateBlocks);
+  /// For so few tokens nothing is worth spreading: one token's kernel takes a
+  /// tile for each of them, which the first cache then has. Of the rows that a
+  /// step selects there is mostly one.
+  int64_t getFew(PackedLinearOp op) const {
+    auto rows = cast<MemRefType>(op.getInput().getType());
+    return rows.getElementType().isF32()
+               ? std::min<int64_t>(fewTokens, kFewFloatTokens)
+               : fewTokens;
+  }
+  bool mayBeMany(PackedLinearOp op) const {
+    auto rows = cast<MemRefType>(op.getInput().getType());
+    return rows.getDimSize(0) > getFew(op);
   }
 
   Tuning getTuning() const {
@@ -407,6 +417,7 @@ struct LowerLinearToCPUPass
     tuning.farBytes = farBytes;
     tuning.nearBytes = nearBytes;
     tuning.unrolledSteps = unrolledSteps;
+    tuning.fewTokens = fewTokens;
     tuning.tokenTile = tokenTile;
     tuning.rowTiles = rowTiles;
     tuning.blockTokens = blockTokens;

@@ -129,6 +129,7 @@ void mlir::tbq::buildCPUPipeline(OpPassManager &manager,
   linear.farBytes = options.tuning.farBytes;
   linear.nearBytes = options.tuning.nearBytes;
   linear.unrolledSteps = options.tuning.unrolledSteps;
+  linear.fewTokens = options.tuning.fewTokens;
   linear.tokenTile = options.tuning.tokenTile;
   linear.rowTiles = options.tuning.rowTiles;
   linear.blockTokens = options.tuning.blockTokens;

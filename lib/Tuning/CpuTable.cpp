@@ -70,6 +70,7 @@ const std::vector<TuningField> &mlir::tbq::tuningFields() {
        Field::Multiple64},
       {"decode", "unrolled_steps", &Tuning::unrolledSteps, 1, 64, Field::Any},
       {"prefill", "chunk_tokens", &Tuning::chunkTokens, 1, 4096, Field::Any},
+      {"prefill", "few_tokens", &Tuning::fewTokens, 1, 16, Field::Any},
       {"prefill", "token_tile", &Tuning::tokenTile, 2, 8, Field::PowerOfTwo},
       {"prefill", "row_tiles", &Tuning::rowTiles, 1, 4, Field::Any},
       {"prefill", "block_tokens", &Tuning::blockTokens, 16, 1024,

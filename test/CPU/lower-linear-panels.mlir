@@ -1,4 +1,4 @@
-// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni permute fma" --canonicalize --cse --split-input-file | FileCheck %s
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni permute fma few-tokens=1" --canonicalize --cse --split-input-file | FileCheck %s
 // Panels of columns: one token's kernel takes all rows of one before the next,
 // as they lie in memory; others take a row whole.
 
@@ -11,11 +11,11 @@ func.func @decode(%x: memref<1x1104xi8>, %sums: memref<1x16xi32>, %scale: memref
   // CHECK-DAG: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : vector<16xf32>
   // CHECK-DAG: %[[SCRATCH:.*]] = memref.alloca() {{.*}} : memref<32768xi8>
   // CHECK: %[[BYTES:.*]] = tbq.packed_bytes
-  // CHECK: scf.for %[[TOKEN:.*]] = %c0 to %arg5 step %c1 {
   // Sums of 512 tiles are in scratch memory.
   // CHECK: scf.for %[[FIRST:.*]] = %arg6 to %arg7 step %c512 {
   // CHECK: %[[BEHIND:.*]] = arith.addi %[[FIRST]], %c512
   // CHECK: %[[LAST:.*]] = arith.minui %[[BEHIND]], %arg7
+  // CHECK: scf.for %[[TOKEN:.*]] = %c0 to %arg5 step %c1 {
   // CHECK: %[[SUMS:.*]] = memref.view %[[SCRATCH]]{{.*}} : memref<32768xi8> to memref<512x16xf32>
   // CHECK: scf.for %[[TILE:.*]] = %[[FIRST]] to %[[LAST]] step %c1 {
   // CHECK: vector.store %[[ZERO]], %[[SUMS]]

@@ -14,8 +14,8 @@ func.func @decode(%x: memref<1x448xi8>, %sums: memref<1x16xi32>, %scale: memref<
   // CHECK-DAG: %[[SCRATCH:.*]] = memref.alloca() {{.*}} : memref<6144xi8>
   // CHECK-DAG: %[[TABLES:.*]] = memref.view %[[SCRATCH]][%c0][] : memref<6144xi8> to memref<88x32xi16>
   // CHECK-DAG: %[[SUMS:.*]] = memref.view %[[SCRATCH]][%c5632][] : memref<6144xi8> to memref<8x16xf32>
-  // CHECK: scf.for %[[TOKEN:.*]] = %c0 to %arg5 step %c1 {
   // CHECK: scf.for %[[TILE:.*]] = %arg6 to %arg7 step %c1 {
+  // CHECK: scf.for %[[TOKEN:.*]] = %c0 to %arg5 step %c1 {
   // Tables of four steps: the first and second digit's column, then the third's.
   // CHECK: scf.for %[[STEP:.*]] = %c0 to %c4 step %c1 {
   // CHECK: %[[TWO:.*]] = llvm.call_intrinsic "llvm.x86.avx512.pmaddubs.w.512"

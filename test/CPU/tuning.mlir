@@ -1,10 +1,10 @@
-// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni fma" --tbq-lower-step-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=USUAL
-// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni fma far-bytes=4096 near-bytes=512 unrolled-steps=2 token-tile=4 row-tiles=3 block-tokens=32 unrolled-quads=4" --tbq-lower-step-to-cpu="cache-bytes=2048" --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=OTHER
-// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni fma far-bytes=0 near-bytes=0 row-tiles=1" --tbq-lower-step-to-cpu="cache-bytes=0" --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=NONE
-// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=amx fma" --tbq-lower-step-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=TILES
-// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=amx fma unrolled-tokens=8 row-tiles=3" --tbq-lower-step-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=MORE
-// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=avx2 fma token-tile=2" --tbq-lower-step-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=PAIRS
-// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=amx fma read-rate=100 peak-rate=1000 decode-rate=50 prefill-rate=500" --tbq-lower-step-to-cpu --split-input-file --remarks-filter=cpu -o /dev/null 2>&1 | FileCheck %s --check-prefix=SHARE
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni few-tokens=1 fma" --tbq-lower-step-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=USUAL
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni few-tokens=1 fma far-bytes=4096 near-bytes=512 unrolled-steps=2 token-tile=4 row-tiles=3 block-tokens=32 unrolled-quads=4" --tbq-lower-step-to-cpu="cache-bytes=2048" --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=OTHER
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=vnni few-tokens=1 fma far-bytes=0 near-bytes=0 row-tiles=1" --tbq-lower-step-to-cpu="cache-bytes=0" --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=NONE
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=amx few-tokens=1 fma" --tbq-lower-step-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=TILES
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=amx few-tokens=1 fma unrolled-tokens=8 row-tiles=3" --tbq-lower-step-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=MORE
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=avx2 few-tokens=1 fma token-tile=2" --tbq-lower-step-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=PAIRS
+// RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=amx few-tokens=1 fma read-rate=100 peak-rate=1000 decode-rate=50 prefill-rate=500" --tbq-lower-step-to-cpu --split-input-file --remarks-filter=cpu -o /dev/null 2>&1 | FileCheck %s --check-prefix=SHARE
 // What each number of a table of a CPU family decides (tbq/Tuning.h).
 
 // And what its figures predict: of 100 GB/s and 1000 Gop/s, 50 and 500. One token
