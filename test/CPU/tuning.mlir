@@ -5,7 +5,7 @@
 // RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=amx few-tokens=1 fma unrolled-tokens=8 row-tiles=3" --tbq-lower-step-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=MORE
 // RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=avx2 few-tokens=1 fma token-tile=2" --tbq-lower-step-to-cpu --canonicalize --cse --split-input-file | FileCheck %s --check-prefix=PAIRS
 // RUN: tbq-opt %s --tbq-lower-linear-to-cpu="dot=amx few-tokens=1 fma read-rate=100 peak-rate=1000 decode-rate=50 prefill-rate=500" --tbq-lower-step-to-cpu --split-input-file --remarks-filter=cpu -o /dev/null 2>&1 | FileCheck %s --check-prefix=SHARE
-// What each number of a table of a CPU family decides (tbq/Tuning.h).
+// What each number of a table of a CPU family decides (tbq/Tuning.h); few_tokens in lower-linear-few.mlir.
 
 // And what its figures predict: of 100 GB/s and 1000 Gop/s, 50 and 500. One token
 // reads all bytes, in half as fast; for many, three tiles of rows are made four.

@@ -17,9 +17,11 @@ CASES = [("stored-ternary-g128", "i8"), ("stored-odd-salient-g64", "i16"), ("sto
 
 @pytest.mark.parametrize("name, activations", CASES)
 def test_each_sequence_has_its_own_logits(name, activations, model_directory, compile_model, logits_of):
-    artifact = compile_model(model_directory(name), f"--activations={activations}", "--max-batch=5")
+    """More than one token's kernel is for, with a rest behind tiles of eight and without; and few."""
+    artifact = compile_model(model_directory(name), f"--activations={activations}", "--max-batch=11")
     alone = logits_of(artifact, IDS)
-    for batch, workers, fibers in ((5, 1, None), (5, 3, "forward"), (4, 2, "backward"), (2, 3, "random:1")):
+    for batch, workers, fibers in ((11, 1, None), (9, 3, "forward"), (8, 3, None), (4, 2, "backward"),
+                                   (2, 3, "random:1")):  # fmt: skip
         found = logits_of(artifact, IDS, batch=batch, workers=workers, fibers=fibers)
         for sequence in range(batch):
             assert found[sequence].tobytes() == alone.tobytes(), (batch, workers, sequence)
