@@ -154,7 +154,8 @@ SITES = {
          "v.load(residual, {token, column}, v.f32Vector());", "lost residual"),
     ],
     "lib/CPU/LinearPanels.cpp": [
-        ("panel-token", "addTiles(first, end, token)", "addTiles(first, end, v.index(0))", "few tokens are all the first"),
+        ("panel-token", "addTiles(first, end, token)", "addTiles(first, end, v.index(0))",
+         "few tokens are all the first"),
         ("tile-offset", "v.mul(v.loadIndex(bytes, v.mul(number, 4)), kAlignment)",
          "v.mul(v.loadIndex(bytes, v.mul(number, 0)), kAlignment)",
          "every salient tile is the first one"),
@@ -168,7 +169,8 @@ SITES = {
     ],
     # Where the processor that runs them has AVX-512 VNNI.
     "lib/CPU/LinearTriples.cpp": [
-        ("band-token", "addBands(number, token)", "addBands(number, v.index(0))", "of bands, few tokens are all the first"),
+        ("band-token", "addBands(number, token)", "addBands(number, v.index(0))",
+         "of bands, few tokens are all the first"),
         ("threes-shift", "i * kNumberBits", "i * 4", "a word's second and third number begin too early"),
         ("threes-last-bits", "if (word == 0)\n", "if (word == 2)\n", "the last column's digit lacks a bit"),
         ("threes-last-column", "kTripleColumns - 2)), kTables", "kTripleColumns - 3)), kTables",
